@@ -1,0 +1,35 @@
+import {
+  create as createMessage,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { Fault } from "@tutti/foundation/fault";
+
+export type { DescMessage, MessageInitShape, MessageShape };
+
+/** A message from plain fields. */
+export function create<D extends DescMessage>(schema: D, init?: MessageInitShape<D>): MessageShape<D> {
+  return createMessage(schema, init);
+}
+
+/** Protobuf bytes of a message; the same message gives the same bytes. */
+export function encode<D extends DescMessage>(schema: D, message: MessageShape<D>): Uint8Array {
+  return toBinary(schema, message);
+}
+
+/** A message from at most `limit` bytes; a Fault for more bytes, or for bytes that do not decode. */
+export function decode<D extends DescMessage>(schema: D, bytes: Uint8Array, limit: number): MessageShape<D> {
+  const what = schema.typeName;
+  if (bytes.length > limit) {
+    throw new Fault("bad-message", what, { expected: `at most ${limit} bytes`, got: `${bytes.length}` });
+  }
+  try {
+    return fromBinary(schema, bytes);
+  } catch (cause) {
+    const got = cause instanceof Error ? cause.message : "other bytes";
+    throw new Fault("bad-message", what, { expected: "protobuf bytes", got, cause });
+  }
+}
