@@ -1,1 +1,1 @@
-export {};
+export { type Plan, parsePlan, parseRunFile, planBytes, type RunFile } from "./plan.ts";

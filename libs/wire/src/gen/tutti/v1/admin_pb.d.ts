@@ -7,7 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
-import type { AckSchema, Certificate } from "./device_pb.js";
+import type { AckSchema } from "./device_pb.js";
 import type { ChunkSchema, FetchRequestSchema } from "./round_pb.js";
 
 /**
@@ -72,11 +72,6 @@ export declare type StartRunRequest = Message<"tutti.v1.StartRunRequest"> & {
    * @generated from field: tutti.v1.SignedEnvelope plan = 1;
    */
   plan?: SignedEnvelope;
-
-  /**
-   * @generated from field: tutti.v1.Certificate owner = 2;
-   */
-  owner?: Certificate;
 };
 
 /**

@@ -7,6 +7,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Certificate } from "./device_pb.js";
 
 /**
  * Describes the file tutti/v1/release.proto.
@@ -54,6 +55,13 @@ export declare type EnvelopeSignature = Message<"tutti.v1.EnvelopeSignature"> & 
    * @generated from field: bytes sig = 2;
    */
   sig: Uint8Array;
+
+  /**
+   * The signer's certificate by the authority; DSSE allows fields beside keyid and sig.
+   *
+   * @generated from field: tutti.v1.Certificate certificate = 3;
+   */
+  certificate?: Certificate;
 };
 
 /**

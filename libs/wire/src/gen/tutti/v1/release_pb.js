@@ -6,12 +6,13 @@
 /* eslint-disable */
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_tutti_v1_device } from "./device_pb.js";
 
 /**
  * Describes the file tutti/v1/release.proto.
  */
 export const file_tutti_v1_release = /*@__PURE__*/
-  fileDesc("ChZ0dXR0aS92MS9yZWxlYXNlLnByb3RvEgh0dXR0aS52MSJoCg5TaWduZWRFbnZlbG9wZRIUCgxwYXlsb2FkX3R5cGUYASABKAkSDwoHcGF5bG9hZBgCIAEoDBIvCgpzaWduYXR1cmVzGAMgAygLMhsudHV0dGkudjEuRW52ZWxvcGVTaWduYXR1cmUiLwoRRW52ZWxvcGVTaWduYXR1cmUSDQoFa2V5aWQYASABKAkSCwoDc2lnGAIgASgMYgZwcm90bzM");
+  fileDesc("ChZ0dXR0aS92MS9yZWxlYXNlLnByb3RvEgh0dXR0aS52MSJoCg5TaWduZWRFbnZlbG9wZRIUCgxwYXlsb2FkX3R5cGUYASABKAkSDwoHcGF5bG9hZBgCIAEoDBIvCgpzaWduYXR1cmVzGAMgAygLMhsudHV0dGkudjEuRW52ZWxvcGVTaWduYXR1cmUiWwoRRW52ZWxvcGVTaWduYXR1cmUSDQoFa2V5aWQYASABKAkSCwoDc2lnGAIgASgMEioKC2NlcnRpZmljYXRlGAMgASgLMhUudHV0dGkudjEuQ2VydGlmaWNhdGViBnByb3RvMw", [file_tutti_v1_device]);
 
 /**
  * Describes the message tutti.v1.SignedEnvelope.

@@ -7,8 +7,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
-import type { AckSchema, Certificate, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema } from "./device_pb.js";
 import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema } from "./secagg_pb.js";
+import type { AckSchema, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema } from "./device_pb.js";
 
 /**
  * Describes the file tutti/v1/round.proto.
@@ -91,24 +91,19 @@ export declare type Invite = Message<"tutti.v1.Invite"> & {
   plan?: SignedEnvelope;
 
   /**
-   * @generated from field: tutti.v1.Certificate owner = 2;
-   */
-  owner?: Certificate;
-
-  /**
-   * @generated from field: tutti.v1.Task task = 3;
+   * @generated from field: tutti.v1.Task task = 2;
    */
   task?: Task;
 
   /**
    * Manifest of the release named by task.parent.
    *
-   * @generated from field: tutti.v1.SignedEnvelope parent = 4;
+   * @generated from field: tutti.v1.SignedEnvelope parent = 3;
    */
   parent?: SignedEnvelope;
 
   /**
-   * @generated from field: uint32 attempt = 5;
+   * @generated from field: uint32 attempt = 4;
    */
   attempt: number;
 };

@@ -1,0 +1,185 @@
+import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import * as v from "valibot";
+
+/**
+ * The run file and the plan: one schema. A person writes a run file (YAML or JSON); `tutti run start` resolves
+ * it against the base model into a plan, which the run's owner signs. Devices check every task against the plan.
+ */
+
+const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
+const natural = (low: number, high: number) =>
+  v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
+const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,64}$/, "1..64 letters, digits, dots, dashes"));
+const sha256Hex = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "64 lower-case hex digits"));
+
+const optimiser = v.variant("name", [
+  v.strictObject({
+    name: v.literal("sgd"),
+    learningRate: positive,
+    momentum: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0),
+  }),
+  v.strictObject({
+    name: v.literal("adamw"),
+    learningRate: positive,
+    weightDecay: v.optional(v.pipe(v.number(), v.minValue(0)), 0),
+  }),
+]);
+
+/** How the coordinator moves the adapter by the mean update (libs/strategy). */
+const server = v.variant("name", [
+  v.strictObject({ name: v.literal("fedavg"), learningRate: v.optional(positive, 1) }),
+  v.strictObject({
+    name: v.literal("momentum"),
+    learningRate: v.optional(positive, 1),
+    beta: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.9),
+  }),
+  v.strictObject({
+    name: v.literal("adam"),
+    learningRate: positive,
+    beta1: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.9),
+    beta2: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.99),
+    epsilon: v.optional(positive, 1e-3),
+  }),
+]);
+
+/** Where a command-line site finds its rows; an app that gives its own batches needs none of it. */
+const data = v.strictObject({
+  /** CSV with a header line, relative to the site's data folder. */
+  csv: v.optional(v.string()),
+  /** Columns of the model's one float input, in order. */
+  columns: v.pipe(v.array(v.string()), v.minLength(1), v.maxLength(4096)),
+  label: v.string(),
+  /** The label's values in class order, as they stand in the file; absent for a numeric target. */
+  classes: v.optional(v.pipe(v.array(v.string()), v.minLength(2), v.maxLength(1000))),
+  /** Rows of a column `split` with this value are held out; without it `evaluation.holdout` decides. */
+  split: v.optional(v.strictObject({ column: v.string(), train: v.string(), test: v.string() })),
+  /** "site": (x − mean) / std of the site's own training rows (ddof 1); "none": as in the file. */
+  normalise: v.optional(v.picklist(["none", "site"]), "none"),
+});
+
+const fields = {
+  name,
+  adapter: v.strictObject({
+    method: v.optional(v.picklist(["fedit", "ffa", "rolora"]), "rolora"),
+    rank: natural(1, 256),
+    alpha: positive,
+    targets: v.union([v.literal("all-linear"), v.array(v.string())]),
+    save: v.optional(v.array(v.string()), []),
+  }),
+  loss: v.picklist(["softmax-cross-entropy", "binary-cross-entropy", "mean-squared-error"]),
+  data: v.optional(data),
+  train: v.strictObject({
+    optimiser,
+    steps: natural(1, 100_000),
+    batchSize: natural(1, 4096),
+    /** Gradient clipping by L2 norm; absent means none. */
+    clipGradient: v.optional(positive),
+  }),
+  rounds: natural(1, 10_000),
+  server: v.optional(server, { name: "fedavg" }),
+  evaluation: v.optional(
+    v.strictObject({ holdout: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), 0.2) }),
+    {},
+  ),
+  cohort: v.strictObject({
+    /** Fewest devices whose updates are summed; below it the round fails by name. */
+    min: natural(2, 100),
+    max: natural(2, 100),
+  }),
+  secureAggregation: v.optional(
+    v.strictObject({
+      enabled: v.optional(v.boolean(), true),
+      /** Bits per coordinate on the wire. */
+      bits: v.optional(natural(8, 32), 24),
+    }),
+    {},
+  ),
+  update: v.optional(
+    v.strictObject({
+      /** L2 bound of one device's update. */
+      clipNorm: v.optional(positive, 10),
+      /** Bound of one coordinate, the quantiser's range. */
+      clip: v.optional(positive, 1),
+      /** Example counts above this weigh no more. */
+      maxWeight: v.optional(natural(1, 1e9), 1000),
+    }),
+    {},
+  ),
+  deadlines: v.optional(
+    v.strictObject({
+      joinMs: v.optional(natural(100, 86_400_000), 60_000),
+      trainMs: v.optional(natural(100, 86_400_000), 600_000),
+      stageMs: v.optional(natural(100, 3_600_000), 15_000),
+    }),
+    {},
+  ),
+  /** How often a failed round is tried again before the run fails. */
+  attempts: v.optional(natural(1, 100), 3),
+  seed: v.optional(natural(0, 2 ** 31 - 1), 1),
+};
+
+const runFile = v.strictObject({
+  /** Path of the base model, relative to the run file. */
+  base: v.string(),
+  ...fields,
+});
+
+const tensorSpec = v.strictObject({
+  name: v.string(),
+  shape: v.pipe(v.array(natural(1, 2 ** 26)), v.maxLength(8)),
+});
+
+const plan = v.strictObject({
+  version: v.literal(1),
+  base: v.strictObject({ sha256: sha256Hex, bytes: natural(1, 2 ** 40) }),
+  /** Every tensor of the adapter, in the order of the flat vector. */
+  tensors: v.pipe(v.array(tensorSpec), v.minLength(1), v.maxLength(10_000)),
+  /** The safetensors file that round 0 starts from. */
+  initial: v.strictObject({ sha256: sha256Hex, bytes: natural(1, 2 ** 40) }),
+  ...fields,
+});
+
+export type RunFile = v.InferOutput<typeof runFile>;
+export type Plan = v.InferOutput<typeof plan>;
+
+/** A checked run file with its defaults filled in; a Fault names the field, what was expected and what came. */
+export function parseRunFile(value: unknown): RunFile {
+  return parse("run file", runFile, value);
+}
+
+/** A checked plan from its signed bytes (JSON, UTF-8). */
+export function parsePlan(bytes: Uint8Array): Plan {
+  let value: unknown;
+  try {
+    value = JSON.parse(fromUtf8(bytes, "plan"));
+  } catch (cause) {
+    throw new Fault("bad-message", "plan", { expected: "JSON", got: "other text", cause });
+  }
+  return parse("plan", plan, value);
+}
+
+/** The bytes that are signed and whose SHA-256 is the run's id. */
+export function planBytes(value: Plan): Uint8Array {
+  return utf8(JSON.stringify(parse("plan", plan, value)));
+}
+
+function parse<S extends v.GenericSchema>(what: string, schema: S, value: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return checked(what, result.output);
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue);
+  throw new Fault("bad-input", path ? `${what}, field ${path}` : what, {
+    expected: issue.expected ?? issue.message,
+    got: issue.received,
+  });
+}
+
+function checked<T>(what: string, value: T): T {
+  const { cohort } = value as { cohort: { min: number; max: number } };
+  if (cohort.min <= cohort.max) return value;
+  throw new Fault("bad-input", `${what}, field cohort`, {
+    expected: "min ≤ max",
+    got: `${cohort.min} > ${cohort.max}`,
+  });
+}
