@@ -27,8 +27,6 @@ export {
   ReadyRequestSchema,
   type ReportRequest,
   ReportRequestSchema,
-  type RoundOver,
-  RoundOverSchema,
   type RunOver,
   RunOverSchema,
   type Task,

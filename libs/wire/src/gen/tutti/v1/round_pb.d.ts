@@ -133,44 +133,6 @@ export declare type Idle = Message<"tutti.v1.Idle"> & {
 export declare const IdleSchema: GenMessage<Idle>;
 
 /**
- * @generated from message tutti.v1.RoundOver
- */
-export declare type RoundOver = Message<"tutti.v1.RoundOver"> & {
-  /**
-   * @generated from field: string run = 1;
-   */
-  run: string;
-
-  /**
-   * @generated from field: uint32 round = 2;
-   */
-  round: number;
-
-  /**
-   * @generated from field: uint32 attempt = 3;
-   */
-  attempt: number;
-
-  /**
-   * @generated from field: bool succeeded = 4;
-   */
-  succeeded: boolean;
-
-  /**
-   * A sentence; empty on success.
-   *
-   * @generated from field: string reason = 5;
-   */
-  reason: string;
-};
-
-/**
- * Describes the message tutti.v1.RoundOver.
- * Use `create(RoundOverSchema)` to create a new message.
- */
-export declare const RoundOverSchema: GenMessage<RoundOver>;
-
-/**
  * @generated from message tutti.v1.Published
  */
 export declare type Published = Message<"tutti.v1.Published"> & {
@@ -211,6 +173,13 @@ export declare type RunOver = Message<"tutti.v1.RunOver"> & {
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * Manifest of the newest release.
+   *
+   * @generated from field: tutti.v1.SignedEnvelope release = 4;
+   */
+  release?: SignedEnvelope;
 };
 
 /**
@@ -288,19 +257,13 @@ export declare type Instruction = Message<"tutti.v1.Instruction"> & {
     case: "attestations";
   } | {
     /**
-     * @generated from field: tutti.v1.RoundOver round_over = 8;
-     */
-    value: RoundOver;
-    case: "roundOver";
-  } | {
-    /**
-     * @generated from field: tutti.v1.Published published = 9;
+     * @generated from field: tutti.v1.Published published = 8;
      */
     value: Published;
     case: "published";
   } | {
     /**
-     * @generated from field: tutti.v1.RunOver run_over = 10;
+     * @generated from field: tutti.v1.RunOver run_over = 9;
      */
     value: RunOver;
     case: "runOver";

@@ -13,7 +13,7 @@ import { file_tutti_v1_secagg } from "./secagg_pb.js";
  * Describes the file tutti/v1/round.proto.
  */
 export const file_tutti_v1_round = /*@__PURE__*/
-  fileDesc("ChR0dXR0aS92MS9yb3VuZC5wcm90bxIIdHV0dGkudjEilgEKBFRhc2sSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEiEKBGtpbmQYAyABKA4yEy50dXR0aS52MS5UYXNrLktpbmQSDgoGcGFyZW50GAQgASgMIj8KBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfVFJBSU4QARIRCg1LSU5EX0VWQUxVQVRFEAIiiQEKBkludml0ZRImCgRwbGFuGAEgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUSHAoEdGFzaxgCIAEoCzIOLnR1dHRpLnYxLlRhc2sSKAoGcGFyZW50GAMgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUSDwoHYXR0ZW1wdBgEIAEoDSIeCgRJZGxlEhYKDnJldHJ5X2FmdGVyX21zGAEgASgNIlsKCVJvdW5kT3ZlchILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDRIRCglzdWNjZWVkZWQYBCABKAgSDgoGcmVhc29uGAUgASgJIkQKCVB1Ymxpc2hlZBILCgNydW4YASABKAkSKgoIbWFuaWZlc3QYAiABKAsyGC50dXR0aS52MS5TaWduZWRFbnZlbG9wZSI3CgdSdW5PdmVyEgsKA3J1bhgBIAEoCRIPCgdvdXRjb21lGAIgASgJEg4KBnJlYXNvbhgDIAEoCSItCgtPcGVuU2Vzc2lvbhIeCgV0ZXJtcxgBIAEoCzIPLnR1dHRpLnYxLlRlcm1zIqoDCgtJbnN0cnVjdGlvbhIeCgRpZGxlGAEgASgLMg4udHV0dGkudjEuSWRsZUgAEiIKBmludml0ZRgCIAEoCzIQLnR1dHRpLnYxLkludml0ZUgAEi0KDG9wZW5fc2Vzc2lvbhgDIAEoCzIVLnR1dHRpLnYxLk9wZW5TZXNzaW9uSAASIgoGcm9zdGVyGAQgASgLMhAudHV0dGkudjEuUm9zdGVySAASJgoIZGVsaXZlcnkYBSABKAsyEi50dXR0aS52MS5EZWxpdmVyeUgAEigKCXN1cnZpdm9ycxgGIAEoCzITLnR1dHRpLnYxLlN1cnZpdm9yc0gAEi4KDGF0dGVzdGF0aW9ucxgHIAEoCzIWLnR1dHRpLnYxLkF0dGVzdGF0aW9uc0gAEikKCnJvdW5kX292ZXIYCCABKAsyEy50dXR0aS52MS5Sb3VuZE92ZXJIABIoCglwdWJsaXNoZWQYCSABKAsyEy50dXR0aS52MS5QdWJsaXNoZWRIABIlCghydW5fb3ZlchgKIAEoCzIRLnR1dHRpLnYxLlJ1bk92ZXJIAEIGCgR3b3JkIigKDUxpc3RlblJlcXVlc3QSFwoPbmV3ZXN0X21hbmlmZXN0GAEgASgMIikKDkNoZWNrSW5SZXF1ZXN0EhcKD25ld2VzdF9tYW5pZmVzdBgBIAEoDCI6CgxDaGVja0luUmVwbHkSKgoLaW5zdHJ1Y3Rpb24YASABKAsyFS50dXR0aS52MS5JbnN0cnVjdGlvbiIuCgxGZXRjaFJlcXVlc3QSDgoGc2hhMjU2GAEgASgMEg4KBm9mZnNldBgCIAEoASIqCgVDaHVuaxIMCgRkYXRhGAEgASgMEhMKC3RvdGFsX2J5dGVzGAIgASgBIjsKDFJlYWR5UmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDSJNCg5EZWNsaW5lUmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDRIOCgZyZWFzb24YBCABKAkiTwoNUmVwb3J0UmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SEAoIYWN0aXZpdHkYAyABKAkSEAoIcHJvZ3Jlc3MYBCABKAIyvQUKCkZlZGVyYXRpb24SNQoFSGVsbG8SFi50dXR0aS52MS5IZWxsb1JlcXVlc3QaFC50dXR0aS52MS5IZWxsb1JlcGx5EjgKBkVucm9sbBIXLnR1dHRpLnYxLkVucm9sbFJlcXVlc3QaFS50dXR0aS52MS5FbnJvbGxSZXBseRI6CgZMaXN0ZW4SFy50dXR0aS52MS5MaXN0ZW5SZXF1ZXN0GhUudHV0dGkudjEuSW5zdHJ1Y3Rpb24wARI7CgdDaGVja0luEhgudHV0dGkudjEuQ2hlY2tJblJlcXVlc3QaFi50dXR0aS52MS5DaGVja0luUmVwbHkSMgoFRmV0Y2gSFi50dXR0aS52MS5GZXRjaFJlcXVlc3QaDy50dXR0aS52MS5DaHVuazABEi4KBVJlYWR5EhYudHV0dGkudjEuUmVhZHlSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjIKB0RlY2xpbmUSGC50dXR0aS52MS5EZWNsaW5lUmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIwCgZSZXBvcnQSFy50dXR0aS52MS5SZXBvcnRSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjYKCUFkdmVydGlzZRIaLnR1dHRpLnYxLkFkdmVydGlzZVJlcXVlc3QaDS50dXR0aS52MS5BY2sSLgoFU2hhcmUSFi50dXR0aS52MS5TaGFyZVJlcXVlc3QaDS50dXR0aS52MS5BY2sSLwoGVXBsb2FkEhQudHV0dGkudjEuVXBsb2FkUGFydBoNLnR1dHRpLnYxLkFjaygBEjAKBkF0dGVzdBIXLnR1dHRpLnYxLkF0dGVzdFJlcXVlc3QaDS50dXR0aS52MS5BY2sSMAoGUmV2ZWFsEhcudHV0dGkudjEuUmV2ZWFsUmVxdWVzdBoNLnR1dHRpLnYxLkFja2IGcHJvdG8z", [file_tutti_v1_device, file_tutti_v1_release, file_tutti_v1_secagg]);
+  fileDesc("ChR0dXR0aS92MS9yb3VuZC5wcm90bxIIdHV0dGkudjEilgEKBFRhc2sSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEiEKBGtpbmQYAyABKA4yEy50dXR0aS52MS5UYXNrLktpbmQSDgoGcGFyZW50GAQgASgMIj8KBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfVFJBSU4QARIRCg1LSU5EX0VWQUxVQVRFEAIiiQEKBkludml0ZRImCgRwbGFuGAEgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUSHAoEdGFzaxgCIAEoCzIOLnR1dHRpLnYxLlRhc2sSKAoGcGFyZW50GAMgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUSDwoHYXR0ZW1wdBgEIAEoDSIeCgRJZGxlEhYKDnJldHJ5X2FmdGVyX21zGAEgASgNIkQKCVB1Ymxpc2hlZBILCgNydW4YASABKAkSKgoIbWFuaWZlc3QYAiABKAsyGC50dXR0aS52MS5TaWduZWRFbnZlbG9wZSJiCgdSdW5PdmVyEgsKA3J1bhgBIAEoCRIPCgdvdXRjb21lGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIpCgdyZWxlYXNlGAQgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUiLQoLT3BlblNlc3Npb24SHgoFdGVybXMYASABKAsyDy50dXR0aS52MS5UZXJtcyL/AgoLSW5zdHJ1Y3Rpb24SHgoEaWRsZRgBIAEoCzIOLnR1dHRpLnYxLklkbGVIABIiCgZpbnZpdGUYAiABKAsyEC50dXR0aS52MS5JbnZpdGVIABItCgxvcGVuX3Nlc3Npb24YAyABKAsyFS50dXR0aS52MS5PcGVuU2Vzc2lvbkgAEiIKBnJvc3RlchgEIAEoCzIQLnR1dHRpLnYxLlJvc3RlckgAEiYKCGRlbGl2ZXJ5GAUgASgLMhIudHV0dGkudjEuRGVsaXZlcnlIABIoCglzdXJ2aXZvcnMYBiABKAsyEy50dXR0aS52MS5TdXJ2aXZvcnNIABIuCgxhdHRlc3RhdGlvbnMYByABKAsyFi50dXR0aS52MS5BdHRlc3RhdGlvbnNIABIoCglwdWJsaXNoZWQYCCABKAsyEy50dXR0aS52MS5QdWJsaXNoZWRIABIlCghydW5fb3ZlchgJIAEoCzIRLnR1dHRpLnYxLlJ1bk92ZXJIAEIGCgR3b3JkIigKDUxpc3RlblJlcXVlc3QSFwoPbmV3ZXN0X21hbmlmZXN0GAEgASgMIikKDkNoZWNrSW5SZXF1ZXN0EhcKD25ld2VzdF9tYW5pZmVzdBgBIAEoDCI6CgxDaGVja0luUmVwbHkSKgoLaW5zdHJ1Y3Rpb24YASABKAsyFS50dXR0aS52MS5JbnN0cnVjdGlvbiIuCgxGZXRjaFJlcXVlc3QSDgoGc2hhMjU2GAEgASgMEg4KBm9mZnNldBgCIAEoASIqCgVDaHVuaxIMCgRkYXRhGAEgASgMEhMKC3RvdGFsX2J5dGVzGAIgASgBIjsKDFJlYWR5UmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDSJNCg5EZWNsaW5lUmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDRIOCgZyZWFzb24YBCABKAkiTwoNUmVwb3J0UmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SEAoIYWN0aXZpdHkYAyABKAkSEAoIcHJvZ3Jlc3MYBCABKAIyvQUKCkZlZGVyYXRpb24SNQoFSGVsbG8SFi50dXR0aS52MS5IZWxsb1JlcXVlc3QaFC50dXR0aS52MS5IZWxsb1JlcGx5EjgKBkVucm9sbBIXLnR1dHRpLnYxLkVucm9sbFJlcXVlc3QaFS50dXR0aS52MS5FbnJvbGxSZXBseRI6CgZMaXN0ZW4SFy50dXR0aS52MS5MaXN0ZW5SZXF1ZXN0GhUudHV0dGkudjEuSW5zdHJ1Y3Rpb24wARI7CgdDaGVja0luEhgudHV0dGkudjEuQ2hlY2tJblJlcXVlc3QaFi50dXR0aS52MS5DaGVja0luUmVwbHkSMgoFRmV0Y2gSFi50dXR0aS52MS5GZXRjaFJlcXVlc3QaDy50dXR0aS52MS5DaHVuazABEi4KBVJlYWR5EhYudHV0dGkudjEuUmVhZHlSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjIKB0RlY2xpbmUSGC50dXR0aS52MS5EZWNsaW5lUmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIwCgZSZXBvcnQSFy50dXR0aS52MS5SZXBvcnRSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjYKCUFkdmVydGlzZRIaLnR1dHRpLnYxLkFkdmVydGlzZVJlcXVlc3QaDS50dXR0aS52MS5BY2sSLgoFU2hhcmUSFi50dXR0aS52MS5TaGFyZVJlcXVlc3QaDS50dXR0aS52MS5BY2sSLwoGVXBsb2FkEhQudHV0dGkudjEuVXBsb2FkUGFydBoNLnR1dHRpLnYxLkFjaygBEjAKBkF0dGVzdBIXLnR1dHRpLnYxLkF0dGVzdFJlcXVlc3QaDS50dXR0aS52MS5BY2sSMAoGUmV2ZWFsEhcudHV0dGkudjEuUmV2ZWFsUmVxdWVzdBoNLnR1dHRpLnYxLkFja2IGcHJvdG8z", [file_tutti_v1_device, file_tutti_v1_release, file_tutti_v1_secagg]);
 
 /**
  * Describes the message tutti.v1.Task.
@@ -49,95 +49,88 @@ export const IdleSchema = /*@__PURE__*/
   messageDesc(file_tutti_v1_round, 2);
 
 /**
- * Describes the message tutti.v1.RoundOver.
- * Use `create(RoundOverSchema)` to create a new message.
- */
-export const RoundOverSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 3);
-
-/**
  * Describes the message tutti.v1.Published.
  * Use `create(PublishedSchema)` to create a new message.
  */
 export const PublishedSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 4);
+  messageDesc(file_tutti_v1_round, 3);
 
 /**
  * Describes the message tutti.v1.RunOver.
  * Use `create(RunOverSchema)` to create a new message.
  */
 export const RunOverSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 5);
+  messageDesc(file_tutti_v1_round, 4);
 
 /**
  * Describes the message tutti.v1.OpenSession.
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 6);
+  messageDesc(file_tutti_v1_round, 5);
 
 /**
  * Describes the message tutti.v1.Instruction.
  * Use `create(InstructionSchema)` to create a new message.
  */
 export const InstructionSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 7);
+  messageDesc(file_tutti_v1_round, 6);
 
 /**
  * Describes the message tutti.v1.ListenRequest.
  * Use `create(ListenRequestSchema)` to create a new message.
  */
 export const ListenRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 8);
+  messageDesc(file_tutti_v1_round, 7);
 
 /**
  * Describes the message tutti.v1.CheckInRequest.
  * Use `create(CheckInRequestSchema)` to create a new message.
  */
 export const CheckInRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 9);
+  messageDesc(file_tutti_v1_round, 8);
 
 /**
  * Describes the message tutti.v1.CheckInReply.
  * Use `create(CheckInReplySchema)` to create a new message.
  */
 export const CheckInReplySchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 10);
+  messageDesc(file_tutti_v1_round, 9);
 
 /**
  * Describes the message tutti.v1.FetchRequest.
  * Use `create(FetchRequestSchema)` to create a new message.
  */
 export const FetchRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 11);
+  messageDesc(file_tutti_v1_round, 10);
 
 /**
  * Describes the message tutti.v1.Chunk.
  * Use `create(ChunkSchema)` to create a new message.
  */
 export const ChunkSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 12);
+  messageDesc(file_tutti_v1_round, 11);
 
 /**
  * Describes the message tutti.v1.ReadyRequest.
  * Use `create(ReadyRequestSchema)` to create a new message.
  */
 export const ReadyRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 13);
+  messageDesc(file_tutti_v1_round, 12);
 
 /**
  * Describes the message tutti.v1.DeclineRequest.
  * Use `create(DeclineRequestSchema)` to create a new message.
  */
 export const DeclineRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 14);
+  messageDesc(file_tutti_v1_round, 13);
 
 /**
  * Describes the message tutti.v1.ReportRequest.
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 15);
+  messageDesc(file_tutti_v1_round, 14);
 
 /**
  * @generated from service tutti.v1.Federation

@@ -1,0 +1,61 @@
+import { fromHex } from "@tutti/foundation/bytes";
+import type { Plan } from "@tutti/plan/plan";
+import type { RoundRecord } from "@tutti/wire/admin";
+import { type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
+import { create } from "@tutti/wire/message";
+import { type Task, Task_Kind, TaskSchema } from "@tutti/wire/round";
+
+/**
+ * A run between rounds: pure functions from header to header. Rounds 0 … rounds−1 train; one more evaluates
+ * the last release; then the run is finished. A round that fails is tried again, `plan.attempts` times in all.
+ */
+
+/** A release as the header knows it: version, manifest digest and adapter artifact in hex SHA-256. */
+export type ReleaseRef = { readonly version: number; readonly manifest: string; readonly adapter: string };
+
+export function firstHeader(initial: ReleaseRef): RunHeader {
+  return create(RunHeaderSchema, { state: "running", ...initial });
+}
+
+/** The work of the header's round. */
+export function taskOf(run: string, plan: Plan, header: RunHeader): Task {
+  return create(TaskSchema, {
+    run,
+    round: header.round,
+    kind: header.round < plan.rounds ? Task_Kind.TRAIN : Task_Kind.EVALUATE,
+    parent: fromHex(header.manifest),
+  });
+}
+
+/** After a round that succeeded: with a release when it trained, without when it evaluated. */
+export function afterSuccess(
+  plan: Plan,
+  header: RunHeader,
+  outcome: { record: RoundRecord; cohort: readonly string[]; release?: ReleaseRef; strategy?: string },
+): RunHeader {
+  const { record, cohort, release, strategy } = outcome;
+  const last = header.round >= plan.rounds;
+  return {
+    ...header,
+    ...release,
+    strategy: strategy ?? header.strategy,
+    round: last ? header.round : header.round + 1,
+    attempt: 0,
+    cohort: [...cohort],
+    history: [...header.history, record],
+    state: last ? "finished" : "running",
+  };
+}
+
+/** After a round that failed by name: tried again, or the run fails with that reason. */
+export function afterFailure(plan: Plan, header: RunHeader, reason: string): RunHeader {
+  const attempt = header.attempt + 1;
+  const sentence = `round ${header.round}, attempt ${attempt} of ${plan.attempts}: ${reason}`;
+  return { ...header, attempt, state: attempt < plan.attempts ? "running" : "failed", reason: sentence };
+}
+
+export function afterStop(header: RunHeader): RunHeader {
+  return header.state === "running"
+    ? { ...header, state: "stopped", reason: "stopped by its owner" }
+    : header;
+}

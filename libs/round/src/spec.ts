@@ -1,0 +1,51 @@
+import { activeTensors } from "@tutti/adapter/method";
+import { fromHex } from "@tutti/foundation/bytes";
+import { sha256 } from "@tutti/foundation/hash";
+import { metricBounds } from "@tutti/plan/metrics";
+import type { Plan } from "@tutti/plan/plan";
+import { type Layout, layoutOf } from "@tutti/update/layout";
+import { type Scale, wordsOf } from "@tutti/update/quantise";
+import { create, encode } from "@tutti/wire/message";
+import { type Task, Task_Kind, TaskSchema } from "@tutti/wire/round";
+import { type Terms, TermsSchema } from "@tutti/wire/secagg";
+
+/** What is fixed before a round begins; device and coordinator derive the same from plan and task. */
+export type RoundSpec = {
+  readonly plan: Plan;
+  readonly task: Task;
+  readonly attempt: number;
+  /** Devices of the last sum: a round need not wait for strangers once these are here. */
+  readonly expected: ReadonlySet<string>;
+};
+
+/** The tensors that travel in this round; none when it only evaluates. */
+export function activeLayout({ plan, task }: Pick<RoundSpec, "plan" | "task">): Layout {
+  if (task.kind === Task_Kind.EVALUATE) return layoutOf([]);
+  return layoutOf(activeTensors(plan.adapter.method, task.round, plan.tensors));
+}
+
+/** How the plan quantises: SECAGG section 3, with cohort.max members at most. */
+export function scaleOf(plan: Plan): Scale {
+  return {
+    bits: plan.secureAggregation.bits,
+    devices: plan.cohort.max,
+    clip: plan.update.clip,
+    maxWeight: plan.update.maxWeight,
+    metrics: metricBounds(plan),
+  };
+}
+
+/** The terms of the round's session; a device computes its own and refuses any other. */
+export function termsOf(spec: Pick<RoundSpec, "plan" | "task" | "attempt">): Terms {
+  const { plan, task, attempt } = spec;
+  return create(TermsSchema, {
+    run: task.run,
+    round: task.round,
+    attempt,
+    modelHash: fromHex(plan.base.sha256),
+    taskHash: sha256(encode(TaskSchema, task)),
+    bits: plan.secureAggregation.bits,
+    length: wordsOf(scaleOf(plan), activeLayout(spec).length),
+    plain: !plan.secureAggregation.enabled,
+  });
+}

@@ -1,0 +1,97 @@
+import { canonical } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256 } from "@tutti/foundation/hash";
+import { advance, openSession, receive, type ServerSession, waitingFor } from "@tutti/secagg/server/session";
+import type { JournalEntry } from "@tutti/wire/journal";
+import { encode } from "@tutti/wire/message";
+import { type Terms, TermsSchema } from "@tutti/wire/secagg";
+
+/** What a session needs to check certificates; the same at every replay of a round. */
+export type Trust = Parameters<typeof openSession>[1];
+
+/** A sum in progress: under masks, or in the clear where the plan and every member's policy say so. */
+export type Summing =
+  | { readonly kind: "secure"; readonly members: ReadonlySet<string>; readonly session: ServerSession }
+  | {
+      readonly kind: "plain";
+      readonly members: ReadonlySet<string>;
+      readonly terms: Terms;
+      readonly uploaded: ReadonlySet<string>;
+      readonly closed: boolean;
+    };
+
+/** Messages of the sum's stages, as the journal holds them. */
+export type StageEvent = Extract<
+  JournalEntry["event"],
+  { case: "advertised" | "shared" | "uploaded" | "attested" | "revealed" }
+>;
+
+export function beginSum(terms: Terms, members: ReadonlySet<string>, trust: Trust): Summing {
+  if (terms.plain) return { kind: "plain", members, terms, uploaded: new Set(), closed: false };
+  return { kind: "secure", members, session: openSession(terms, trust) };
+}
+
+/** The state after a device's message; the same object when the message is a repeat. */
+export function take(sum: Summing, device: string, event: StageEvent): Summing {
+  if (!sum.members.has(device)) {
+    throw new Fault("refused", `session: ${device} is not in this cohort`, {
+      todo: "Wait for the next round",
+    });
+  }
+  if (sum.kind === "secure") {
+    const session = receive(sum.session, device, stageMessage(event));
+    return session === sum.session ? sum : { ...sum, session };
+  }
+  if (event.case !== "uploaded")
+    throw new Fault("bad-message", "plain session", { expected: "an upload", got: event.case });
+  if (sum.uploaded.has(device)) return sum;
+  if (sum.closed)
+    throw new Fault("conflict", "plain session", { expected: "an upload before the sum closed" });
+  return { ...sum, uploaded: new Set([...sum.uploaded, device]) };
+}
+
+/** Whom the present stage still waits for. */
+export function awaited(sum: Summing): string[] {
+  if (sum.kind === "secure") return waitingFor(sum.session);
+  return [...sum.members].filter((device) => !sum.uploaded.has(device));
+}
+
+/** Closes the present stage with who came. */
+export function closeStage(sum: Summing): Summing {
+  return sum.kind === "secure" ? { ...sum, session: advance(sum.session) } : { ...sum, closed: true };
+}
+
+/** "complete", "failed", or the stage in progress. */
+export function stageOf(sum: Summing): string {
+  if (sum.kind === "secure") return sum.session.phase;
+  return sum.closed ? "complete" : "masking";
+}
+
+/** Devices whose vectors are in the sum, sorted. */
+export function survivors(sum: Summing): string[] {
+  const names = sum.kind === "secure" ? sum.session.uploaded : sum.uploaded;
+  return [...names].sort();
+}
+
+/** The id every later message of the session carries: SECAGG section 2, or its counterpart without masks. */
+export function sessionId(sum: Summing): Uint8Array {
+  if (sum.kind === "plain") return sha256(canonical("tutti/plain/v1", encode(TermsSchema, sum.terms)));
+  if (!sum.session.sid)
+    throw new Fault("conflict", "session", { expected: "a fixed roster", got: "an earlier stage" });
+  return sum.session.sid;
+}
+
+function stageMessage(event: StageEvent): Parameters<typeof receive>[2] {
+  switch (event.case) {
+    case "advertised":
+      return { stage: "advertise", advertisement: event.value };
+    case "shared":
+      return { stage: "share", request: event.value };
+    case "uploaded":
+      return { stage: "upload" };
+    case "attested":
+      return { stage: "attest", request: event.value };
+    case "revealed":
+      return { stage: "reveal", request: event.value };
+  }
+}
