@@ -1,0 +1,260 @@
+import type { Static } from "../ir.ts";
+import type { Site } from "../site.ts";
+import { reshaped } from "../tensor.ts";
+import { elements, filled, only, pick, type Rule, stretched } from "./rule.ts";
+
+type Op<T> = (a: T, b: T) => T;
+
+/** Folds all inputs pairwise under broadcasting; int64 in bigints, everything else in doubles. */
+function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): Rule {
+  return (at, out) => {
+    const { dtype, shape } = only(out);
+    let sum = pick(at.need(0), shape, stretched(at.shape(0), shape));
+    for (let index = 1; index < at.inputCount; index++) {
+      const [a, b] = [elements(sum), elements(at.need(index))];
+      const from = stretched(at.shape(index), shape);
+      sum =
+        a instanceof BigInt64Array && b instanceof BigInt64Array
+          ? filled({ dtype, shape }, (i) => onBigints(a[i]!, b[from[i]!]!))
+          : filled({ dtype, shape }, (i) => onNumbers(a[i] as number, b[from[i]!] as number));
+    }
+    return [sum];
+  };
+}
+
+/** JavaScript orders bigints and numbers alike, so one function compares both. */
+function comparison(holds: (a: number | bigint, b: number | bigint) => boolean): Rule {
+  return (at, out) => {
+    const [a, b] = [elements(at.need(0)), elements(at.need(1))];
+    const { shape } = only(out);
+    const [fromA, fromB] = [stretched(at.shape(0), shape), stretched(at.shape(1), shape)];
+    return [filled(only(out), (i) => (holds(a[fromA[i]!]!, b[fromB[i]!]!) ? 1 : 0))];
+  };
+}
+
+export const Add = arithmetic(
+  (a, b) => a + b,
+  (a, b) => a + b,
+);
+export const Sub = arithmetic(
+  (a, b) => a - b,
+  (a, b) => a - b,
+);
+export const Mul = arithmetic(
+  (a, b) => a * b,
+  (a, b) => a * b,
+);
+export const Min = arithmetic(
+  (a, b) => Math.min(a, b),
+  (a, b) => (a < b ? a : b),
+);
+export const Max = arithmetic(
+  (a, b) => Math.max(a, b),
+  (a, b) => (a > b ? a : b),
+);
+export const Sum = Add;
+
+/** Integer division truncates toward zero, as C's does; by zero it is undefined and refused. */
+export const Div: Rule = (at, out) => {
+  const { dtype } = only(out);
+  const whole = dtype !== "float32" && dtype !== "float64" && dtype !== "float16";
+  if (whole && Array.from(elements(at.need(1))).some((value) => Number(value) === 0))
+    throw at.fault("bad-input", "input 1", { expected: "no zero in an integer divisor" });
+  const divide = arithmetic(
+    (a, b) => (whole ? Math.trunc(a / b) : a / b),
+    (a, b) => a / b,
+  );
+  return divide(at, out);
+};
+
+/** `fmod` 1 takes the sign of the dividend as C does, 0 that of the divisor as Python does. */
+export const Mod: Rule = (at, out) => {
+  const like = at.int("fmod", 0) !== 0;
+  const modulo = arithmetic(
+    (a, b) => (like ? a % b : a - b * Math.floor(a / b)),
+    (a, b) => (like || a % b === 0n || a < 0n === b < 0n ? a % b : (a % b) + b),
+  );
+  return modulo(at, out);
+};
+
+export const Pow: Rule = (at, out) => {
+  const [a, b] = [elements(at.need(0)), elements(at.need(1))];
+  const { shape } = only(out);
+  const [fromA, fromB] = [stretched(at.shape(0), shape), stretched(at.shape(1), shape)];
+  return [filled(only(out), (i) => power(a[fromA[i]!]!, b[fromB[i]!]!))];
+};
+
+function power(base: number | bigint, exponent: number | bigint): number | bigint {
+  if (typeof base === "bigint" && typeof exponent === "bigint" && exponent >= 0n) return base ** exponent;
+  return Number(base) ** Number(exponent);
+}
+
+export const Equal: Rule = (at, out) => {
+  if (at.dtype(0) !== "string") return comparison((a, b) => a === b)(at, out);
+  const { shape } = only(out);
+  const [a, b] = [0, 1].map((i) => pick(at.need(i), shape, stretched(at.shape(i), shape)).data);
+  return [filled(only(out), (i) => (a![i] === b![i] ? 1 : 0))];
+};
+export const Less = comparison((a, b) => a < b);
+export const LessOrEqual = comparison((a, b) => a <= b);
+export const Greater = comparison((a, b) => a > b);
+export const GreaterOrEqual = comparison((a, b) => a >= b);
+export const And = comparison((a, b) => a !== 0 && b !== 0);
+export const Or = comparison((a, b) => a !== 0 || b !== 0);
+export const Xor = comparison((a, b) => (a !== 0) !== (b !== 0));
+
+export function Where(at: Site, out: readonly Static[]) {
+  const { shape } = only(out);
+  const choice = pick(at.need(0), shape, stretched(at.shape(0), shape)).data;
+  const [yes, no] = [elements(at.need(1)), elements(at.need(2))];
+  const [fromYes, fromNo] = [stretched(at.shape(1), shape), stretched(at.shape(2), shape)];
+  return [filled(only(out), (i) => (choice[i] ? yes[fromYes[i]!]! : no[fromNo[i]!]!))];
+}
+
+/** One function on doubles per element; rounding to the dtype comes last. */
+function unary(f: (x: number, at: Site) => number): Rule {
+  return (at, out) => {
+    const x = elements(at.need(0));
+    return [filled(only(out), (i) => f(Number(x[i]!), at))];
+  };
+}
+
+/** For int64 the same in bigints. */
+function exact(f: (x: number) => number, onBigint: (x: bigint) => bigint): Rule {
+  return (at, out) => {
+    const x = elements(at.need(0));
+    return [
+      filled(only(out), (i) => (typeof x[i] === "bigint" ? onBigint(x[i] as bigint) : f(x[i] as number))),
+    ];
+  };
+}
+
+export const Abs = exact(Math.abs, (x) => (x < 0n ? -x : x));
+export const Neg = exact(
+  (x) => -x,
+  (x) => -x,
+);
+export const Relu = exact(
+  (x) => (x > 0 || Number.isNaN(x) ? x : 0),
+  (x) => (x > 0n ? x : 0n),
+);
+export const Sign = exact(Math.sign, (x) => (x > 0n ? 1n : x < 0n ? -1n : 0n));
+export const Ceil = unary(Math.ceil);
+export const Cos = unary(Math.cos);
+export const Elu = unary((x, at) => (x < 0 ? at.float("alpha", 1) * Math.expm1(x) : x));
+export const Erf = unary(erf);
+export const Exp = unary(Math.exp);
+export const Floor = unary(Math.floor);
+export const HardSigmoid = unary((x, at) => clamp(at.float("alpha", 0.2) * x + at.float("beta", 0.5), 0, 1));
+export const HardSwish = unary((x) => x * clamp(x / 6 + 0.5, 0, 1));
+export const LeakyRelu = unary((x, at) => (x < 0 ? at.float("alpha", 0.01) * x : x));
+export const Log = unary(Math.log);
+export const Mish = unary((x) => x * Math.tanh(softplus(x)));
+export const Reciprocal = unary((x) => 1 / x);
+export const Selu = unary(
+  (x, at) => at.float("gamma", 1.05070102) * (x > 0 ? x : at.float("alpha", 1.67326319) * Math.expm1(x)),
+);
+export const Sigmoid = unary((x) => 1 / (1 + Math.exp(-x)));
+export const Sin = unary(Math.sin);
+export const Softplus = unary(softplus);
+export const Softsign = unary((x) => x / (1 + Math.abs(x)));
+export const Sqrt = unary(Math.sqrt);
+export const Tan = unary(Math.tan);
+export const Tanh = unary(Math.tanh);
+export const Not = unary((x) => (x === 0 ? 1 : 0));
+export const IsNaN = unary((x) => (Number.isNaN(x) ? 1 : 0));
+export const IsInf = unary((x, at) => {
+  const wanted = x > 0 ? at.int("detect_positive", 1) : at.int("detect_negative", 1);
+  return wanted && Math.abs(x) === Number.POSITIVE_INFINITY ? 1 : 0;
+});
+
+/** Ties go to even (Round, since version 11). */
+export const Round = unary((x) => {
+  const low = Math.floor(x);
+  return x - low === 0.5 ? low + (low % 2 === 0 ? 0 : 1) : Math.round(x);
+});
+
+export const Gelu = unary((x, at) => {
+  if (at.node.domain === "" && at.string("approximate", "none") === "tanh")
+    return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+  return 0.5 * x * (1 + erf(x / Math.SQRT2));
+});
+
+export const QuickGelu = unary((x, at) => x / (1 + Math.exp(-at.float("alpha", 1.702) * x)));
+
+export const PRelu: Rule = (at, out) => {
+  const [x, slope] = [elements(at.need(0)), elements(at.need(1))];
+  const from = stretched(at.shape(1), at.shape(0));
+  return [filled(only(out), (i) => (x[i]! < 0 ? Number(x[i]!) * Number(slope[from[i]!]!) : x[i]!))];
+};
+
+/** Bounds are attributes before version 11 and inputs since; either may be missing. */
+export const Clip: Rule = (at, out) => {
+  const bound = (index: number, name: string, none: number) =>
+    at.has(index) ? elements(at.need(index))[0]! : at.node.attributes.has(name) ? at.float(name) : none;
+  const low = bound(1, "min", Number.NEGATIVE_INFINITY);
+  const high = bound(2, "max", Number.POSITIVE_INFINITY);
+  const x = elements(at.need(0));
+  // The upper bound wins where the two cross (Clip, since version 13).
+  const limit = (value: number | bigint) => {
+    const raised = value < low ? low : value;
+    return raised > high ? high : raised;
+  };
+  return [filled(only(out), (i) => limit(x[i]!))];
+};
+
+export function Identity(at: Site) {
+  return [at.need(0)];
+}
+
+export function Dropout(at: Site, out: readonly Static[]) {
+  return [at.need(0), filled(out[1]!, () => 1)];
+}
+
+export const Cast: Rule = (at, out) => {
+  const { dtype } = only(out);
+  const tensor = at.need(0);
+  if (tensor.dtype === dtype) return [tensor];
+  if (tensor.dtype === "string" || dtype === "string")
+    throw at.fault("unsupported", "cast of text", {
+      expected: "numbers",
+      got: `${tensor.dtype} to ${dtype}`,
+    });
+  const x = elements(tensor);
+  return [filled(only(out), (i) => (dtype === "bool" ? (Number(x[i]!) === 0 ? 0 : 1) : x[i]!))];
+};
+
+export const CastLike = Cast;
+
+/** The same elements, whatever the shape. */
+export const view: Rule = (at, out) => [reshaped(at.need(0), only(out).shape)];
+
+function clamp(x: number, low: number, high: number): number {
+  return Math.min(high, Math.max(low, x));
+}
+
+function softplus(x: number): number {
+  return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+}
+
+/**
+ * The error function: its Maclaurin series near zero and the continued fraction of erfc beyond
+ * (Abramowitz and Stegun, 7.1.6 and 7.1.14), good to about 1e-15.
+ */
+export function erf(x: number): number {
+  const size = Math.abs(x);
+  if (Number.isNaN(x)) return x;
+  if (size > 6) return Math.sign(x);
+  if (size < 2.5) {
+    let term = x;
+    let sum = x;
+    for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
+      term *= (2 * x * x) / (2 * n + 1);
+      sum += term;
+    }
+    return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+  }
+  let fraction = size;
+  for (let n = 60; n > 0; n--) fraction = size + n / 2 / fraction;
+  return Math.sign(x) * (1 - Math.exp(-size * size) / Math.sqrt(Math.PI) / fraction);
+}

@@ -1,0 +1,58 @@
+import { Fault } from "@tutti/foundation/fault";
+import { inferNode } from "../infer/infer.ts";
+import type { Graph, Node, Tensor, Tensors } from "../ir.ts";
+import { describe, Site } from "../site.ts";
+import * as elementwise from "./elementwise.ts";
+import * as indexing from "./indexing.ts";
+import * as linear from "./linear.ts";
+import * as normalise from "./normalise.ts";
+import * as reduce from "./reduce.ts";
+import type { Rule } from "./rule.ts";
+import * as shape from "./shape.ts";
+
+const STANDARD = operators(elementwise, indexing, linear, normalise, reduce, shape);
+const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
+  ["Gelu", elementwise.Gelu],
+  ["QuickGelu", elementwise.QuickGelu],
+]);
+const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
+  ["", STANDARD],
+  ["com.microsoft", MICROSOFT],
+]);
+
+/** Whether `evaluateNode` can compute the operator. */
+export function evaluates(node: Pick<Node, "op" | "domain">): boolean {
+  return DOMAINS.get(node.domain)?.has(node.op) ?? false;
+}
+
+export type Evaluation = { readonly opset: number; constant(name: string): Tensor | undefined };
+
+/** The outputs of one node whose inputs are all known: plain TypeScript, int64 exact, floats in doubles until stored. */
+export function evaluateNode(node: Node, { opset, constant }: Evaluation): readonly Tensor[] {
+  const rule = DOMAINS.get(node.domain)?.get(node.op);
+  if (!rule) throw new Fault("unsupported", `evaluating ${describe(node, opset)}`);
+  const lookup = (name: string) => {
+    const tensor = constant(name);
+    if (tensor) return tensor;
+    throw new Fault("bad-input", `${describe(node, opset)}: ${name}`, { expected: "a known value" });
+  };
+  const known = { opset, static: lookup, constant };
+  return rule(new Site(node, known), inferNode(node, known));
+}
+
+/** Runs a whole graph: the slow twin that engines are checked against. Returns the graph's outputs. */
+export function evaluate(graph: Graph, feeds: Tensors): Tensors {
+  const values = new Map<string, Tensor>([...graph.initializers, ...feeds]);
+  const constant = (name: string) => values.get(name);
+  for (const node of graph.nodes) {
+    const results = evaluateNode(node, { opset: graph.opset, constant });
+    for (const [i, name] of node.outputs.entries()) if (name !== "") values.set(name, results[i]!);
+  }
+  return new Map(graph.outputs.map(({ name }) => [name, values.get(name)!]));
+}
+
+/** What a file exports under an operator's own, capitalised name. */
+function operators(...files: readonly object[]): ReadonlyMap<string, Rule> {
+  const named = files.flatMap((file) => Object.entries(file) as [string, Rule][]);
+  return new Map(named.filter(([name]) => /^[A-Z][A-Za-z0-9]*$/.test(name)));
+}

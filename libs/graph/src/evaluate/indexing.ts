@@ -1,0 +1,117 @@
+import { type Static, sizeOf } from "../ir.ts";
+import type { Site } from "../site.ts";
+import { int64, numeric, stridesOf } from "../tensor.ts";
+import { around, elements, filled, only, pick } from "./rule.ts";
+
+/** An index from the front, or a Fault: negative ones count from the end. */
+function inside(at: Site, index: number, size: number): number {
+  if (index >= -size && index < size) return index < 0 ? index + size : index;
+  throw at.fault("bad-input", "index", { expected: `one of ${-size}..${size - 1}`, got: `${index}` });
+}
+
+export function Gather(at: Site, out: readonly Static[]) {
+  const axis = at.axis(at.int("axis", 0), at.shape(0).length);
+  const { size, inner } = around(at.shape(0), axis);
+  const indices = at.numbers(1).map((index) => inside(at, index, size));
+  const span = indices.length * inner;
+  const from = Float64Array.from({ length: sizeOf(only(out).shape) }, (_, i) => {
+    const [outer, rest] = [Math.floor(i / span), i % span];
+    return (outer * size + indices[Math.floor(rest / inner)]!) * inner + (rest % inner);
+  });
+  return [pick(at.need(0), only(out).shape, from)];
+}
+
+/** For each element of the indices, the position in the data with its `axis` coordinate replaced. */
+function alongAxis(at: Site): Float64Array {
+  const shape = at.shape(0);
+  const axis = at.axis(at.int("axis", 0), shape.length);
+  const [own, steps] = [stridesOf(shape), stridesOf(at.shape(1))];
+  const indices = at.numbers(1);
+  return Float64Array.from(indices, (index, i) =>
+    shape.reduce((sum, size, d) => {
+      const coordinate = d === axis ? inside(at, index, size) : Math.floor(i / steps[d]!) % at.shape(1)[d]!;
+      return sum + coordinate * own[d]!;
+    }, 0),
+  );
+}
+
+export function GatherElements(at: Site, out: readonly Static[]) {
+  return [pick(at.need(0), only(out).shape, alongAxis(at))];
+}
+
+/** Where the slices named by the last dimension of the indices start, and how long each is. */
+function slices(at: Site, batch: number): { starts: number[]; length: number } {
+  const shape = at.shape(0);
+  const depth = at.shape(1).at(-1) ?? 0;
+  const own = stridesOf(shape);
+  const indices = at.numbers(1);
+  const tuples = sizeOf(at.shape(1).slice(0, -1));
+  const perBatch = tuples / Math.max(1, sizeOf(shape.slice(0, batch)));
+  const starts = Array.from({ length: tuples }, (_, t) => {
+    let start = batch === 0 ? 0 : Math.floor(t / perBatch) * own[batch - 1]!;
+    for (let d = 0; d < depth; d++)
+      start += inside(at, indices[t * depth + d]!, shape[batch + d]!) * own[batch + d]!;
+    return start;
+  });
+  return { starts, length: sizeOf(shape.slice(batch + depth)) };
+}
+
+export function GatherND(at: Site, out: readonly Static[]) {
+  const { starts, length } = slices(at, at.int("batch_dims", 0));
+  const from = Float64Array.from({ length: starts.length * length }, (_, i) => {
+    return starts[Math.floor(i / length)]! + (i % length);
+  });
+  return [pick(at.need(0), only(out).shape, from)];
+}
+
+type Combine = (old: number | bigint, update: number | bigint) => number | bigint;
+
+const REDUCTIONS: Readonly<Record<string, Combine>> = {
+  none: (_, update) => update,
+  // Both operands have the tensor's dtype, so they are both bigints or both numbers.
+  add: (old, update) => (typeof old === "bigint" ? old + (update as bigint) : old + (update as number)),
+  mul: (old, update) => (typeof old === "bigint" ? old * (update as bigint) : old * (update as number)),
+  max: (old, update) => (old > update ? old : update),
+  min: (old, update) => (old < update ? old : update),
+};
+
+function scatter(at: Site, like: Static, to: ArrayLike<number>) {
+  const combine = REDUCTIONS[at.string("reduction", "none")];
+  if (!combine) throw at.fault("unsupported", "attribute reduction", { got: at.string("reduction") });
+  const held: (number | bigint)[] = Array.from(elements(at.need(0)));
+  const updates = elements(at.need(2));
+  for (let i = 0; i < to.length; i++) held[to[i]!] = combine(held[to[i]!]!, updates[i]!);
+  return [filled(like, (i) => held[i]!)];
+}
+
+export function ScatterElements(at: Site, out: readonly Static[]) {
+  return scatter(at, only(out), alongAxis(at));
+}
+
+export function ScatterND(at: Site, out: readonly Static[]) {
+  const { starts, length } = slices(at, 0);
+  const to = starts.flatMap((start) => Array.from({ length }, (_, i) => start + i));
+  return scatter(at, only(out), to);
+}
+
+/** Values are `[off, on]`; an index outside the depth lights nothing (OneHot, since version 11). */
+export function OneHot(at: Site, out: readonly Static[]) {
+  const { shape } = only(out);
+  const axis = at.axis(at.int("axis", -1), shape.length);
+  const { size, inner } = around(shape, axis);
+  const indices = at.numbers(0);
+  const [off, on] = [elements(at.need(2))[0]!, elements(at.need(2))[1]!];
+  const lit = (i: number) => {
+    const index = indices[Math.floor(i / (size * inner)) * inner + (i % inner)]!;
+    return (index < 0 ? index + size : index) === Math.floor(i / inner) % size;
+  };
+  return [filled(only(out), (i) => (lit(i) ? on : off))];
+}
+
+export function NonZero(at: Site, out: readonly Static[]) {
+  const shape = at.shape(0);
+  const found = [...numeric(at.need(0)).entries()].flatMap(([position, value]) => (value ? [position] : []));
+  const steps = stridesOf(shape);
+  const rows = shape.map((size, axis) => found.map((position) => Math.floor(position / steps[axis]!) % size));
+  return [int64(rows.flat(), only(out).shape)];
+}

@@ -1,0 +1,72 @@
+import type { Static } from "../ir.ts";
+import type { Site } from "../site.ts";
+import { numbers, stridesOf } from "../tensor.ts";
+import { filled, only, positions, stretched } from "./rule.ts";
+
+/** The textbook triple loop, in doubles. */
+export function MatMul(at: Site, out: readonly Static[]) {
+  const [a, b] = [at.shape(0), at.shape(1)];
+  const left = a.length === 1 ? [1, ...a] : a;
+  const right = b.length === 1 ? [...b, 1] : b;
+  const [rows, inner, columns] = [left.at(-2)!, left.at(-1)!, right.at(-1)!];
+  const full = only(out).shape;
+  const batch = full.slice(0, full.length - (a.length > 1 ? 1 : 0) - (b.length > 1 ? 1 : 0));
+  const [startA, startB] = [starts(left, batch), starts(right, batch)];
+  const [x, y] = [numbers(at.need(0)), numbers(at.need(1))];
+  const product = (i: number) => {
+    const block = Math.floor(i / (rows * columns));
+    const row = Math.floor(i / columns) % rows;
+    let sum = 0;
+    for (let k = 0; k < inner; k++) {
+      sum += x[startA[block]! + row * inner + k]! * y[startB[block]! + k * columns + (i % columns)]!;
+    }
+    return sum;
+  };
+  return [filled(only(out), product)];
+}
+
+/** Where each broadcast batch's matrix starts. */
+function starts(shape: readonly number[], batch: readonly number[]): Float64Array {
+  const size = shape.at(-2)! * shape.at(-1)!;
+  return stretched(shape.slice(0, -2), batch).map((block) => block * size);
+}
+
+/** alpha·A'·B' + beta·C. */
+export function Gemm(at: Site, out: readonly Static[]) {
+  const { shape } = only(out);
+  const [rows, columns] = [shape[0]!, shape[1]!];
+  const a = matrix(at, 0, at.int("transA", 0) !== 0);
+  const b = matrix(at, 1, at.int("transB", 0) !== 0);
+  const c = at.has(2) ? numbers(at.need(2)) : undefined;
+  const fromC = at.has(2) ? stretched(at.shape(2), [rows, columns]) : undefined;
+  const [alpha, beta] = [at.float("alpha", 1), at.float("beta", 1)];
+  const element = (i: number) => {
+    const row = Math.floor(i / columns);
+    let sum = 0;
+    for (let k = 0; k < a.columns; k++) sum += a.at(row, k) * b.at(k, i % columns);
+    return alpha * sum + (c && fromC ? beta * c[fromC[i]!]! : 0);
+  };
+  return [filled(only(out), element)];
+}
+
+function matrix(at: Site, index: number, transposed: boolean) {
+  const [rows, columns] = at.shape(index) as [number, number];
+  const x = numbers(at.need(index));
+  return {
+    columns: transposed ? rows : columns,
+    at: (row: number, column: number) => x[transposed ? column * columns + row : row * columns + column]!,
+  };
+}
+
+/** One term of Einstein's sum: where each input's elements lie for every combination of all letters. */
+export function lettersOf(
+  letters: string,
+  shape: readonly number[],
+  all: ReadonlyMap<string, number>,
+): Float64Array {
+  const strides = stridesOf(shape);
+  const along = [...all.keys()].map((letter) => {
+    return [...letters].reduce((sum, own, axis) => sum + (own === letter ? strides[axis]! : 0), 0);
+  });
+  return positions([...all.values()], along);
+}

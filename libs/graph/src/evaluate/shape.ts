@@ -1,0 +1,152 @@
+import { padding, permutation, shapeSpan, spans } from "../infer/shape.ts";
+import { type Attribute, type Static, sizeOf, type Tensor } from "../ir.ts";
+import type { Site } from "../site.ts";
+import { int64, numeric, stridesOf } from "../tensor.ts";
+import { view } from "./elementwise.ts";
+import { elements, filled, only, pick, positions, type Rule, stretched } from "./rule.ts";
+
+export function Shape(at: Site) {
+  return [int64(shapeSpan(at))];
+}
+
+export function Size(at: Site) {
+  return [int64([sizeOf(at.shape(0))], [])];
+}
+
+export const Reshape = view;
+export const Flatten = view;
+export const Squeeze = view;
+export const Unsqueeze = view;
+
+export function Transpose(at: Site, out: readonly Static[]) {
+  const { shape } = only(out);
+  const own = stridesOf(at.shape(0));
+  const strides = permutation(at).map((axis) => own[axis]!);
+  return [pick(at.need(0), shape, positions(shape, strides))];
+}
+
+export function Slice(at: Site, out: readonly Static[]) {
+  const own = stridesOf(at.shape(0));
+  const cut = spans(at);
+  const start = cut.reduce((sum, span, axis) => sum + span.start * own[axis]!, 0);
+  const strides = cut.map((span, axis) => span.step * own[axis]!);
+  return [pick(at.need(0), only(out).shape, positions(only(out).shape, strides, start))];
+}
+
+export function Split(at: Site, out: readonly Static[]) {
+  const axis = at.axis(at.int("axis", 0), at.shape(0).length);
+  const own = stridesOf(at.shape(0));
+  let before = 0;
+  return out.map(({ shape }) => {
+    const part = pick(at.need(0), shape, positions(shape, own, before * own[axis]!));
+    before += shape[axis]!;
+    return part;
+  });
+}
+
+export function Concat(at: Site, out: readonly Static[]) {
+  const { dtype, shape } = only(out);
+  const axis = at.axis(at.int("axis"), shape.length);
+  const strides = stridesOf(shape);
+  const whole: (string | number | bigint)[] = new Array(sizeOf(shape));
+  let before = 0;
+  for (let index = 0; index < at.inputCount; index++) {
+    const part = at.need(index);
+    const to = positions(part.shape, strides, before * strides[axis]!);
+    to.forEach((position, i) => {
+      whole[position] = part.data[i]!;
+    });
+    before += part.shape[axis]!;
+  }
+  return [gathered({ dtype, shape }, whole)];
+}
+
+/** Elements in storage form (halves stay bits) as a tensor. */
+function gathered({ dtype, shape }: Static, whole: readonly (string | number | bigint)[]): Tensor {
+  if (dtype === "string") return { dtype, shape, data: whole as readonly string[] };
+  const from = { dtype, shape: [whole.length], data: storage(dtype, whole) } as Tensor;
+  return { ...from, shape };
+}
+
+function storage(dtype: Static["dtype"], whole: readonly (string | number | bigint)[]) {
+  const data = numeric(
+    filled(
+      { dtype: dtype === "float16" ? "int32" : dtype, shape: [whole.length] },
+      (i) => whole[i] as number,
+    ),
+  );
+  return dtype === "float16" ? Uint16Array.from(data as Int32Array) : data;
+}
+
+export function Expand(at: Site, out: readonly Static[]) {
+  const { shape } = only(out);
+  return [pick(at.need(0), shape, stretched(at.shape(0), shape))];
+}
+
+export function Tile(at: Site, out: readonly Static[]) {
+  const { shape } = only(out);
+  const [own, to] = [stridesOf(at.shape(0)), stridesOf(shape)];
+  const from = Float64Array.from({ length: sizeOf(shape) }, (_, i) =>
+    at.shape(0).reduce((sum, size, axis) => sum + (Math.floor(i / to[axis]!) % size) * own[axis]!, 0),
+  );
+  return [pick(at.need(0), shape, from)];
+}
+
+/** Modes of Pad: what stands at a position outside the input, as a position inside, or -1 for the constant. */
+const OUTSIDE: Readonly<Record<string, (position: number, size: number) => number>> = {
+  constant: () => -1,
+  edge: (position, size) => Math.min(size - 1, Math.max(0, position)),
+  reflect: (position, size) => {
+    const period = Math.max(1, 2 * (size - 1));
+    const folded = ((position % period) + period) % period;
+    return folded < size ? folded : period - folded;
+  },
+  wrap: (position, size) => ((position % size) + size) % size,
+};
+
+export function Pad(at: Site, out: readonly Static[]) {
+  const outside = OUTSIDE[at.string("mode", "constant")];
+  if (!outside) throw at.fault("unsupported", "attribute mode", { got: at.string("mode") });
+  const { shape } = only(out);
+  const [own, to, pads] = [stridesOf(at.shape(0)), stridesOf(shape), padding(at)];
+  const x = elements(at.need(0));
+  const blank = at.has(2) ? elements(at.need(2))[0]! : at.float("value", 0);
+  const element = (i: number) => {
+    let from = 0;
+    for (const [axis, size] of at.shape(0).entries()) {
+      const position = (Math.floor(i / to[axis]!) % shape[axis]!) - pads[axis]![0];
+      const inside = position >= 0 && position < size ? position : outside(position, size);
+      if (inside < 0) return blank;
+      from += inside * own[axis]!;
+    }
+    return x[from]!;
+  };
+  return [filled(only(out), element)];
+}
+
+export function ConstantOfShape(at: Site, out: readonly Static[]) {
+  const value = at.node.attributes.get("value") as Extract<Attribute, { kind: "tensor" }> | undefined;
+  if (value) return [pick(value.value, only(out).shape, new Float64Array(sizeOf(only(out).shape)))];
+  return [filled(only(out), () => 0)];
+}
+
+export const Range: Rule = (at, out) => {
+  const [start, delta] = [elements(at.need(0))[0]!, elements(at.need(2))[0]!];
+  if (typeof start === "bigint" && typeof delta === "bigint")
+    return [filled(only(out), (i) => start + delta * BigInt(i))];
+  return [filled(only(out), (i) => Number(start) + Number(delta) * i)];
+};
+
+/** `upper` keeps the diagonal `k` and what lies right of it, else what lies left (Trilu, since version 14). */
+export const Trilu: Rule = (at, out) => {
+  const { shape } = only(out);
+  const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
+  const k = at.has(1) ? at.numbers(1)[0]! : 0;
+  const upper = at.int("upper", 1) !== 0;
+  const x = elements(at.need(0));
+  const keeps = (i: number) => {
+    const offset = (i % columns) - (Math.floor(i / columns) % rows);
+    return upper ? offset >= k : offset <= k;
+  };
+  return [filled(only(out), (i) => (keeps(i) ? x[i]! : 0))];
+};

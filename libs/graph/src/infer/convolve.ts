@@ -1,0 +1,95 @@
+import type { Site } from "../site.ts";
+import { demandSize, one, sameDtype } from "./rule.ts";
+
+/** A window sliding over the spatial axes: everything is a list with one entry per spatial axis. */
+export type Window = {
+  readonly kernel: readonly number[];
+  readonly strides: readonly number[];
+  readonly dilations: readonly number[];
+  /** Padding before and after. */
+  readonly pads: readonly (readonly [number, number])[];
+  readonly out: readonly number[];
+};
+
+/** The window of Conv and the pools, with `auto_pad` and `ceil_mode` resolved (Conv, MaxPool, since version 11 and 12). */
+export function windowOf(at: Site, kernel: readonly number[]): Window {
+  const spatial = at.shape(0).slice(2);
+  demandSize(at, "spatial rank", { expected: kernel.length, got: spatial.length });
+  const ones = spatial.map(() => 1);
+  const [strides, dilations] = [at.ints("strides", ones), at.ints("dilations", ones)];
+  if (strides.length !== kernel.length || dilations.length !== kernel.length)
+    throw at.fault("bad-input", "strides and dilations", { expected: `${kernel.length} each` });
+  const reach = kernel.map((size, axis) => (size - 1) * dilations[axis]! + 1);
+  const pads = spatial.map((size, axis) =>
+    padsOf(at, { axis, size, reach: reach[axis]!, stride: strides[axis]! }),
+  );
+  const out = spatial.map((size, axis) => {
+    const [before, after] = pads[axis]!;
+    return steps(at, {
+      room: size + before + after - reach[axis]!,
+      stride: strides[axis]!,
+      end: size + before,
+    });
+  });
+  return { kernel, strides, dilations, pads, out };
+}
+
+function padsOf(
+  at: Site,
+  span: { axis: number; size: number; reach: number; stride: number },
+): [number, number] {
+  const auto = at.string("auto_pad", "NOTSET");
+  if (auto === "VALID") return [0, 0];
+  if (auto === "NOTSET") {
+    const pads = at.ints("pads", []);
+    return [pads[span.axis] ?? 0, pads[span.axis + pads.length / 2] ?? 0];
+  }
+  // SAME: ceil(size / stride) outputs; an odd rest goes to the end, or to the start for SAME_LOWER.
+  const total = Math.max(0, (Math.ceil(span.size / span.stride) - 1) * span.stride + span.reach - span.size);
+  const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)];
+  return auto === "SAME_UPPER" ? [less, more] : [more, less];
+}
+
+function steps(at: Site, { room, stride, end }: { room: number; stride: number; end: number }): number {
+  if (room < 0) throw at.fault("bad-input", "kernel", { expected: "one that fits the padded input" });
+  if (at.int("ceil_mode", 0) === 0) return Math.floor(room / stride) + 1;
+  const count = Math.ceil(room / stride) + 1;
+  // A window that would start in the padding after the input is left out (MaxPool, since version 19).
+  return (count - 1) * stride >= end ? count - 1 : count;
+}
+
+export function Conv(at: Site) {
+  const [x, w] = [at.shape(0), at.shape(1)];
+  if (x.length < 3) throw at.fault("bad-input", "rank", { expected: "3 or more", got: `${x.length}` });
+  demandSize(at, "rank of the weight", { expected: x.length, got: w.length });
+  const group = at.int("group", 1);
+  demandSize(at, "input channels", { expected: w[1]! * group, got: x[1]! });
+  demandSize(at, "output channels over groups", { expected: 0, got: w[0]! % group });
+  if (at.has(2)) demandSize(at, "bias", { expected: w[0]!, got: at.shape(2)[0] ?? 0 });
+  const dtype = sameDtype(at, at.has(2) ? [0, 1, 2] : [0, 1]);
+  return one(dtype, [x[0]!, w[0]!, ...windowOf(at, w.slice(2)).out]);
+}
+
+function pooled(at: Site): readonly number[] {
+  const [batch, channels] = at.shape(0);
+  return [batch!, channels!, ...windowOf(at, at.ints("kernel_shape")).out];
+}
+
+export function MaxPool(at: Site) {
+  const shape = pooled(at);
+  return [
+    { dtype: at.dtype(0), shape },
+    { dtype: "int64" as const, shape },
+  ];
+}
+
+export function AveragePool(at: Site) {
+  return one(at.dtype(0), pooled(at));
+}
+
+export function GlobalAveragePool(at: Site) {
+  const [batch, channels, ...spatial] = at.shape(0);
+  return one(at.dtype(0), [batch!, channels!, ...spatial.map(() => 1)]);
+}
+
+export const GlobalMaxPool = GlobalAveragePool;

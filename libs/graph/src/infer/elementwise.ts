@@ -1,0 +1,96 @@
+import { dtypeOf } from "../onnx/dtype.ts";
+import type { Site } from "../site.ts";
+import { broadcast, one, type Rule, same, sameDtype } from "./rule.ts";
+
+/** Numbers in, numbers out: all inputs broadcast and share one dtype. */
+const arithmetic: Rule = (at) => {
+  const all = at.node.inputs.map((_, index) => index);
+  return one(
+    sameDtype(at, all),
+    broadcast(
+      at,
+      all.map((index) => at.shape(index)),
+    ),
+  );
+};
+
+const comparison: Rule = (at) => [{ ...arithmetic(at)[0]!, dtype: "bool" }];
+
+export const Add = arithmetic;
+export const Sub = arithmetic;
+export const Mul = arithmetic;
+export const Div = arithmetic;
+export const Mod = arithmetic;
+export const Min = arithmetic;
+export const Max = arithmetic;
+export const Sum = arithmetic;
+export const And = comparison;
+export const Or = comparison;
+export const Xor = comparison;
+export const Equal = comparison;
+export const Less = comparison;
+export const LessOrEqual = comparison;
+export const Greater = comparison;
+export const GreaterOrEqual = comparison;
+
+/** The exponent may have a dtype of its own. */
+export function Pow(at: Site) {
+  return one(at.dtype(0), broadcast(at, [at.shape(0), at.shape(1)]));
+}
+
+export function PRelu(at: Site) {
+  return one(sameDtype(at, [0, 1]), broadcast(at, [at.shape(0), at.shape(1)]));
+}
+
+export function Where(at: Site) {
+  if (at.dtype(0) !== "bool") throw at.fault("bad-input", "input 0", { expected: "bool", got: at.dtype(0) });
+  return one(sameDtype(at, [1, 2]), broadcast(at, [at.shape(0), at.shape(1), at.shape(2)]));
+}
+
+export const Abs = same;
+export const Ceil = same;
+export const Clip = same;
+export const Cos = same;
+export const Elu = same;
+export const Erf = same;
+export const Exp = same;
+export const Floor = same;
+export const Gelu = same;
+export const HardSigmoid = same;
+export const HardSwish = same;
+export const Identity = same;
+export const LeakyRelu = same;
+export const Log = same;
+export const Mish = same;
+export const Neg = same;
+export const Reciprocal = same;
+export const Relu = same;
+export const Round = same;
+export const Selu = same;
+export const Sigmoid = same;
+export const Sign = same;
+export const Sin = same;
+export const Softplus = same;
+export const Softsign = same;
+export const Sqrt = same;
+export const Tan = same;
+export const Tanh = same;
+
+const test: Rule = (at) => one("bool", at.shape(0));
+export const IsInf = test;
+export const IsNaN = test;
+export const Not = test;
+
+export function Cast(at: Site) {
+  return one(dtypeOf(at.int("to"), "Cast"), at.shape(0));
+}
+
+export function CastLike(at: Site) {
+  return one(at.dtype(1), at.shape(0));
+}
+
+/** In inference the mask, where asked for, is all true (Dropout, since version 7). */
+export function Dropout(at: Site) {
+  const mask = at.opset < 10 ? at.dtype(0) : "bool";
+  return [at.static(0), { dtype: mask, shape: at.shape(0) }] as const;
+}

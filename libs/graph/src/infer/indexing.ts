@@ -1,0 +1,57 @@
+import type { Site } from "../site.ts";
+import { numeric } from "../tensor.ts";
+import { demandSize, one, same, sameDtype } from "./rule.ts";
+
+export function Gather(at: Site) {
+  const shape = at.shape(0);
+  const axis = at.axis(at.int("axis", 0), shape.length);
+  return one(at.dtype(0), [...shape.slice(0, axis), ...at.shape(1), ...shape.slice(axis + 1)]);
+}
+
+export function GatherElements(at: Site) {
+  demandSize(at, "rank of input 1", { expected: at.shape(0).length, got: at.shape(1).length });
+  return one(at.dtype(0), at.shape(1));
+}
+
+/** `indices[..., depth]` names positions after `batch_dims` shared leading dimensions. */
+export function GatherND(at: Site) {
+  const batch = at.int("batch_dims", 0);
+  const depth = at.shape(1).at(-1) ?? 0;
+  const rest = at.shape(0).slice(batch + depth);
+  if (batch + depth > at.shape(0).length)
+    throw at.fault("bad-input", "indices", {
+      expected: `at most ${at.shape(0).length - batch} deep`,
+      got: `${depth}`,
+    });
+  return one(at.dtype(0), [...at.shape(1).slice(0, -1), ...rest]);
+}
+
+export function ScatterND(at: Site) {
+  sameDtype(at, [0, 2]);
+  const depth = at.shape(1).at(-1) ?? 0;
+  const expected = [...at.shape(1).slice(0, -1), ...at.shape(0).slice(depth)];
+  if (`${expected}` !== `${at.shape(2)}`)
+    throw at.fault("bad-input", "updates", { expected: `[${expected}]`, got: `[${at.shape(2)}]` });
+  return same(at);
+}
+
+export function ScatterElements(at: Site) {
+  sameDtype(at, [0, 2]);
+  if (`${at.shape(1)}` !== `${at.shape(2)}`)
+    throw at.fault("bad-input", "updates", { expected: `[${at.shape(1)}]`, got: `[${at.shape(2)}]` });
+  return same(at);
+}
+
+export function OneHot(at: Site) {
+  const shape = at.shape(0);
+  const depth = at.numbers(1)[0] ?? 0;
+  const axis = at.axis(at.int("axis", -1), shape.length + 1);
+  return one(at.dtype(2), shape.toSpliced(axis, 0, depth));
+}
+
+/** Its size depends on its values, so they must be known. */
+export function NonZero(at: Site) {
+  let count = 0;
+  for (const value of numeric(at.need(0))) if (value) count++;
+  return one("int64", [at.shape(0).length, count]);
+}

@@ -1,0 +1,53 @@
+import { Fault } from "@tutti/foundation/fault";
+import type { Node, Static } from "../ir.ts";
+import { describe, type Known, Site } from "../site.ts";
+import * as convolve from "./convolve.ts";
+import * as elementwise from "./elementwise.ts";
+import * as indexing from "./indexing.ts";
+import * as linear from "./linear.ts";
+import * as normalise from "./normalise.ts";
+import * as reduce from "./reduce.ts";
+import type { Rule } from "./rule.ts";
+import * as shape from "./shape.ts";
+
+/** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
+const STANDARD: ReadonlyMap<string, Rule> = operators(
+  elementwise,
+  indexing,
+  linear,
+  normalise,
+  reduce,
+  shape,
+);
+
+/** onnxruntime's own operators (com.microsoft), as its optimiser writes them. */
+const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
+  ["Gelu", elementwise.Gelu],
+  ["QuickGelu", elementwise.Gelu],
+]);
+
+const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
+  ["", STANDARD],
+  ["com.microsoft", MICROSOFT],
+]);
+
+/**
+ * The dtype and shape of each output of a node, in order; an output the node leaves out may be listed too.
+ * A Fault names the node for operators we do not know and for inputs that do not fit.
+ */
+export function inferNode(node: Node, known: Known): readonly Static[] {
+  const rule = DOMAINS.get(node.domain)?.get(node.op);
+  if (!rule)
+    throw new Fault("unsupported", describe(node, known.opset), { expected: "an operator Tutti knows" });
+  return rule(new Site(node, known));
+}
+
+/** Whether Tutti knows the operator at all. */
+export function knowsOperator(node: Pick<Node, "op" | "domain">): boolean {
+  return DOMAINS.get(node.domain)?.has(node.op) ?? false;
+}
+
+function operators(...files: readonly object[]): ReadonlyMap<string, Rule> {
+  const named = files.flatMap((file) => Object.entries(file) as [string, Rule][]);
+  return new Map(named.filter(([name]) => /^[A-Z]/.test(name)));
+}

@@ -1,0 +1,23 @@
+import { assert } from "@tutti/foundation/check";
+import type { Site } from "../site.ts";
+import { same } from "./rule.ts";
+
+export const Softmax = same;
+export const LogSoftmax = same;
+export const InstanceNormalization = same;
+
+/** Outputs: the normalised tensor, then mean and inverse standard deviation over the normalised axes. */
+export function LayerNormalization(at: Site) {
+  const shape = at.shape(0);
+  const axis = at.axis(at.int("axis", -1), shape.length);
+  const statistic = { dtype: at.dtype(0), shape: shape.map((size, i) => (i < axis ? size : 1)) };
+  assert(statistic.shape.length === shape.length, "statistics keep the rank");
+  return [at.static(0), statistic, statistic] as const;
+}
+
+/** Inference only: training mode also returns running statistics, which nobody here reads. */
+export function BatchNormalization(at: Site) {
+  if (at.int("training_mode", 0) !== 0)
+    throw at.fault("unsupported", "attribute training_mode", { expected: "0", got: "1" });
+  return [at.static(0)];
+}

@@ -1,0 +1,38 @@
+import type { Site } from "../site.ts";
+import { one, type Rule, same } from "./rule.ts";
+
+/** Axes of a reduction, from the front; all of them where none are named, unless `noop_with_empty_axes`. */
+export function reducedAxes(at: Site): readonly number[] {
+  const rank = at.shape(0).length;
+  const named = at.list("axes", 1);
+  if (named?.length) return named.map((axis) => at.axis(axis, rank));
+  return at.int("noop_with_empty_axes", 0) ? [] : at.shape(0).map((_, axis) => axis);
+}
+
+const reduction: Rule = (at) => {
+  const axes = new Set(reducedAxes(at));
+  return one(at.dtype(0), without(at.shape(0), axes, at.int("keepdims", 1) !== 0));
+};
+
+function without(shape: readonly number[], axes: ReadonlySet<number>, keep: boolean): number[] {
+  return shape.flatMap((size, axis) => (axes.has(axis) ? (keep ? [1] : []) : [size]));
+}
+
+export const ReduceSum = reduction;
+export const ReduceMean = reduction;
+export const ReduceMax = reduction;
+export const ReduceMin = reduction;
+export const ReduceProd = reduction;
+export const ReduceL1 = reduction;
+export const ReduceL2 = reduction;
+export const ReduceSumSquare = reduction;
+export const ReduceLogSum = reduction;
+export const ReduceLogSumExp = reduction;
+
+const argument: Rule = (at) => {
+  const axis = at.axis(at.int("axis", 0), at.shape(0).length);
+  return one("int64", without(at.shape(0), new Set([axis]), at.int("keepdims", 1) !== 0));
+};
+export const ArgMax = argument;
+export const ArgMin = argument;
+export const CumSum = same;

@@ -1,0 +1,36 @@
+import type { Graph, Node, TracedGraph } from "./ir.ts";
+
+/** The same graph with only what its outputs need. Inputs stay, so that whoever feeds it need not know. */
+export function live(graph: TracedGraph): TracedGraph {
+  const needed = new Set(graph.outputs.map(({ name }) => name));
+  const nodes: Node[] = [];
+  for (const node of graph.nodes.toReversed()) {
+    if (!node.outputs.some((name) => needed.has(name))) continue;
+    nodes.push(node);
+    for (const name of readsOf(node)) needed.add(name);
+  }
+  const initializers = new Map([...graph.initializers].filter(([name]) => needed.has(name)));
+  const held = new Set([
+    ...graph.inputs.map(({ name }) => name),
+    ...initializers.keys(),
+    ...nodes.flatMap(({ outputs }) => outputs),
+  ]);
+  const statics = new Map([...graph.statics].filter(([name]) => held.has(name)));
+  return { ...graph, nodes: nodes.reverse(), initializers, statics };
+}
+
+/** Values a node reads, those that its inner graphs read from outside included. */
+export function readsOf(node: Node): readonly string[] {
+  const inner: string[] = [];
+  for (const attribute of node.attributes.values()) {
+    if (attribute.kind === "graph") inner.push(...freeNames(attribute.value));
+  }
+  return [...node.inputs, ...inner].filter((name) => name !== "");
+}
+
+function freeNames(graph: Graph): readonly string[] {
+  const own = new Set([...graph.initializers.keys(), ...graph.inputs.map(({ name }) => name)]);
+  for (const node of graph.nodes) for (const name of node.outputs) own.add(name);
+  const all = [...graph.nodes.flatMap(readsOf), ...graph.outputs.map(({ name }) => name)];
+  return all.filter((name) => !own.has(name));
+}
