@@ -1,0 +1,43 @@
+import { sizeOf } from "../../ir.ts";
+import type { TfType } from "./convert.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+
+export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((size, axis) => size === b[axis]);
+
+/** A tensor of one value; wasm has no bool fill, so a bool goes through int32. */
+export function filled(
+  tf: Tf,
+  shape: readonly number[],
+  { value, type }: { value: number; type: TfType },
+): TfTensor {
+  if (type === "bool") return tf.tensor(new Uint8Array(sizeOf(shape)).fill(value), [...shape], "bool");
+  return tf.fill([...shape], value, type);
+}
+
+/**
+ * `x` broadcast to `shape`, which it must fit. Through x + 0: on wasm tile, which tfjs's own broadcastTo
+ * uses, took 8 ms for 80,000 elements where this takes 0.05 ms. (-0 becomes 0, NaN and infinities stay.)
+ */
+export function expandTo(tf: Tf, x: TfTensor, shape: readonly number[]): TfTensor {
+  if (sameShape(x.shape, shape)) return x;
+  if (sizeOf(x.shape) === sizeOf(shape)) return tf.reshape(x, [...shape]);
+  if (x.dtype === "bool") return truth(tf, expandTo(tf, tf.cast(x, "int32"), shape));
+  return tf.add(x, tf.zeros([...shape], x.dtype as "float32" | "int32"));
+}
+
+/** Nonzero as bool; tfjs's cast to bool on wasm keeps the low byte of the number instead. NaN counts as true. */
+export function truth(tf: Tf, x: TfTensor): TfTensor {
+  return x.dtype === "bool" ? x : tf.notEqual(x, tf.scalar(0, x.dtype as "float32" | "int32"));
+}
+
+/** Runs a kernel that lacks bool on int32 instead. */
+export function viaInt(tf: Tf, x: TfTensor, kernel: (x: TfTensor) => TfTensor): TfTensor {
+  if (x.dtype !== "bool") return kernel(x);
+  return tf.cast(kernel(tf.cast(x, "int32")), "bool");
+}
+
+/** Truncation towards zero, as C and ONNX's integer division do. */
+export function truncate(tf: Tf, x: TfTensor): TfTensor {
+  return tf.mul(tf.sign(x), tf.floor(tf.abs(x)));
+}

@@ -1,0 +1,218 @@
+import { sizeOf } from "../../ir.ts";
+import { expandTo, truncate, truth } from "./broadcast.ts";
+import type { Operator, OpSite } from "./op-site.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+
+type Unary = (tf: Tf, x: TfTensor) => TfTensor;
+type Binary = (tf: Tf, a: TfTensor, b: TfTensor) => TfTensor;
+
+const unary =
+  (f: Unary): Operator =>
+  (_, tf) =>
+  (x) =>
+    f(tf, x);
+
+const binary =
+  (f: Binary): Operator =>
+  (_, tf) =>
+  (a, b) =>
+    f(tf, a, b);
+
+/** Comparisons and logic: bool and int32 operands compare as int32 on every backend. */
+const compare = (f: Binary): Operator => binary((tf, a, b) => f(tf, unbool(tf, a), unbool(tf, b)));
+
+const unbool = (tf: Tf, x: TfTensor): TfTensor => (x.dtype === "bool" ? tf.cast(x, "int32") : x);
+
+/** Min, Max, Sum, Mean take any number of inputs. */
+const variadic =
+  (f: Binary): Operator =>
+  (_, tf) =>
+  (...inputs) =>
+    inputs.reduce((sum, next) => f(tf, sum, next));
+
+export const Add = binary((tf, a, b) => tf.add(a, b));
+export const Sub = binary((tf, a, b) => tf.sub(a, b));
+export const Mul = binary((tf, a, b) => tf.mul(a, b));
+export const Equal = compare((tf, a, b) => tf.equal(a, b));
+export const Less = compare((tf, a, b) => tf.less(a, b));
+export const LessOrEqual = compare((tf, a, b) => tf.lessEqual(a, b));
+export const Greater = compare((tf, a, b) => tf.greater(a, b));
+export const GreaterOrEqual = compare((tf, a, b) => tf.greaterEqual(a, b));
+export const And = binary((tf, a, b) => tf.logicalAnd(a, b));
+export const Or = binary((tf, a, b) => tf.logicalOr(a, b));
+export const Xor = binary((tf, a, b) => tf.logicalXor(a, b));
+export const Not = unary((tf, x) => tf.logicalNot(x));
+export const Min = variadic((tf, a, b) => orNaN(tf, [a, b], tf.minimum(a, b)));
+export const Max = variadic((tf, a, b) => orNaN(tf, [a, b], tf.maximum(a, b)));
+export const Sum = variadic((tf, a, b) => tf.add(a, b));
+
+/** wasm's minimum and maximum drop a NaN that comes first; a sum with it does not, and adding 0·NaN restores it. */
+function orNaN(tf: Tf, [a, b]: readonly [TfTensor, TfTensor], picked: TfTensor): TfTensor {
+  if (a.dtype !== "float32") return picked;
+  return tf.where(tf.isNaN(tf.add(a, b)), tf.add(a, b), picked);
+}
+
+export const Mean: Operator = (site, tf) => {
+  const sum = Sum(site, tf);
+  return (...inputs) => tf.div(sum(...inputs) as TfTensor, inputs.length);
+};
+
+/** Integers divide towards zero (tfjs divides them towards minus infinity). */
+export const Div: Operator = (site, tf) => {
+  if (site.typeOut() === "float32") return (a, b) => tf.div(a, b);
+  return (a, b) => {
+    const floor = tf.floorDiv(a, b);
+    const rest = tf.sub(a, tf.mul(floor, b));
+    const up = tf.logicalAnd(tf.notEqual(rest, zero(tf)), tf.less(floor, zero(tf)));
+    return tf.add(floor, tf.cast(up, "int32"));
+  };
+};
+
+const zero = (tf: Tf): TfTensor => tf.scalar(0, "int32");
+
+/** The result has the base's type. Powers that training meets often are products: pow is 70 times a product. */
+export const Pow: Operator = (site, tf) => {
+  const power = site.constant(1);
+  const exponent = power && sizeOf(power.shape) === 1 ? site.numbers(1)[0] : undefined;
+  const keepsShape = power !== undefined && power.shape.length <= site.rank(0);
+  const short = keepsShape && site.typeOut() === "float32" ? product(tf, exponent) : undefined;
+  if (short) {
+    site.skip(1);
+    return (x) => short(x);
+  }
+  const type = site.typeOut();
+  return (x, y) => {
+    if (x.dtype === y.dtype) return tf.pow(x, y);
+    const wide = tf.pow(tf.cast(x, "float32"), tf.cast(y, "float32"));
+    return type === "float32" ? wide : tf.cast(tf.round(wide), type);
+  };
+};
+
+function product(tf: Tf, exponent: number | undefined): ((x: TfTensor) => TfTensor) | undefined {
+  if (exponent === 1) return (x) => x;
+  if (exponent === 2) return (x) => tf.square(x);
+  if (exponent === 3) return (x) => tf.mul(tf.square(x), x);
+  if (exponent === 0.5) return (x) => tf.sqrt(x);
+  if (exponent === -1) return (x) => tf.div(1, x);
+  return undefined;
+}
+
+/** fmod=0: the sign of the divisor; fmod=1: the sign of the dividend, as in C. */
+export const Mod: Operator = (site, tf) => {
+  if (site.int("fmod", 0) === 0) return (a, b) => tf.mod(a, b);
+  if (site.typeOut() === "int32") {
+    const quotient = Div(site, tf);
+    return (a, b) => tf.sub(a, tf.mul(quotient(a, b) as TfTensor, b));
+  }
+  return (a, b) => tf.sub(a, tf.mul(truncate(tf, tf.div(a, b)), b));
+};
+
+export const Neg = unary((tf, x) => tf.neg(x));
+export const Abs = unary((tf, x) => tf.abs(x));
+export const Sqrt = unary((tf, x) => tf.sqrt(x));
+export const Exp = unary((tf, x) => tf.exp(x));
+export const Log = unary((tf, x) => tf.log(x));
+export const Erf = unary((tf, x) => tf.erf(x));
+export const Tanh = unary((tf, x) => tf.tanh(x));
+export const Sigmoid = unary((tf, x) => tf.sigmoid(x));
+export const Relu = unary((tf, x) => tf.relu(x));
+export const Softplus = unary((tf, x) => tf.softplus(x));
+export const Reciprocal = unary((tf, x) => tf.div(1, x));
+export const Sin = unary((tf, x) => tf.sin(x));
+export const Cos = unary((tf, x) => tf.cos(x));
+export const Sign = unary((tf, x) => tf.sign(x));
+export const Floor = unary((tf, x) => tf.floor(x));
+export const Ceil = unary((tf, x) => tf.ceil(x));
+export const Round = unary((tf, x) => tf.round(x));
+export const IsNaN = unary((tf, x) => tf.isNaN(x));
+export const Identity = unary((_, x) => x);
+
+export const IsInf: Operator = (site, tf) => {
+  const above = site.int("detect_positive", 1) === 1;
+  const below = site.int("detect_negative", 1) === 1;
+  return (x) => {
+    if (above && below) return tf.isInf(x);
+    return tf.equal(x, above ? Infinity : below ? -Infinity : Number.NaN);
+  };
+};
+
+export const LeakyRelu: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 0.01);
+  return (x) => tf.leakyRelu(x, alpha);
+};
+
+/** The slope broadcasts to x. */
+export const PRelu: Operator = (_, tf) => (x, slope) =>
+  tf.add(tf.relu(x), tf.mul(tf.neg(tf.relu(tf.neg(x))), slope));
+
+/** max(0, min(1, alpha·x + beta)). */
+export const HardSigmoid: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 0.2);
+  const beta = site.float("beta", 0.5);
+  return (x) => tf.clipByValue(tf.add(tf.mul(x, alpha), beta), 0, 1);
+};
+
+export const HardSwish = unary((tf, x) => tf.mul(x, tf.clipByValue(tf.add(tf.div(x, 6), 0.5), 0, 1)));
+
+export const Elu: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 1);
+  if (alpha === 1) return (x) => tf.elu(x);
+  return (x) => tf.add(tf.relu(x), tf.mul(alpha, tf.sub(tf.exp(tf.minimum(x, 0)), 1)));
+};
+
+/** x·Φ(x), exactly by erf or by tanh's approximation (Hendrycks & Gimpel 2016, section 2). */
+export const Gelu: Operator = (site, tf) => {
+  const approximate = site.string("approximate", "none");
+  if (approximate === "none")
+    return (x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1));
+  if (approximate !== "tanh")
+    throw site.fault("unsupported", "attribute approximate", { expected: "none or tanh", got: approximate });
+  const slope = Math.sqrt(2 / Math.PI);
+  return (x) => {
+    const inner = tf.mul(tf.add(x, tf.mul(tf.mul(tf.square(x), x), 0.044715)), slope);
+    return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
+  };
+};
+
+/** Bounds are attributes before operator set 11, optional inputs after. NaN stays NaN, as in onnxruntime. */
+export const Clip: Operator = (site, tf) => {
+  const low = bound(site, { index: 1, name: "min", absent: -Infinity });
+  const high = bound(site, { index: 2, name: "max", absent: Infinity });
+  const isFloat = site.typeOut() === "float32";
+  if (low === undefined || high === undefined || !isFloat) return clipByTensors(site, tf);
+  site.skip(1, 2);
+  return (x) => tf.where(tf.isNaN(x), x, tf.clipByValue(x, low, Math.max(low, high)));
+};
+
+function clipByTensors(site: OpSite, tf: Tf) {
+  return (x: TfTensor, low?: TfTensor, high?: TfTensor): TfTensor => {
+    const raised = low ? tf.maximum(x, low) : x;
+    const clipped = high ? tf.minimum(raised, high) : raised;
+    return site.typeOut() === "float32" ? tf.where(tf.isNaN(x), x, clipped) : clipped;
+  };
+}
+
+function bound(site: OpSite, at: { index: number; name: string; absent: number }): number | undefined {
+  if (site.has(at.index)) return site.constant(at.index) ? site.numbers(at.index)[0] : undefined;
+  return site.float(at.name, at.absent);
+}
+
+/** The three inputs broadcast together; branches are widened by hand since wasm's select wants equal shapes. */
+export const Where: Operator = (site, tf) => {
+  const shape = site.shapeOut();
+  return (condition, a, b) =>
+    tf.where(expandTo(tf, condition, shape), expandTo(tf, a, shape), expandTo(tf, b, shape));
+};
+
+/** Number to bool is "not zero"; float to integer truncates; 8-bit types wrap as C's do. */
+export const Cast: Operator = (site, tf) => {
+  const to = site.result().dtype;
+  const type = site.typeOut();
+  if (type === "bool") return (x) => truth(tf, x);
+  if (to === "uint8") return (x) => tf.mod(tf.cast(x, "int32"), tf.scalar(256, "int32"));
+  if (to === "int8") {
+    const scalar = (value: number) => tf.scalar(value, "int32");
+    return (x) => tf.sub(tf.mod(tf.add(tf.cast(x, "int32"), scalar(128)), scalar(256)), scalar(128));
+  }
+  return (x) => (x.dtype === type ? x : tf.cast(x, type));
+};

@@ -1,0 +1,113 @@
+import { Fault } from "@tutti/foundation/fault";
+import type { Engine, Program, Static, Tensor, Tensors, TracedGraph } from "../../ir.ts";
+import { type Compiled, compile, run } from "./compile.ts";
+import { download, upload } from "./convert.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+
+/**
+ * The tfjs engine: an interpreter over `tf`, which the app brings with `backend` registered ("wasm", "webgpu",
+ * "webgl", "cpu", "tensorflow"). Loading checks every node and throws a Fault("unsupported") that names the
+ * first one outside what the engine runs; stepping reads nothing back but the outputs.
+ * Integers are 32 bits wide inside (int64 feeds are range-checked), float64 is computed as float32.
+ */
+export function tfjsEngine(tf: Tf, backend: string): Engine {
+  return {
+    name: `tfjs/${backend}`,
+    async load(graph) {
+      await useBackend(tf, backend);
+      return program(tf, backend, { graph, compiled: await compile(tf, backend, graph) });
+    },
+  };
+}
+
+async function useBackend(tf: Tf, backend: string): Promise<void> {
+  if (tf.getBackend() === backend) return;
+  const found = tf.findBackendFactory(backend) !== null && (await tf.setBackend(backend));
+  if (found) return;
+  throw new Fault("unavailable", `tfjs backend ${backend}`, {
+    expected: "a backend that starts on this device",
+    got:
+      tf.findBackendFactory(backend) === null ? "none registered under that name" : "one that does not start",
+  });
+}
+
+function program(tf: Tf, backend: string, loaded: { graph: TracedGraph; compiled: Compiled }): Program {
+  const { graph, compiled } = loaded;
+  let disposed = false;
+  return {
+    async step(feeds) {
+      if (disposed) throw new Fault("cancelled", `graph ${graph.name}`, { got: "a step after dispose" });
+      const checked = graph.inputs.map(({ name }) => [name, checkFeed(graph, name, feeds)] as const);
+      await useBackend(tf, backend);
+      const outputs = tf.tidy(() => interpret(tf, loaded, checked));
+      try {
+        return await collect(graph, outputs);
+      } finally {
+        for (const tensor of outputs) tensor.dispose();
+      }
+    },
+    async dispose() {
+      disposed = true;
+      compiled.constants.release();
+    },
+  };
+}
+
+function checkFeed(graph: TracedGraph, name: string, feeds: Tensors): Tensor {
+  const tensor = feeds.get(name);
+  const { dtype, shape } = staticOf(graph, name);
+  if (!tensor)
+    throw new Fault("bad-input", `feed ${name}`, { expected: `${dtype}[${shape}]`, got: "nothing" });
+  if (tensor.dtype === dtype && `${tensor.shape}` === `${shape}`) return tensor;
+  throw new Fault("bad-input", `feed ${name}`, {
+    expected: `${dtype}[${shape}]`,
+    got: `${tensor.dtype}[${tensor.shape}]`,
+  });
+}
+
+function staticOf(graph: TracedGraph, name: string): Static {
+  const found = graph.statics.get(name) ?? graph.initializers.get(name);
+  if (found) return found;
+  throw new Fault("bad-input", `graph ${graph.name}`, {
+    expected: `a traced value ${name}`,
+    got: "an untraced one",
+  });
+}
+
+/** All steps in order. Runs inside one tidy, which frees everything should a step throw. */
+function interpret(
+  tf: Tf,
+  loaded: { graph: TracedGraph; compiled: Compiled },
+  feeds: readonly (readonly [string, Tensor])[],
+): TfTensor[] {
+  const { steps, constants } = loaded.compiled;
+  const values = new Map<string, TfTensor>();
+  for (const [name, tensor] of feeds) values.set(name, upload(tf, tensor, name));
+  const read = (name: string): TfTensor => values.get(name) ?? constants.get(name);
+  for (const step of steps) {
+    const results = run(
+      tf,
+      step,
+      step.sources.map((name) => (name === "" ? undefined : read(name))),
+    );
+    for (const [index, name] of step.targets.entries()) {
+      const result = results[index];
+      if (name === "") result?.dispose();
+      else if (result) values.set(name, result);
+    }
+    for (const name of step.frees) {
+      values.get(name)?.dispose();
+      values.delete(name);
+    }
+  }
+  // Clones, so that an output that is a constant, a feed, or named twice can be freed like any other.
+  return loaded.graph.outputs.map(({ name }) => tf.clone(read(name)));
+}
+
+async function collect(graph: TracedGraph, outputs: readonly TfTensor[]): Promise<Tensors> {
+  const named = graph.outputs.map(async ({ name }, index) => {
+    const { dtype, shape } = staticOf(graph, name);
+    return [name, await download(outputs[index]!, dtype, shape)] as const;
+  });
+  return new Map(await Promise.all(named));
+}

@@ -1,0 +1,105 @@
+import { sizeOf } from "../../ir.ts";
+import { expandTo } from "./broadcast.ts";
+import type { Operator, OpSite } from "./op-site.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+
+/**
+ * From how many multiplications per matrix a batch on wasm is cheaper one matrix at a time. Its batched kernel
+ * is a plain loop (2.2 GFLOP/s, one core); its 2-D kernel is XNNPACK (14 to 28), but a call and its copies
+ * cost some 20 µs.
+ */
+const WORTH_A_CALL = 32_768;
+
+/** α·A'·B' + β·C. On wasm a transposed operand is transposed first: the kernel's own way is 10 times slower. */
+export const Gemm: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 1);
+  const beta = site.float("beta", 1);
+  const ta = flipped(site, tf, { index: 0, flag: site.int("transA", 0) !== 0 });
+  const tb = flipped(site, tf, { index: 1, flag: site.int("transB", 0) !== 0 });
+  const shape = site.shapeOut();
+  const inner = site.shape(0)[site.int("transA", 0) !== 0 ? 0 : 1]!;
+  return (a, b, c) => {
+    const product = matrix(tf, ta ? tf.transpose(a) : a, tb ? tf.transpose(b) : b, inner);
+    const scaled = alpha === 1 ? product : tf.mul(product, alpha);
+    if (!c || beta === 0) return tf.reshape(scaled, shape);
+    return tf.add(scaled, beta === 1 ? c : tf.mul(c, beta));
+  };
+};
+
+/** Turns a constant operand at load; true where the kernel must transpose at each step. */
+function flipped(site: OpSite, tf: Tf, operand: { index: number; flag: boolean }): boolean {
+  if (!operand.flag) return false;
+  return !site.prepare(operand.index, "transposed", (whole) => tf.transpose(whole));
+}
+
+/** A plain 2-D product; what wasm's kernel does not do for sizes of zero is done here. */
+function matrix(tf: Tf, a: TfTensor, b: TfTensor, inner: number): TfTensor {
+  const shape = [a.shape[0]!, b.shape[1]!];
+  if (inner === 0 || sizeOf(shape) === 0) return tf.zeros(shape);
+  return tf.matMul(a, b);
+}
+
+/** numpy's matmul: vectors are promoted, leading dimensions broadcast. */
+export const MatMul: Operator = (site, tf) => {
+  if (site.type(0) !== "float32")
+    throw site.fault("unsupported", "inputs", { expected: "float32", got: site.dtype(0) });
+  const out = site.shapeOut();
+  const left = site.rank(0) === 1 ? [1, ...site.shape(0)] : [...site.shape(0)];
+  const right = site.rank(1) === 1 ? [...site.shape(1), 1] : [...site.shape(1)];
+  const multiply = multiplier(tf, site.backend, { left, right });
+  return (a, b) => tf.reshape(multiply(tf.reshape(a, left), tf.reshape(b, right)), out);
+};
+
+type Shapes = { left: readonly number[]; right: readonly number[] };
+type Multiply = (a: TfTensor, b: TfTensor) => TfTensor;
+
+/** The way to multiply these shapes; results have any shape of the right size. */
+function multiplier(tf: Tf, backend: string, { left, right }: Shapes): Multiply {
+  const [m, k] = [left.at(-2)!, left.at(-1)!];
+  const n = right.at(-1)!;
+  const batchA = left.slice(0, -2);
+  const batchB = right.slice(0, -2);
+  if (sizeOf(batchB) === 1) {
+    const rows = sizeOf(batchA) * m;
+    return (a, b) => matrix(tf, tf.reshape(a, [rows, k]), tf.reshape(b, [k, n]), k);
+  }
+  const batch = together(batchA, batchB);
+  const count = sizeOf(batch);
+  if (count * m * n === 0 || k === 0) return () => tf.zeros([count, m, n]);
+  const flat = (x: TfTensor, dims: readonly number[]) =>
+    tf.reshape(expandTo(tf, x, [...batch, ...dims]), [count, ...dims]);
+  const oneByOne = backend === "wasm" && m * k * n >= WORTH_A_CALL;
+  return (a, b) => {
+    const [x, y] = [flat(a, [m, k]), flat(b, [k, n])];
+    return oneByOne ? eachMatrix(tf, x, y) : tf.matMul(x, y);
+  };
+}
+
+/** Broadcast of two lists of leading dimensions; tracing has checked that they fit. */
+function together(a: readonly number[], b: readonly number[]): number[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const x = a[axis - rank + a.length] ?? 1;
+    const y = b[axis - rank + b.length] ?? 1;
+    return x === 1 ? y : x;
+  });
+}
+
+/**
+ * A batch of products by the 2-D kernel. The matrices are cut from one copy of the heap (that is what dataSync
+ * is on wasm, where nothing has to be waited for): tf.slice would copy the whole batch for every matrix.
+ */
+function eachMatrix(tf: Tf, a: TfTensor, b: TfTensor): TfTensor {
+  const left = matrices(tf, a);
+  const right = matrices(tf, b);
+  return tf.concat(left.map((x, index) => tf.matMul(x, right[index]!)));
+}
+
+function matrices(tf: Tf, x: TfTensor): TfTensor[] {
+  const [count, rows, columns] = x.shape as [number, number, number];
+  const data = x.dataSync();
+  const size = rows * columns;
+  return Array.from({ length: count }, (_, index) =>
+    tf.tensor(data.subarray(index * size, (index + 1) * size), [rows, columns], "float32"),
+  );
+}

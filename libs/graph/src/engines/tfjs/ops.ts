@@ -1,0 +1,25 @@
+import { Fault } from "@tutti/foundation/fault";
+import { describe } from "../../site.ts";
+import * as elementwise from "./elementwise.ts";
+import * as linear from "./linear.ts";
+import * as normalise from "./normalise.ts";
+import type { Operator, OpSite } from "./op-site.ts";
+import * as reduce from "./reduce.ts";
+import * as shape from "./shape.ts";
+
+/** Every operator the engine runs, by its name in the standard domain. */
+export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>(
+  Object.entries({ ...elementwise, ...linear, ...shape, ...reduce, ...normalise }),
+);
+
+/** The operator of a node; an unknown one is a Fault("unsupported") naming node, operator, domain and set. */
+export function operatorOf(site: OpSite): Operator {
+  const { node, opset } = site;
+  const found = node.domain === "" || node.domain === "ai.onnx" ? OPERATORS.get(node.op) : undefined;
+  if (found) return found;
+  throw new Fault("unsupported", describe(node, opset), {
+    expected: "an operator of the tfjs engine",
+    got: `${node.op} of domain ${node.domain || "ai.onnx"}`,
+    todo: "Use the onnxruntime engine, or export the model with simpler operators",
+  });
+}

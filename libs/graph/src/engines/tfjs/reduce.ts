@@ -1,0 +1,62 @@
+import { sizeOf } from "../../ir.ts";
+import type { Operator, OpSite } from "./op-site.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+
+type Reduce = (tf: Tf, x: TfTensor, axes: number[]) => TfTensor;
+
+/**
+ * A reduction: axes as an attribute (older sets) or a constant input (newer), none meaning all unless
+ * noop_with_empty_axes; the traced shape says what keepdims leaves. `empty` is the reduction of nothing,
+ * which wasm leaves uninitialised.
+ */
+const reduction =
+  (reduce: Reduce, empty: number): Operator =>
+  (site, tf) => {
+    const shape = site.shapeOut();
+    const axes = axesOf(site);
+    site.skip(1);
+    if (axes.length === 0 && site.int("noop_with_empty_axes", 0) !== 0) return (x) => x;
+    const all = axes.length === 0 ? site.shape(0).map((_, axis) => axis) : axes;
+    const type = site.typeOut() as "float32" | "int32";
+    if (sizeOf(site.shape(0)) === 0) return () => tf.fill(shape, empty, type);
+    return (x) =>
+      tf.reshape(all.length === 0 ? reduce(tf, tf.reshape(x, [1]), [0]) : reduce(tf, x, all), shape);
+  };
+
+function axesOf(site: OpSite): number[] {
+  return (site.list("axes", 1) ?? []).map((axis) => site.axis(axis, site.rank(0)));
+}
+
+/** tfjs's mean of integers is a float; ONNX keeps the type and truncates. */
+const mean: Reduce = (tf, x, axes) =>
+  x.dtype === "int32" ? tf.cast(tf.mean(x, axes), "int32") : tf.mean(x, axes);
+
+const logSumExp: Reduce = (tf, x, axes) => tf.logSumExp(x, axes);
+
+export const ReduceSum = reduction((tf, x, axes) => tf.sum(x, axes), 0);
+export const ReduceMean = reduction(mean, Number.NaN);
+export const ReduceMax = reduction((tf, x, axes) => tf.max(x, axes), -Infinity);
+export const ReduceMin = reduction((tf, x, axes) => tf.min(x, axes), Infinity);
+export const ReduceProd = reduction((tf, x, axes) => tf.prod(x, axes), 1);
+export const ReduceL1 = reduction((tf, x, axes) => tf.sum(tf.abs(x), axes), 0);
+export const ReduceL2 = reduction((tf, x, axes) => tf.sqrt(tf.sum(tf.square(x), axes)), 0);
+export const ReduceSumSquare = reduction((tf, x, axes) => tf.sum(tf.square(x), axes), 0);
+export const ReduceLogSum = reduction((tf, x, axes) => tf.log(tf.sum(x, axes)), -Infinity);
+export const ReduceLogSumExp = reduction(logSumExp, -Infinity);
+
+/** The first of equals, or with select_last_index the last: then the axis is read backwards. */
+const arg =
+  (pick: Reduce): Operator =>
+  (site, tf) => {
+    const axis = site.axis(site.int("axis", 0), site.rank(0));
+    const length = site.shape(0)[axis] ?? 1;
+    const last = site.int("select_last_index", 0) !== 0;
+    const shape = site.shapeOut();
+    return (x) => {
+      const found = pick(tf, last ? tf.reverse(x, axis) : x, [axis]);
+      return tf.reshape(last ? tf.sub(tf.scalar(length - 1, "int32"), found) : found, shape);
+    };
+  };
+
+export const ArgMax = arg((tf, x, axes) => tf.argMax(x, axes[0]!));
+export const ArgMin = arg((tf, x, axes) => tf.argMin(x, axes[0]!));
