@@ -1,0 +1,144 @@
+import { assert, demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { builderOn } from "./builder.ts";
+import { type Ops, opsOn } from "./gradient/ops.ts";
+import { Adjoint } from "./gradient/rule.ts";
+import { RULES } from "./gradient/rules.ts";
+import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
+import { describe } from "./site.ts";
+
+export type DifferentiateOptions = {
+  /** Name of a float value with one element. */
+  readonly loss: string;
+  /** Names of float values: graph inputs, as a rule (adapter tensors, or weights after `promote`). */
+  readonly wrt: readonly string[];
+};
+
+/** Slice, Pad and Clip take inputs rather than attributes from here on, and gradients are written with those. */
+const MIN_OPSET = 11;
+
+/**
+ * Reverse-mode differentiation, symbolic: the graph with one more output `grad.<name>` per name in `wrt`,
+ * of that value's shape. Only what lies between `wrt` and the loss is built (Griewank & Walther 2008,
+ * section 3.2: the adjoint sweep, here over nodes). A name the loss does not depend on gets zeros.
+ * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient.
+ */
+export function differentiate(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
+  check(graph, { loss, wrt });
+  const build = builderOn(graph);
+  const ops = opsOn(build);
+  const active = dependents(graph, wrt);
+  const gradients = new Map<string, string>();
+  if (active.has(loss)) gradients.set(loss, ops.expand(ops.number(1, loss), graph.statics.get(loss)!.shape));
+  const readers = readersOf(graph);
+  for (const node of graph.nodes.toReversed()) {
+    for (const [input, dx] of adjoints(graph, node, { ops, active, gradients, readers, wrt })) {
+      const before = gradients.get(input);
+      gradients.set(input, before === undefined ? dx : ops.add(before, dx));
+    }
+  }
+  for (const name of wrt)
+    build.output(gradients.get(name) ?? ops.zeros(shapeOf(graph, name), name), `grad.${name}`);
+  return build.finish();
+}
+
+type Sweep = {
+  readonly ops: Ops;
+  readonly active: ReadonlySet<string>;
+  readonly gradients: ReadonlyMap<string, string>;
+  readonly readers: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly wrt: readonly string[];
+};
+
+/** What one node adds to the gradients of its inputs: pairs of input name and gradient name. */
+function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (readonly [string, string])[] {
+  const grads = node.outputs.map((output) => sweep.gradients.get(output));
+  const wanted = node.inputs.some((input) => sweep.active.has(input));
+  if (!wanted || grads.every((grad) => grad === undefined)) return [];
+  const rule = node.domain === "" ? RULES.get(node.op) : undefined;
+  demand(rule, () => noRule(graph, node, sweep));
+  const { ops } = sweep;
+  const readers = sweep.readers.get(node.outputs[0] ?? "") ?? new Set();
+  const { build } = ops;
+  const known = { opset: graph.opset, static: build.static, constant: build.constantOf };
+  const site = new Adjoint(node, known, { grads, readers });
+  if (grads.slice(1).some(Boolean) && node.op !== "Split") {
+    throw site.fault("unsupported", "gradient", { expected: "of the first output alone", got: "of another" });
+  }
+  return rule(site, ops).flatMap((emit, at) => {
+    const input = node.inputs[at]!;
+    if (!emit || !sweep.active.has(input)) return [];
+    const dx = emit();
+    const [got, expected] = [ops.shape(dx), shapeOf(graph, input)];
+    assert(
+      `${got}` === `${expected}`,
+      `${describe(node, graph.opset)}: gradient ${at} is [${got}], not [${expected}]`,
+    );
+    return [[input, dx] as const];
+  });
+}
+
+/** Float values that depend on one of `wrt`; a value of any other type cuts the path, as it has no gradient. */
+function dependents(graph: TracedGraph, wrt: readonly string[]): ReadonlySet<string> {
+  const active = new Set(wrt);
+  for (const node of graph.nodes) {
+    if (!node.inputs.some((input) => active.has(input))) continue;
+    for (const output of node.outputs) if (isFloat(graph, output)) active.add(output);
+  }
+  return active;
+}
+
+function readersOf(graph: TracedGraph): ReadonlyMap<string, ReadonlySet<string>> {
+  const readers = new Map<string, Set<string>>();
+  for (const node of graph.nodes) {
+    for (const input of node.inputs) readers.set(input, (readers.get(input) ?? new Set()).add(node.op));
+  }
+  return readers;
+}
+
+function noRule(graph: TracedGraph, node: Node, { wrt }: Sweep): Fault {
+  const depends = wrt.filter((name) => node.inputs.some((input) => dependents(graph, [name]).has(input)));
+  return new Fault("unsupported", `${describe(node, graph.opset)} cannot be differentiated`, {
+    expected: "an operator with a gradient rule",
+    got: `${node.op}, which depends on ${depends.join(", ")}`,
+    todo: "Train only what comes after this node, or export the model without it",
+  });
+}
+
+function check(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): void {
+  demand(
+    graph.opset >= MIN_OPSET,
+    () =>
+      new Fault("unsupported", "differentiate", {
+        expected: `operator set ${MIN_OPSET} or later`,
+        got: `${graph.opset}`,
+        todo: "Export the model with a newer operator set",
+      }),
+  );
+  for (const name of [loss, ...wrt]) {
+    demand(
+      isFloat(graph, name),
+      () =>
+        new Fault("bad-input", `differentiate: ${name}`, {
+          expected: "a float value of the graph",
+          got: graph.statics.get(name)?.dtype ?? "no such value",
+        }),
+    );
+  }
+  const shape = shapeOf(graph, loss);
+  demand(
+    sizeOf(shape) === 1,
+    () => new Fault("bad-input", `loss ${loss}`, { expected: "one element", got: `shape [${shape}]` }),
+  );
+}
+
+function shapeOf(graph: TracedGraph, name: string): readonly number[] {
+  const known = graph.statics.get(name);
+  assert(known, `${name} has no static shape`);
+  return known.shape;
+}
+
+function isFloat(graph: TracedGraph, name: string): boolean {
+  const dtype = graph.statics.get(name)?.dtype;
+  return dtype === "float32" || dtype === "float64";
+}

@@ -1,0 +1,161 @@
+import type { Tensor } from "../ir.ts";
+import { axisOf, type Ops, range, rowMajor } from "./ops.ts";
+import type { Adjoint, Rule } from "./rule.ts";
+
+/** ScatterND can add from here on (ScatterND-16); before, rows are spread by a one-hot product. */
+const OPSET_SCATTER_ADD = 16;
+
+/**
+ * y takes rows of the data along `axis`; in reverse each row of dy is added to the row it came from.
+ * Forms, cheapest first: constant indices without repeats, a gather; else ScatterND with addition; else, in
+ * older operator sets, a product with the one-hot matrix of the indices.
+ */
+export const Gather: Rule = (site, ops) => [
+  () => {
+    const data = site.shape(0);
+    const axis = axisOf(site.int("axis", 0), data.length);
+    const size = data[axis]!;
+    const fixed = site.constant(1);
+    if (fixed) {
+      const picked = Array.from(fixed.data as BigInt64Array, (index) => axisOf(Number(index), size));
+      if (new Set(picked).size === picked.length) return gatherBack(ops, site, { axis, size, picked });
+    }
+    return spreadRows(ops, site, { axis, size });
+  },
+  undefined,
+];
+
+/** Each position of the data looks up the one row of dy that came from it, or a row of zeros at the end. */
+function gatherBack(
+  ops: Ops,
+  site: Adjoint,
+  at: { axis: number; size: number; picked: readonly number[] },
+): string {
+  const { axis, size, picked } = at;
+  const dy = ops.reshape(
+    site.dy,
+    site.shape(0).map((d, i) => (i === axis ? picked.length : d)),
+  );
+  const edge = (value: number) => site.shape(0).map((_, i) => (i === axis ? value : 0));
+  const first = picked[0] ?? 0;
+  // A run of neighbours (a class token, a half of a split) is only padded.
+  if (picked.every((index, i) => index === first + i)) {
+    return ops.pad(dy, { before: edge(first), after: edge(size - first - picked.length) });
+  }
+  const home = range(size).map((index) => (picked.includes(index) ? picked.indexOf(index) : picked.length));
+  const withZeros = picked.length < size ? ops.pad(dy, { before: edge(0), after: edge(1) }) : dy;
+  return ops.op("Gather", [withZeros, ops.build.ints(home)], { axis });
+}
+
+/** The gathered axis is brought to the front, rows are added up, and it goes back to its place. */
+function spreadRows(ops: Ops, site: Adjoint, { axis, size }: { axis: number; size: number }): string {
+  const data = site.shape(0);
+  const indices = site.input(1);
+  const indexRank = site.shape(1).length;
+  const count = site.shape(1).reduce((product, d) => product * d, 1);
+  const rank = ops.shape(site.dy).length;
+  const indexAxes = range(indexRank).map((i) => axis + i);
+  const front = [...indexAxes, ...range(rank).filter((i) => i < axis || i >= axis + indexRank)];
+  const rest = data.filter((_, i) => i !== axis);
+  const width = rest.reduce((product, d) => product * d, 1);
+  const rows = ops.reshape(ops.transpose(site.dy, front), [count, width]);
+  const flat = wrapped(ops, ops.reshape(indices, [count]), size);
+  const table =
+    site.opset >= OPSET_SCATTER_ADD
+      ? scatterRows(ops, rows, { flat, size })
+      : oneHotRows(ops, rows, { flat, size });
+  const back = range(data.length).map((i) => (i === axis ? 0 : i < axis ? i + 1 : i));
+  return ops.transpose(ops.reshape(table, [size, ...rest]), back);
+}
+
+type Rows = { readonly flat: string; readonly size: number };
+
+function scatterRows(ops: Ops, rows: string, { flat, size }: Rows): string {
+  const [count, width] = ops.shape(rows) as [number, number];
+  const indices = ops.reshape(flat, [count, 1]);
+  return ops.op("ScatterND", [ops.zeros([size, width], rows), indices, rows], { reduction: "add" });
+}
+
+/** table[v] = Σ_k [index k is v]·row k, as one product. */
+function oneHotRows(ops: Ops, rows: string, { flat, size }: Rows): string {
+  const [count] = ops.shape(rows) as [number, number];
+  const values = ops.op("Cast", [ops.reshape(ops.build.ints(range(size)), [size, 1])], {
+    to: typeCode(ops, flat),
+  });
+  const hit = ops.op("Equal", [values, ops.reshape(flat, [1, count])]);
+  return ops.matmul(ops.where(hit, ops.number(1, rows), ops.number(0, rows)), rows);
+}
+
+/** Negative indices count from the end; Mod takes the divisor's sign, which is just that. */
+function wrapped(ops: Ops, indices: string, size: number): string {
+  const fixed = ops.build.constantOf(indices);
+  if (fixed)
+    return ops.build.ints(Array.from(fixed.data as BigInt64Array, (index) => axisOf(Number(index), size)));
+  const bound = ops.build.ints([size]);
+  const like = ops.build.static(indices).dtype === "int32" ? ops.op("Cast", [bound], { to: 6 }) : bound;
+  return ops.op("Mod", [indices, like]);
+}
+
+/** TensorProto.DataType of an index: INT32 or INT64. */
+function typeCode(ops: Ops, indices: string): number {
+  return ops.build.static(indices).dtype === "int32" ? 6 : 7;
+}
+
+/** y[i…] = data[indices[i…]]: in reverse ScatterND with addition over the same indices. */
+export const GatherND: Rule = (site, ops) => [
+  () => {
+    demandScatter(site);
+    const batch = site.int("batch_dims", 0);
+    const indices = batch === 0 ? site.input(1) : withBatch(ops, site, batch);
+    return ops.op("ScatterND", [ops.zeros(site.shape(0), site.dy), indices, site.dy], { reduction: "add" });
+  },
+  undefined,
+];
+
+/** batch_dims as explicit leading coordinates, which are constants. */
+function withBatch(ops: Ops, site: Adjoint, batch: number): string {
+  const shape = site.shape(1);
+  const coordinates = range(batch).map((axis) => coordinate(ops, [...shape.slice(0, -1), 1], axis));
+  return ops.op("Concat", [...coordinates, asLong(ops, site.input(1))], { axis: -1 });
+}
+
+/** y[i, j] = data[indices[i, j], j] (axis 0): every output has full coordinates, of which one is read from indices. */
+export const GatherElements: Rule = (site, ops) => [
+  () => {
+    demandScatter(site);
+    const data = site.shape(0);
+    const axis = axisOf(site.int("axis", 0), data.length);
+    const cell = [...site.shape(1), 1];
+    const read = ops.reshape(wrapped(ops, asLong(ops, site.input(1)), data[axis]!), cell);
+    const coordinates = range(data.length).map((at) => (at === axis ? read : coordinate(ops, cell, at)));
+    const indices = ops.op("Concat", coordinates, { axis: -1 });
+    return ops.op("ScatterND", [ops.zeros(data, site.dy), indices, site.dy], { reduction: "add" });
+  },
+  undefined,
+];
+
+/** A constant int64 tensor that holds, at every place, that place's own coordinate along `axis`. */
+function coordinate(ops: Ops, shape: readonly number[], axis: number): string {
+  const stride = rowMajor(shape)[axis]!;
+  const size = shape.reduce((product, d) => product * d, 1);
+  const at = (index: number) => BigInt(Math.floor(index / stride) % shape[axis]!);
+  const tensor: Tensor = {
+    dtype: "int64",
+    shape,
+    data: BigInt64Array.from({ length: size }, (_, i) => at(i)),
+  };
+  return ops.build.constant(tensor);
+}
+
+function asLong(ops: Ops, x: string): string {
+  return ops.build.static(x).dtype === "int64" ? x : ops.op("Cast", [x], { to: 7 });
+}
+
+function demandScatter(site: Adjoint): void {
+  if (site.opset >= OPSET_SCATTER_ADD) return;
+  throw site.fault("unsupported", "gradient", {
+    expected: `operator set ${OPSET_SCATTER_ADD}, where ScatterND can add`,
+    got: `${site.opset}`,
+    todo: "Export the model with a newer operator set",
+  });
+}

@@ -1,0 +1,193 @@
+import type { AttributeInit, Builder } from "../builder.ts";
+import { sizeOf, type Tensor, type TensorData } from "../ir.ts";
+
+type Attributes = Readonly<Record<string, AttributeInit>>;
+
+/**
+ * ONNX operators as the rules write them: names in, name out, and nothing emitted that changes nothing.
+ * Every function here keeps to operators that onnxruntime and the tfjs engine both have.
+ */
+export type Ops = {
+  readonly build: Builder;
+  /** Any standard operator with one output. */
+  op(name: string, inputs: readonly string[], attributes?: Attributes): string;
+  shape(x: string): readonly number[];
+  /** A scalar constant in x's own float type. */
+  number(value: number, x: string): string;
+  zeros(shape: readonly number[], like: string): string;
+  add(a: string, b: string): string;
+  sub(a: string, b: string): string;
+  mul(a: string, b: string): string;
+  div(a: string, b: string): string;
+  /** x times a plain number. */
+  scale(x: string, factor: number): string;
+  where(condition: string, yes: string, no: string): string;
+  /** `x` where the condition holds, else 0: unlike a product with 0, it also hides inf and NaN. */
+  only(condition: string, x: string): string;
+  matmul(a: string, b: string): string;
+  sum(x: string, axes: readonly number[], keep?: boolean): string;
+  mean(x: string, axes: readonly number[], keep?: boolean): string;
+  /** Sums x over the axes along which `shape` was broadcast to x's shape. */
+  unbroadcast(x: string, shape: readonly number[]): string;
+  reshape(x: string, shape: readonly number[]): string;
+  expand(x: string, shape: readonly number[]): string;
+  /** A constant is transposed here and now, so no engine ever multiplies by a transposed weight. */
+  transpose(x: string, order: readonly number[]): string;
+  /** The last two axes swapped. */
+  swap(x: string): string;
+  slice(x: string, range: SliceRange): string;
+  /** Zeros (or `value`) before and after along each axis. */
+  pad(x: string, edges: Edges): string;
+};
+
+export type SliceRange = {
+  readonly axes: readonly number[];
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+  readonly steps?: readonly number[];
+};
+
+export type Edges = {
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  readonly value?: number;
+};
+
+export function opsOn(build: Builder): Ops {
+  const op: Ops["op"] = (name, inputs, attributes) => build.emit(name, inputs, attributes);
+  const shape = (x: string) => build.shape(x);
+  const number = (value: number, x: string) => build.constant(filled([], value, build.static(x).dtype));
+  const where: Ops["where"] = (condition, yes, no) => op("Where", [condition, yes, no]);
+  const mul: Ops["mul"] = (a, b) => op("Mul", [a, b]);
+  // Two rules may want the same transposed weight; a second copy of it would be the largest thing we add.
+  const turned = new Map<string, string>();
+  const transpose: Ops["transpose"] = (x, order) => {
+    const key = `${order}|${x}`;
+    const name = turned.get(key) ?? transposed(build, x, order);
+    turned.set(key, name);
+    return name;
+  };
+  const expand: Ops["expand"] = (x, dims) =>
+    sameShape(shape(x), dims) ? x : op("Expand", [x, build.ints(dims)]);
+  return {
+    build,
+    op,
+    shape,
+    number,
+    zeros: (dims, like) => expand(number(0, like), dims),
+    expand,
+    add: (a, b) => op("Add", [a, b]),
+    sub: (a, b) => op("Sub", [a, b]),
+    mul,
+    div: (a, b) => op("Div", [a, b]),
+    scale: (x, factor) => (factor === 1 ? x : mul(x, number(factor, x))),
+    where,
+    only: (condition, x) => where(condition, x, number(0, x)),
+    matmul: (a, b) => op("MatMul", [a, b]),
+    transpose,
+    swap: (x) => transpose(x, swapped(shape(x).length)),
+    ...reductions(build),
+    ...reshapes(build),
+  };
+}
+
+function reductions(build: Builder): Pick<Ops, "sum" | "mean" | "unbroadcast"> {
+  const reduce =
+    (name: string) =>
+    (x: string, axes: readonly number[], keep = false) =>
+      axes.length === 0 ? x : build.emit(name, [x], { axes, keepdims: keep ? 1 : 0 });
+  const sum = reduce("ReduceSum");
+  const unbroadcast: Ops["unbroadcast"] = (x, shape) => {
+    const from = build.shape(x);
+    const lead = from.length - shape.length;
+    const axes = from.flatMap((size, axis) => (axis < lead || size !== shape[axis - lead] ? [axis] : []));
+    return reshaped(build, sum(x, axes, true), shape);
+  };
+  return { sum, mean: reduce("ReduceMean"), unbroadcast };
+}
+
+function reshapes(build: Builder): Pick<Ops, "reshape" | "slice" | "pad"> {
+  return {
+    reshape: (x, shape) => reshaped(build, x, shape),
+    slice: (x, { axes, starts, ends, steps }) => {
+      const bounds = [starts, ends, axes, ...(steps === undefined ? [] : [steps])];
+      return build.emit("Slice", [x, ...bounds.map((values) => build.ints(values))]);
+    },
+    pad: (x, { before, after, value = 0 }) => {
+      if ([...before, ...after].every((size) => size === 0)) return x;
+      const fill = build.constant(filled([], value, build.static(x).dtype));
+      return build.emit("Pad", [x, build.ints([...before, ...after]), fill]);
+    },
+  };
+}
+
+function reshaped(build: Builder, x: string, shape: readonly number[]): string {
+  return sameShape(build.shape(x), shape) ? x : build.emit("Reshape", [x, build.ints(shape)]);
+}
+
+function transposed(build: Builder, x: string, order: readonly number[]): string {
+  if (order.every((axis, at) => axis === at)) return x;
+  const fixed = build.constantOf(x);
+  return fixed
+    ? build.constant(transposeTensor(fixed, order), x)
+    : build.emit("Transpose", [x], { perm: order });
+}
+
+/** [0, 1, …, rank − 1] with the last two axes swapped. */
+export function swapped(rank: number): readonly number[] {
+  return Array.from({ length: rank }, (_, at) =>
+    at < rank - 2 ? at : at === rank - 2 ? rank - 1 : rank - 2,
+  );
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, axis) => size === b[axis]);
+}
+
+/** An axis as given in a file (negative counts from the end) as 0…rank − 1. */
+export function axisOf(axis: number, rank: number): number {
+  return axis < 0 ? axis + rank : axis;
+}
+
+/** 0, 1, …, length − 1. */
+export function range(length: number): readonly number[] {
+  return Array.from({ length }, (_, at) => at);
+}
+
+/** A float tensor of one value; float64 stays float64, so a rule adds no float32 rounding to a double graph. */
+export function filled(shape: readonly number[], value: number, dtype: string): Tensor {
+  const size = sizeOf(shape);
+  return dtype === "float64"
+    ? { dtype, shape, data: new Float64Array(size).fill(value) }
+    : { dtype: "float32", shape, data: new Float32Array(size).fill(value) };
+}
+
+/** out[i at order] = in[i], for any element type. */
+export function transposeTensor(tensor: Tensor, order: readonly number[]): Tensor {
+  const shape = order.map((axis) => tensor.shape[axis]!);
+  const strides = rowMajor(tensor.shape);
+  const steps = order.map((axis) => strides[axis]!);
+  const source = tensor.data as Float32Array;
+  const data = tensor.data.slice() as TensorData as Float32Array;
+  const at = shape.map(() => 0);
+  let from = 0;
+  // An odometer over the output; `from` follows it in the input, so no index is computed from scratch.
+  for (let to = 0; to < data.length; to++) {
+    data[to] = source[from]!;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      from += steps[axis]!;
+      at[axis]! += 1;
+      if (at[axis]! < shape[axis]!) break;
+      from -= steps[axis]! * shape[axis]!;
+      at[axis] = 0;
+    }
+  }
+  return { dtype: tensor.dtype, shape, data };
+}
+
+/** Row-major strides, in elements. */
+export function rowMajor(shape: readonly number[]): readonly number[] {
+  const strides = shape.map(() => 1);
+  for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!;
+  return strides;
+}
