@@ -1,6 +1,7 @@
 import { Fault } from "@tutti/foundation/fault";
 import { inferNode } from "../infer/infer.ts";
 import type { Graph, Node, Tensor, Tensors } from "../ir.ts";
+import { operators } from "../operators.ts";
 import { describe, Site } from "../site.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
@@ -10,7 +11,14 @@ import * as reduce from "./reduce.ts";
 import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
 
-const STANDARD = operators(elementwise, indexing, linear, normalise, reduce, shape);
+const STANDARD: ReadonlyMap<string, Rule> = operators(
+  elementwise,
+  indexing,
+  linear,
+  normalise,
+  reduce,
+  shape,
+);
 const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["Gelu", elementwise.Gelu],
   ["QuickGelu", elementwise.QuickGelu],
@@ -49,10 +57,4 @@ export function evaluate(graph: Graph, feeds: Tensors): Tensors {
     for (const [i, name] of node.outputs.entries()) if (name !== "") values.set(name, results[i]!);
   }
   return new Map(graph.outputs.map(({ name }) => [name, values.get(name)!]));
-}
-
-/** What a file exports under an operator's own, capitalised name. */
-function operators(...files: readonly object[]): ReadonlyMap<string, Rule> {
-  const named = files.flatMap((file) => Object.entries(file) as [string, Rule][]);
-  return new Map(named.filter(([name]) => /^[A-Z][A-Za-z0-9]*$/.test(name)));
 }

@@ -1,5 +1,6 @@
 import { Fault } from "@tutti/foundation/fault";
 import type { Node, Static } from "../ir.ts";
+import { operators } from "../operators.ts";
 import { describe, type Known, Site } from "../site.ts";
 import * as convolve from "./convolve.ts";
 import * as elementwise from "./elementwise.ts";
@@ -12,6 +13,7 @@ import * as shape from "./shape.ts";
 
 /** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
 const STANDARD: ReadonlyMap<string, Rule> = operators(
+  convolve,
   elementwise,
   indexing,
   linear,
@@ -45,9 +47,4 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
 /** Whether Tutti knows the operator at all. */
 export function knowsOperator(node: Pick<Node, "op" | "domain">): boolean {
   return DOMAINS.get(node.domain)?.has(node.op) ?? false;
-}
-
-function operators(...files: readonly object[]): ReadonlyMap<string, Rule> {
-  const named = files.flatMap((file) => Object.entries(file) as [string, Rule][]);
-  return new Map(named.filter(([name]) => /^[A-Z]/.test(name)));
 }
