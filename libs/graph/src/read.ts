@@ -19,8 +19,8 @@ export type ReadOptions = {
   readonly limits?: Partial<Limits>;
 };
 
-/** The operator sets whose meaning we know: broadcasting is numpy's since 7. */
-const OPSETS = { least: 7, most: 26 } as const;
+/** The operator sets whose meaning we know. */
+const OPSETS = { least: 6, most: 28 } as const;
 
 /** Domains whose operators we may know; "ai.onnx" is the long form of "". */
 const DOMAINS: ReadonlySet<string> = new Set(["", "ai.onnx", "com.microsoft"]);
@@ -124,6 +124,9 @@ function readNode(proto: NodeProto, reader: Reader, scope: Scope): Node {
   const who = describe(bare, reader.opset);
   if (!DOMAINS.has(proto.domain))
     throw new Fault("unsupported", who, { expected: "a domain of ONNX or com.microsoft", got: proto.domain });
+  // Until version 7 operands broadcast only where this attribute says so, and then along an axis of its choosing.
+  if (reader.opset < 7 && proto.attribute.some(({ name }) => name === "broadcast"))
+    throw new Fault("unsupported", `${who}: attribute broadcast`, { expected: "operator set 7 or newer" });
   const attributes = proto.attribute.map((attribute) => {
     const what = `${who}: attribute ${attribute.name}`;
     return [

@@ -3,6 +3,7 @@ import { inferNode } from "../infer/infer.ts";
 import type { Graph, Node, Tensor, Tensors } from "../ir.ts";
 import { operators } from "../operators.ts";
 import { describe, Site } from "../site.ts";
+import * as convolve from "./convolve.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
@@ -12,6 +13,7 @@ import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
 
 const STANDARD: ReadonlyMap<string, Rule> = operators(
+  convolve,
   elementwise,
   indexing,
   linear,

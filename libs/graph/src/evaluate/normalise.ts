@@ -1,4 +1,4 @@
-import type { Static } from "../ir.ts";
+import { type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
 import { around, filled, only, type Rule } from "./rule.ts";
@@ -64,4 +64,22 @@ export function BatchNormalization(at: Site, out: readonly Static[]) {
     return (scale![c]! * (x![i]! - mean![c]!)) / Math.sqrt(variance![c]! + epsilon) + bias![c]!;
   };
   return [filled(only(out), value)];
+}
+
+/** As BatchNormalization, with the statistics of each plane by itself (InstanceNormalization, since version 6). */
+export function InstanceNormalization(at: Site, out: readonly Static[]) {
+  const [, channels, ...image] = at.shape(0) as [number, number, ...number[]];
+  const plane = sizeOf(image);
+  const [x, scale, bias] = [0, 1, 2].map((index) => numbers(at.need(index)));
+  const epsilon = at.float("epsilon", 1e-5);
+  const y = new Float64Array(x!.length);
+  for (let start = 0; start < y.length; start += plane) {
+    const lane = x!.slice(start, start + plane);
+    const mean = lane.reduce((a, b) => a + b, 0) / plane;
+    const variance = lane.reduce((a, b) => a + (b - mean) ** 2, 0) / plane;
+    const c = (start / plane) % channels;
+    for (const [k, value] of lane.entries())
+      y[start + k] = (scale![c]! * (value - mean)) / Math.sqrt(variance + epsilon) + bias![c]!;
+  }
+  return [filled(only(out), (i) => y[i]!)];
 }

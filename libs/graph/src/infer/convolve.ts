@@ -93,3 +93,42 @@ export function GlobalAveragePool(at: Site) {
 }
 
 export const GlobalMaxPool = GlobalAveragePool;
+
+/** ConvTranspose's output sizes: given, or what a Conv with this window would have come from. */
+export function ConvTranspose(at: Site) {
+  const [x, w] = [at.shape(0), at.shape(1)];
+  demandSize(at, "rank of the weight", { expected: x.length, got: w.length });
+  demandSize(at, "input channels", { expected: w[0]!, got: x[1]! });
+  const pads = padsOfTranspose(at);
+  const spatial = x.slice(2).map((size, axis) => {
+    const given = at.ints("output_shape", []).at(axis - (x.length - 2));
+    return given ?? grown(at, { axis, size }) - pads[axis]![0] - pads[axis]![1];
+  });
+  return one(sameDtype(at, at.has(2) ? [0, 1, 2] : [0, 1]), [x[0]!, w[1]! * at.int("group", 1), ...spatial]);
+}
+
+/** Output size before anything is cut off: stride·(size − 1) + output_padding + reach. */
+function grown(at: Site, { axis, size }: { axis: number; size: number }): number {
+  const dilation = at.ints("dilations", [])[axis] ?? 1;
+  const reach = (at.shape(1)[axis + 2]! - 1) * dilation + 1;
+  return (
+    (at.ints("strides", [])[axis] ?? 1) * (size - 1) + (at.ints("output_padding", [])[axis] ?? 0) + reach
+  );
+}
+
+/** What ConvTranspose cuts off before and after; a given `output_shape` or `auto_pad` decides the sum. */
+export function padsOfTranspose(at: Site): readonly (readonly [number, number])[] {
+  const sizes = at.shape(0).slice(2);
+  const auto = at.string("auto_pad", "NOTSET");
+  const given = at.ints("output_shape", []).slice(-sizes.length);
+  const pads = at.ints("pads", []);
+  return sizes.map((size, axis) => {
+    if (given.length === 0 && !auto.startsWith("SAME")) {
+      return auto === "VALID" ? [0, 0] : [pads[axis] ?? 0, pads[axis + sizes.length] ?? 0];
+    }
+    const wanted = given[axis] ?? size * (at.ints("strides", [])[axis] ?? 1);
+    const total = Math.max(0, grown(at, { axis, size }) - wanted);
+    const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)];
+    return auto === "SAME_UPPER" ? [less, more] : [more, less];
+  });
+}
