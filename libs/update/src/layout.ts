@@ -19,7 +19,8 @@ export function layoutOf(specs: readonly TensorSpec[]): Layout {
   const tensors: Placed[] = [];
   let length = 0;
   for (const { name, shape } of specs) {
-    if (names.has(name)) throw new Fault("bad-input", "layout", { expected: "distinct names", got: `two of ${name}` });
+    if (names.has(name))
+      throw new Fault("bad-input", "layout", { expected: "distinct names", got: `two of ${name}` });
     if (!shape.every((size) => Number.isInteger(size) && size > 0)) {
       throw new Fault("bad-input", `layout of ${name}`, { expected: "positive sizes", got: `[${shape}]` });
     }
@@ -27,7 +28,10 @@ export function layoutOf(specs: readonly TensorSpec[]): Layout {
     tensors.push({ name, shape, offset: length });
     length += shape.reduce((product, size) => product * size, 1);
     if (length > MAX_LENGTH) {
-      throw new Fault("bad-input", "layout", { expected: `at most ${MAX_LENGTH} coordinates`, got: `${length}` });
+      throw new Fault("bad-input", "layout", {
+        expected: `at most ${MAX_LENGTH} coordinates`,
+        got: `${length}`,
+      });
     }
   }
   return { tensors, length };
@@ -51,7 +55,10 @@ export function flatten(layout: Layout, tensors: ReadonlyMap<string, Float32Arra
 export function unflatten(layout: Layout, flat: Float32Array): Map<string, Float32Array> {
   assert(flat.length === layout.length, `flat vector has ${flat.length} of ${layout.length} coordinates`);
   return new Map(
-    layout.tensors.map((placed) => [placed.name, flat.subarray(placed.offset, placed.offset + sizeOf(placed))]),
+    layout.tensors.map((placed) => [
+      placed.name,
+      flat.subarray(placed.offset, placed.offset + sizeOf(placed)),
+    ]),
   );
 }
 
