@@ -246,10 +246,10 @@ function fail(round: Round, reason: string): Round {
   return { ...round, phase: "failed", reason, deadlineMs: Number.POSITIVE_INFINITY };
 }
 
-function with_<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
+function plus<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return new Set([...set, item]);
 }
 
-function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
+function minus<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return new Set([...set].filter((other) => other !== item));
 }

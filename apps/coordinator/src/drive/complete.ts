@@ -1,0 +1,96 @@
+import { readSafetensors, writeSafetensors } from "@tutti/adapter/safetensors";
+import { assert } from "@tutti/foundation/check";
+import type { Clock } from "@tutti/foundation/clock";
+import type { SigningKey } from "@tutti/identity/keys";
+import type { Plan } from "@tutti/plan/plan";
+import { type Release, signRelease } from "@tutti/release/manifest";
+import { nextAdapter, readSum } from "@tutti/round/result";
+import type { Round } from "@tutti/round/round";
+import { afterSuccess } from "@tutti/round/run";
+import { survivors } from "@tutti/round/summing";
+import { unmask } from "@tutti/secagg/server/session";
+import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
+import type { Certificate } from "@tutti/wire/device";
+import type { RunHeader } from "@tutti/wire/journal";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import { Task_Kind } from "@tutti/wire/round";
+import type { Artifacts } from "../artifacts.ts";
+
+export type SignedRelease = {
+  readonly version: number;
+  readonly digest: string;
+  readonly envelope: SignedEnvelope;
+};
+
+/** From a round whose sum may be unmasked to the header that follows it, and its release if it trained. */
+export type Complete = (
+  round: Round,
+  at: { header: RunHeader; sum: Uint32Array },
+) => Promise<{ header: RunHeader; release?: SignedRelease }>;
+
+export type Publisher = {
+  readonly artifacts: Artifacts;
+  readonly key: SigningKey;
+  readonly certificate: Certificate;
+  readonly clock: Clock;
+};
+
+/** unmask → strategy → adapter → publish. Running it twice gives the same adapter: it may be resumed. */
+export function completer(publisher: Publisher): Complete {
+  return async (round, { header, sum }) => {
+    assert(round.sum !== null, "a complete round has a session");
+    const { spec } = round;
+    const cohort = survivors(round.sum);
+    const plain = round.sum.kind === "secure" ? await unmask(round.sum.session, sum) : sum;
+    const { mean, record } = readSum(spec, plain, cohort.length);
+    if (spec.task.kind === Task_Kind.EVALUATE)
+      return { header: afterSuccess(spec.plan, header, { record, cohort }) };
+    const { parameters, held } = nextAdapter(spec, {
+      parameters: await loadAdapter(publisher.artifacts, spec.plan, header.adapter),
+      mean,
+      held: header.strategy ? await publisher.artifacts.read(header.strategy) : undefined,
+    });
+    const strategy = await publisher.artifacts.putBytes(held);
+    const release = await publish(publisher, { spec: round.spec, header, parameters, cohort });
+    record.release = release.digest;
+    const next = { version: release.version, manifest: release.digest, adapter: release.adapter };
+    return { header: afterSuccess(spec.plan, header, { record, cohort, release: next, strategy }), release };
+  };
+}
+
+async function loadAdapter(artifacts: Artifacts, plan: Plan, sha256: string): Promise<Float32Array> {
+  const tensors = readSafetensors(await artifacts.read(sha256));
+  const data = new Map([...tensors].map(([name, tensor]) => [name, tensor.data]));
+  return flatten(layoutOf(plan.tensors), data);
+}
+
+async function publish(
+  { artifacts, key, certificate, clock }: Publisher,
+  made: { spec: Round["spec"]; header: RunHeader; parameters: Float32Array; cohort: readonly string[] },
+): Promise<SignedRelease & { adapter: string }> {
+  const { spec, header, parameters, cohort } = made;
+  const { plan, task } = spec;
+  const layout = layoutOf(plan.tensors);
+  const flat = unflatten(layout, parameters);
+  const bytes = writeSafetensors(
+    layout.tensors.map(({ name, shape }) => ({ name, shape, data: flat.get(name) ?? new Float32Array() })),
+  );
+  const adapter = await artifacts.putBytes(bytes);
+  const release: Release = {
+    run: task.run,
+    version: header.version + 1,
+    round: task.round,
+    base: { sha256: plan.base.sha256 },
+    adapter: { sha256: adapter, bytes: bytes.length },
+    parent: header.manifest,
+    cohorts: [cohort.length],
+    secureAggregation: plan.secureAggregation.enabled,
+    privacy: null,
+    method: plan.adapter.method,
+    rank: plan.adapter.rank,
+    alpha: plan.adapter.alpha,
+    createdAt: new Date(clock.wallMs()).toISOString(),
+  };
+  const { envelope, digest } = signRelease(release, { key, certificate });
+  return { version: release.version, digest, envelope, adapter };
+}

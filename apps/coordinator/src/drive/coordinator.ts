@@ -1,0 +1,192 @@
+import type { Clock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
+import type { Verify } from "@tutti/identity/keys";
+import type { Plan } from "@tutti/plan/plan";
+import { type Release, signRelease } from "@tutti/release/manifest";
+import { openPlan } from "@tutti/release/plan";
+import { firstHeader } from "@tutti/round/run";
+import { RunHeaderSchema } from "@tutti/wire/journal";
+import { decode, encode } from "@tutti/wire/message";
+import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
+import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
+import type { Artifacts } from "../artifacts.ts";
+import type { Federation } from "../folder/federation.ts";
+import type { Store } from "../store/store.ts";
+import { completer } from "./complete.ts";
+import { Driver } from "./driver.ts";
+import { decodeHeader, ledgerOf } from "./ledger.ts";
+import { Presence } from "./presence.ts";
+
+export type CoordinatorParts = {
+  readonly store: Store;
+  readonly artifacts: Artifacts;
+  readonly federation: Federation;
+  readonly clock: Clock;
+  readonly verify: Verify;
+};
+
+/** The runs of a federation and the devices that are here; handlers translate messages into its calls. */
+export class Coordinator {
+  readonly parts: CoordinatorParts;
+  readonly presence: Presence;
+  readonly #drivers = new Map<string, Driver>();
+  readonly #watchers = new Set<() => void>();
+
+  constructor(parts: CoordinatorParts) {
+    this.parts = parts;
+    this.presence = new Presence({
+      onCame: (device) => this.#noted(device, "connected"),
+      onGone: (device) => this.#noted(device, "disconnected"),
+    });
+  }
+
+  /** Takes up every run that the store knows, in the order they were added. */
+  async start(): Promise<void> {
+    for (const { run, plan, header, state } of await this.parts.store.runs()) {
+      if (state === "preparing") continue;
+      const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
+      await this.#drive(run, { envelope, header: decodeHeader(header) });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.presence.close();
+    await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
+  }
+
+  drivers(): Driver[] {
+    return [...this.#drivers.values()];
+  }
+
+  driver(run: string): Driver {
+    const driver = this.#drivers.get(run);
+    if (driver) return driver;
+    throw new Fault("not-found", `run ${run.slice(0, 12)}`, {
+      todo: "List the runs with `tutti run status`",
+    });
+  }
+
+  /** The run that devices work for: the one in progress, else the newest. */
+  current(): Driver | undefined {
+    const all = this.drivers();
+    return all.find((driver) => driver.header.state === "running") ?? all.at(-1);
+  }
+
+  /** Starts a run from its owner's signed plan; the same plan again is the same run. */
+  async startRun(envelope: SignedEnvelope): Promise<string> {
+    const { plan, run } = openPlan(envelope, this.#ownerTrust());
+    if (this.#drivers.has(run)) return run;
+    const busy = this.current();
+    if (busy?.header.state === "running") {
+      throw new Fault("conflict", "run", {
+        expected: "no other run in progress",
+        got: busy.options.plan.name,
+        todo: "Stop it or wait",
+      });
+    }
+    await this.#mustHave(plan);
+    const first = this.#initialRelease(run, plan);
+    const header = firstHeader({ version: 0, manifest: first.digest, adapter: plan.initial.sha256 });
+    const headerBytes = encode(RunHeaderSchema, header);
+    const planBytes = encode(SignedEnvelopeSchema, envelope);
+    const { store } = this.parts;
+    if (!(await store.run(run)))
+      await store.addRun({ run, name: plan.name, plan: planBytes, header: headerBytes, state: "preparing" });
+    const release = {
+      version: 0,
+      digest: first.digest,
+      envelope: encode(SignedEnvelopeSchema, first.envelope),
+    };
+    await store.commit(run, { header: headerBytes, state: "running", release });
+    await this.#drive(run, { envelope, header });
+    return run;
+  }
+
+  /** Calls back after every committed change of any run, and when a device comes, goes or reports. */
+  watch(callback: () => void): () => void {
+    this.#watchers.add(callback);
+    return () => this.#watchers.delete(callback);
+  }
+
+  /** Tells every device that is here its current word, and every watcher that something changed. */
+  changed = (): void => {
+    const current = this.current();
+    for (const device of current ? this.presence.present() : []) {
+      const word = current?.wordTo(device);
+      if (word) this.presence.tell(device, word);
+    }
+    for (const callback of this.#watchers) callback();
+  };
+
+  async #drive(
+    run: string,
+    { envelope, header }: { envelope: SignedEnvelope; header: ReturnType<typeof firstHeader> },
+  ): Promise<void> {
+    const { store, clock, federation, verify } = this.parts;
+    const { plan } = openPlan(envelope, { ...this.#ownerTrust(), expired: "allowed" });
+    const newest = (await store.releases(run)).at(-1);
+    if (!newest)
+      throw new Fault("storage", `run ${run.slice(0, 12)}`, {
+        expected: "at least one release",
+        got: "none",
+      });
+    const driver = new Driver({
+      run,
+      plan,
+      planEnvelope: envelope,
+      header,
+      parent: decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
+      ledger: ledgerOf(store, run),
+      trust: () => ({ authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify }),
+      clock,
+      complete: completer({ ...this.parts, ...federation.coordinator }),
+      present: () => this.presence.present(),
+      changed: this.changed,
+    });
+    this.#drivers.set(run, driver);
+    await driver.start();
+    this.changed();
+  }
+
+  async #mustHave(plan: Plan): Promise<void> {
+    for (const [what, { sha256 }] of [
+      ["base model", plan.base],
+      ["initial adapter", plan.initial],
+    ] as const) {
+      if (await this.parts.artifacts.has(sha256)) continue;
+      throw new Fault("not-found", `${what} ${sha256.slice(0, 12)}`, {
+        todo: "Upload it with Put before starting the run",
+      });
+    }
+  }
+
+  #initialRelease(run: string, plan: Plan): ReturnType<typeof signRelease> {
+    const release: Release = {
+      run,
+      version: 0,
+      round: 0,
+      base: { sha256: plan.base.sha256 },
+      adapter: plan.initial,
+      parent: null,
+      cohorts: [],
+      secureAggregation: plan.secureAggregation.enabled,
+      privacy: null,
+      method: plan.adapter.method,
+      rank: plan.adapter.rank,
+      alpha: plan.adapter.alpha,
+      createdAt: new Date(this.parts.clock.wallMs()).toISOString(),
+    };
+    return signRelease(release, this.parts.federation.coordinator);
+  }
+
+  #ownerTrust() {
+    const { federation, clock, verify } = this.parts;
+    return { authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify };
+  }
+
+  #noted(device: string, kind: "connected" | "disconnected"): void {
+    const current = this.current();
+    if (current?.round) current.submit(device, { case: kind, value: true }).catch(() => {});
+    this.changed();
+  }
+}

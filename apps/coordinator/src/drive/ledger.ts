@@ -1,0 +1,71 @@
+import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
+import { JournalEntrySchema, RunHeaderSchema } from "@tutti/wire/journal";
+import { decode, encode } from "@tutti/wire/message";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import { SignedEnvelopeSchema } from "@tutti/wire/release";
+import type { Store } from "../store/store.ts";
+
+/** A journal entry holds at most one stage message, which travelled as one message. */
+const MAX_ENTRY_BYTES = 2 << 20;
+const MAX_HEADER_BYTES = 64 << 20;
+
+/** One run's part of the store: its journal in order, its running sum, its header. */
+export type Ledger = {
+  /** Entries and running sum of the round in progress, as the last commit left them. */
+  read(): Promise<{ entries: JournalEntry[]; sum: Uint32Array | undefined }>;
+  /** Appends entries, and the running sum where it changed, in one transaction. */
+  append(entries: readonly JournalEntry[], sum: Uint32Array | undefined): Promise<void>;
+  /** Closes the round: new header, maybe a release, an empty journal, in one transaction. */
+  close(
+    header: RunHeader,
+    release?: { version: number; digest: string; envelope: SignedEnvelope },
+  ): Promise<void>;
+};
+
+export function ledgerOf(store: Store, run: string): Ledger {
+  let next = 0;
+  return {
+    async read() {
+      const { entries, sum } = await store.journal(run);
+      next = entries.length;
+      return {
+        entries: entries.map((bytes) => decode(JournalEntrySchema, bytes, MAX_ENTRY_BYTES)),
+        sum: sum && words(sum.words),
+      };
+    },
+    async append(entries, sum) {
+      const append = entries.map((entry, at) => ({
+        seq: next + at,
+        entry: encode(JournalEntrySchema, entry),
+      }));
+      await store.commit(run, {
+        append,
+        ...(sum ? { sum: { session: new Uint8Array(), words: bytes(sum) } } : {}),
+      });
+      next += entries.length;
+    },
+    async close(header, release) {
+      await store.commit(run, {
+        header: encode(RunHeaderSchema, header),
+        state: header.state,
+        clearJournal: true,
+        ...(release
+          ? { release: { ...release, envelope: encode(SignedEnvelopeSchema, release.envelope) } }
+          : {}),
+      });
+      next = 0;
+    },
+  };
+}
+
+export function decodeHeader(bytes: Uint8Array): RunHeader {
+  return decode(RunHeaderSchema, bytes, MAX_HEADER_BYTES);
+}
+
+function bytes(sum: Uint32Array): Uint8Array {
+  return new Uint8Array(sum.buffer.slice(sum.byteOffset, sum.byteOffset + sum.byteLength));
+}
+
+function words(stored: Uint8Array): Uint32Array {
+  return new Uint32Array(stored.slice().buffer);
+}

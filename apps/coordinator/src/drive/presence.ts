@@ -1,0 +1,104 @@
+import { equalBytes } from "@tutti/foundation/bytes";
+import { encode } from "@tutti/wire/message";
+import type { Instruction } from "@tutti/wire/round";
+import { InstructionSchema } from "@tutti/wire/round";
+
+/** How long a device whose stream ended may take to come back before a round stops waiting for it. */
+export const GRACE_MS = 1_500;
+
+/** What a device says it does; for people watching, never about its data. */
+export type Activity = { readonly activity: string; readonly progress: number };
+
+type Line = { say(word: Instruction): void; end(): void; last: Uint8Array | null };
+
+export type PresenceEvents = { onCame(device: string): void; onGone(device: string): void };
+
+/** Which devices hold a Listen stream, and the last word each was told. */
+export class Presence {
+  readonly activities = new Map<string, Activity>();
+  readonly #lines = new Map<string, Line>();
+  readonly #leaving = new Map<string, NodeJS.Timeout>();
+  readonly #events: PresenceEvents;
+
+  constructor(events: PresenceEvents) {
+    this.#events = events;
+  }
+
+  /** Devices that are here, or left less than the grace period ago. */
+  present(): string[] {
+    return [...new Set([...this.#lines.keys(), ...this.#leaving.keys()])].sort();
+  }
+
+  isConnected(device: string): boolean {
+    return this.#lines.has(device);
+  }
+
+  /** A stream of words to one device; a second stream of the same device ends the first. */
+  async *listen(device: string, signal: AbortSignal): AsyncGenerator<Instruction> {
+    const queue: Instruction[] = [];
+    let wake: () => void = () => {};
+    let open = true;
+    const line: Line = {
+      last: null,
+      say: (word) => {
+        // A newer word replaces one that was not sent yet: only the current one matters.
+        queue.splice(0, queue.length, word);
+        wake();
+      },
+      end: () => {
+        open = false;
+        wake();
+      },
+    };
+    this.#arrive(device, line);
+    signal.addEventListener("abort", line.end, { once: true });
+    try {
+      while (open && !signal.aborted) {
+        const word = queue.shift();
+        if (word) yield word;
+        else
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+      }
+    } finally {
+      signal.removeEventListener("abort", line.end);
+      this.#leave(device, line);
+    }
+  }
+
+  /** Says the current word to a device that is here, unless it was the last thing it heard. */
+  tell(device: string, word: Instruction): void {
+    const line = this.#lines.get(device);
+    if (line === undefined) return;
+    const bytes = encode(InstructionSchema, word);
+    if (line.last !== null && equalBytes(line.last, bytes)) return;
+    line.last = bytes;
+    line.say(word);
+  }
+
+  close(): void {
+    for (const line of this.#lines.values()) line.end();
+    for (const timer of this.#leaving.values()) clearTimeout(timer);
+    this.#leaving.clear();
+  }
+
+  #arrive(device: string, line: Line): void {
+    this.#lines.get(device)?.end();
+    clearTimeout(this.#leaving.get(device));
+    this.#leaving.delete(device);
+    this.#lines.set(device, line);
+    this.#events.onCame(device);
+  }
+
+  #leave(device: string, line: Line): void {
+    if (this.#lines.get(device) !== line) return;
+    this.#lines.delete(device);
+    const timer = setTimeout(() => {
+      this.#leaving.delete(device);
+      this.activities.delete(device);
+      this.#events.onGone(device);
+    }, GRACE_MS);
+    this.#leaving.set(device, timer);
+  }
+}

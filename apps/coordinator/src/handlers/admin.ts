@@ -1,0 +1,155 @@
+import { hex } from "@tutti/foundation/bytes";
+import { checkBytes, demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { stageOf } from "@tutti/round/summing";
+import {
+  type Admin,
+  ListRunsReplySchema,
+  type PutPart,
+  ReleasesReplySchema,
+  type RunStatus,
+  RunStatusSchema,
+  StartRunReplySchema,
+} from "@tutti/wire/admin";
+import { AckSchema } from "@tutti/wire/device";
+import { create, decode } from "@tutti/wire/message";
+import { SignedEnvelopeSchema } from "@tutti/wire/release";
+import { type Call, type Handlers, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
+import type { Coordinator } from "../drive/coordinator.ts";
+import type { Driver } from "../drive/driver.ts";
+import { chunksFrom } from "./chunks.ts";
+
+/** Statuses are sent no more often than this, however fast things change. */
+const WATCH_MS = 100;
+
+/** What a run's owner may ask. */
+export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> {
+  const { artifacts, store } = coordinator.parts;
+  const statusOf = (driver: Driver) => status(coordinator, driver);
+  return {
+    async put(parts, call) {
+      mustBeOwner(call);
+      await putArtifact(coordinator, parts);
+      return create(AckSchema);
+    },
+    async startRun({ plan }, call) {
+      mustBeOwner(call);
+      demand(plan, () => new Fault("bad-message", "start run", { expected: "a signed plan", got: "none" }));
+      return create(StartRunReplySchema, { run: await coordinator.startRun(plan) });
+    },
+    async status({ run }, call) {
+      mustBeOwner(call);
+      return statusOf(coordinator.driver(run));
+    },
+    async *watch({ run }, call) {
+      mustBeOwner(call);
+      yield* watch(coordinator, coordinator.driver(run), call.signal);
+    },
+    async stopRun({ run }, call) {
+      mustBeOwner(call);
+      const driver = coordinator.driver(run);
+      await driver.stop();
+      return statusOf(driver);
+    },
+    async listRuns(_request, call) {
+      mustBeOwner(call);
+      return create(ListRunsReplySchema, { runs: coordinator.drivers().map(statusOf) });
+    },
+    async releases({ run }, call) {
+      mustBeOwner(call);
+      const stored = await store.releases(coordinator.driver(run).options.run);
+      const manifests = stored.map(({ envelope }) =>
+        decode(SignedEnvelopeSchema, envelope, MAX_MESSAGE_BYTES),
+      );
+      return create(ReleasesReplySchema, { manifests });
+    },
+    async *fetch(request, call) {
+      mustBeOwner(call);
+      yield* chunksFrom(artifacts, request);
+    },
+  };
+}
+
+async function putArtifact(coordinator: Coordinator, parts: AsyncIterable<PutPart>): Promise<void> {
+  const iterator = parts[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const part = first.done ? undefined : first.value.part;
+  if (part?.case !== "header")
+    throw new Fault("bad-message", "put", { expected: "a header first", got: part?.case ?? "nothing" });
+  const { sha256, totalBytes } = part.value;
+  const rest = { [Symbol.asyncIterator]: () => iterator };
+  await coordinator.parts.artifacts.put(
+    hex(checkBytes("artifact hash", sha256, 32)),
+    chunkBytes(rest),
+    totalBytes,
+  );
+}
+
+async function* chunkBytes(parts: AsyncIterable<PutPart>): AsyncGenerator<Uint8Array> {
+  for await (const { part } of parts) {
+    if (part.case !== "chunk")
+      throw new Fault("bad-message", "put", { expected: "chunks", got: part.case ?? "nothing" });
+    yield part.value;
+  }
+}
+
+/** The status now and after each change, until the run is over or the caller goes. */
+async function* watch(
+  coordinator: Coordinator,
+  driver: Driver,
+  signal: AbortSignal,
+): AsyncGenerator<RunStatus> {
+  let dirty = true;
+  let wake: () => void = () => {};
+  const poke = () => {
+    dirty = true;
+    wake();
+  };
+  const unwatch = coordinator.watch(poke);
+  signal.addEventListener("abort", poke, { once: true });
+  try {
+    while (!signal.aborted) {
+      if (!dirty)
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      dirty = false;
+      const now = status(coordinator, driver);
+      yield now;
+      if (now.state !== "running") return;
+      await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+    }
+  } finally {
+    unwatch();
+    signal.removeEventListener("abort", poke);
+  }
+}
+
+function status({ presence }: Coordinator, { header, round, options }: Driver): RunStatus {
+  const names = new Set([...presence.present(), ...(round?.invited ?? [])]);
+  return create(RunStatusSchema, {
+    run: options.run,
+    name: options.plan.name,
+    state: header.state,
+    reason: header.reason,
+    round: header.round,
+    rounds: options.plan.rounds,
+    attempt: header.attempt,
+    phase: round?.phase === "summing" && round.sum ? stageOf(round.sum) : (round?.phase ?? ""),
+    history: header.history,
+    devices: [...names].sort().map((device) => ({
+      device,
+      connected: presence.isConnected(device),
+      activity: presence.activities.get(device)?.activity ?? "",
+      progress: presence.activities.get(device)?.progress ?? 0,
+    })),
+  });
+}
+
+function mustBeOwner({ caller }: Call): void {
+  if (caller?.role === "owner") return;
+  throw new Fault("refused", "request", {
+    expected: "a run owner's signature",
+    got: caller?.role ?? "no signature",
+  });
+}

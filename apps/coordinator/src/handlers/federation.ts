@@ -1,0 +1,186 @@
+import { concat, equalBytes } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Stream } from "@tutti/foundation/hash";
+import { verifyCertificate } from "@tutti/identity/certificate";
+import { unpackBits } from "@tutti/kernels/pack";
+import { termsOf } from "@tutti/round/spec";
+import { sessionId } from "@tutti/round/summing";
+import { AckSchema, CertificateSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
+import type { JournalEntry } from "@tutti/wire/journal";
+import { create, encode } from "@tutti/wire/message";
+import { CheckInReplySchema, ChunkSchema, type Federation, InstructionSchema } from "@tutti/wire/round";
+import type { Call, Handlers } from "@tutti/wire/rpc";
+import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
+import type { Coordinator } from "../drive/coordinator.ts";
+import type { Driver } from "../drive/driver.ts";
+import type { Authenticator } from "../grpc/authenticate.ts";
+import { chunksFrom } from "./chunks.ts";
+
+const VERSION = "0.1.0";
+/** How long an idle device that cannot hold a stream should wait before it asks again. */
+const RETRY_AFTER_MS = 2_000;
+
+/** What devices may ask. Each handler checks who calls, then hands on one message; it decides nothing itself. */
+export function federationHandlers(
+  coordinator: Coordinator,
+  authenticator: Authenticator,
+): Handlers<typeof Federation> {
+  const { parts, presence } = coordinator;
+  const say = async (call: Call, event: JournalEntry["event"]) => {
+    await active(coordinator).submit(deviceOf(call), event);
+    return create(AckSchema);
+  };
+  return {
+    async hello() {
+      const { session, nowMs } = authenticator.openSession();
+      return create(HelloReplySchema, { session, nowMs, version: VERSION });
+    },
+    async enroll({ certificate }) {
+      demand(
+        certificate,
+        () => new Fault("bad-message", "enrolment", { expected: "a certificate", got: "none" }),
+      );
+      const nowS = Math.floor(parts.clock.wallMs() / 1000);
+      const { authority } = parts.federation;
+      const { name, serial } = verifyCertificate(certificate, {
+        authority,
+        role: "device",
+        nowS,
+        verify: parts.verify,
+      });
+      await parts.store.addDevice({ name, serial, certificate: encode(CertificateSchema, certificate) });
+      return create(EnrollReplySchema, { device: name });
+    },
+    async *listen(_request, call) {
+      const device = deviceOf(call);
+      const words = presence.listen(device, call.signal);
+      // The device is registered once the stream is first pulled; what it should know now is said right after.
+      queueMicrotask(() => coordinator.changed());
+      yield* words;
+    },
+    async checkIn(_request, call) {
+      const word = coordinator.current()?.wordTo(deviceOf(call));
+      const idle = create(InstructionSchema, {
+        word: { case: "idle", value: { retryAfterMs: RETRY_AFTER_MS } },
+      });
+      return create(CheckInReplySchema, { instruction: word ?? idle });
+    },
+    async *fetch(request, call) {
+      deviceOf(call);
+      yield* chunksFrom(parts.artifacts, request);
+    },
+    ready: (request, call) => {
+      mustBeNow(active(coordinator), request);
+      return say(call, { case: "ready", value: true });
+    },
+    decline: (request, call) => {
+      mustBeNow(active(coordinator), request);
+      return say(call, { case: "declined", value: request.reason.slice(0, 500) });
+    },
+    async report({ activity, progress }, call) {
+      const known = { activity: activity.slice(0, 40), progress: Math.min(1, Math.max(0, progress || 0)) };
+      presence.activities.set(deviceOf(call), known);
+      coordinator.changed();
+      return create(AckSchema);
+    },
+    advertise: ({ advertisement, terms }, call) => {
+      demand(
+        advertisement && terms,
+        () => new Fault("bad-message", "advertise", { expected: "terms and keys" }),
+      );
+      mustBeNow(active(coordinator), terms);
+      return say(call, { case: "advertised", value: advertisement });
+    },
+    share: (request, call) => say(call, { case: "shared", value: request }),
+    attest: (request, call) => say(call, { case: "attested", value: request }),
+    reveal: (request, call) => say(call, { case: "revealed", value: request }),
+    upload: async (parts_, call) => {
+      const device = deviceOf(call);
+      const driver = active(coordinator);
+      const vector = await readVector(driver, parts_);
+      await driver.submit(device, { case: "uploaded", value: true }, vector);
+      return create(AckSchema);
+    },
+  };
+}
+
+/** The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken. */
+async function readVector(driver: Driver, parts: AsyncIterable<UploadPart>): Promise<Uint32Array> {
+  const { round } = driver;
+  if (!round?.sum)
+    throw new Fault("conflict", "upload", { expected: "a session that takes uploads", got: "none" });
+  const { bits, length } = termsOf(round.spec);
+  const expectedBytes = Math.ceil((bits * length) / 8);
+  const session = sessionId(round.sum);
+  const hash = sha256Stream();
+  const chunks: Uint8Array[] = [];
+  let header: UploadHeader | undefined;
+  let received = 0;
+  for await (const { part } of parts) {
+    if (part.case === "header") {
+      demand(
+        header === undefined,
+        () => new Fault("bad-message", "upload", { expected: "one header", got: "two" }),
+      );
+      header = checkHeader(part.value, { session, expectedBytes });
+    } else if (part.case === "chunk" && header) {
+      received += part.value.length;
+      if (received > expectedBytes) break;
+      hash.update(part.value);
+      chunks.push(part.value);
+    } else
+      throw new Fault("bad-message", "upload", {
+        expected: "a header, then chunks",
+        got: part.case ?? "nothing",
+      });
+  }
+  if (header === undefined || received !== expectedBytes) {
+    throw new Fault("bad-message", "upload", { expected: `${expectedBytes} bytes`, got: `${received}` });
+  }
+  if (!equalBytes(hash.digest(), header.sha256)) {
+    throw new Fault("bad-message", "upload", { expected: "the announced SHA-256", got: "another" });
+  }
+  return unpackBits(concat(...chunks), bits, length);
+}
+
+function checkHeader(
+  header: UploadHeader,
+  want: { session: Uint8Array; expectedBytes: number },
+): UploadHeader {
+  if (!equalBytes(header.session, want.session)) {
+    throw new Fault("conflict", "upload", { expected: "the session in progress", got: "another" });
+  }
+  if (header.packedBytes !== want.expectedBytes) {
+    throw new Fault("bad-message", "upload", {
+      expected: `${want.expectedBytes} bytes`,
+      got: `${header.packedBytes}`,
+    });
+  }
+  return header;
+}
+
+function active(coordinator: Coordinator): Driver {
+  const driver = coordinator.current();
+  if (driver?.round) return driver;
+  throw new Fault("conflict", "round", { expected: "a run in progress", got: "none" });
+}
+
+/** Refuses a message about any round but the present one, by name. */
+function mustBeNow(driver: Driver, said: { run: string; round: number; attempt: number }): void {
+  const spec = driver.round?.spec;
+  const { run = "", round = 0 } = spec?.task ?? {};
+  if (said.run === run && said.round === round && said.attempt === spec?.attempt) return;
+  throw new Fault("conflict", "message", {
+    expected: `run ${run.slice(0, 12)} round ${round} attempt ${spec?.attempt}`,
+    got: `run ${said.run.slice(0, 12)} round ${said.round} attempt ${said.attempt}`,
+  });
+}
+
+function deviceOf({ caller }: Call): string {
+  if (caller?.role === "device") return caller.name;
+  throw new Fault("refused", "request", {
+    expected: "a device's signature",
+    got: caller?.role ?? "no signature",
+  });
+}
