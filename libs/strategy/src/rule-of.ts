@@ -1,0 +1,21 @@
+import { unreachable } from "@tutti/foundation/check";
+import type { Plan } from "@tutti/plan/plan";
+import { adam } from "./adam.ts";
+import { chain } from "./chain.ts";
+import { momentum } from "./momentum.ts";
+import type { Rule } from "./rule.ts";
+import { scale } from "./scale.ts";
+
+/** The rule that a plan's `server` field names. */
+export function ruleOf(server: Plan["server"]): Rule {
+  switch (server.name) {
+    case "fedavg":
+      return scale(server.learningRate);
+    case "momentum":
+      return chain(momentum(server.beta), scale(server.learningRate));
+    case "adam":
+      return chain(adam(server), scale(server.learningRate));
+    default:
+      return unreachable(server);
+  }
+}
