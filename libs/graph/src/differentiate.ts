@@ -60,7 +60,11 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
   const { ops } = sweep;
   const readers = sweep.readers.get(node.outputs[0] ?? "") ?? new Set();
   const { build } = ops;
-  const known = { opset: graph.opset, static: build.static, constant: build.constantOf };
+  const known = {
+    opset: graph.opset,
+    static: (name: string) => build.static(name),
+    constant: (name: string) => build.constantOf(name),
+  };
   const site = new Adjoint(node, known, { grads, readers });
   if (grads.slice(1).some(Boolean) && node.op !== "Split") {
     throw site.fault("unsupported", "gradient", { expected: "of the first output alone", got: "of another" });

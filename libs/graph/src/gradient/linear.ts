@@ -1,3 +1,4 @@
+import { sizeOf } from "../ir.ts";
 import type { Ops } from "./ops.ts";
 import { range, sameShape } from "./ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
@@ -44,20 +45,30 @@ function productShape(a: readonly number[], b: readonly number[]): readonly numb
 
 /** Y = α·op(A)·op(B) + β·C, op being an optional transpose. No transposed operand where a constant allows. */
 export const Gemm: Rule = (site, ops) => {
-  const [a, b] = [site.input(0), site.input(1)];
+  const b = site.input(1);
   const dy = () => ops.scale(site.dy, site.float("alpha", 1));
-  const [turnA, turnB] = [site.int("transA", 0) !== 0, site.int("transB", 0) !== 0];
+  const [turnA, turnB] = turns(site);
   return [
     // A' = op(A): dA' = dY·op(B)ᵀ. With transB, op(B)ᵀ is B itself.
     () => turned(ops, turnA, ops.matmul(dy(), turnB ? b : ops.swap(b))),
-    () => gemmRight(ops, dy(), { a: turnA ? a : ops.swap(a), turnB }),
+    () => gemmRight(site, ops, dy()),
     () => gemmBias(site, ops),
   ];
 };
 
-/** dB = op(A)ᵀ·dY, or its transpose dYᵀ·op(A): the transpose is done on the result, which is the smaller. */
-function gemmRight(ops: Ops, dy: string, { a, turnB }: { a: string; turnB: boolean }): string {
-  return turned(ops, turnB, ops.matmul(a, dy));
+/** dB = op(A)ᵀ·dY; with transB its transpose, got from whichever side has less to transpose. */
+function gemmRight(site: Adjoint, ops: Ops, dy: string): string {
+  const [turnA, turnB] = turns(site);
+  const a = site.input(0);
+  const size = (x: string) => sizeOf(ops.shape(x));
+  const direct = (turnA ? 0 : size(a)) + (turnB ? size(site.input(1)) : 0);
+  if (turnB && size(dy) + (turnA ? size(a) : 0) < direct)
+    return ops.matmul(ops.swap(dy), turned(ops, turnA, a));
+  return turned(ops, turnB, ops.matmul(turned(ops, !turnA, a), dy));
+}
+
+function turns(site: Adjoint): readonly [boolean, boolean] {
+  return [site.int("transA", 0) !== 0, site.int("transB", 0) !== 0];
 }
 
 function gemmBias(site: Adjoint, ops: Ops): string {

@@ -1,5 +1,5 @@
 import type { AttributeInit, Builder } from "../builder.ts";
-import { sizeOf, type Tensor, type TensorData } from "../ir.ts";
+import { sizeOf, type Tensor } from "../ir.ts";
 
 type Attributes = Readonly<Record<string, AttributeInit>>;
 
@@ -31,7 +31,7 @@ export type Ops = {
   unbroadcast(x: string, shape: readonly number[]): string;
   reshape(x: string, shape: readonly number[]): string;
   expand(x: string, shape: readonly number[]): string;
-  /** A constant is transposed here and now, so no engine ever multiplies by a transposed weight. */
+  /** The builder transposes a constant here and now, so no engine ever multiplies by a transposed weight. */
   transpose(x: string, order: readonly number[]): string;
   /** The last two axes swapped. */
   swap(x: string): string;
@@ -59,14 +59,8 @@ export function opsOn(build: Builder): Ops {
   const number = (value: number, x: string) => build.constant(filled([], value, build.static(x).dtype));
   const where: Ops["where"] = (condition, yes, no) => op("Where", [condition, yes, no]);
   const mul: Ops["mul"] = (a, b) => op("Mul", [a, b]);
-  // Two rules may want the same transposed weight; a second copy of it would be the largest thing we add.
-  const turned = new Map<string, string>();
-  const transpose: Ops["transpose"] = (x, order) => {
-    const key = `${order}|${x}`;
-    const name = turned.get(key) ?? transposed(build, x, order);
-    turned.set(key, name);
-    return name;
-  };
+  const transpose: Ops["transpose"] = (x, order) =>
+    order.every((axis, at) => axis === at) ? x : op("Transpose", [x], { perm: order });
   const expand: Ops["expand"] = (x, dims) =>
     sameShape(shape(x), dims) ? x : op("Expand", [x, build.ints(dims)]);
   return {
@@ -101,7 +95,7 @@ function reductions(build: Builder): Pick<Ops, "sum" | "mean" | "unbroadcast"> {
     const from = build.shape(x);
     const lead = from.length - shape.length;
     const axes = from.flatMap((size, axis) => (axis < lead || size !== shape[axis - lead] ? [axis] : []));
-    return reshaped(build, sum(x, axes, true), shape);
+    return reshaped(build, sum(x, axes), shape);
   };
   return { sum, mean: reduce("ReduceMean"), unbroadcast };
 }
@@ -123,14 +117,6 @@ function reshapes(build: Builder): Pick<Ops, "reshape" | "slice" | "pad"> {
 
 function reshaped(build: Builder, x: string, shape: readonly number[]): string {
   return sameShape(build.shape(x), shape) ? x : build.emit("Reshape", [x, build.ints(shape)]);
-}
-
-function transposed(build: Builder, x: string, order: readonly number[]): string {
-  if (order.every((axis, at) => axis === at)) return x;
-  const fixed = build.constantOf(x);
-  return fixed
-    ? build.constant(transposeTensor(fixed, order), x)
-    : build.emit("Transpose", [x], { perm: order });
 }
 
 /** [0, 1, …, rank − 1] with the last two axes swapped. */
@@ -160,29 +146,6 @@ export function filled(shape: readonly number[], value: number, dtype: string): 
   return dtype === "float64"
     ? { dtype, shape, data: new Float64Array(size).fill(value) }
     : { dtype: "float32", shape, data: new Float32Array(size).fill(value) };
-}
-
-/** out[i at order] = in[i], for any element type. */
-export function transposeTensor(tensor: Tensor, order: readonly number[]): Tensor {
-  const shape = order.map((axis) => tensor.shape[axis]!);
-  const strides = rowMajor(tensor.shape);
-  const steps = order.map((axis) => strides[axis]!);
-  const source = tensor.data as Float32Array;
-  const data = tensor.data.slice() as TensorData as Float32Array;
-  const at = shape.map(() => 0);
-  let from = 0;
-  // An odometer over the output; `from` follows it in the input, so no index is computed from scratch.
-  for (let to = 0; to < data.length; to++) {
-    data[to] = source[from]!;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += steps[axis]!;
-      at[axis]! += 1;
-      if (at[axis]! < shape[axis]!) break;
-      from -= steps[axis]! * shape[axis]!;
-      at[axis] = 0;
-    }
-  }
-  return { dtype: tensor.dtype, shape, data };
 }
 
 /** Row-major strides, in elements. */

@@ -1,3 +1,4 @@
+import { tensorOf } from "../tensor.ts";
 import { type Ops, range } from "./ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 import { dilateAll, fit, padFor, places, reach, shifted, type Window, windowOf } from "./window.ts";
@@ -78,11 +79,8 @@ function shares(ops: Ops, site: Adjoint, window: Window): string {
     [1],
   );
   const shape = [1, 1, ...window.output];
-  return ops.build.constant({
-    dtype: "float32",
-    shape,
-    data: Float32Array.from(values, (count) => 1 / count),
-  });
+  const fractions = values.map((count) => 1 / count);
+  return ops.build.constant(tensorOf(site.dtype(0), shape, fractions));
 }
 
 /** How many places of each window lie on the input (or, with `padding`, on the padded input) along an axis. */
