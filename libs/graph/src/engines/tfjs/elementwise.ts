@@ -46,10 +46,16 @@ export const Min = variadic((tf, a, b) => orNaN(tf, [a, b], tf.minimum(a, b)));
 export const Max = variadic((tf, a, b) => orNaN(tf, [a, b], tf.maximum(a, b)));
 export const Sum = variadic((tf, a, b) => tf.add(a, b));
 
-/** wasm's minimum and maximum drop a NaN that comes first; a sum with it does not, and adding 0·NaN restores it. */
-function orNaN(tf: Tf, [a, b]: readonly [TfTensor, TfTensor], picked: TfTensor): TfTensor {
-  if (a.dtype !== "float32") return picked;
-  return tf.where(tf.isNaN(tf.add(a, b)), tf.add(a, b), picked);
+/** wasm's minimum and maximum drop a NaN; training must not mistake a diverged value for a clipped one. */
+function orNaN(tf: Tf, inputs: readonly [TfTensor, TfTensor], picked: TfTensor): TfTensor {
+  if (picked.dtype !== "float32") return picked;
+  const [a, b] = inputs;
+  return tf.add(picked, nanOnly(tf, tf.add(tf.square(a), tf.square(b))));
+}
+
+/** 0 for every number that is not negative, infinity included, and NaN for NaN; cheaper than isNaN and where. */
+function nanOnly(tf: Tf, x: TfTensor): TfTensor {
+  return tf.div(0, tf.add(x, 1));
 }
 
 export const Mean: Operator = (site, tf) => {
@@ -179,16 +185,19 @@ export const Clip: Operator = (site, tf) => {
   const low = bound(site, { index: 1, name: "min", absent: -Infinity });
   const high = bound(site, { index: 2, name: "max", absent: Infinity });
   const isFloat = site.typeOut() === "float32";
-  if (low === undefined || high === undefined || !isFloat) return clipByTensors(site, tf);
+  // With low above high ONNX gives high and tfjs refuses.
+  const plain = isFloat && low !== undefined && high !== undefined && low <= high;
+  if (!plain) return clipByTensors(site, tf);
   site.skip(1, 2);
-  return (x) => tf.where(tf.isNaN(x), x, tf.clipByValue(x, low, Math.max(low, high)));
+  return (x) => tf.add(tf.clipByValue(x, low, high), nanOnly(tf, tf.square(x)));
 };
 
 function clipByTensors(site: OpSite, tf: Tf) {
+  const isFloat = site.typeOut() === "float32";
   return (x: TfTensor, low?: TfTensor, high?: TfTensor): TfTensor => {
     const raised = low ? tf.maximum(x, low) : x;
     const clipped = high ? tf.minimum(raised, high) : raised;
-    return site.typeOut() === "float32" ? tf.where(tf.isNaN(x), x, clipped) : clipped;
+    return isFloat ? tf.add(clipped, nanOnly(tf, tf.square(x))) : clipped;
   };
 }
 

@@ -1,0 +1,193 @@
+import { sizeOf } from "../../ir.ts";
+import type { Operator, OpSite } from "./op-site.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+import { paddingOf, pair, type Window, windowOf } from "./window.ts";
+
+/*
+ * wasm knows NHWC only, so an operator is: to NHWC, one kernel, back. Kernels are called by name since tf.conv2d
+ * refuses a stride together with a dilation, which a convolution's gradient has and every backend computes.
+ */
+
+/** NCHW (or NCW) to NHWC. */
+export function toLast(tf: Tf, x: TfTensor): TfTensor {
+  const [n, c, ...space] = x.shape as [number, number, ...number[]];
+  const [h, w] = pair(space, 1);
+  return tf.transpose(tf.reshape(x, [n, c, h, w]), [0, 2, 3, 1]);
+}
+
+/** NHWC to the NCHW (or NCW) shape given. */
+export function toFirst(tf: Tf, y: TfTensor, shape: number[]): TfTensor {
+  return tf.reshape(tf.transpose(y, [0, 3, 1, 2]), shape);
+}
+
+export const Conv: Operator = (site, tf) => {
+  const [filters, each, ...kernel] = site.shape(1) as [number, number, ...number[]];
+  const out = site.shapeOut();
+  const groups = site.int("group", 1);
+  const window = windowOf(site, kernel, { from: site.shape(0), to: out });
+  if (sizeOf(out) === 0 || sizeOf(site.shape(0)) === 0) return emptyConv(site, tf);
+  const depthwise = groups > 1 && each === 1;
+  const arrange = (w: TfTensor): TfTensor =>
+    depthwise
+      ? tf.transpose(tf.reshape(w, [groups, filters / groups, ...window.kernel]), [2, 3, 0, 1])
+      : tf.transpose(tf.reshape(w, [filters, each, ...window.kernel]), [2, 3, 1, 0]);
+  const ready = site.prepare(1, depthwise ? "depthwise filter" : "HWIO filter", arrange);
+  return (x, w, bias) => {
+    const filter = ready ? w : arrange(w);
+    const last = toLast(tf, x);
+    const y = depthwise
+      ? kernelOf(tf, "DepthwiseConv2dNative", { x: last, filter, window })
+      : convGroups(tf, { x: last, filter, window, groups });
+    return toFirst(tf, bias ? tf.add(y, bias) : y, out);
+  };
+};
+
+type Convolve = { x: TfTensor; filter: TfTensor; window: Window };
+
+function kernelOf(
+  tf: Tf,
+  name: "Conv2D" | "DepthwiseConv2dNative",
+  { x, filter, window }: Convolve,
+): TfTensor {
+  const attributes = {
+    strides: [...window.strides],
+    dilations: [...window.dilations],
+    pad: paddingOf(window),
+    dataFormat: "NHWC",
+    dimRoundingMode: "floor",
+  };
+  return tf.engine().runKernel(name, { x, filter } as never, attributes as never) as TfTensor;
+}
+
+/** Groups one after another: slices of the channels, concatenated. */
+function convGroups(tf: Tf, { x, filter, window, groups }: Convolve & { groups: number }): TfTensor {
+  if (groups === 1) return kernelOf(tf, "Conv2D", { x, filter, window });
+  const xs = tf.split(x, groups, 3);
+  const filters = tf.split(filter, groups, 3);
+  return tf.concat(
+    xs.map((part, g) => kernelOf(tf, "Conv2D", { x: part, filter: filters[g]!, window })),
+    3,
+  );
+}
+
+/** A convolution of nothing is the bias. */
+function emptyConv(site: OpSite, tf: Tf) {
+  const out = site.shapeOut();
+  const channels = out.map((size, axis) => (axis === 1 ? size : 1));
+  return (_x: TfTensor, _w: TfTensor, bias?: TfTensor): TfTensor =>
+    bias && sizeOf(out) > 0 ? tf.add(tf.zeros(out), tf.reshape(bias, channels)) : tf.zeros(out);
+}
+
+/**
+ * The gradient of Conv, done as a Conv (wasm's own backward kernel runs at 2 GFLOP/s, this at 25): the input's
+ * cells stride apart with zeros between, a border as wide as the kernel less the pads, the kernel turned around.
+ */
+export const ConvTranspose: Operator = (site, tf) => {
+  const [channels, each, ...kernel] = site.shape(1) as [number, number, ...number[]];
+  const out = site.shapeOut();
+  const groups = site.int("group", 1);
+  if (sizeOf(out) === 0 || sizeOf(site.shape(0)) === 0) return emptyConv(site, tf);
+  const { window, strides, border } = backwards(site, kernel, out);
+  const depthwise = groups > 1 && groups === channels && each === 1;
+  const arrange = (w: TfTensor): TfTensor => {
+    const square = tf.reverse(tf.reshape(w, [channels, each, ...window.kernel]), [2, 3]);
+    if (depthwise) return tf.transpose(square, [2, 3, 0, 1]);
+    const grouped = tf.reshape(square, [
+      groups,
+      channels / groups,
+      each,
+      window.kernel[0] * window.kernel[1],
+    ]);
+    const hwio = tf.transpose(grouped, [3, 1, 0, 2]);
+    return tf.reshape(hwio, [...window.kernel, channels / groups, groups * each]);
+  };
+  const ready = site.prepare(1, "turned filter", arrange);
+  return (x, w, bias) => {
+    const filter = ready ? w : arrange(w);
+    const spread = withBorder(tf, apart(tf, toLast(tf, x), strides), border);
+    const y = depthwise
+      ? kernelOf(tf, "DepthwiseConv2dNative", { x: spread, filter, window })
+      : convGroups(tf, { x: spread, filter, window, groups });
+    return toFirst(tf, bias ? tf.add(y, bias) : y, out);
+  };
+};
+
+type Border = { top: number; bottom: number; left: number; right: number };
+
+/** The plain convolution a ConvTranspose is, and the border its spread input needs (negative: cut off). */
+function backwards(site: OpSite, kernel: readonly number[], out: readonly number[]) {
+  const ones = kernel.map(() => 1);
+  const strides = pair(site.ints("strides", ones), 1);
+  const dilations = pair(site.ints("dilations", ones), 1);
+  const extra = pair(
+    site.ints(
+      "output_padding",
+      kernel.map(() => 0),
+    ),
+    0,
+  );
+  const sizes = pair(kernel, 1);
+  const input = pair(site.shape(0).slice(2), 1);
+  const output = pair(out.slice(2), 1);
+  const edges = ([0, 1] as const).map((axis) => {
+    const span = (sizes[axis] - 1) * dilations[axis] + 1;
+    const full = strides[axis] * (input[axis] - 1) + span + extra[axis];
+    const before = cutBefore(site, { axis: axis - (2 - kernel.length), total: full - output[axis] });
+    // The spread input has stride·size cells, its last stride - 1 of them zeros.
+    return [span - 1 - before, output[axis] + before - strides[axis] * input[axis]] as const;
+  });
+  const [rows, columns] = edges as [readonly [number, number], readonly [number, number]];
+  const border = { top: rows[0], bottom: rows[1], left: columns[0], right: columns[1] };
+  const none = [0, 0] as const;
+  const window = {
+    kernel: sizes,
+    strides: [1, 1],
+    dilations,
+    before: none,
+    after: none,
+    input,
+    output,
+  } as const;
+  return { window: window as Window, strides, border };
+}
+
+/** How many cells of the full output pads cut off in front: given, or half of what the output shape leaves out. */
+function cutBefore(site: OpSite, { axis, total }: { axis: number; total: number }): number {
+  if (axis < 0) return 0;
+  const auto = site.string("auto_pad", "NOTSET");
+  if (auto === "SAME_UPPER") return Math.floor(total / 2);
+  if (auto === "SAME_LOWER") return Math.ceil(total / 2);
+  if (site.node.attributes.has("output_shape")) return Math.ceil(total / 2);
+  return site.node.attributes.has("pads") ? site.ints("pads")[axis]! : 0;
+}
+
+/** NHWC with stride - 1 rows and columns of zeros after each; pads of inserted axes, reshaped away. */
+function apart(tf: Tf, x: TfTensor, [down, across]: readonly [number, number]): TfTensor {
+  const [n, h, w, c] = x.shape as [number, number, number, number];
+  const wide = across === 1 ? x : tf.pad(tf.reshape(x, [n * h, w, 1, c]), insert(across - 1));
+  const row = w * across * c;
+  const tall = down === 1 ? wide : tf.pad(tf.reshape(wide, [n, h, 1, row]), insert(down - 1));
+  return tf.reshape(tall, [n, h * down, w * across, c]);
+}
+
+const insert = (count: number): [number, number][] => [
+  [0, 0],
+  [0, 0],
+  [0, count],
+  [0, 0],
+];
+
+/** Pads and crops rows and columns of an NHWC tensor. */
+function withBorder(tf: Tf, x: TfTensor, { top, bottom, left, right }: Border): TfTensor {
+  const [n, h, w, c] = x.shape as [number, number, number, number];
+  const more = (count: number) => Math.max(0, count);
+  const padded = tf.pad(x, [
+    [0, 0],
+    [more(top), more(bottom)],
+    [more(left), more(right)],
+    [0, 0],
+  ]);
+  if (Math.min(top, bottom, left, right) >= 0) return padded;
+  const begin = [0, more(-top), more(-left), 0];
+  return tf.slice(padded, begin, [n, h + top + bottom, w + left + right, c]);
+}

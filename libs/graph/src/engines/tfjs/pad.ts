@@ -1,0 +1,69 @@
+import { sizeOf } from "../../ir.ts";
+import { filled, viaInt } from "./broadcast.ts";
+import type { Operator, OpSite } from "./op-site.ts";
+import type { Tf, TfTensor } from "./tfjs.ts";
+
+type Side = { before: number; after: number };
+
+/** Pads by axis from attributes (before set 11) or inputs; negative ones cut cells off. */
+export const Pad: Operator = (site, tf) => {
+  const mode = site.string("mode", "constant");
+  const sides = sidesOf(site);
+  const out = site.shapeOut();
+  site.skip(1, 3);
+  if (sizeOf(out) === 0) return () => tf.zeros(out, site.typeOut());
+  if (mode === "constant") return constant(site, tf, sides);
+  if (mode !== "reflect" && mode !== "edge" && mode !== "wrap")
+    throw site.fault("unsupported", "attribute mode", {
+      expected: "constant, reflect, edge or wrap",
+      got: mode,
+    });
+  const picks = sides.flatMap(({ before, after }, axis) => {
+    if (before === 0 && after === 0) return [];
+    const size = site.shape(0)[axis]!;
+    const at = Array.from({ length: out[axis]! }, (_, index) => source(mode, index - before, size));
+    return [{ axis, at: site.keep(tf.tensor1d(at, "int32")) }];
+  });
+  return (x) => picks.reduce((rest, { axis, at }) => tf.gather(rest, at as never, axis), x);
+};
+
+function sidesOf(site: OpSite): Side[] {
+  const rank = site.rank(0);
+  const pads = site.opset < 11 ? site.ints("pads") : site.numbers(1);
+  const axes = site.has(3) ? site.numbers(3) : site.shape(0).map((_, axis) => axis);
+  const sides = site.shape(0).map(() => ({ before: 0, after: 0 }));
+  for (const [index, axis] of axes.entries()) {
+    sides[site.axis(axis, rank)] = { before: pads[index]!, after: pads[index + axes.length]! };
+  }
+  return sides;
+}
+
+/** Which cell of the axis stands at `at`, counted from its first cell. */
+function source(mode: "reflect" | "edge" | "wrap", at: number, size: number): number {
+  if (mode === "edge") return Math.min(Math.max(at, 0), size - 1);
+  if (mode === "wrap") return ((at % size) + size) % size;
+  const period = Math.max(1, 2 * (size - 1));
+  const inside = ((at % period) + period) % period;
+  return inside < size ? inside : period - inside;
+}
+
+function constant(site: OpSite, tf: Tf, sides: readonly Side[]) {
+  const out = site.shapeOut();
+  const value = padValue(site);
+  site.skip(2);
+  const wide = sides.map(({ before, after }): [number, number] => [Math.max(0, before), Math.max(0, after)]);
+  const grows = wide.some(([before, after]) => before + after > 0);
+  const cuts = sides.some(({ before, after }) => before < 0 || after < 0);
+  const begin = sides.map(({ before }) => Math.max(0, -before));
+  const type = site.typeOut();
+  if (sizeOf(site.shape(0)) === 0) return () => filled(tf, out, { value, type });
+  return (x: TfTensor): TfTensor => {
+    const padded = grows ? viaInt(tf, x, (it) => tf.pad(it, wide, value)) : x;
+    return cuts ? tf.slice(padded, begin, out) : padded;
+  };
+}
+
+function padValue(site: OpSite): number {
+  if (site.opset < 11) return site.float("value", 0);
+  return site.has(2) ? (site.numbers(2)[0] ?? 0) : 0;
+}
