@@ -1,0 +1,106 @@
+import { utf8 } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import { openEnvelope, type Signer, signEnvelope, type Trust } from "./dsse.ts";
+import { exactly, flag, integer, items, jsonField, member, positive, sha256Text, text } from "./fields.ts";
+
+/** The payload type of in-toto attestations (in-toto/attestation, spec/v1/envelope.md). */
+export const IN_TOTO = "application/vnd.in-toto+json";
+const STATEMENT = "https://in-toto.io/Statement/v1";
+const PREDICATE = "https://tutti.dev/release/v1";
+const MAX_COHORTS = 10_000;
+
+/** A file by hash and size. */
+export type Artifact = { readonly sha256: string; readonly bytes: number };
+
+/** What is said of one published adapter: the predicate of its statement. */
+export type Release = {
+  /** The run's id: SHA-256 of the signed plan's payload, in hex. */
+  readonly run: string;
+  /** Counts up by one within a run. */
+  readonly version: number;
+  /** The round whose step made it. */
+  readonly round: number;
+  readonly base: { readonly sha256: string };
+  readonly adapter: Artifact;
+  /** SHA-256 (hex) of the payload of the release before; null for the first. */
+  readonly parent: string | null;
+  /** Devices in each secure sum behind this version. */
+  readonly cohorts: readonly number[];
+  readonly secureAggregation: boolean;
+  /** Privacy spent; null: no claim. */
+  readonly privacy: null;
+  readonly method: string;
+  readonly rank: number;
+  readonly alpha: number;
+  /** UTC, as in 2026-01-31T12:00:00Z. */
+  readonly createdAt: string;
+};
+
+/** A release and its name: SHA-256 of the signed payload, in hex. */
+export type OpenedRelease = { readonly release: Release; readonly digest: string };
+
+/** Signs a release as an in-toto statement v1 about its adapter; a Fault for fields that no one could open. */
+export function signRelease(release: Release, coordinator: Signer): SignedEnvelope {
+  const payload = utf8(
+    JSON.stringify({
+      _type: STATEMENT,
+      subject: [{ name: "adapter", digest: { sha256: release.adapter.sha256 } }],
+      predicateType: PREDICATE,
+      predicate: release,
+    }),
+  );
+  decodeStatement(payload);
+  return signEnvelope(IN_TOTO, payload, coordinator);
+}
+
+/** The release in an envelope that a coordinator of this federation signed, and its digest. */
+export function openRelease(envelope: SignedEnvelope, trust: Trust): OpenedRelease {
+  const { payload } = openEnvelope(envelope, { ...trust, payloadType: IN_TOTO, role: "coordinator" });
+  return { release: decodeStatement(payload), digest: sha256Hex(payload) };
+}
+
+/** A Fault("refused") unless the bytes are the artifact that was signed for. */
+export function checkArtifact(bytes: Uint8Array, artifact: Artifact): void {
+  const got = { sha256: sha256Hex(bytes), bytes: bytes.length };
+  if (got.sha256 === artifact.sha256 && got.bytes === artifact.bytes) return;
+  const told = (it: Artifact) => `${it.bytes} bytes with SHA-256 ${it.sha256}`;
+  throw new Fault("refused", "artifact", { expected: told(artifact), got: told(got) });
+}
+
+/** Fields unknown to us are passed over, as in-toto's parsing rules ask; those we know must all be right. */
+function decodeStatement(payload: Uint8Array): Release {
+  const statement = jsonField("release", payload);
+  exactly(member(statement, "_type"), STATEMENT);
+  exactly(member(statement, "predicateType"), PREDICATE);
+  const subjects = items(member(statement, "subject"), 1);
+  const predicate = member(statement, "predicate");
+  const field = (name: string) => member(predicate, name);
+  const adapter = {
+    sha256: sha256Text(member(field("adapter"), "sha256")),
+    bytes: integer(member(field("adapter"), "bytes"), 1),
+  };
+  const [subject] = subjects.map((item) => member(member(item, "digest"), "sha256"));
+  exactly(subject ?? { path: "release.subject[0]", value: undefined }, adapter.sha256);
+  const parent = field("parent");
+  return {
+    run: sha256Text(field("run")),
+    version: integer(field("version"), 0),
+    round: integer(field("round"), 0),
+    base: { sha256: sha256Text(member(field("base"), "sha256")) },
+    adapter,
+    parent: parent.value === null ? null : sha256Text(parent),
+    cohorts: items(field("cohorts"), MAX_COHORTS).map((size) => integer(size, 1)),
+    secureAggregation: flag(field("secureAggregation")),
+    privacy: exactly(field("privacy"), null),
+    method: text(field("method"), /^[a-z0-9-]{1,32}$/, "1..32 lower-case letters, digits, dashes"),
+    rank: integer(field("rank"), 1),
+    alpha: positive(field("alpha")),
+    createdAt: text(
+      field("createdAt"),
+      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/,
+      "a UTC time as 2026-01-31T12:00:00Z",
+    ),
+  };
+}
