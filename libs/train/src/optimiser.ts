@@ -103,18 +103,20 @@ export function proximal(mu: number): GradientRule<Float32Array | null> {
   };
 }
 
-type ChainState = { readonly rules: readonly unknown[]; readonly optimiser: unknown };
+/** The states of the rules, in order, and of the optimiser. */
+type Chained<States, State> = { readonly rules: States; readonly optimiser: State };
+type Rules<States> = { readonly [K in keyof States]: GradientRule<States[K]> };
 
 /** An optimiser that sees the gradient after each of `rules`, in order. */
-export function chain<State>(
-  rules: readonly GradientRule<never>[],
+export function chain<States extends readonly unknown[], State>(
+  rules: readonly [...Rules<States>],
   optimiser: Optimiser<State>,
-): Optimiser<ChainState> {
-  // Each state goes back only to the function that made it, so the types that differ here never meet.
+): Optimiser<Chained<States, State>> {
+  // Each state goes back only to the rule that made it, so inside they need no types of their own.
   const steps = rules as readonly GradientRule<unknown>[];
   return {
     begin: (length) => ({
-      rules: steps.map((rule) => rule.begin(length)),
+      rules: steps.map((rule) => rule.begin(length)) as readonly unknown[] as States,
       optimiser: optimiser.begin(length),
     }),
     step: (params, gradient, state) => {
@@ -124,8 +126,8 @@ export function chain<State>(
         changed = next;
         return kept;
       });
-      const [next, kept] = optimiser.step(params, changed, state.optimiser as State);
-      return [next, { rules: held, optimiser: kept }];
+      const [next, kept] = optimiser.step(params, changed, state.optimiser);
+      return [next, { rules: held as readonly unknown[] as States, optimiser: kept }];
     },
   };
 }

@@ -63,7 +63,8 @@ function weightByPlace(site: Adjoint, ops: Ops, { window, group }: Geometry): st
   const slices = places(kernel).map((place) => {
     const x = grouped(ops, shifted(ops, padded, { window, place }), group);
     // Depthwise: a product of single rows is a sum of products, far cheaper than g tiny matrix products.
-    const product = out === group && inPer === 1 ? ops.sum(ops.mul(dy, x), [2]) : ops.matmul(dy, ops.swap(x));
+    const product =
+      group > 1 && out === group && inPer === 1 ? ops.sum(ops.mul(dy, x), [2]) : ops.matmul(dy, ops.swap(x));
     return ops.reshape(product, [out, inPer, 1]);
   });
   const joined = slices.length === 1 ? slices[0]! : ops.op("Concat", slices, { axis: 2 });

@@ -25,6 +25,8 @@ export type Case = {
   readonly seed?: number;
   /** onnxruntime does not run it (a float64-only or missing kernel): numeric check alone. */
   readonly skipEngine?: boolean;
+  /** Weigh every output 1 rather than at random. */
+  readonly uniform?: boolean;
 };
 
 export const int64 = (shape: readonly number[], values: readonly number[]): Tensor =>
@@ -60,7 +62,13 @@ function build(test: Case, dtype: DType): Built {
     attributes: test.attributes ?? {},
   });
   const parts = outputs.map((y) => {
-    const weights = b.constant(tensorOf(dtype, b.shape(y), draw(b.shape(y))));
+    const weights = b.constant(
+      tensorOf(
+        dtype,
+        b.shape(y),
+        draw(b.shape(y)).map((w) => (test.uniform ? 1 : w)),
+      ),
+    );
     const axes = b.shape(y).map((_, axis) => axis);
     const product = b.emit("Mul", [y, weights]);
     return axes.length === 0 ? product : b.emit("ReduceSum", [product], { axes, keepdims: 0 });
@@ -96,6 +104,13 @@ export async function checkGradient(test: Case): Promise<void> {
     close(got, exact.get(name)!, { tolerance: 1e-6, what: `${what} ${name} in float64` });
   }
   if (!test.skipEngine) await checkOnEngine(test, exact);
+}
+
+/** The derived gradient of Σ op(x) itself at the first input, for values that central differences cannot see. */
+export function gradientOf(test: Case): number[] {
+  const { graph, feeds, wrt } = build({ ...test, uniform: true }, "float64");
+  const results = run64(differentiate(graph, { loss: "loss", wrt }), feeds);
+  return Array.from(results.get(`grad.${wrt[0]}`)!.data as Float64Array);
 }
 
 async function checkOnEngine(test: Case, exact: ReadonlyMap<string, readonly number[]>): Promise<void> {

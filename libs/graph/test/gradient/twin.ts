@@ -70,15 +70,37 @@ function make(shape: readonly number[], value: (index: readonly number[]) => num
   return { dtype: "float64", shape, data: Float64Array.from([...indices(shape)].map(value)) };
 }
 
-function geometry(node: Node, spatial: number) {
-  const ones = Array<number>(spatial).fill(1);
-  const pads = ints(node, "pads", Array<number>(2 * spatial).fill(0));
-  return { strides: ints(node, "strides", ones), dilations: ints(node, "dilations", ones), pads };
+type Sizes = {
+  readonly kernel: readonly number[];
+  readonly input: readonly number[];
+  readonly output: readonly number[];
+};
+
+function geometry(node: Node, { kernel, input, output }: Sizes) {
+  const ones = kernel.map(() => 1);
+  const strides = ints(node, "strides", ones);
+  const dilations = ints(node, "dilations", ones);
+  const auto = node.attributes.get("auto_pad")?.value ?? "NOTSET";
+  const total = kernel.map((size, axis) =>
+    Math.max((output[axis]! - 1) * strides[axis]! + (size - 1) * dilations[axis]! + 1 - input[axis]!, 0),
+  );
+  const before = total.map((size) => (auto === "SAME_UPPER" ? Math.floor(size / 2) : Math.ceil(size / 2)));
+  const same = [...before, ...total.map((size, axis) => size - before[axis]!)];
+  const pads = ints(
+    node,
+    "pads",
+    kernel.flatMap(() => [0, 0]),
+  );
+  return { strides, dilations, pads: String(auto).startsWith("SAME") ? same : pads };
 }
 
 function conv(node: Node, [x, w, b]: readonly Tensor[], shape: readonly number[]): Tensor {
   const [, inPer, ...kernel] = w!.shape as [number, number, ...number[]];
-  const { strides, dilations, pads } = geometry(node, kernel.length);
+  const { strides, dilations, pads } = geometry(node, {
+    kernel,
+    input: x!.shape.slice(2),
+    output: shape.slice(2),
+  });
   const group = ints(node, "group", [1])[0]!;
   return make(shape, ([n, o, ...out]) => {
     let sum = b ? at(b, [o!]) : 0;
@@ -97,7 +119,11 @@ type Pooling = { shape: readonly number[]; over: (seen: readonly Seen[]) => numb
 
 function pool(node: Node, x: Tensor, { shape, over, padded = false }: Pooling): Tensor {
   const kernel = ints(node, "kernel_shape", []);
-  const { strides, dilations, pads } = geometry(node, kernel.length);
+  const { strides, dilations, pads } = geometry(node, {
+    kernel,
+    input: x.shape.slice(2),
+    output: shape.slice(2),
+  });
   const space = x.shape.slice(2);
   const withPads = space.map((size, axis) => size + pads[axis]! + pads[axis + kernel.length]!);
   return make(shape, ([n, c, ...out]) => {

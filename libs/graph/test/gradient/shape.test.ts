@@ -1,0 +1,105 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { builderOn } from "../../src/builder.ts";
+import { differentiate } from "../../src/differentiate.ts";
+import { float32 } from "../../src/ir.ts";
+import { checkGradient, int64 } from "./check.ts";
+import { run64 } from "./twin.ts";
+
+const ints = (...values: readonly number[]) => ({ tensor: int64([values.length], values) });
+const shapes = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 3 });
+
+describe("positions renamed", () => {
+  const x = { shape: [2, 3, 4] };
+  test("Reshape", () => checkGradient({ op: "Reshape", inputs: [x, ints(4, -1)] }));
+  test("Flatten", () => checkGradient({ op: "Flatten", inputs: [x], attributes: { axis: 2 } }));
+  test("Squeeze", () => checkGradient({ op: "Squeeze", inputs: [{ shape: [2, 1, 3] }, ints(1)] }));
+  test("Unsqueeze", () => checkGradient({ op: "Unsqueeze", inputs: [x, ints(0, -1)] }));
+  test("Transpose", async () => {
+    await checkGradient({ op: "Transpose", inputs: [x], attributes: { perm: [2, 0, 1] } });
+    await checkGradient({ op: "Transpose", inputs: [x] });
+  });
+  test("Expand", () => checkGradient({ op: "Expand", inputs: [{ shape: [2, 1] }, ints(3, 2, 4)] }));
+  test("Tile", () => checkGradient({ op: "Tile", inputs: [x, ints(2, 1, 3)] }));
+});
+
+describe("Concat and Split", () => {
+  test("Concat of three along each axis", async () => {
+    for (const axis of [0, 1, -1]) {
+      const part = (size: number) => ({ shape: [2, 2, 2].map((d, i) => (i === (axis + 3) % 3 ? size : d)) });
+      await checkGradient({ op: "Concat", inputs: [part(1), part(3), part(2)], attributes: { axis } });
+    }
+  });
+
+  test("Split, even and uneven", async () => {
+    await checkGradient({ op: "Split", inputs: [{ shape: [2, 6] }], attributes: { axis: 1 }, outputs: 3 });
+    await checkGradient({ op: "Split", inputs: [{ shape: [5, 2] }, ints(1, 4)], outputs: 2 });
+  });
+
+  test("a part nobody reads counts as zeros", () => {
+    const b = builderOn();
+    const x = b.input({ name: "x", dtype: "float32", shape: [4] });
+    const parts = b.emitMany("Split", [x, b.ints([1, 3])], { outputs: 2, attributes: { axis: 0 } });
+    b.output(b.emit("ReduceSum", [parts[1]!], { axes: [0], keepdims: 0 }), "loss");
+    const graph = differentiate(b.finish(), { loss: "loss", wrt: ["x"] });
+    const got = run64(graph, new Map([["x", float32([4], new Float32Array(4))]])).get("grad.x")!.data;
+    expect([...(got as Float32Array)]).toEqual([0, 1, 1, 1]);
+  });
+});
+
+describe("Slice", () => {
+  const bound = fc.integer({ min: -6, max: 6 });
+  const step = fc.constantFrom(-3, -2, -1, 1, 2, 3);
+
+  test("any bounds and steps along any axis", () =>
+    fc.assert(
+      fc.asyncProperty(shapes, fc.nat(2), fc.tuple(bound, bound, step), (shape, pick, [start, end, by]) => {
+        const axis = pick % shape.length;
+        const axes = ints(pick % 2 === 0 ? axis : axis - shape.length);
+        const size = shape[axis]!;
+        const clamp = (v: number) =>
+          Math.min(Math.max(v < 0 ? v + size : v, by > 0 ? 0 : -1), by > 0 ? size : size - 1);
+        // onnxruntime's reductions of nothing are not what is tested here.
+        fc.pre((clamp(end) - clamp(start)) * by > 0);
+        return checkGradient({ op: "Slice", inputs: [{ shape }, ints(start), ints(end), axes, ints(by)] });
+      }),
+      { numRuns: 40 },
+    ));
+
+  test("several axes at once, ends at INT64_MAX", () =>
+    checkGradient({
+      op: "Slice",
+      inputs: [
+        { shape: [3, 4, 2] },
+        ints(1, 0),
+        { tensor: { dtype: "int64", shape: [2], data: BigInt64Array.of(2n ** 63n - 1n, 3n) } },
+      ],
+    }));
+});
+
+describe("Pad", () => {
+  test("zeros and other constants, negative pads crop", () =>
+    fc.assert(
+      fc.asyncProperty(shapes, fc.infiniteStream(fc.integer({ min: -1, max: 2 })), (shape, edges) => {
+        const pads = [...shape, ...shape].map(() => edges.next().value as number);
+        fc.pre(shape.every((size, i) => size + pads[i]! + pads[i + shape.length]! > 0));
+        fc.pre(
+          shape.every((size, i) => size + Math.min(pads[i]!, 0) + Math.min(pads[i + shape.length]!, 0) > 0),
+        );
+        return checkGradient({
+          op: "Pad",
+          inputs: [{ shape }, ints(...pads), { shape: [], values: [7], frozen: true }],
+        });
+      }),
+      { numRuns: 30 },
+    ));
+
+  test("other modes are refused by name", async () => {
+    const refused = checkGradient({
+      op: "Pad",
+      inputs: [{ shape: [3] }, ints(1, 1)],
+      attributes: { mode: "reflect" },
+    });
+    await expect(refused).rejects.toThrow(/Pad.*mode/);
+  });
+});

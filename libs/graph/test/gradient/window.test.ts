@@ -1,0 +1,130 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { checkGradient, gradientOf } from "./check.ts";
+
+/** Geometry along one axis with at least one window. */
+const axis = fc
+  .record({
+    size: fc.integer({ min: 1, max: 5 }),
+    kernel: fc.integer({ min: 1, max: 3 }),
+    stride: fc.integer({ min: 1, max: 3 }),
+    dilation: fc.integer({ min: 1, max: 2 }),
+    before: fc.nat(2),
+    after: fc.nat(2),
+  })
+  .filter(
+    ({ size, kernel, dilation, before, after }) => size + before + after >= (kernel - 1) * dilation + 1,
+  );
+const planes = fc.array(axis, { minLength: 1, maxLength: 2 });
+type Axis = typeof axis extends fc.Arbitrary<infer T> ? T : never;
+
+const windowOf = (axes: readonly Axis[]) => ({
+  kernel_shape: axes.map((a) => a.kernel),
+  strides: axes.map((a) => a.stride),
+  dilations: axes.map((a) => a.dilation),
+  pads: [...axes.map((a) => a.before), ...axes.map((a) => a.after)],
+});
+
+describe("Conv", () => {
+  test("strides, dilations, uneven padding and groups, one or two spatial axes", () =>
+    fc.assert(
+      fc.asyncProperty(
+        planes,
+        fc.record({
+          group: fc.constantFrom(1, 2),
+          inPer: fc.constantFrom(1, 2),
+          outPer: fc.constantFrom(1, 2),
+        }),
+        fc.boolean(),
+        (axes, { group, inPer, outPer }, frozen) =>
+          checkGradient({
+            op: "Conv",
+            inputs: [
+              { shape: [2, group * inPer, ...axes.map((a) => a.size)] },
+              { shape: [group * outPer, inPer, ...axes.map((a) => a.kernel)], frozen },
+              { shape: [group * outPer] },
+            ],
+            attributes: { ...windowOf(axes), group },
+          }),
+      ),
+      { numRuns: 40 },
+    ));
+
+  test("a kernel of 36 places, whose weight gradient is a convolution itself", async () => {
+    for (const attributes of [
+      { strides: [6, 6] },
+      { strides: [2, 3], pads: [1, 0, 2, 1] },
+      { dilations: [2, 1] },
+    ]) {
+      await checkGradient({
+        op: "Conv",
+        inputs: [{ shape: [2, 2, 12, 12] }, { shape: [2, 2, 6, 6] }],
+        attributes,
+      });
+    }
+  });
+
+  test("auto_pad", async () => {
+    for (const auto_pad of ["SAME_UPPER", "SAME_LOWER", "VALID"]) {
+      await checkGradient({
+        op: "Conv",
+        inputs: [{ shape: [1, 1, 5, 4] }, { shape: [1, 1, 3, 2] }],
+        attributes: { auto_pad, strides: [2, 1] },
+      });
+    }
+  });
+});
+
+// A window may reach beyond the padding with ceil_mode, but one that would begin there does not exist.
+const begins = (a: Axis) => {
+  const room = a.size + a.before + a.after - (a.kernel - 1) * a.dilation - 1;
+  return Math.ceil(room / a.stride) * a.stride < a.size + a.before;
+};
+const pooling = fc.record({ ceil_mode: fc.nat(1), count_include_pad: fc.nat(1) });
+// ONNX wants pads smaller than the kernel's reach, so that no window lies on padding alone.
+const allowed = (axes: readonly Axis[]) =>
+  axes.every((a) => a.before < a.kernel && a.after < a.kernel && begins(a));
+const pooled = planes.filter(allowed);
+const undilated = planes.map((axes) => axes.map((a) => ({ ...a, dilation: 1 }))).filter(allowed);
+
+describe("pools", () => {
+  test("MaxPool", () =>
+    fc.assert(
+      fc.asyncProperty(pooled, pooling, (axes, { ceil_mode }) =>
+        checkGradient({
+          op: "MaxPool",
+          inputs: [{ shape: [2, 2, ...axes.map((a) => a.size)] }],
+          attributes: { ...windowOf(axes), ceil_mode },
+        }),
+      ),
+      { numRuns: 30 },
+    ));
+
+  test("AveragePool, padding counted or not", () =>
+    fc.assert(
+      fc.asyncProperty(undilated, pooling, (axes, options) => {
+        const { dilations: _, ...window } = windowOf(axes);
+        return checkGradient({
+          op: "AveragePool",
+          inputs: [{ shape: [2, 2, ...axes.map((a) => a.size)] }],
+          attributes: { ...window, ...options },
+        });
+      }),
+      { numRuns: 30 },
+    ));
+
+  test("GlobalAveragePool and GlobalMaxPool", async () => {
+    for (const op of ["GlobalAveragePool", "GlobalMaxPool"])
+      await checkGradient({ op, inputs: [{ shape: [2, 3, 2, 3] }] });
+  });
+
+  test("MaxPool: of equal values the first gets the gradient (torch)", () => {
+    const x = { shape: [1, 1, 4], values: [1, 1, 0, 0] };
+    expect(
+      gradientOf({ op: "MaxPool", inputs: [x], attributes: { kernel_shape: [2], strides: [2] } }),
+    ).toEqual([1, 0, 1, 0]);
+    expect(gradientOf({ op: "MaxPool", inputs: [x], attributes: { kernel_shape: [3] } })).toEqual([
+      1, 1, 0, 0,
+    ]);
+  });
+});
