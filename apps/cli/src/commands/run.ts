@@ -1,0 +1,99 @@
+import { Fault } from "@tutti/foundation/fault";
+import { signPlan } from "@tutti/release/plan";
+import type { RunStatus } from "@tutti/wire/admin";
+import { Command } from "commander";
+import { type Context, withContext } from "../action.ts";
+import { type AdminLink, asOwner, findRun, putArtifact } from "../owner.ts";
+import { prepareRun } from "../prepare.ts";
+import { roundLine, statusValue } from "../status.ts";
+
+type Options = { federation: string; watch?: boolean };
+
+export function runCommand(): Command {
+  return new Command("run")
+    .description("Start, watch or stop a run.")
+    .addCommand(startCommand())
+    .addCommand(statusCommand())
+    .addCommand(stopCommand());
+}
+
+function startCommand(): Command {
+  return new Command("start")
+    .description("Sign a run file as its owner, upload its base model and start it.")
+    .argument("<run-file>", "YAML or JSON")
+    .option("--federation <folder>", "federation folder with the owner key", "federation")
+    .option("--no-watch", "return as soon as the run is started")
+    .action((file: string, options: Options, command: Command) =>
+      withContext(command, async (context) => {
+        const prepared = await prepareRun(file);
+        await asOwner(options.federation, async (admin, owner) => {
+          await putArtifact(admin, prepared.base);
+          await putArtifact(admin, prepared.initial);
+          const plan = signPlan(prepared.plan, owner);
+          const { run } = await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan });
+          context.output.say(`run ${prepared.plan.name} is ${run.slice(0, 12)}`);
+          if (options.watch === false) return context.output.result({ run }, "started");
+          await watchRun(admin, run, context);
+        });
+      }),
+    );
+}
+
+function statusCommand(): Command {
+  return new Command("status")
+    .description("Say how a run is doing; without a name, the newest.")
+    .argument("[run]", "name of the run, or the beginning of its id")
+    .option("--federation <folder>", "federation folder with the owner key", "federation")
+    .option("--watch", "follow it until it is over")
+    .action((said: string | undefined, options: Options, command: Command) =>
+      withContext(command, (context) =>
+        asOwner(options.federation, async (admin) => {
+          const run = await findRun(admin, said);
+          if (options.watch) return watchRun(admin, run, context);
+          const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
+          for (const record of status.history) context.output.say(roundLine(record, status.rounds));
+          context.output.result(statusValue(status), sentence(status));
+        }),
+      ),
+    );
+}
+
+function stopCommand(): Command {
+  return new Command("stop")
+    .description("Stop a run; the round in progress is dropped and reveals nothing.")
+    .argument("[run]", "name of the run, or the beginning of its id; without it, the newest")
+    .option("--federation <folder>", "federation folder with the owner key", "federation")
+    .action((said: string | undefined, options: Options, command: Command) =>
+      withContext(command, ({ output }) =>
+        asOwner(options.federation, async (admin) => {
+          const run = await findRun(admin, said);
+          const status = await admin.stopRun({ $typeName: "tutti.v1.RunRequest", run });
+          output.result(statusValue(status), sentence(status));
+        }),
+      ),
+    );
+}
+
+/** Prints a line for each finished round until the run is over; a run that failed is a Fault. */
+async function watchRun(admin: AdminLink, run: string, { output, signal }: Context): Promise<void> {
+  let shown = 0;
+  let last: RunStatus | undefined;
+  for await (const status of admin.watch({ $typeName: "tutti.v1.RunRequest", run }, signal)) {
+    for (const record of status.history.slice(shown)) output.say(roundLine(record, status.rounds));
+    shown = status.history.length;
+    last = status;
+  }
+  if (signal.aborted)
+    throw new Fault("cancelled", "watching stopped; the run goes on", { todo: "`tutti run stop` ends it" });
+  if (last?.state !== "finished")
+    throw new Fault("unavailable", `run ${run.slice(0, 12)}`, {
+      expected: "finished",
+      got: `${last?.state}: ${last?.reason}`,
+    });
+  output.result(statusValue(last), sentence(last));
+}
+
+function sentence({ name, state, round, rounds, phase, reason }: RunStatus): string {
+  const where = state === "running" ? `round ${round} of ${rounds}, ${phase}` : state;
+  return `${name}: ${where}${reason ? ` (${reason})` : ""}`;
+}

@@ -1,0 +1,24 @@
+import { serveFederation } from "@tutti/coordinator/serve";
+import { Command } from "commander";
+import { withContext } from "../action.ts";
+
+export function serveCommand(): Command {
+  return new Command("serve")
+    .description("Run the coordinator of a federation until Ctrl-C.")
+    .argument("[folder]", "federation folder made by `tutti init`", "federation")
+    .option("--port <number>", "listen here instead of where tutti.json says; 0 picks a free port", Number)
+    .action((folder: string, options: { port?: number }, command: Command) =>
+      withContext(command, async ({ output, signal }) => {
+        const server = await serveFederation({ folder, ...options });
+        try {
+          const at = { address: server.address, federation: server.name };
+          output.result(at, `federation ${server.name} listens on ${server.address} (Ctrl-C stops it)`);
+          await new Promise<void>((resolve) =>
+            signal.addEventListener("abort", () => resolve(), { once: true }),
+          );
+        } finally {
+          await server.close();
+        }
+      }),
+    );
+}

@@ -1,0 +1,56 @@
+import { fromHex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { parseJoinFile } from "@tutti/identity/join";
+import { envelopeFromJson } from "@tutti/release/envelope-json";
+import { checkArtifact, openRelease } from "@tutti/release/manifest";
+import { Command } from "commander";
+import { withContext } from "../action.ts";
+import { readOrSay } from "../prepare.ts";
+
+type Options = { authority?: string; join?: string; adapter?: string; base?: string };
+
+export function verifyCommand(): Command {
+  return new Command("verify")
+    .description("Check a release's manifest: certificate, signature, and the files it names.")
+    .argument("<manifest>", "manifest.json of a release")
+    .option("--authority <hex>", "the federation's public key")
+    .option("--join <file>", "take the federation's public key from a join file")
+    .option("--adapter <file>", "also check this adapter file against the manifest")
+    .option("--base <file>", "also check this base model against the manifest")
+    .action((path: string, options: Options, command: Command) =>
+      withContext(command, async ({ output }) => {
+        const authority = await authorityOf(options);
+        const envelope = envelopeFromJson(new TextDecoder().decode(await readOrSay(path, "manifest")));
+        const nowS = Math.floor(Date.now() / 1000);
+        const { release, digest } = openRelease(envelope, { authority, nowS });
+        if (options.adapter) checkArtifact(await readOrSay(options.adapter, "adapter"), release.adapter);
+        if (options.base) checkBase(await readOrSay(options.base, "base model"), release.base.sha256);
+        const checked = [
+          "certificate",
+          "signature",
+          ...(options.adapter ? ["adapter"] : []),
+          ...(options.base ? ["base"] : []),
+        ];
+        output.result(
+          { good: true, checked, digest, release },
+          `good: ${checked.join(", ")} of version ${release.version}`,
+        );
+      }),
+    );
+}
+
+async function authorityOf({ authority, join }: Options): Promise<Uint8Array> {
+  if (authority) return fromHex(authority, "authority");
+  if (join) return parseJoinFile(new TextDecoder().decode(await readOrSay(join, "join file"))).authority;
+  throw new Fault("bad-input", "authority", {
+    expected: "--authority or --join",
+    got: "neither",
+    todo: "A manifest proves nothing without a key that you trust beforehand",
+  });
+}
+
+function checkBase(bytes: Uint8Array, expected: string): void {
+  const got = sha256Hex(bytes);
+  if (got !== expected) throw new Fault("refused", "base model", { expected: `SHA-256 ${expected}`, got });
+}

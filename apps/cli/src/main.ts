@@ -1,0 +1,46 @@
+import { Command, CommanderError } from "commander";
+import { initCommand } from "./commands/init.ts";
+import { joinCommand } from "./commands/join.ts";
+import { mergeCommand } from "./commands/merge.ts";
+import { releasesCommand } from "./commands/releases.ts";
+import { runCommand } from "./commands/run.ts";
+import { serveCommand } from "./commands/serve.ts";
+import { tokenCommand } from "./commands/token.ts";
+import { verifyCommand } from "./commands/verify.ts";
+import { EXIT_CODES, reportFailure } from "./output.ts";
+
+const EXIT_HELP = `
+Exit codes: 0 done; ${Object.entries(EXIT_CODES)
+  .map(([code, number]) => `${number} ${code}`)
+  .join("; ")}.`;
+
+function program(): Command {
+  return new Command("tutti")
+    .description("Federated LoRA training of ONNX models under secure aggregation.")
+    .version("0.1.0")
+    .option("--json", "print the result as one JSON object on the last line of stdout")
+    .exitOverride()
+    .showHelpAfterError("(add --help for what this command takes)")
+    .addHelpText("after", EXIT_HELP)
+    .addCommand(initCommand())
+    .addCommand(serveCommand())
+    .addCommand(tokenCommand())
+    .addCommand(joinCommand())
+    .addCommand(runCommand())
+    .addCommand(releasesCommand())
+    .addCommand(mergeCommand())
+    .addCommand(verifyCommand());
+}
+
+/** Runs one command line; returns the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await program().parseAsync([...argv]);
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES["bad-input"];
+    return reportFailure(error, argv.includes("--json"));
+  }
+}
+
+process.exitCode = await main(process.argv);

@@ -1,0 +1,51 @@
+import { Fault, type FaultCode } from "@tutti/foundation/fault";
+
+/** How a command speaks: sentences for people on stdout, or with --json one object on the last line. */
+export type Output = {
+  readonly json: boolean;
+  /** A line for people; progress and side remarks go to stderr when stdout carries JSON. */
+  say(line: string): void;
+  /** The command's result: printed as JSON with --json, else only the sentence. */
+  result(value: Readonly<Record<string, unknown>>, sentence: string): void;
+};
+
+export function outputOf(json: boolean): Output {
+  return {
+    json,
+    say: (line) => void (json ? process.stderr : process.stdout).write(`${line}\n`),
+    result: (value, sentence) =>
+      void process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${sentence}\n`),
+  };
+}
+
+/** Exit codes, as printed by `tutti help exit-codes`: scripts may rely on them. */
+export const EXIT_CODES: Readonly<Record<FaultCode | "bug", number>> = {
+  bug: 1,
+  "bad-input": 2,
+  "not-found": 3,
+  refused: 4,
+  conflict: 5,
+  unavailable: 6,
+  deadline: 7,
+  "below-threshold": 8,
+  "bad-message": 9,
+  unsupported: 10,
+  storage: 11,
+  cancelled: 130,
+};
+
+/** Prints an error as a sentence (or JSON) on stderr and returns the exit code for it. */
+export function reportFailure(error: unknown, json: boolean): number {
+  if (!(error instanceof Fault)) {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    process.stderr.write(
+      json ? `${JSON.stringify({ error: { code: "bug", what: text } })}\n` : `tutti: a bug: ${text}\n`,
+    );
+    return EXIT_CODES.bug;
+  }
+  const { code, what, message } = error;
+  const { expected, got, todo } = error.detail;
+  const line = json ? JSON.stringify({ error: { code, what, expected, got, todo } }) : `tutti: ${message}`;
+  process.stderr.write(`${line}\n`);
+  return EXIT_CODES[code];
+}

@@ -1,0 +1,69 @@
+import { connectService } from "@tutti/client-sdk/node/grpc";
+import { openOwner } from "@tutti/coordinator/folder/federation";
+import { fromHex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256 } from "@tutti/foundation/hash";
+import { Admin, type PutPart, PutPartSchema } from "@tutti/wire/admin";
+import { create } from "@tutti/wire/message";
+import { CHUNK_BYTES, type Stub } from "@tutti/wire/rpc";
+
+export type Owner = Awaited<ReturnType<typeof openOwner>>;
+export type AdminLink = Stub<typeof Admin>;
+
+/** The owner's keys of a federation folder and a link to its coordinator; `body` runs, then the link closes. */
+export async function asOwner<T>(
+  folder: string,
+  body: (admin: AdminLink, owner: Owner) => Promise<T>,
+): Promise<T> {
+  const owner = await openOwner(folder);
+  const { address, tls, key, name } = owner;
+  const admin = connectService(Admin, { address, tls, key, name });
+  try {
+    return await body(admin, owner);
+  } finally {
+    admin.close();
+  }
+}
+
+/** Uploads a file under its hash, in chunks. */
+export async function putArtifact(admin: AdminLink, bytes: Uint8Array): Promise<void> {
+  await admin.put(putParts(bytes));
+}
+
+/** Downloads a file by its hash and checks it. */
+export async function fetchArtifact(admin: AdminLink, sha256Hex: string): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const { data } of admin.fetch({
+    $typeName: "tutti.v1.FetchRequest",
+    sha256: fromHex(sha256Hex),
+    offset: 0,
+  })) {
+    chunks.push(data);
+  }
+  const bytes = new Uint8Array(Buffer.concat(chunks));
+  if (!Buffer.from(sha256(bytes)).equals(fromHex(sha256Hex))) {
+    throw new Fault("refused", "artifact", { expected: `SHA-256 ${sha256Hex}`, got: "another" });
+  }
+  return bytes;
+}
+
+/** The full id of a run from its beginning, its name, or (with nothing given) the newest one. */
+export async function findRun(admin: AdminLink, said: string | undefined): Promise<string> {
+  const { runs } = await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" });
+  const fitting = said
+    ? runs.filter(({ run, name }) => run.startsWith(said) || name === said)
+    : runs.slice(-1);
+  const found = fitting.at(-1);
+  if (found) return found.run;
+  const known = runs.map(({ run, name }) => `${name} (${run.slice(0, 12)})`).join(", ") || "none yet";
+  throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
+}
+
+async function* putParts(bytes: Uint8Array): AsyncGenerator<PutPart> {
+  yield create(PutPartSchema, {
+    part: { case: "header", value: { sha256: sha256(bytes), totalBytes: bytes.length } },
+  });
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    yield create(PutPartSchema, { part: { case: "chunk", value: bytes.subarray(at, at + CHUNK_BYTES) } });
+  }
+}

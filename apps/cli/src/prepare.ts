@@ -1,0 +1,69 @@
+import { readFile } from "node:fs/promises";
+import { dirname, resolve as resolvePath } from "node:path";
+import { initialAdapter } from "@tutti/adapter/initial";
+import { resolve } from "@tutti/adapter/resolve";
+import { writeSafetensors } from "@tutti/adapter/safetensors";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { seededRandom } from "@tutti/foundation/random";
+import { read } from "@tutti/graph/read";
+import { type Plan, parseRunFile, type RunFile } from "@tutti/plan/plan";
+import { parse as parseYaml } from "yaml";
+
+/** A run ready to be signed and started: the plan, and the two files it names by hash. */
+export type PreparedRun = { readonly plan: Plan; readonly base: Uint8Array; readonly initial: Uint8Array };
+
+/** Reads a run file (YAML or JSON) and resolves it against its base model. */
+export async function prepareRun(file: string, overrides: Partial<RunFile> = {}): Promise<PreparedRun> {
+  const text = await readOrSay(file, "run file");
+  const runFile = parseRunFile({ ...parseText(file, new TextDecoder().decode(text)), ...overrides });
+  const base = await readOrSay(resolvePath(dirname(file), runFile.base), `base model of ${file}`);
+  return resolveRun(runFile, base);
+}
+
+/** The plan of a run file: targets resolved to tensors, the first adapter drawn from the run's seed. */
+export function resolveRun(runFile: RunFile, base: Uint8Array): PreparedRun {
+  const model = read(base);
+  const { targets, save, rank, alpha } = runFile.adapter;
+  const adapter = resolve(model, { targets, save, rank, alpha });
+  const first = initialAdapter(adapter, seededRandom(`${runFile.seed}/initial`), model);
+  const initial = writeSafetensors(
+    adapter.tensors.map(({ name, shape }) => ({ name, shape, data: first.get(name) ?? new Float32Array() })),
+  );
+  const { base: _path, ...fields } = runFile;
+  const plan: Plan = {
+    version: 1,
+    ...fields,
+    base: { sha256: sha256Hex(base), bytes: base.length },
+    tensors: adapter.tensors.map(({ name, shape }) => ({ name, shape: [...shape] })),
+    initial: { sha256: sha256Hex(initial), bytes: initial.length },
+  };
+  return { plan, base, initial };
+}
+
+/** A file's bytes, or a Fault that says which file was wanted for what. */
+export async function readOrSay(path: string, what: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    throw new Fault("not-found", `${what} ${path}`, {
+      expected: "a readable file",
+      got: (cause as Error).message,
+      cause,
+    });
+  }
+}
+
+function parseText(file: string, text: string): Record<string, unknown> {
+  try {
+    const value: unknown = parseYaml(text);
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+  } catch (cause) {
+    throw new Fault("bad-input", `run file ${file}`, {
+      expected: "YAML or JSON",
+      got: (cause as Error).message,
+      cause,
+    });
+  }
+  throw new Fault("bad-input", `run file ${file}`, { expected: "fields and values", got: "something else" });
+}
