@@ -1,0 +1,147 @@
+import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Plan, parsePlan, parseRunFile, planBytes } from "../src/plan.ts";
+
+/** The least that a run file must say. */
+const RUN_FILE = {
+  base: "model.onnx",
+  name: "penguins",
+  adapter: { rank: 4, alpha: 8, targets: "all-linear" },
+  loss: "softmax-cross-entropy",
+  train: { optimiser: { name: "sgd", learningRate: 0.1 }, steps: 20, batchSize: 16 },
+  rounds: 5,
+  cohort: { min: 3, max: 10 },
+};
+
+const PLAN = {
+  ...RUN_FILE,
+  version: 1,
+  base: { sha256: "ab".repeat(32), bytes: 1000 },
+  tensors: [
+    { name: "w.A", shape: [4, 8] },
+    { name: "w.B", shape: [2, 4] },
+  ],
+  initial: { sha256: "cd".repeat(32), bytes: 500 },
+};
+
+/** The value with the member at `path` replaced; undefined takes it away. */
+function put(value: unknown, path: string, member: unknown): unknown {
+  const copy = structuredClone(value) as Record<string, unknown>;
+  const keys = path.split(".");
+  const last = keys.pop()!;
+  let at = copy;
+  for (const key of keys) at = at[key] as Record<string, unknown>;
+  if (member === undefined) delete at[last];
+  else at[last] = member;
+  return copy;
+}
+
+/** The same JSON with the members of every object in another order. */
+function reorder(value: unknown, seed: number): unknown {
+  if (Array.isArray(value)) return value.map((item) => reorder(item, seed));
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).map(([key, member]) => [key, reorder(member, seed)] as const);
+  const rank = (key: string) => ((key.charCodeAt(0) + key.length) * 7919 * (seed + 1)) % 101;
+  return Object.fromEntries(entries.sort(([a], [b]) => rank(a) - rank(b)));
+}
+
+describe("run file", () => {
+  test("the least that can be said, and what is filled in", () => {
+    expect(parseRunFile(RUN_FILE)).toEqual({
+      ...RUN_FILE,
+      adapter: { ...RUN_FILE.adapter, method: "rolora", save: [] },
+      train: { ...RUN_FILE.train, optimiser: { name: "sgd", learningRate: 0.1, momentum: 0 } },
+      server: { name: "fedavg", learningRate: 1 },
+      evaluation: { holdout: 0.2 },
+      secureAggregation: { enabled: true, bits: 24 },
+      update: { clipNorm: 10, clip: 1, maxWeight: 1000 },
+      deadlines: { joinMs: 60_000, trainMs: 600_000, stageMs: 15_000 },
+      attempts: 3,
+      seed: 1,
+    });
+  });
+
+  test.each([
+    ["name", "two words"],
+    ["name", undefined],
+    ["adapter.rank", 0],
+    ["adapter.rank", 1.5],
+    ["adapter.alpha", Number.POSITIVE_INFINITY],
+    ["adapter.method", "flora"],
+    ["adapter.targets", "some"],
+    ["loss", "hinge"],
+    ["train.optimiser", { name: "lbfgs" }],
+    ["train.optimiser.learningRate", -1],
+    ["train.optimiser.momentum", 1],
+    ["train.steps", "many"],
+    ["train.clipGradient", 0],
+    ["rounds", 0],
+    ["server", { name: "adam" }],
+    ["cohort.min", 1],
+    ["cohort.max", 101],
+    ["secureAggregation", { bits: 33 }],
+    ["update", { clip: 0 }],
+    ["deadlines", { joinMs: 1 }],
+    ["attempts", 0],
+    ["seed", -1],
+    ["evaluation", { holdout: 0.95 }],
+    ["data", { columns: [], label: "y" }],
+  ])("%s = %j is refused, and the field is named", (path, value) => {
+    const [field] = path.split(".");
+    expect(() => parseRunFile(put(RUN_FILE, path, value))).toThrow(new RegExp(`^run file, field ${field}`));
+  });
+
+  test("a member that nobody knows is refused, so that a misspelt option cannot be passed over", () => {
+    expect(() => parseRunFile(put(RUN_FILE, "secureAgregation", {}))).toThrow("field secureAgregation");
+    expect(() => parseRunFile(put(RUN_FILE, "train.stepz", 1))).toThrow("field train.stepz");
+  });
+
+  test("a cohort's least above its most is refused", () => {
+    expect(() => parseRunFile(put(RUN_FILE, "cohort", { min: 5, max: 4 }))).toThrow(
+      "run file, field cohort: expected min ≤ max, got 5 > 4",
+    );
+  });
+
+  test.each([null, undefined, 7, "text", [RUN_FILE]])("%j is no run file", (value) => {
+    expect(() => parseRunFile(value)).toThrow("run file");
+  });
+});
+
+describe("plan", () => {
+  const plan = PLAN as unknown as Plan;
+
+  test("bytes and back; what was filled in is in the bytes, so later defaults cannot change a signed plan", () => {
+    const bytes = planBytes(plan);
+    expect(planBytes(parsePlan(bytes))).toEqual(bytes);
+    expect(fromUtf8(bytes)).toContain('"server":{"name":"fedavg","learningRate":1}');
+  });
+
+  test("one plan has one encoding, whatever the order of its members", () => {
+    fc.assert(
+      fc.property(fc.nat(1000), (seed) => {
+        expect(planBytes(reorder(PLAN, seed) as Plan)).toEqual(planBytes(plan));
+      }),
+    );
+  });
+
+  test.each([
+    ["version", 2],
+    ["base.sha256", "AB".repeat(32)],
+    ["base.bytes", 0],
+    ["tensors", []],
+    ["tensors.0.shape", [0]],
+    ["tensors.1.shape", [1, 1, 1, 1, 1, 1, 1, 1, 1]],
+    ["initial", undefined],
+    ["initial.sha256", "cd"],
+    ["extra", 1],
+  ])("%s = %j is refused, and the field is named", (path, value) => {
+    const bytes = utf8(JSON.stringify(put(PLAN, path, value)));
+    expect(() => parsePlan(bytes)).toThrow(new RegExp(`^plan, field ${path.split(".")[0]}`));
+  });
+
+  test("bytes that are not UTF-8, or not JSON, are a bad message", () => {
+    expect(() => parsePlan(Uint8Array.of(0xff))).toThrow("plan");
+    expect(() => parsePlan(utf8("{"))).toThrow("plan: expected JSON");
+  });
+});
