@@ -1,5 +1,6 @@
 import { Fault } from "@tutti/foundation/fault";
-import type { Node, Static } from "../ir.ts";
+import { type Node, type Static, sizeOf } from "../ir.ts";
+import { LIMITS } from "../limits.ts";
 import { operators } from "../operators.ts";
 import { describe, type Known, Site } from "../site.ts";
 import * as convolve from "./convolve.ts";
@@ -41,7 +42,15 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
   const rule = DOMAINS.get(node.domain)?.get(node.op);
   if (!rule)
     throw new Fault("unsupported", describe(node, known.opset), { expected: "an operator Tutti knows" });
-  return rule(new Site(node, known));
+  const statics = rule(new Site(node, known));
+  for (const { shape } of statics) {
+    // Checked before anyone allocates: shapes may come from the file's own constants (RELIABILITY section 5).
+    if (shape.every((size) => Number.isInteger(size) && size >= 0) && sizeOf(shape) <= LIMITS.elements)
+      continue;
+    const expected = `sizes ≥ 0 and at most ${LIMITS.elements} elements`;
+    throw new Fault("bad-input", `${describe(node, known.opset)}: shape`, { expected, got: `[${shape}]` });
+  }
+  return statics;
 }
 
 /** Whether Tutti knows the operator at all. */

@@ -135,6 +135,9 @@ export function spans(at: Site): readonly Span[] {
   return out;
 }
 
+/** INT32_MAX and INT64_MAX, the latter as `safeNumber` clamps it. */
+const ENDLESS: ReadonlySet<number> = new Set([2 ** 31 - 1, Number.MAX_SAFE_INTEGER]);
+
 function span(size: number, asked: { start: number; end: number; step: number }): Span {
   const { step } = asked;
   const low = step > 0 ? 0 : -1;
@@ -142,7 +145,9 @@ function span(size: number, asked: { start: number; end: number; step: number })
   const clamp = (at: number) => Math.min(high, Math.max(low, at < 0 ? at + size : at));
   // Backwards, position -1 stands for "before the first"; a start may not lie there unless the axis is empty.
   const start = step > 0 ? clamp(asked.start) : Math.max(size ? 0 : -1, clamp(asked.start));
-  return { start, step, count: Math.max(0, Math.ceil((clamp(asked.end) - start) / step)) };
+  // onnxruntime reads the largest integers as "to the end" in either direction, where numpy would stop at once.
+  const end = step < 0 && ENDLESS.has(asked.end) ? -1 : clamp(asked.end);
+  return { start, step, count: Math.max(0, Math.ceil((end - start) / step)) };
 }
 
 export function Slice(at: Site) {
