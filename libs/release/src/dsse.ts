@@ -8,6 +8,8 @@ import type { Certificate } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 
+export { envelopeFromJson, envelopeJson } from "./envelope-json.ts";
+
 /** Who signs: a key, and the authority's certificate for it, which travels with every signature. */
 export type Signer = { readonly key: SigningKey; readonly certificate: Certificate };
 

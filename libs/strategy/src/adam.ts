@@ -1,5 +1,5 @@
 import { assert } from "@tutti/foundation/check";
-import type { Rule } from "./rule.ts";
+import type { Rule } from "./types.ts";
 
 export type AdamOptions = { beta1: number; beta2: number; epsilon: number };
 

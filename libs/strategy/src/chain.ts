@@ -1,4 +1,4 @@
-import type { Rule } from "./rule.ts";
+import type { Rule } from "./types.ts";
 
 /** Rules one after another: each one's step is the next one's mean. Their states lie end to end. */
 export function chain(...rules: readonly Rule[]): Rule {

@@ -1,5 +1,5 @@
 import { assert } from "@tutti/foundation/check";
-import type { Rule } from "./rule.ts";
+import type { Rule } from "./types.ts";
 
 /** Server momentum, FedAvgM (Hsu et al. 2019, section 4.3): v ← βv + Δ, and the step is v. */
 export function momentum(beta: number): Rule {

@@ -1,6 +1,6 @@
 import { canonical, compareBytes, concat } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
-import type { Rule, State } from "./rule.ts";
+import type { Rule, State } from "./types.ts";
 
 /**
  * A state as bytes, for the coordinator's store: a header with the number of vectors and their length, then

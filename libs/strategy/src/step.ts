@@ -1,7 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Layout, unflatten } from "@tutti/update/layout";
-import type { Rule, State } from "./rule.ts";
+import type { Rule, State } from "./types.ts";
 
 export type StepOptions = {
   /** Every tensor of the adapter. */

@@ -4,9 +4,9 @@ import { describe, expect, test } from "vitest";
 import { adam } from "../src/adam.ts";
 import { chain } from "../src/chain.ts";
 import { momentum } from "../src/momentum.ts";
-import type { Rule, State } from "../src/rule.ts";
-import { ruleOf } from "../src/rule-of.ts";
+import { ruleOf } from "../src/rule.ts";
 import { scale } from "../src/scale.ts";
+import type { Rule, State } from "../src/types.ts";
 
 /** Steps of one coordinate over rounds, through the rule. */
 function run(rule: Rule, means: readonly number[]): number[] {

@@ -4,10 +4,10 @@ import { describe, expect, test } from "vitest";
 import { adam } from "../src/adam.ts";
 import { chain } from "../src/chain.ts";
 import { momentum } from "../src/momentum.ts";
-import type { Rule, State } from "../src/rule.ts";
 import { scale } from "../src/scale.ts";
 import { loadState, saveState } from "../src/state.ts";
 import { type Stepped, serverStep } from "../src/step.ts";
+import type { Rule, State } from "../src/types.ts";
 
 const A = { name: "w.A", shape: [2] };
 const B = { name: "w.B", shape: [1, 3] };
