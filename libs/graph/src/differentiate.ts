@@ -3,7 +3,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { builderOn } from "./builder.ts";
 import { type Ops, opsOn } from "./gradient/ops.ts";
 import { Adjoint } from "./gradient/rule.ts";
-import { RULES } from "./gradient/rules.ts";
+import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
 import { describe } from "./site.ts";
 
@@ -55,7 +55,7 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
   const grads = node.outputs.map((output) => sweep.gradients.get(output));
   const wanted = node.inputs.some((input) => sweep.active.has(input));
   if (!wanted || grads.every((grad) => grad === undefined)) return [];
-  const rule = node.domain === "" ? RULES.get(node.op) : undefined;
+  const rule = ruleOf(node);
   demand(rule, () => noRule(graph, node, sweep));
   const { ops } = sweep;
   const readers = sweep.readers.get(node.outputs[0] ?? "") ?? new Set();

@@ -92,6 +92,27 @@ function strictlyBetween(ops: Ops, y: string, [low, high]: readonly [number, num
   return ops.op("And", [above, ops.op("Less", [y, ops.number(high, y)])]);
 }
 
+/** x / (1 + |x|). */
+export const Softsign: Rule = unary(({ dy }, ops, x) => {
+  const reach = ops.add(ops.op("Abs", [x]), ops.number(1, x));
+  return ops.div(dy, ops.mul(reach, reach));
+});
+
+/** x·t with t = tanh(softplus x): t + x·(1 − t²)·σ(x). */
+export const Mish: Rule = unary(({ dy }, ops, x) => {
+  const t = ops.op("Tanh", [ops.op("Softplus", [x])]);
+  const bend = ops.mul(ops.sub(ops.number(1, x), ops.mul(t, t)), ops.op("Sigmoid", [x]));
+  return ops.mul(dy, ops.add(t, ops.mul(x, bend)));
+});
+
+/** com.microsoft QuickGelu: x·σ(αx), so σ + αx·σ·(1 − σ). */
+export const QuickGelu: Rule = unary((site, ops, x) => {
+  const scaled = ops.scale(x, site.float("alpha", 1.702));
+  const s = ops.op("Sigmoid", [scaled]);
+  const bend = ops.mul(ops.mul(scaled, s), ops.sub(ops.number(1, x), s));
+  return ops.mul(site.dy, ops.add(s, bend));
+});
+
 /** Gelu-20: x·Φ(x), or its tanh approximation (Hendrycks & Gimpel 2016, section 2). */
 export const Gelu: Rule = unary((site, ops, x) => {
   const slope = site.string("approximate", "none") === "tanh" ? tanhGeluSlope(ops, x) : geluSlope(ops, x);

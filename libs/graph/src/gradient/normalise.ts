@@ -1,15 +1,11 @@
 import { axisOf, type Ops, range } from "./ops.ts";
 import { type Adjoint, once, type Rule } from "./rule.ts";
 
-/**
- * dx = y·(dy − Σ dy·y). A row that is masked throughout (all −inf) makes y NaN; exporters hide it behind IsNaN and
- * Where, whose rule sends dy = 0 here, and 0·NaN would still be NaN: so where such a reader stands, y is cleaned first.
- */
+/** dx = y·(dy − Σ dy·y). */
 export const Softmax: Rule = (site, ops) => [
   () => {
-    const y = hidden(site) ? ops.where(ops.op("IsNaN", [site.y]), ops.number(0, site.y), site.y) : site.y;
-    const axes = softmaxAxes(site);
-    const dot = ops.sum(ops.mul(site.dy, y), axes, true);
+    const y = withoutNaN(site, ops);
+    const dot = ops.sum(ops.mul(site.dy, y), softmaxAxes(site), true);
     return ops.mul(y, ops.sub(site.dy, dot));
   },
 ];
@@ -18,19 +14,24 @@ export const Softmax: Rule = (site, ops) => [
 export const LogSoftmax: Rule = (site, ops) => [
   () => {
     const total = ops.sum(site.dy, softmaxAxes(site), true);
-    return ops.sub(site.dy, ops.mul(ops.op("Exp", [site.y]), total));
+    return ops.sub(site.dy, ops.mul(ops.op("Exp", [withoutNaN(site, ops)]), total));
   },
 ];
+
+/**
+ * A row that is masked throughout (all −inf) makes y NaN. Exporters hide it behind IsNaN and Where, whose rule sends
+ * dy = 0 here; but 0·NaN is NaN, so where such a reader stands y is cleaned first. Elsewhere a NaN is in the loss anyway.
+ */
+function withoutNaN({ readers, y }: Adjoint, ops: Ops): string {
+  if (!readers.has("IsNaN") && !readers.has("Where")) return y;
+  return ops.where(ops.op("IsNaN", [y]), ops.number(0, y), y);
+}
 
 /** Before opset 13 the input was flattened at `axis` (default 1); since then one axis is normalised (default −1). */
 function softmaxAxes(site: Adjoint): readonly number[] {
   const rank = site.shape(0).length;
   if (site.opset >= 13) return [axisOf(site.int("axis", -1), rank)];
   return range(rank).slice(axisOf(site.int("axis", 1), rank));
-}
-
-function hidden({ readers }: Adjoint): boolean {
-  return readers.has("IsNaN") || readers.has("Where");
 }
 
 /**

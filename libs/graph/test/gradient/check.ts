@@ -1,9 +1,12 @@
+import "@tensorflow/tfjs-backend-wasm";
+import * as tf from "@tensorflow/tfjs-core";
 import { seededRandom } from "@tutti/foundation/random";
 import * as ort from "onnxruntime-node";
 import { expect } from "vitest";
 import { type AttributeInit, builderOn } from "../../src/builder.ts";
 import { differentiate } from "../../src/differentiate.ts";
 import { onnxruntimeEngine } from "../../src/engines/onnxruntime/engine.ts";
+import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import type { DType, Tensor, Tensors, TracedGraph } from "../../src/ir.ts";
 import { tensorOf } from "../../src/tensor.ts";
 import { run64 } from "./twin.ts";
@@ -23,8 +26,8 @@ export type Case = {
   /** Where random values lie; [−2, 2] unless told. */
   readonly range?: readonly [number, number];
   readonly seed?: number;
-  /** onnxruntime does not run it (a float64-only or missing kernel): numeric check alone. */
-  readonly skipEngine?: boolean;
+  /** The tfjs engine knows the standard domain alone. */
+  readonly onnxruntimeOnly?: boolean;
   /** Weigh every output 1 rather than at random. */
   readonly uniform?: boolean;
 };
@@ -92,10 +95,10 @@ export function numericGradient(graph: TracedGraph, feeds: Tensors, name: string
   return Array.from({ length: tensor.data.length }, (_, at) => (lossAt(at, h) - lossAt(at, -h)) / (2 * h));
 }
 
-/** The rule against central differences in float64, then the same graph in float32 on onnxruntime against both. */
+/** The rule against central differences in float64, then the same graph in float32 on both engines. */
 export async function checkGradient(test: Case): Promise<void> {
   const { graph, feeds, wrt } = build(test, "float64");
-  const what = JSON.stringify(test, (_, value) => (typeof value === "bigint" ? Number(value) : value));
+  const what = told(test);
   const derived = run64(differentiate(graph, { loss: "loss", wrt }), feeds);
   const exact = new Map(wrt.map((name) => [name, numericGradient(graph, feeds, name)]));
   for (const name of wrt) {
@@ -103,7 +106,11 @@ export async function checkGradient(test: Case): Promise<void> {
     expect(got.shape, what).toEqual(feeds.get(name)!.shape);
     close(got, exact.get(name)!, { tolerance: 1e-6, what: `${what} ${name} in float64` });
   }
-  if (!test.skipEngine) await checkOnEngine(test, exact);
+  await checkOnEngines(test, exact);
+}
+
+function told(test: Case): string {
+  return JSON.stringify(test, (_, value) => (typeof value === "bigint" ? Number(value) : value));
 }
 
 /** The derived gradient of Σ op(x) itself at the first input, for values that central differences cannot see. */
@@ -113,14 +120,19 @@ export function gradientOf(test: Case): number[] {
   return Array.from(results.get(`grad.${wrt[0]}`)!.data as Float64Array);
 }
 
-async function checkOnEngine(test: Case, exact: ReadonlyMap<string, readonly number[]>): Promise<void> {
+async function checkOnEngines(test: Case, exact: ReadonlyMap<string, readonly number[]>): Promise<void> {
   const { graph, feeds, wrt } = build(test, "float32");
-  const program = await onnxruntimeEngine(ort).load(differentiate(graph, { loss: "loss", wrt }));
-  const results = await program.step(feeds);
-  await program.dispose();
-  for (const name of wrt) {
-    const what = `${JSON.stringify(test.op)} ${name} on onnxruntime`;
-    close(results.get(`grad.${name}`)!, exact.get(name)!, { tolerance: 1e-4, what });
+  const derived = differentiate(graph, { loss: "loss", wrt });
+  await tf.setBackend("wasm");
+  const engines = [onnxruntimeEngine(ort), ...(test.onnxruntimeOnly ? [] : [tfjsEngine(tf, "wasm")])];
+  for (const engine of engines) {
+    const program = await engine.load(derived);
+    const results = await program.step(feeds);
+    await program.dispose();
+    for (const name of wrt) {
+      const what = `${told(test)} ${name} on ${engine.name}`;
+      close(results.get(`grad.${name}`)!, exact.get(name)!, { tolerance: 1e-4, what });
+    }
   }
 }
 

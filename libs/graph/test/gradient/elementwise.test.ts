@@ -12,9 +12,20 @@ const one = (op: string, more: Partial<Case> = {}): Case => ({ op, inputs: [{ sh
 
 // Kinks are avoided by the draw: with 12 values in [−2, 2] none lies within 1e-5 of one.
 const UNARY: readonly Case[] = [
-  ...["Neg", "Abs", "Exp", "Erf", "Tanh", "Sigmoid", "Relu", "LeakyRelu", "Softplus", "Sin", "Cos"].map(
-    (op) => one(op),
-  ),
+  ...[
+    "Neg",
+    "Abs",
+    "Exp",
+    "Erf",
+    "Tanh",
+    "Sigmoid",
+    "Relu",
+    "LeakyRelu",
+    "Softplus",
+    "Sin",
+    "Cos",
+    "Softsign",
+  ].map((op) => one(op)),
   ...["Sqrt", "Log", "Reciprocal"].map((op) => one(op, { range: [0.5, 3] })),
   one("LeakyRelu", { attributes: { alpha: { float: 0.25 } } }),
   one("Elu", { attributes: { alpha: { float: 0.7 } } }),
@@ -22,6 +33,9 @@ const UNARY: readonly Case[] = [
   one("HardSwish", { range: [-5, 5] }),
   one("Gelu", { opset: 20 }),
   one("Gelu", { opset: 20, attributes: { approximate: "tanh" } }),
+  one("Mish", { opset: 18 }),
+  one("com.microsoft::Gelu", { onnxruntimeOnly: true }),
+  one("com.microsoft::QuickGelu", { onnxruntimeOnly: true, attributes: { alpha: { float: 1.5 } } }),
   one("Identity"),
   one("Dropout"),
   { op: "Clip", inputs: [{ shape }, scalar(-0.5), scalar(1)] },
