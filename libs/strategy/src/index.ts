@@ -2,7 +2,7 @@
 export { type AdamOptions, adam } from "./adam.ts";
 export { chain } from "./chain.ts";
 export { momentum } from "./momentum.ts";
-export { type Rule, ruleOf, type State } from "./rule.ts";
+export { type Rule, ruleOf, type State, type StoredRule } from "./rule.ts";
 export { scale } from "./scale.ts";
-export { loadState, saveState } from "./state.ts";
+export { loadState, saveState, stored } from "./state.ts";
 export { type StepOptions, type Stepped, serverStep } from "./step.ts";

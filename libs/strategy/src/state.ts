@@ -1,4 +1,4 @@
-import { canonical, compareBytes, concat } from "@tutti/foundation/bytes";
+import { canonical, concat, equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import type { Rule, State } from "./types.ts";
 
@@ -17,23 +17,30 @@ export function saveState(held: State): Uint8Array {
   return concat(header(held.length, length), new Uint8Array(values.buffer));
 }
 
-/** The state back; a Fault where the bytes are not one of `rule` over `length` coordinates. */
-export function loadState(bytes: Uint8Array, { rule, length }: { rule: Rule; length: number }): State {
-  const slots = rule.begin(0).length;
-  const front = header(slots, slots === 0 ? 0 : length);
-  const expected = front.length + 4 * slots * length;
-  if (bytes.length !== expected || compareBytes(bytes.subarray(0, front.length), front) !== 0) {
+/** The state back; a Fault where the bytes are not `slots` vectors of one length. */
+export function loadState(bytes: Uint8Array, slots: number): State {
+  const start = header(slots, 0).length;
+  const length = slots === 0 ? 0 : Math.max(0, Math.floor((bytes.length - start) / (4 * slots)));
+  const front = header(slots, length);
+  if (bytes.length !== start + 4 * slots * length || !equalBytes(bytes.subarray(0, start), front)) {
     throw new Fault("storage", "server state", {
-      expected: `${expected} bytes: ${slots} vectors of ${length}`,
-      got: `${bytes.length} bytes of another state`,
+      expected: `${slots} vectors`,
+      got: `${bytes.length} bytes that are not`,
     });
   }
-  const values = new DataView(bytes.buffer, bytes.byteOffset + front.length);
+  const values = new DataView(bytes.buffer, bytes.byteOffset + start);
   return Array.from({ length: slots }, (_, slot) => {
     const vector = new Float32Array(length);
     for (let i = 0; i < length; i++) vector[i] = values.getFloat32(4 * (slot * length + i), true);
     return vector;
   });
+}
+
+/** A rule that can put its state into the coordinator's store and take it back. */
+export type StoredRule = Rule & { save(held: State): Uint8Array; load(bytes: Uint8Array): State };
+
+export function stored(rule: Rule): StoredRule {
+  return { ...rule, save: saveState, load: (bytes) => loadState(bytes, rule.begin(0).length) };
 }
 
 function header(slots: number, length: number): Uint8Array {

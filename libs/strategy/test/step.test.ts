@@ -5,7 +5,7 @@ import { adam } from "../src/adam.ts";
 import { chain } from "../src/chain.ts";
 import { momentum } from "../src/momentum.ts";
 import { scale } from "../src/scale.ts";
-import { loadState, saveState } from "../src/state.ts";
+import { loadState, saveState, stored } from "../src/state.ts";
 import { type Stepped, serverStep } from "../src/step.ts";
 import type { Rule, State } from "../src/types.ts";
 
@@ -110,7 +110,7 @@ describe("saveState and loadState", () => {
             held: rule.begin(layout.length),
           };
           for (const { active, mean } of list) {
-            const held = loadState(saveState(at.held), { rule, length: layout.length });
+            const held = stored(rule).load(stored(rule).save(at.held));
             at = serverStep({
               layout,
               active: layoutOf(active),
@@ -132,18 +132,27 @@ describe("saveState and loadState", () => {
     expect([...bytes.slice(-8)]).toEqual([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
     const shifted = new Uint8Array(bytes.length + 3);
     shifted.set(bytes, 3);
-    expect(loadState(shifted.subarray(3), { rule: momentum(0.5), length: 2 })).toEqual([
-      Float32Array.of(1, -2),
-    ]);
+    expect(loadState(shifted.subarray(3), 1)).toEqual([Float32Array.of(1, -2)]);
   });
 
-  test("bytes of another rule, another length, or cut short are refused", () => {
+  test("bytes of another rule, another header, or cut short are refused", () => {
     const bytes = saveState(momentum(0.5).begin(4));
-    const load = (data: Uint8Array, rule: Rule, length: number) => () => loadState(data, { rule, length });
-    expect(load(bytes, adam({ beta1: 0, beta2: 0, epsilon: 1 }), 4)).toThrow("2 vectors of 4");
-    expect(load(bytes, adam({ beta1: 0, beta2: 0, epsilon: 1 }), 2)).toThrow("another state");
-    expect(load(bytes, momentum(0.5), 5)).toThrow("server state");
-    expect(load(bytes, scale(1), 4)).toThrow("server state");
-    expect(load(bytes.subarray(1), momentum(0.5), 4)).toThrow("server state");
+    const load = (data: Uint8Array, rule: Rule) => () => stored(rule).load(data);
+    expect(load(bytes, adam({ beta1: 0, beta2: 0, epsilon: 1 }))).toThrow("server state: expected 2 vectors");
+    expect(load(bytes, scale(1))).toThrow("server state");
+    for (let end = 0; end < bytes.length; end++)
+      expect(load(bytes.subarray(0, end), momentum(0))).toThrow("state");
+    const header = bytes.length - 16;
+    for (let at = 0; at < header; at++) {
+      const changed = bytes.slice();
+      changed[at]! ^= 1;
+      expect(load(changed, momentum(0.5))).toThrow(expect.objectContaining({ code: "storage" }));
+    }
+  });
+
+  test("a state of another layout is not stepped with", () => {
+    const held = momentum(0.5).begin(5);
+    const options = { layout, active: layout, parameters: new Float32Array(6), mean: new Float32Array(6) };
+    expect(() => serverStep({ ...options, rule: momentum(0.5), held })).toThrow("invariant broken");
   });
 });

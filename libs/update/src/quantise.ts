@@ -45,9 +45,12 @@ export const MAX_DEVICES = 1000;
 assert(MAX_DEVICES * 3 <= 2 ** 32, "the widest word has a step for the largest cohort");
 assert(MAX_DEVICES * 2 * 2 ** 31 < Number.MAX_SAFE_INTEGER, "sums of steps are exact in float64");
 
-/** Words of a quantised vector of `length` coordinates: the update, the weight, one per metric. */
+/**
+ * Words of a quantised vector of `length` coordinates: the update, the weight, one per metric. A round that
+ * only evaluates has no coordinates.
+ */
 export function wordsOf(scale: Scale, length: number): number {
-  return checkInteger("vector length", length, [1, MAX_LENGTH]) + 1 + scale.metrics.length;
+  return checkInteger("vector length", length, [0, MAX_LENGTH]) + 1 + scale.metrics.length;
 }
 
 /** Steps B on each side of zero: the largest with devices·(2B+1) ≤ 2^bits. A Fault where that is below 1. */
