@@ -1,0 +1,112 @@
+import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
+import { Fault, type FaultCode } from "@tutti/foundation/fault";
+
+/** Metadata key of a request's signature (RequestAuth). */
+export const AUTH_METADATA = "tutti-auth-bin";
+/** Trailing metadata key under which a Fault travels whole, since several codes share one gRPC status. */
+export const FAULT_METADATA = "tutti-fault-bin";
+
+/** gRPC status codes (grpc.github.io/grpc/core/md_doc_statuscodes.html) that each Fault travels as. */
+const GRPC_CODES = {
+  "bad-input": 3, // INVALID_ARGUMENT
+  "bad-message": 3,
+  unsupported: 12, // UNIMPLEMENTED
+  refused: 7, // PERMISSION_DENIED
+  "not-found": 5,
+  conflict: 10, // ABORTED
+  unavailable: 14,
+  deadline: 4, // DEADLINE_EXCEEDED
+  "below-threshold": 9, // FAILED_PRECONDITION
+  cancelled: 1,
+  // UNKNOWN: an error from storage means "unknown", never "no" (RELIABILITY promise 1).
+  storage: 2,
+} as const satisfies Record<FaultCode, number>;
+
+/** INTERNAL: a bug on the other side; says nothing of what it was. */
+export const GRPC_INTERNAL = 13;
+
+/** Back, for a status that carries no Fault: from gRPC itself, a proxy, or a bug. */
+const FAULT_CODES: Readonly<Record<number, FaultCode>> = {
+  1: "cancelled",
+  2: "storage",
+  3: "bad-input",
+  4: "deadline",
+  5: "not-found",
+  6: "conflict",
+  7: "refused",
+  // RESOURCE_EXHAUSTED is what grpc-js says of a message above the limit; sending it again cannot help.
+  8: "bad-message",
+  9: "below-threshold",
+  10: "conflict",
+  11: "bad-input",
+  12: "unsupported",
+  // grpc-js also says INTERNAL of a connection that broke: worth another try.
+  13: "unavailable",
+  14: "unavailable",
+  15: "storage",
+  16: "refused",
+};
+
+/** A header block is 16 KiB at most in many proxies; base64 and four fields stay far below. */
+const MAX_FIELD_CHARS = 500;
+const MAX_FAULT_BYTES = 16 << 10;
+
+/** The gRPC status number of a Fault's code. */
+export function grpcCodeOf(code: FaultCode): number {
+  return GRPC_CODES[code];
+}
+
+/** A Fault as it travels: its code and sentence parts, never its cause. */
+export function faultBytes(fault: Fault): Uint8Array {
+  const { expected, got, todo } = fault.detail;
+  const fields = { code: fault.code, what: fault.what, expected, got, todo };
+  return utf8(JSON.stringify(fields, (_key, value) => clip(value)));
+}
+
+/**
+ * The Fault behind a gRPC status: the one the server sent, else the nearest to the status number.
+ * Whatever the bytes hold, this returns: they come from another party.
+ */
+export function faultFromGrpc(status: {
+  code: number;
+  details: string;
+  fault?: Uint8Array | undefined;
+}): Fault {
+  const sent = status.fault && parseFault(status.fault);
+  if (sent) return sent;
+  return new Fault(FAULT_CODES[status.code] ?? "unavailable", clipText(status.details) || "call failed");
+}
+
+function parseFault(bytes: Uint8Array): Fault | undefined {
+  if (bytes.length > MAX_FAULT_BYTES) return undefined;
+  try {
+    const fields: unknown = JSON.parse(fromUtf8(bytes));
+    if (typeof fields !== "object" || fields === null) return undefined;
+    const { code, what, ...rest } = fields as Record<string, unknown>;
+    if (!isFaultCode(code) || typeof what !== "string") return undefined;
+    return new Fault(code, clipText(what), detailOf(rest));
+  } catch {
+    return undefined;
+  }
+}
+
+function detailOf(fields: Record<string, unknown>): { expected?: string; got?: string; todo?: string } {
+  const detail: { expected?: string; got?: string; todo?: string } = {};
+  for (const key of ["expected", "got", "todo"] as const) {
+    const value = fields[key];
+    if (typeof value === "string") detail[key] = clipText(value);
+  }
+  return detail;
+}
+
+function isFaultCode(code: unknown): code is FaultCode {
+  return typeof code === "string" && Object.hasOwn(GRPC_CODES, code);
+}
+
+function clip(value: unknown): unknown {
+  return typeof value === "string" ? clipText(value) : value;
+}
+
+function clipText(text: string): string {
+  return text.length > MAX_FIELD_CHARS ? `${text.slice(0, MAX_FIELD_CHARS)}…` : text;
+}
