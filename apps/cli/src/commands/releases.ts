@@ -1,10 +1,8 @@
-import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { envelopeJson } from "@tutti/release/dsse";
 import { openRelease } from "@tutti/release/manifest";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
-import { asOwner, fetchArtifact, findRun } from "../owner.ts";
+import { asOwner, findRun } from "../owner.ts";
+import { saveRelease } from "../save.ts";
 
 type Options = { federation: string; out?: string };
 
@@ -13,7 +11,10 @@ export function releasesCommand(): Command {
     .description("List a run's signed releases; --out saves the newest one's manifest and adapter.")
     .argument("[run]", "name of the run, or the beginning of its id; without it, the newest")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
-    .option("--out <folder>", "save manifest.json and adapter.safetensors of the newest release here")
+    .option(
+      "--out <folder>",
+      "save the newest release here: manifest, PEFT adapter, merged model, run record",
+    )
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, ({ output }) =>
         asOwner(options.federation, async (admin, { authority }) => {
@@ -27,19 +28,17 @@ export function releasesCommand(): Command {
               `version ${release.version}  ${size}  adapter ${release.adapter.sha256.slice(0, 12)}  ${release.createdAt}`,
             );
           }
-          const newest = releases.at(-1);
-          const envelope = manifests.at(-1);
-          if (options.out && newest && envelope) {
-            await mkdir(options.out, { recursive: true });
-            await writeFile(join(options.out, "manifest.json"), envelopeJson(envelope));
-            await writeFile(
-              join(options.out, "adapter.safetensors"),
-              await fetchArtifact(admin, newest.release.adapter.sha256),
-            );
-          }
+          const saved = options.out
+            ? await saveRelease(admin, { run, folder: options.out, authority })
+            : undefined;
+          const where = saved ? `; the newest is in ${options.out}/` : "";
           output.result(
-            { run, releases: releases.map(({ release, digest }) => ({ ...release, digest })) },
-            `${releases.length} releases`,
+            {
+              run,
+              releases: releases.map(({ release, digest }) => ({ ...release, digest })),
+              ...(saved && { saved }),
+            },
+            `${releases.length} releases${where}`,
           );
         }),
       ),

@@ -1,6 +1,7 @@
 import { readSafetensors, writeSafetensors } from "@tutti/adapter/safetensors";
 import { assert } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
+import { sha256Hex } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
 import type { Plan } from "@tutti/plan/plan";
 import { type Release, signRelease } from "@tutti/release/manifest";
@@ -91,6 +92,6 @@ async function publish(
     alpha: plan.adapter.alpha,
     createdAt: new Date(clock.wallMs()).toISOString(),
   };
-  const { envelope, digest } = signRelease(release, { key, certificate });
-  return { version: release.version, digest, envelope, adapter };
+  const envelope = signRelease(release, { key, certificate });
+  return { version: release.version, digest: sha256Hex(envelope.payload), envelope, adapter };
 }

@@ -57,11 +57,12 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
     },
     async releases({ run }, call) {
       mustBeOwner(call);
-      const stored = await store.releases(coordinator.driver(run).options.run);
+      const { planEnvelope: plan } = coordinator.driver(run).options;
+      const stored = await store.releases(run);
       const manifests = stored.map(({ envelope }) =>
         decode(SignedEnvelopeSchema, envelope, MAX_MESSAGE_BYTES),
       );
-      return create(ReleasesReplySchema, { manifests });
+      return create(ReleasesReplySchema, { manifests, plan });
     },
     async *fetch(request, call) {
       mustBeOwner(call);

@@ -9,7 +9,7 @@ import { sessionId } from "@tutti/round/summing";
 import { AckSchema, CertificateSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
 import { create, encode } from "@tutti/wire/message";
-import { CheckInReplySchema, ChunkSchema, type Federation, InstructionSchema } from "@tutti/wire/round";
+import { CheckInReplySchema, type Federation, InstructionSchema } from "@tutti/wire/round";
 import type { Call, Handlers } from "@tutti/wire/rpc";
 import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
 import type { Coordinator } from "../drive/coordinator.ts";
@@ -26,11 +26,17 @@ export function federationHandlers(
   coordinator: Coordinator,
   authenticator: Authenticator,
 ): Handlers<typeof Federation> {
-  const { parts, presence } = coordinator;
-  const say = async (call: Call, event: JournalEntry["event"]) => {
-    await active(coordinator).submit(deviceOf(call), event);
-    return create(AckSchema);
+  return {
+    ...arrival(coordinator, authenticator),
+    ...news(coordinator),
+    ...work(coordinator),
+    ...secureSum(coordinator),
   };
+}
+
+type Some<K extends keyof Handlers<typeof Federation>> = Pick<Handlers<typeof Federation>, K>;
+
+function arrival({ parts }: Coordinator, authenticator: Authenticator): Some<"hello" | "enroll"> {
   return {
     async hello() {
       const { session, nowMs } = authenticator.openSession();
@@ -43,21 +49,19 @@ export function federationHandlers(
       );
       const nowS = Math.floor(parts.clock.wallMs() / 1000);
       const { authority } = parts.federation;
-      const { name, serial } = verifyCertificate(certificate, {
-        authority,
-        role: "device",
-        nowS,
-        verify: parts.verify,
-      });
+      const trust = { authority, role: "device", nowS, verify: parts.verify } as const;
+      const { name, serial } = verifyCertificate(certificate, trust);
       await parts.store.addDevice({ name, serial, certificate: encode(CertificateSchema, certificate) });
       return create(EnrollReplySchema, { device: name });
     },
+  };
+}
+
+function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
+  const { presence, parts } = coordinator;
+  return {
     async *listen(_request, call) {
-      const device = deviceOf(call);
-      const words = presence.listen(device, call.signal);
-      // The device is registered once the stream is first pulled; what it should know now is said right after.
-      queueMicrotask(() => coordinator.changed());
-      yield* words;
+      yield* presence.listen(deviceOf(call), call.signal);
     },
     async checkIn(_request, call) {
       const word = coordinator.current()?.wordTo(deviceOf(call));
@@ -70,39 +74,55 @@ export function federationHandlers(
       deviceOf(call);
       yield* chunksFrom(parts.artifacts, request);
     },
+  };
+}
+
+function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
+  return {
     ready: (request, call) => {
       mustBeNow(active(coordinator), request);
-      return say(call, { case: "ready", value: true });
+      return say(coordinator, call, { case: "ready", value: true });
     },
     decline: (request, call) => {
       mustBeNow(active(coordinator), request);
-      return say(call, { case: "declined", value: request.reason.slice(0, 500) });
+      return say(coordinator, call, { case: "declined", value: request.reason.slice(0, 500) });
     },
     async report({ activity, progress }, call) {
       const known = { activity: activity.slice(0, 40), progress: Math.min(1, Math.max(0, progress || 0)) };
-      presence.activities.set(deviceOf(call), known);
+      coordinator.presence.activities.set(deviceOf(call), known);
       coordinator.changed();
       return create(AckSchema);
     },
+  };
+}
+
+function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "upload" | "attest" | "reveal"> {
+  return {
     advertise: ({ advertisement, terms }, call) => {
       demand(
         advertisement && terms,
         () => new Fault("bad-message", "advertise", { expected: "terms and keys" }),
       );
       mustBeNow(active(coordinator), terms);
-      return say(call, { case: "advertised", value: advertisement });
+      return say(coordinator, call, { case: "advertised", value: advertisement });
     },
-    share: (request, call) => say(call, { case: "shared", value: request }),
-    attest: (request, call) => say(call, { case: "attested", value: request }),
-    reveal: (request, call) => say(call, { case: "revealed", value: request }),
-    upload: async (parts_, call) => {
+    share: (request, call) => say(coordinator, call, { case: "shared", value: request }),
+    upload: async (parts, call) => {
       const device = deviceOf(call);
       const driver = active(coordinator);
-      const vector = await readVector(driver, parts_);
+      const vector = await readVector(driver, parts);
       await driver.submit(device, { case: "uploaded", value: true }, vector);
       return create(AckSchema);
     },
+    attest: (request, call) => say(coordinator, call, { case: "attested", value: request }),
+    reveal: (request, call) => say(coordinator, call, { case: "revealed", value: request }),
   };
+}
+
+/** Hands a device's message to the run in progress; acknowledged when it is durable. */
+async function say(coordinator: Coordinator, call: Call, event: JournalEntry["event"]) {
+  await active(coordinator).submit(deviceOf(call), event);
+  return create(AckSchema);
 }
 
 /** The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken. */

@@ -1,0 +1,60 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { merge } from "@tutti/adapter/merge";
+import { toPeft } from "@tutti/adapter/peft";
+import { resolve } from "@tutti/adapter/resolve";
+import { readSafetensors } from "@tutti/adapter/safetensors";
+import { Fault } from "@tutti/foundation/fault";
+import { read } from "@tutti/graph/read";
+import { parsePlan } from "@tutti/plan/plan";
+import { envelopeJson } from "@tutti/release/envelope-json";
+import { checkArtifact, openRelease, type Release } from "@tutti/release/manifest";
+import { type AdminLink, fetchArtifact } from "./owner.ts";
+import { statusValue } from "./status.ts";
+
+/** Where the parts of a saved release are. */
+export type Saved = {
+  readonly release: Release;
+  readonly manifest: string;
+  /** A PEFT folder. */
+  readonly adapter: string;
+  /** The base with the adapter merged in. */
+  readonly merged: string;
+  /** The run as it went: plan, rounds, releases. */
+  readonly record: string;
+};
+
+/** Writes a run's newest release: signed manifest, adapter in PEFT format, merged ONNX model, run record. */
+export async function saveRelease(
+  admin: AdminLink,
+  { run, folder, authority }: { run: string; folder: string; authority: Uint8Array },
+): Promise<Saved> {
+  const { manifests, plan: planEnvelope } = await admin.releases({ $typeName: "tutti.v1.RunRequest", run });
+  const envelope = manifests.at(-1);
+  if (!envelope || !planEnvelope) throw new Fault("not-found", `a release of run ${run.slice(0, 12)}`);
+  const { release } = openRelease(envelope, { authority, nowS: Math.floor(Date.now() / 1000) });
+  const plan = parsePlan(planEnvelope.payload);
+  const base = await fetchArtifact(admin, release.base.sha256);
+  const weights = await fetchArtifact(admin, release.adapter.sha256);
+  checkArtifact(weights, release.adapter);
+  const tensors = new Map(
+    [...readSafetensors(weights)].map(([name, { data }]) => [name, data as Float32Array]),
+  );
+  const adapter = resolve(read(base), plan.adapter);
+  const peft = toPeft(adapter, tensors);
+  const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
+  const saved = {
+    release,
+    manifest: join(folder, "manifest.json"),
+    adapter: join(folder, "adapter"),
+    merged: join(folder, "merged.onnx"),
+    record: join(folder, "run.json"),
+  };
+  await mkdir(saved.adapter, { recursive: true });
+  await writeFile(join(saved.adapter, "adapter_config.json"), peft.config);
+  await writeFile(join(saved.adapter, "adapter_model.safetensors"), peft.weights);
+  await writeFile(saved.merged, merge(base, adapter, tensors));
+  await writeFile(saved.manifest, envelopeJson(envelope));
+  await writeFile(saved.record, `${JSON.stringify({ plan, release, ...statusValue(status) }, null, 2)}\n`);
+  return saved;
+}

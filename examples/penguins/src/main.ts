@@ -1,0 +1,84 @@
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { nodeEngine } from "@tutti/client-sdk/node/engine";
+import { Fault } from "@tutti/foundation/fault";
+import { reportFailure } from "tutti/output";
+import { prepareRun } from "tutti/prepare";
+import { makeBase } from "./base.ts";
+import { readBirds, split } from "./birds.ts";
+import { federate } from "./federation.ts";
+import { Processes } from "./processes.ts";
+import { measure, tableOf } from "./results.ts";
+import { Screen } from "./screen.ts";
+
+const RUN_FILE = fileURLToPath(new URL("../run.yaml", import.meta.url));
+const USAGE = `usage: npm start -- [--seed N] [--out folder] [--json]
+  --seed N   draws the split, the base model, the first adapter and the batches (default 1)
+  --out      where everything is written, made anew each time (default out/penguins)
+  --json     print the result as one JSON object on the last line`;
+
+type Options = { seed: number; folder: string; json: boolean };
+
+function readOptions(): Options | null {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: "string", default: "1" },
+      out: { type: "string", default: "out/penguins" },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return null;
+  const seed = Number(values.seed);
+  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 31) {
+    throw new Fault("bad-input", "--seed", { expected: "a natural number below 2^31", got: values.seed });
+  }
+  return { seed, folder: resolve(values.out), json: values.json };
+}
+
+async function main({ seed, folder, json }: Options, signal: AbortSignal): Promise<void> {
+  const startedMs = performance.now();
+  const screen = new Screen(json ? process.stderr : process.stdout);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(join(folder, "logs"), { recursive: true });
+  const processes = new Processes(join(folder, "logs"), signal);
+  try {
+    const engine = await nodeEngine("tfjs");
+    const flock = split(await readBirds(), seed);
+    const base = await makeBase(flock.open, { engine, seed });
+    await writeFile(join(folder, "base.onnx"), base);
+    screen.say(
+      `base model: ${base.length} bytes of ONNX from ${flock.open.length} public birds, by ${engine.name}`,
+    );
+    const prepared = await prepareRun(RUN_FILE, { base: join(folder, "base.onnx"), seed });
+    const federated = await federate(prepared, { folder, flock, processes, screen, signal });
+    await processes.stop();
+    screen.say("now the same recipe without a federation: each site alone, then all birds in one place");
+    const result = await measure({ prepared, flock, federated, engine, startedMs });
+    screen.say(tableOf(result, flock));
+    if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  } finally {
+    await processes.stop();
+  }
+}
+
+/** Ctrl-C aborts what runs, which ends every process that was started; a second one leaves at once. */
+function abortOnSignals(): AbortSignal {
+  const abort = new AbortController();
+  const stop = () =>
+    abort.signal.aborted ? process.exit(130) : abort.abort(new Fault("cancelled", "stopped"));
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  return abort.signal;
+}
+
+try {
+  const options = readOptions();
+  if (options) await main(options, abortOnSignals());
+  else console.log(USAGE);
+  process.exit(0);
+} catch (error) {
+  process.exit(reportFailure(error, process.argv.includes("--json")));
+}

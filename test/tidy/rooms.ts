@@ -1,0 +1,87 @@
+/**
+ * The staircase of imports (docs/architecture.md): a room imports only from the rooms its line names.
+ * A name with a slash allows that one file of a room.
+ */
+export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  "libs/foundation": [],
+  "libs/kernels": ["foundation"],
+  "libs/wire": ["foundation"],
+  "libs/identity": ["foundation", "wire"],
+  "libs/plan": ["foundation"],
+  "libs/update": ["foundation"],
+  "libs/secagg": ["foundation", "kernels", "wire", "identity"],
+  "libs/graph": ["foundation", "wire"],
+  "libs/adapter": ["foundation", "update", "graph", "wire"],
+  "libs/train": ["foundation", "update", "graph", "adapter"],
+  "libs/strategy": ["foundation", "update", "plan"],
+  "libs/release": ["foundation", "wire", "identity", "plan"],
+  "libs/round": ["foundation", "wire", "plan", "update", "secagg", "strategy", "adapter/method"],
+  "apps/client-sdk": [
+    "foundation",
+    "wire",
+    "kernels",
+    "identity",
+    "plan",
+    "update",
+    "secagg",
+    "graph",
+    "adapter",
+    "train",
+    "release",
+    "round/spec",
+  ],
+  "apps/coordinator": [
+    "foundation",
+    "wire",
+    "kernels",
+    "identity",
+    "plan",
+    "update",
+    "secagg",
+    "strategy",
+    "release",
+    "round",
+    "adapter/safetensors",
+  ],
+  "apps/cli": [
+    "foundation",
+    "wire",
+    "identity",
+    "plan",
+    "update",
+    "graph",
+    "adapter",
+    "train",
+    "release",
+    "client-sdk",
+    "coordinator",
+  ],
+};
+
+/** Outside packages, each with the one place that may import it. */
+export const HOMES: Readonly<Record<string, readonly string[]>> = {
+  "@noble/hashes": ["libs/foundation/src/hash.ts"],
+  "pure-rand": ["libs/foundation/src/random.ts"],
+  "@noble/ciphers": ["libs/kernels/"],
+  "@noble/curves": ["libs/identity/src/keys.ts"],
+  "@bufbuild/protobuf": ["libs/wire/"],
+  valibot: ["libs/plan/"],
+  tweetnacl: ["libs/secagg/"],
+  "shamir-secret-sharing": ["libs/secagg/"],
+  "@tensorflow/tfjs-core": ["libs/graph/src/engines/tfjs/", "apps/client-sdk/src/node/engine.ts"],
+  "@tensorflow/tfjs-backend-wasm": ["apps/client-sdk/src/node/engine.ts"],
+  "@tensorflow/tfjs-node": ["apps/client-sdk/src/node/engine.ts"],
+  "onnxruntime-common": ["libs/graph/src/engines/onnxruntime/"],
+  "onnxruntime-node": ["apps/client-sdk/src/node/"],
+  "@grpc/grpc-js": ["apps/client-sdk/src/node/", "apps/coordinator/src/grpc/"],
+  kysely: ["apps/coordinator/src/store/"],
+  libsql: ["apps/coordinator/src/store/"],
+  selfsigned: ["apps/coordinator/src/folder/"],
+  commander: ["apps/cli/"],
+  yaml: ["apps/cli/"],
+  tsx: ["apps/cli/"],
+  "vega-datasets": ["examples/penguins/"],
+};
+
+/** Sizes of STYLE: hard limits on every file and function, medians over the house. */
+export const SIZES = { fileLines: 400, fileMedian: 120, functionLines: 70, lineLength: 110 } as const;
