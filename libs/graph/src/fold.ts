@@ -25,10 +25,10 @@ export function fold(node: Node, known: Known, statics: readonly Static[]): read
   return evaluateNode(node, { opset: known.opset, constant });
 }
 
-/** Multiplications per output element of a product. */
+/** Multiplications per output element of a product, or an upper bound of them. */
 function inner(node: Node, known: Known): number {
-  if (node.op !== "MatMul" && node.op !== "Gemm") return 1;
-  return Math.max(1, ...known.static(node.inputs[0]!).shape);
+  if (node.op === "MatMul" || node.op === "Gemm") return Math.max(1, ...known.static(node.inputs[0]!).shape);
+  return node.op.startsWith("Conv") ? sizeOf(known.static(node.inputs[1]!).shape) : 1;
 }
 
 /** A tensor of which only dtype and shape will be read. */

@@ -57,19 +57,35 @@ export function numbers(tensor: Tensor): number[] {
   return Array.from(data);
 }
 
+/** How a computed number is stored: floats as they are, integers truncated, halves as bits, bool as 0 or 1. */
+export function storing(dtype: DType): (value: number | bigint) => number | bigint {
+  switch (dtype) {
+    case "int64":
+      return (value) => (typeof value === "bigint" ? value : integer(value));
+    case "float16":
+      return (value) => toHalf(Number(value));
+    case "bool":
+      return (value) => (Number(value) === 0 ? 0 : 1);
+    case "float32":
+    case "float64":
+      return Number;
+    default:
+      return (value) => Math.trunc(Number(value));
+  }
+}
+
+/** Saturates where a double leaves int64; NaN becomes zero. */
+function integer(value: number): bigint {
+  if (Number.isNaN(value)) return 0n;
+  return BigInt(Math.trunc(Math.max(-(2 ** 63), Math.min(2 ** 63 - 1024, value))));
+}
+
 /** A tensor of any numeric dtype from plain numbers, rounded as the dtype's storage rounds. */
 export function tensorOf(dtype: DType, shape: readonly number[], values: ArrayLike<number>): Tensor {
   assert(values.length === sizeOf(shape), `as many values as the shape says: ${shape} of ${values.length}`);
   const data = allocate(dtype, values.length);
-  const isFloat = dtype === "float32" || dtype === "float64";
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (isFloat) data[i] = value;
-    else if (data instanceof BigInt64Array) data[i] = BigInt(Math.trunc(value));
-    else if (dtype === "float16") data[i] = toHalf(value);
-    else if (dtype === "bool") data[i] = value === 0 ? 0 : 1;
-    else data[i] = Math.trunc(value);
-  }
+  const stored = storing(dtype);
+  for (let i = 0; i < values.length; i++) data[i] = stored(values[i]!);
   return { dtype, shape, data };
 }
 

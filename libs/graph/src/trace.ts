@@ -31,15 +31,30 @@ export function trace(graph: Graph, bind: Bind = {}): TracedGraph {
   });
 }
 
+/** Operators that, where dtype and shape stay, do nothing; Dropout does nothing in inference. */
+const UNCHANGED: ReadonlySet<string> = new Set([
+  "Identity",
+  "Cast",
+  "Dropout",
+  "Expand",
+  "Reshape",
+  "Squeeze",
+  "Flatten",
+]);
+
 class Tracing {
   readonly statics = new Map<string, Static>();
   readonly constants: Map<string, Tensor>;
   readonly nodes: Node[] = [];
   readonly known: Known;
+  /** Values that are another one under a new name, by that name. */
+  readonly #aliases = new Map<string, string>();
+  readonly #kept: ReadonlySet<string>;
   #branches = 0;
 
   constructor(graph: Graph) {
     this.constants = new Map(graph.initializers);
+    this.#kept = new Set(graph.outputs.map(({ name }) => name));
     for (const [name, { dtype, shape }] of graph.initializers) this.statics.set(name, { dtype, shape });
     this.known = {
       opset: graph.opset,
@@ -59,13 +74,15 @@ class Tracing {
     }
   }
 
-  #one(node: Node): void {
+  #one(written: Node): void {
+    const node = { ...written, inputs: written.inputs.map((name) => this.#aliases.get(name) ?? name) };
     const statics = inferNode(node, this.known).slice(0, node.outputs.length);
     if (statics.length < node.outputs.length)
       throw new Fault("unsupported", `${describe(node, this.known.opset)}: outputs`, {
         expected: `at most ${statics.length}`,
         got: `${node.outputs.length}`,
       });
+    if (this.#passes(node, statics)) return;
     const folded = fold(node, this.known, statics);
     for (const [i, name] of node.outputs.entries()) {
       if (name === "") continue;
@@ -75,9 +92,20 @@ class Tracing {
     if (!folded) this.nodes.push(node);
   }
 
+  /** Leaves out a node that hands its input on unchanged, unless its name is one the graph must give out. */
+  #passes(node: Node, statics: readonly Static[]): boolean {
+    const [source = "", output = ""] = [node.inputs[0], node.outputs[0]];
+    if (!UNCHANGED.has(node.op) || node.domain !== "" || node.outputs.length > 1) return false;
+    const [from, to] = [this.statics.get(source), statics[0]];
+    if (from?.dtype !== to?.dtype || `${from?.shape}` !== `${to?.shape}`) return false;
+    if (this.#kept.has(output) || this.constants.has(source)) return false;
+    this.#aliases.set(output, source);
+    return true;
+  }
+
   /** The branch that a constant condition picks, in line. Its own values get new names, since both branches may share some. */
   #branch(node: Node): void {
-    const condition = this.constants.get(node.inputs[0] ?? "");
+    const condition = this.constants.get(this.#aliases.get(node.inputs[0] ?? "") ?? node.inputs[0] ?? "");
     const who = describe(node, this.known.opset);
     if (!condition)
       throw new Fault("unsupported", who, {

@@ -1,7 +1,7 @@
 import type { Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { reshaped } from "../tensor.ts";
-import { elements, filled, only, pick, type Rule, stretched } from "./rule.ts";
+import { elements, filled, only, type Rule, stretch, stretched, strided } from "./rule.ts";
 
 type Op<T> = (a: T, b: T) => T;
 
@@ -9,7 +9,7 @@ type Op<T> = (a: T, b: T) => T;
 function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): Rule {
   return (at, out) => {
     const { dtype, shape } = only(out);
-    let sum = pick(at.need(0), shape, stretched(at.shape(0), shape));
+    let sum = strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) });
     for (let index = 1; index < at.inputCount; index++) {
       const [a, b] = [elements(sum), elements(at.need(index))];
       const from = stretched(at.shape(index), shape);
@@ -85,14 +85,21 @@ export const Pow: Rule = (at, out) => {
 };
 
 function power(base: number | bigint, exponent: number | bigint): number | bigint {
-  if (typeof base === "bigint" && typeof exponent === "bigint" && exponent >= 0n) return base ** exponent;
-  return Number(base) ** Number(exponent);
+  if (typeof base !== "bigint" || typeof exponent !== "bigint" || exponent < 0n)
+    return Number(base) ** Number(exponent);
+  // Square and multiply modulo 2^64: a file's exponent must not make us hold a number of its length.
+  let [square, result] = [base, 1n];
+  for (let left = exponent; left > 0n; left >>= 1n) {
+    if (left & 1n) result = BigInt.asIntN(64, result * square);
+    square = BigInt.asIntN(64, square * square);
+  }
+  return result;
 }
 
 export const Equal: Rule = (at, out) => {
   if (at.dtype(0) !== "string") return comparison((a, b) => a === b)(at, out);
   const { shape } = only(out);
-  const [a, b] = [0, 1].map((i) => pick(at.need(i), shape, stretched(at.shape(i), shape)).data);
+  const [a, b] = [0, 1].map((i) => strided(at.need(i), shape, { strides: stretch(at.shape(i), shape) }).data);
   return [filled(only(out), (i) => (a![i] === b![i] ? 1 : 0))];
 };
 export const Less = comparison((a, b) => a < b);
@@ -105,7 +112,7 @@ export const Xor = comparison((a, b) => (a !== 0) !== (b !== 0));
 
 export function Where(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
-  const choice = pick(at.need(0), shape, stretched(at.shape(0), shape)).data;
+  const choice = strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) }).data;
   const [yes, no] = [elements(at.need(1)), elements(at.need(2))];
   const [fromYes, fromNo] = [stretched(at.shape(1), shape), stretched(at.shape(2), shape)];
   return [filled(only(out), (i) => (choice[i] ? yes[fromYes[i]!]! : no[fromNo[i]!]!))];

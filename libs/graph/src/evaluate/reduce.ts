@@ -53,7 +53,7 @@ export const ReduceSum = exact(
 );
 export const ReduceProd = exact(
   (a, b) => a * b,
-  (a, b) => a * b,
+  (a, b) => BigInt.asIntN(64, a * b),
 );
 export const ReduceMax = exact(
   (a, b) => Math.max(a, b),

@@ -1,6 +1,7 @@
+import { fromHalf } from "../half.ts";
 import { type Static, sizeOf, type Tensor } from "../ir.ts";
 import type { Site } from "../site.ts";
-import { allocate, numbers, numeric, stridesOf, tensorOf } from "../tensor.ts";
+import { allocate, numeric, storing, stridesOf } from "../tensor.ts";
 
 /** From constant inputs to the outputs whose statics `infer` has already worked out. */
 export type Rule = (at: Site, out: readonly Static[]) => readonly Tensor[];
@@ -10,13 +11,39 @@ export function only(out: readonly Static[]): Static {
   return out[0]!;
 }
 
+/** How a view walks over a tensor: elements from one index to the next on each axis, and where it begins. */
+export type Walk = { readonly strides: readonly number[]; readonly start?: number };
+
 /** Row-major position in a tensor for each element of a strided view of it. */
 export function positions(shape: readonly number[], strides: readonly number[], start = 0): Float64Array {
   const out = new Float64Array(sizeOf(shape));
+  walk(shape, { strides, start }, (position, i) => {
+    out[i] = position;
+  });
+  return out;
+}
+
+/** A new tensor of the elements of a strided view; any dtype, and no memory but the tensor's own. */
+export function strided(tensor: Tensor, shape: readonly number[], view: Walk): Tensor {
+  if (tensor.dtype === "string") return pick(tensor, shape, positions(shape, view.strides, view.start));
+  const source = numeric(tensor);
+  const data = allocate(tensor.dtype, sizeOf(shape));
+  walk(shape, view, (position, i) => {
+    data[i] = source[position]!;
+  });
+  return { dtype: tensor.dtype, shape, data };
+}
+
+function walk(
+  shape: readonly number[],
+  { strides, start = 0 }: Walk,
+  visit: (position: number, i: number) => void,
+): void {
+  const size = sizeOf(shape);
   const index = new Array<number>(shape.length).fill(0);
   let position = start;
-  for (let i = 0; i < out.length; i++) {
-    out[i] = position;
+  for (let i = 0; i < size; i++) {
+    visit(position, i);
     for (let axis = shape.length - 1; axis >= 0; axis--) {
       index[axis]!++;
       position += strides[axis]!;
@@ -25,17 +52,20 @@ export function positions(shape: readonly number[], strides: readonly number[], 
       index[axis] = 0;
     }
   }
-  return out;
 }
 
 /** For each element of the broadcast shape `to`, where its value lies in a tensor of shape `from`. */
 export function stretched(from: readonly number[], to: readonly number[]): Float64Array {
+  return positions(to, stretch(from, to));
+}
+
+/** Strides that read a tensor of shape `from` as if it had the broadcast shape `to`. */
+export function stretch(from: readonly number[], to: readonly number[]): readonly number[] {
   const own = stridesOf(from);
-  const strides = to.map((_, axis) => {
+  return to.map((_, axis) => {
     const at = axis - to.length + from.length;
     return at < 0 || from[at] === 1 ? 0 : own[at]!;
   });
-  return positions(to, strides);
 }
 
 /** A new tensor of the elements at the given positions; any dtype. */
@@ -52,30 +82,17 @@ export function pick(tensor: Tensor, shape: readonly number[], from: ArrayLike<n
 
 /** Elements to compute with: bigints of an int64 tensor, else numbers with halves decoded. */
 export function elements(tensor: Tensor): ArrayLike<number | bigint> {
-  if (tensor.dtype === "float16") return numbers(tensor);
+  if (tensor.dtype === "float16") return Float32Array.from(numeric(tensor) as Uint16Array, fromHalf);
   return numeric(tensor);
 }
 
 /** A tensor like `like` from computed elements; a bigint wraps to 64 bits as int64 does. */
-export function filled(like: Static, value: (i: number) => number | bigint): Tensor {
-  const size = sizeOf(like.shape);
-  if (like.dtype === "int64") {
-    const data = new BigInt64Array(size);
-    for (let i = 0; i < size; i++) data[i] = integer(value(i));
-    return { ...like, data };
-  }
-  return tensorOf(
-    like.dtype,
-    like.shape,
-    Float64Array.from({ length: size }, (_, i) => Number(value(i))),
-  );
-}
-
-/** A double cast to int64 saturates in JavaScript's BigInt only if we say so; NaN becomes zero. */
-function integer(value: number | bigint): bigint {
-  if (typeof value === "bigint") return value;
-  if (Number.isNaN(value)) return 0n;
-  return BigInt(Math.trunc(Math.max(-(2 ** 63), Math.min(2 ** 63 - 1024, value))));
+export function filled({ dtype, shape }: Static, value: (i: number) => number | bigint): Tensor {
+  const size = sizeOf(shape);
+  const data = allocate(dtype, size);
+  const stored = storing(dtype);
+  for (let i = 0; i < size; i++) data[i] = stored(value(i));
+  return { dtype, shape, data };
 }
 
 /** A tensor as one slab per leading index: `[outer, axis, inner]` sizes around an axis. */

@@ -1,9 +1,9 @@
 import { padding, permutation, shapeSpan, spans } from "../infer/shape.ts";
 import { type Attribute, type Static, sizeOf, type Tensor } from "../ir.ts";
 import type { Site } from "../site.ts";
-import { int64, numeric, stridesOf } from "../tensor.ts";
+import { allocate, int64, stridesOf } from "../tensor.ts";
 import { view } from "./elementwise.ts";
-import { elements, filled, only, pick, positions, type Rule, stretched } from "./rule.ts";
+import { elements, filled, only, pick, positions, type Rule, stretch, strided } from "./rule.ts";
 
 export function Shape(at: Site) {
   return [int64(shapeSpan(at))];
@@ -22,7 +22,7 @@ export function Transpose(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
   const own = stridesOf(at.shape(0));
   const strides = permutation(at).map((axis) => own[axis]!);
-  return [pick(at.need(0), shape, positions(shape, strides))];
+  return [strided(at.need(0), shape, { strides })];
 }
 
 export function Slice(at: Site, out: readonly Static[]) {
@@ -30,7 +30,7 @@ export function Slice(at: Site, out: readonly Static[]) {
   const cut = spans(at);
   const start = cut.reduce((sum, span, axis) => sum + span.start * own[axis]!, 0);
   const strides = cut.map((span, axis) => span.step * own[axis]!);
-  return [pick(at.need(0), only(out).shape, positions(only(out).shape, strides, start))];
+  return [strided(at.need(0), only(out).shape, { strides, start })];
 }
 
 export function Split(at: Site, out: readonly Static[]) {
@@ -38,7 +38,7 @@ export function Split(at: Site, out: readonly Static[]) {
   const own = stridesOf(at.shape(0));
   let before = 0;
   return out.map(({ shape }) => {
-    const part = pick(at.need(0), shape, positions(shape, own, before * own[axis]!));
+    const part = strided(at.need(0), shape, { strides: own, start: before * own[axis]! });
     before += shape[axis]!;
     return part;
   });
@@ -48,39 +48,23 @@ export function Concat(at: Site, out: readonly Static[]) {
   const { dtype, shape } = only(out);
   const axis = at.axis(at.int("axis"), shape.length);
   const strides = stridesOf(shape);
-  const whole: (string | number | bigint)[] = new Array(sizeOf(shape));
+  const data: Writable = dtype === "string" ? [] : allocate(dtype, sizeOf(shape));
   let before = 0;
   for (let index = 0; index < at.inputCount; index++) {
     const part = at.need(index);
     const to = positions(part.shape, strides, before * strides[axis]!);
-    to.forEach((position, i) => {
-      whole[position] = part.data[i]!;
-    });
+    for (let i = 0; i < to.length; i++) data[to[i]!] = part.data[i]!;
     before += part.shape[axis]!;
   }
-  return [gathered({ dtype, shape }, whole)];
+  return [{ dtype, shape, data: data as Tensor["data"] }];
 }
 
-/** Elements in storage form (halves stay bits) as a tensor. */
-function gathered({ dtype, shape }: Static, whole: readonly (string | number | bigint)[]): Tensor {
-  if (dtype === "string") return { dtype, shape, data: whole as readonly string[] };
-  const from = { dtype, shape: [whole.length], data: storage(dtype, whole) } as Tensor;
-  return { ...from, shape };
-}
-
-function storage(dtype: Static["dtype"], whole: readonly (string | number | bigint)[]) {
-  const data = numeric(
-    filled(
-      { dtype: dtype === "float16" ? "int32" : dtype, shape: [whole.length] },
-      (i) => whole[i] as number,
-    ),
-  );
-  return dtype === "float16" ? Uint16Array.from(data as Int32Array) : data;
-}
+/** Storage that takes elements of its own kind; all parts of a Concat share one dtype. */
+type Writable = { [position: number]: number | bigint | string };
 
 export function Expand(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
-  return [pick(at.need(0), shape, stretched(at.shape(0), shape))];
+  return [strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) })];
 }
 
 export function Tile(at: Site, out: readonly Static[]) {

@@ -1,5 +1,6 @@
 import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
+import { numbers } from "../tensor.ts";
 import { broadcast, one, type Rule, same, sameDtype } from "./rule.ts";
 
 /** Numbers in, numbers out: all inputs broadcast and share one dtype. */
@@ -91,6 +92,10 @@ export function CastLike(at: Site) {
 
 /** In inference the mask, where asked for, is all true (Dropout, since version 7). */
 export function Dropout(at: Site) {
+  const asked = at.has(2) ? at.constant(2) : undefined;
+  const trains = asked ? numbers(asked)[0] !== 0 : at.opset < 7 && at.int("is_test", 0) === 0;
+  if (trains || (at.has(2) && !asked))
+    throw at.fault("unsupported", "training mode", { expected: "off, known before the run" });
   const mask = at.opset < 10 ? at.dtype(0) : "bool";
   return [at.static(0), { dtype: mask, shape: at.shape(0) }] as const;
 }

@@ -29,7 +29,11 @@ export function inOrder(
     const missing = [...reads(node)].filter((name) => !known.has(name));
     if (missing.length === 0) place(node);
     const waiter = { node, missing: missing.length };
-    for (const name of missing) waiting.set(name, [...(waiting.get(name) ?? []), waiter]);
+    for (const name of missing) {
+      const others = waiting.get(name);
+      if (others) others.push(waiter);
+      else waiting.set(name, [waiter]);
+    }
   }
   if (left > 0) throw stuck(waiting, nodes);
   return ready;

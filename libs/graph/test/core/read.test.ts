@@ -159,6 +159,22 @@ describe("graphs", () => {
   });
 });
 
+/** ModelProto.graph(7) > node(1) > attribute(5) > g(6) > node(1) > …, by hand, since the encoder would run out of stack. */
+function nest(levels: number): Uint8Array {
+  const tags = [7, ...Array.from({ length: levels }, (_, i) => [1, 5, 6][i % 3]!)].map(
+    (field) => (field << 3) | 2,
+  );
+  const bytes: number[] = [];
+  for (const tag of tags.toReversed()) {
+    const length: number[] = [];
+    for (let left = bytes.length; length.length === 0 || left > 0; left = Math.floor(left / 128))
+      length.push((left % 128) | (left >= 128 ? 128 : 0));
+    // Built back to front, so that each level costs its header only.
+    bytes.push(...length.toReversed(), tag);
+  }
+  return Uint8Array.from(bytes.reverse());
+}
+
 describe("refusals name what is wrong", () => {
   const cases: readonly [string, Uint8Array, RegExp][] = [
     ["not protobuf", Uint8Array.of(1, 2, 3), /^bad-message: onnx.ModelProto/],
@@ -225,6 +241,8 @@ describe("refusals name what is wrong", () => {
     expect(fault(model({ ...inner, input: [value("x")] }))).toMatch(
       /graphs inside graphs: expected ≤ 8 deep/,
     );
+    // So deep that finding out could exhaust the stack: length-delimited fields inside each other.
+    for (const levels of [100, 1_000, 10_000, 60_000]) expect(fault(nest(levels))).not.toBe("no fault");
   });
 });
 

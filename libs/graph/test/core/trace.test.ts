@@ -133,6 +133,29 @@ describe("folding", () => {
   });
 });
 
+test("nodes that change nothing are left out, unless they name an output", () => {
+  const chain = graph({
+    nodes: [
+      node("Dropout", ["x"], "a"),
+      node("Cast", ["a"], "b", { to: integer(1) }),
+      node("Identity", ["b"], "kept"),
+      node("Relu", ["b"], "y"),
+    ],
+    outputs: ["kept", "y"],
+  });
+  const traced = trace(chain, { symbols: { batch: 1 } });
+  expect(traced.nodes.map(({ op, inputs }) => [op, ...inputs])).toEqual([
+    ["Identity", "x"],
+    ["Relu", "x"],
+  ]);
+  const trains = graph({
+    nodes: [node("Dropout", ["x", "", "on"], "y")],
+    outputs: ["y"],
+    initializers: { on: tensorOf("bool", [], [1]) },
+  });
+  expect(() => trace(trains, { symbols: { batch: 1 } })).toThrow(/Dropout.*training mode: expected off/);
+});
+
 describe("If", () => {
   const branch = (op: string): Attribute => ({
     kind: "graph",
