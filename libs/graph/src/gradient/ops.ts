@@ -24,6 +24,7 @@ export type Ops = {
   where(condition: string, yes: string, no: string): string;
   /** `x` where the condition holds, else 0: unlike a product with 0, it also hides inf and NaN. */
   only(condition: string, x: string): string;
+  /** Both of rank 2 or more. */
   matmul(a: string, b: string): string;
   sum(x: string, axes: readonly number[], keep?: boolean): string;
   mean(x: string, axes: readonly number[], keep?: boolean): string;
@@ -77,12 +78,29 @@ export function opsOn(build: Builder): Ops {
     scale: (x, factor) => (factor === 1 ? x : mul(x, number(factor, x))),
     where,
     only: (condition, x) => where(condition, x, number(0, x)),
-    matmul: (a, b) => op("MatMul", [a, b]),
     transpose,
     swap: (x) => transpose(x, swapped(shape(x).length)),
+    ...products(build),
     ...reductions(build),
     ...reshapes(build),
   };
+}
+
+/**
+ * A product with a vector is written elementwise. It is as cheap, and tfjs's wasm backend must not see one vector
+ * as [1, n] and as [n, 1]: it caches a product's set-up by the right operand's memory, and so reads beyond it.
+ */
+function products(build: Builder): Pick<Ops, "matmul"> {
+  const matmul = (a: string, b: string) => {
+    const shape = build.shape(b);
+    const [inner, columns] = shape.slice(-2) as [number, number];
+    if (inner === 1) return build.emit("Mul", [a, b]);
+    if (columns !== 1) return build.emit("MatMul", [a, b]);
+    const row = reshaped(build, b, [...shape.slice(0, -2), 1, inner]);
+    const terms = build.emit("Mul", [a, row]);
+    return build.emit("ReduceSum", [terms], { axes: [build.shape(terms).length - 1], keepdims: 1 });
+  };
+  return { matmul };
 }
 
 function reductions(build: Builder): Pick<Ops, "sum" | "mean" | "unbroadcast"> {

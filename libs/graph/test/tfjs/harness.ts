@@ -223,7 +223,9 @@ export async function agrees(test: Case, tolerance = 1e-4): Promise<void> {
     const got = await onTfjs(backend, test, wanted);
     for (const [name, tensor] of wanted) {
       const shapes = test.inputs.map((input) => input && `${input.dtype}[${input.shape}]`).join(" ");
-      const attributes = JSON.stringify(test.attributes ?? {});
+      const attributes = JSON.stringify(test.attributes ?? {}, (_, value) =>
+        typeof value === "bigint" ? `${value}` : value,
+      );
       expectClose(got.get(name)!, tensor, `${backend} ${test.op} ${shapes} ${attributes} ${name}`, tolerance);
     }
   }

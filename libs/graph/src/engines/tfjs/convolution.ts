@@ -1,7 +1,7 @@
 import { sizeOf } from "../../ir.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
-import { paddingOf, pair, type Window, windowOf } from "./window.ts";
+import { checkSpace, paddingOf, pair, type Window, windowOf } from "./window.ts";
 
 /*
  * wasm knows NHWC only, so an operator is: to NHWC, one kernel, back. Kernels are called by name since tf.conv2d
@@ -86,6 +86,7 @@ export const ConvTranspose: Operator = (site, tf) => {
   const [channels, each, ...kernel] = site.shape(1) as [number, number, ...number[]];
   const out = site.shapeOut();
   const groups = site.int("group", 1);
+  checkSpace(site, kernel.length);
   if (sizeOf(out) === 0 || sizeOf(site.shape(0)) === 0) return emptyConv(site, tf);
   const { window, strides, border } = backwards(site, kernel, out);
   const depthwise = groups > 1 && groups === channels && each === 1;

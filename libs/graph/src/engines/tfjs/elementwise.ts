@@ -1,5 +1,5 @@
 import { sizeOf } from "../../ir.ts";
-import { expandTo, truncate, truth } from "./broadcast.ts";
+import { expandTo, truncate, truth, WASM_RANK } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -30,9 +30,19 @@ const variadic =
   (...inputs) =>
     inputs.reduce((sum, next) => f(tf, sum, next));
 
-export const Add = binary((tf, a, b) => tf.add(a, b));
-export const Sub = binary((tf, a, b) => tf.sub(a, b));
-export const Mul = binary((tf, a, b) => tf.mul(a, b));
+/** The four whose wasm kernels stop at rank 6: beyond, operands are widened and flattened. */
+const arithmetic =
+  (f: Binary): Operator =>
+  (site, tf) => {
+    const shape = site.shapeOut();
+    if (shape.length <= WASM_RANK) return (a, b) => f(tf, a, b);
+    const flat = (x: TfTensor) => tf.reshape(expandTo(tf, x, shape), [-1]);
+    return (a, b) => tf.reshape(f(tf, flat(a), flat(b)), shape);
+  };
+
+export const Add = arithmetic((tf, a, b) => tf.add(a, b));
+export const Sub = arithmetic((tf, a, b) => tf.sub(a, b));
+export const Mul = arithmetic((tf, a, b) => tf.mul(a, b));
 export const Equal = compare((tf, a, b) => tf.equal(a, b));
 export const Less = compare((tf, a, b) => tf.less(a, b));
 export const LessOrEqual = compare((tf, a, b) => tf.lessEqual(a, b));
@@ -63,9 +73,11 @@ export const Mean: Operator = (site, tf) => {
   return (...inputs) => tf.div(sum(...inputs) as TfTensor, inputs.length);
 };
 
+const quotient = arithmetic((tf, a, b) => tf.div(a, b));
+
 /** Integers divide towards zero (tfjs divides them towards minus infinity). */
 export const Div: Operator = (site, tf) => {
-  if (site.typeOut() === "float32") return (a, b) => tf.div(a, b);
+  if (site.typeOut() === "float32") return quotient(site, tf);
   return (a, b) => {
     const floor = tf.floorDiv(a, b);
     const rest = tf.sub(a, tf.mul(floor, b));
@@ -107,8 +119,8 @@ function product(tf: Tf, exponent: number | undefined): ((x: TfTensor) => TfTens
 export const Mod: Operator = (site, tf) => {
   if (site.int("fmod", 0) === 0) return (a, b) => tf.mod(a, b);
   if (site.typeOut() === "int32") {
-    const quotient = Div(site, tf);
-    return (a, b) => tf.sub(a, tf.mul(quotient(a, b) as TfTensor, b));
+    const divide = Div(site, tf);
+    return (a, b) => tf.sub(a, tf.mul(divide(a, b) as TfTensor, b));
   }
   return (a, b) => tf.sub(a, tf.mul(truncate(tf, tf.div(a, b)), b));
 };
@@ -126,12 +138,17 @@ export const Softplus = unary((tf, x) => tf.softplus(x));
 export const Reciprocal = unary((tf, x) => tf.div(1, x));
 export const Sin = unary((tf, x) => tf.sin(x));
 export const Cos = unary((tf, x) => tf.cos(x));
-export const Sign = unary((tf, x) => tf.sign(x));
+/** wasm's sign takes what is below 1e-6 for zero; scaled up, only what is below 1e-36. */
+export const Sign = unary((tf, x) => tf.sign(x.dtype === "float32" ? tf.mul(x, 2 ** 100) : x));
 export const Floor = unary((tf, x) => tf.floor(x));
 export const Ceil = unary((tf, x) => tf.ceil(x));
 export const Round = unary((tf, x) => tf.round(x));
 export const IsNaN = unary((tf, x) => tf.isNaN(x));
 export const Identity = unary((_, x) => x);
+
+export const Tan = unary((tf, x) => tf.tan(x));
+export const Softsign = unary((tf, x) => tf.div(x, tf.add(tf.abs(x), 1)));
+export const Mish = unary((tf, x) => tf.mul(x, tf.tanh(tf.softplus(x))));
 
 export const IsInf: Operator = (site, tf) => {
   const above = site.int("detect_positive", 1) === 1;
@@ -180,10 +197,13 @@ export const Gelu: Operator = (site, tf) => {
   };
 };
 
+/** float32's largest number, the bound where none is given: infinity is clipped to it. */
+const LARGEST = 2 ** 128 - 2 ** 104;
+
 /** Bounds are attributes before operator set 11, optional inputs after. NaN stays NaN, as in onnxruntime. */
 export const Clip: Operator = (site, tf) => {
-  const low = bound(site, { index: 1, name: "min", absent: -Infinity });
-  const high = bound(site, { index: 2, name: "max", absent: Infinity });
+  const low = bound(site, { index: 1, name: "min", absent: -LARGEST });
+  const high = bound(site, { index: 2, name: "max", absent: LARGEST });
   const isFloat = site.typeOut() === "float32";
   // With low above high ONNX gives high and tfjs refuses.
   const plain = isFloat && low !== undefined && high !== undefined && low <= high;
@@ -209,8 +229,12 @@ function bound(site: OpSite, at: { index: number; name: string; absent: number }
 /** The three inputs broadcast together; branches are widened by hand since wasm's select wants equal shapes. */
 export const Where: Operator = (site, tf) => {
   const shape = site.shapeOut();
-  return (condition, a, b) =>
-    tf.where(expandTo(tf, condition, shape), expandTo(tf, a, shape), expandTo(tf, b, shape));
+  const wide = (x: TfTensor) => expandTo(tf, unbool(tf, x), shape);
+  const isBool = site.typeOut() === "bool";
+  return (condition, a, b) => {
+    const chosen = tf.where(expandTo(tf, condition, shape), wide(a), wide(b));
+    return isBool ? truth(tf, chosen) : chosen;
+  };
 };
 
 /** Number to bool is "not zero"; float to integer truncates; 8-bit types wrap as C's do. */
@@ -224,4 +248,10 @@ export const Cast: Operator = (site, tf) => {
     return (x) => tf.sub(tf.mod(tf.add(tf.cast(x, "int32"), scalar(128)), scalar(256)), scalar(128));
   }
   return (x) => (x.dtype === type ? x : tf.cast(x, type));
+};
+
+/** Cast to the type of the second input, which tracing has read. */
+export const CastLike: Operator = (site, tf) => {
+  site.skip(1);
+  return Cast(site, tf);
 };

@@ -1,5 +1,5 @@
 import { sizeOf } from "../../ir.ts";
-import { filled, viaInt } from "./broadcast.ts";
+import { filled, viaInt, WASM_RANK } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -51,16 +51,39 @@ function constant(site: OpSite, tf: Tf, sides: readonly Side[]) {
   const out = site.shapeOut();
   const value = padValue(site);
   site.skip(2);
-  const wide = sides.map(({ before, after }): [number, number] => [Math.max(0, before), Math.max(0, after)]);
-  const grows = wide.some(([before, after]) => before + after > 0);
+  const { from, to } = merged(site, sides);
+  const grows = to.some(([before, after]) => before + after > 0);
   const cuts = sides.some(({ before, after }) => before < 0 || after < 0);
-  const begin = sides.map(({ before }) => Math.max(0, -before));
+  const grown = site
+    .shape(0)
+    .map((size, axis) => size + more(sides[axis]!.before) + more(sides[axis]!.after));
+  const begin = sides.map(({ before }) => more(-before));
   const type = site.typeOut();
   if (sizeOf(site.shape(0)) === 0) return () => filled(tf, out, { value, type });
+  const pad = (x: TfTensor) => tf.reshape(tf.pad(tf.reshape(x, from), to, value), grown);
   return (x: TfTensor): TfTensor => {
-    const padded = grows ? viaInt(tf, x, (it) => tf.pad(it, wide, value)) : x;
+    const padded = grows ? viaInt(tf, x, pad) : x;
     return cuts ? tf.slice(padded, begin, out) : padded;
   };
+}
+
+const more = (count: number): number => Math.max(0, count);
+
+/** Neighbouring axes that stay as they are become one, since wasm pads up to rank 6. */
+function merged(site: OpSite, sides: readonly Side[]) {
+  const from: number[] = [];
+  const to: [number, number][] = [];
+  for (const [axis, size] of site.shape(0).entries()) {
+    const pads: [number, number] = [more(sides[axis]!.before), more(sides[axis]!.after)];
+    const last = to.at(-1);
+    if (last && last[0] + last[1] + pads[0] + pads[1] === 0) from[from.length - 1]! *= size;
+    else {
+      from.push(size);
+      to.push(pads);
+    }
+  }
+  if (from.length <= WASM_RANK) return { from, to };
+  throw site.fault("unsupported", "pads", { expected: `${WASM_RANK} axes at most`, got: `${from.length}` });
 }
 
 function padValue(site: OpSite): number {

@@ -15,7 +15,9 @@ const reduction =
     const shape = site.shapeOut();
     const axes = axesOf(site);
     site.skip(1);
-    if (axes.length === 0 && site.int("noop_with_empty_axes", 0) !== 0) return (x) => x;
+    const noop = axes.length === 0 && site.int("noop_with_empty_axes", 0) !== 0;
+    // Each element then is its own row: the squares and logarithms of a reduction still happen.
+    if (noop) return (x) => reduce(tf, tf.reshape(x, [1, ...shape]), [0]);
     const all = axes.length === 0 ? site.shape(0).map((_, axis) => axis) : axes;
     const type = site.typeOut() as "float32" | "int32";
     if (sizeOf(site.shape(0)) === 0) return () => tf.fill(shape, empty, type);
@@ -33,7 +35,23 @@ const mean: Reduce = (tf, x, axes) =>
 
 const logSumExp: Reduce = (tf, x, axes) => tf.logSumExp(x, axes);
 
-export const ReduceSum = reduction((tf, x, axes) => tf.sum(x, axes), 0);
+/**
+ * On wasm a sum over leading axes (a bias's gradient) is 8 times faster as a row of ones times the rest than
+ * as the kernel's transpose and sum.
+ */
+export const ReduceSum: Operator = (site, tf) => {
+  const axes = axesOf(site);
+  const leading = axes.length > 0 && axes.length < site.rank(0) && Math.max(...axes) === axes.length - 1;
+  const quick = site.backend === "wasm" && leading && site.type(0) === "float32";
+  const rows = sizeOf(site.shape(0).slice(0, axes.length));
+  if (!quick || rows === 0 || sizeOf(site.shape(0)) === 0) return plainSum(site, tf);
+  const shape = site.shapeOut();
+  site.skip(1);
+  const ones = site.keep(tf.ones([1, rows]));
+  return (x) => tf.reshape(tf.matMul(ones, tf.reshape(x, [rows, -1])), shape);
+};
+
+const plainSum = reduction((tf, x, axes) => tf.sum(x, axes), 0);
 export const ReduceMean = reduction(mean, Number.NaN);
 export const ReduceMax = reduction((tf, x, axes) => tf.max(x, axes), -Infinity);
 export const ReduceMin = reduction((tf, x, axes) => tf.min(x, axes), Infinity);

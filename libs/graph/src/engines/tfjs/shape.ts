@@ -58,7 +58,7 @@ export const Split: Operator = (site, tf) => {
 
 type Cut = { axis: number; begin: number; step: number };
 
-/** Bounds must be known at load. A step other than 1 is a gather: wasm's strided slice is float32 only. */
+/** Bounds must be known at load. Steps: tfjs's strided slice, which on wasm knows floats and steps forward only. */
 export const Slice: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const cuts = cutsOf(site);
@@ -67,6 +67,8 @@ export const Slice: Operator = (site, tf) => {
   if (sizeOf(shape) === 0) return () => filled(tf, shape, { value: 0, type });
   const begin = shape.map((_, axis) => cuts.find((cut) => cut.axis === axis && cut.step === 1)?.begin ?? 0);
   const strided = cuts.filter((cut) => cut.step !== 1);
+  if (strided.length > 0 && type === "float32" && strided.every((cut) => cut.step > 0))
+    return stridedFloats(site, tf, cuts);
   const size = shape.map((length, axis) =>
     strided.some((cut) => cut.axis === axis) ? site.shape(0)[axis]! : length,
   );
@@ -80,6 +82,14 @@ export const Slice: Operator = (site, tf) => {
     return picks.reduce((rest, { axis, at }) => tf.gather(rest, at as never, axis), block);
   };
 };
+
+function stridedFloats(site: OpSite, tf: Tf, cuts: readonly Cut[]): Kernel {
+  const shape = site.shapeOut();
+  const begin = shape.map((_, axis) => cuts.find((cut) => cut.axis === axis)?.begin ?? 0);
+  const step = shape.map((_, axis) => cuts.find((cut) => cut.axis === axis)?.step ?? 1);
+  const end = shape.map((length, axis) => begin[axis]! + (length - 1) * step[axis]! + 1);
+  return (x) => tf.stridedSlice(x, begin, end, step);
+}
 
 /** Attributes before operator set 10, inputs after; ends are not needed, the traced shape says how many. */
 function cutsOf(site: OpSite): Cut[] {

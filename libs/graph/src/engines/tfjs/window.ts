@@ -20,9 +20,7 @@ export function windowOf(
   kernel: readonly number[],
   shapes: { from: readonly number[]; to: readonly number[] },
 ): Window {
-  const axes = kernel.length;
-  if (axes !== 1 && axes !== 2)
-    throw site.fault("unsupported", "kernel", { expected: "one or two spatial axes", got: `${axes}` });
+  checkSpace(site, kernel.length);
   const ones = kernel.map(() => 1);
   const strides = site.ints("strides", ones);
   const dilations = site.ints("dilations", ones);
@@ -42,6 +40,12 @@ export function windowOf(
     input: pair(input, 1),
     output: pair(output, 1),
   };
+}
+
+/** One or two spatial axes, or a Fault. */
+export function checkSpace(site: OpSite, axes: number): void {
+  if (axes === 1 || axes === 2) return;
+  throw site.fault("unsupported", "kernel", { expected: "one or two spatial axes", got: `${axes}` });
 }
 
 /** With auto_pad the odd cell goes after (SAME_UPPER) or before (SAME_LOWER). */

@@ -310,6 +310,13 @@ export declare type ReleasesReply = Message<"tutti.v1.ReleasesReply"> & {
    * @generated from field: repeated tutti.v1.SignedEnvelope manifests = 1;
    */
   manifests: SignedEnvelope[];
+
+  /**
+   * The run's plan, as its owner signed it.
+   *
+   * @generated from field: tutti.v1.SignedEnvelope plan = 2;
+   */
+  plan?: SignedEnvelope;
 };
 
 /**
