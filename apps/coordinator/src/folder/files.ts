@@ -1,0 +1,29 @@
+import { open, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** Makes the names in a folder durable; without it a crash may lose a file whose bytes were synced. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A new file, its bytes synced; fails if there is one already. */
+export async function writeSynced(file: string, bytes: Uint8Array | string, mode = 0o644): Promise<void> {
+  const handle = await open(file, "wx", mode);
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Puts a finished file or folder under its name: before a crash or after it, whole or not there. */
+export async function publish(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await syncFolder(dirname(to));
+}

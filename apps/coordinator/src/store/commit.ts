@@ -1,0 +1,111 @@
+import { equalBytes } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import type { Kysely, Transaction } from "kysely";
+import type { Schema } from "./schema.ts";
+import type { Journal, StoredRelease } from "./store.ts";
+
+/** What one transaction may change of a run; fields that are absent stay as they are. */
+export type Change = {
+  readonly append?: readonly { readonly seq: number; readonly entry: Uint8Array }[];
+  readonly sum?: { readonly session: Uint8Array; readonly words: Uint8Array };
+  readonly header?: Uint8Array;
+  readonly state?: string;
+  readonly release?: StoredRelease;
+  /** Deletes the round's entries and sum; done before `append` and `sum` of the same change. */
+  readonly clearJournal?: boolean;
+};
+
+type Tx = Transaction<Schema>;
+
+export function commit(db: Kysely<Schema>, run: string, change: Change): Promise<void> {
+  return db.transaction().execute(async (tx) => {
+    const there = await tx.selectFrom("runs").select("run").where("run", "=", run).executeTakeFirst();
+    if (!there) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
+    if (change.clearJournal) await clear(tx, run);
+    for (const { seq, entry } of change.append ?? []) await append(tx, run, { seq, entry });
+    if (change.sum) await putSum(tx, run, change.sum);
+    if (change.release) await addRelease(tx, run, change.release);
+    await putHeader(tx, run, change);
+  });
+}
+
+/** Reads entries and sum in one transaction, so that they belong together. */
+export function journalOf(db: Kysely<Schema>, run: string): Promise<Journal> {
+  return db.transaction().execute(async (tx) => {
+    const rows = await tx
+      .selectFrom("journal")
+      .select(["seq", "entry"])
+      .where("run", "=", run)
+      .orderBy("seq")
+      .execute();
+    const sum = await tx
+      .selectFrom("sums")
+      .select(["session", "words"])
+      .where("run", "=", run)
+      .executeTakeFirst();
+    const gap = rows.findIndex(({ seq }, at) => seq !== at);
+    if (gap >= 0)
+      throw new Fault("storage", "journal", { expected: `entry ${gap}`, got: `entry ${rows[gap]?.seq}` });
+    return { entries: rows.map(({ entry }) => entry), sum };
+  });
+}
+
+async function clear(tx: Tx, run: string): Promise<void> {
+  await tx.deleteFrom("journal").where("run", "=", run).execute();
+  await tx.deleteFrom("sums").where("run", "=", run).execute();
+}
+
+async function append(
+  tx: Tx,
+  run: string,
+  { seq, entry }: { seq: number; entry: Uint8Array },
+): Promise<void> {
+  const done = await tx
+    .insertInto("journal")
+    .values({ run, seq, entry })
+    .onConflict((at) => at.doNothing())
+    .executeTakeFirst();
+  if (done.numInsertedOrUpdatedRows !== 0n) return;
+  const held = await tx
+    .selectFrom("journal")
+    .select("entry")
+    .where("run", "=", run)
+    .where("seq", "=", seq)
+    .executeTakeFirstOrThrow();
+  if (!equalBytes(held.entry, entry))
+    throw new Fault("conflict", `journal entry ${seq}`, {
+      expected: "the bytes that are there",
+      got: "others",
+    });
+}
+
+async function putSum(tx: Tx, run: string, { session, words }: NonNullable<Change["sum"]>): Promise<void> {
+  await tx
+    .insertInto("sums")
+    .values({ run, session, words })
+    .onConflict((at) => at.column("run").doUpdateSet({ session, words }))
+    .execute();
+}
+
+async function addRelease(tx: Tx, run: string, release: StoredRelease): Promise<void> {
+  const { version, digest, envelope } = release;
+  const done = await tx
+    .insertInto("releases")
+    .values({ run, version, digest, envelope })
+    .onConflict((at) => at.doNothing())
+    .executeTakeFirst();
+  if (done.numInsertedOrUpdatedRows !== 0n) return;
+  const held = await tx
+    .selectFrom("releases")
+    .select(["digest", "envelope"])
+    .where("run", "=", run)
+    .where("version", "=", version)
+    .executeTakeFirstOrThrow();
+  if (held.digest !== digest || !equalBytes(held.envelope, envelope))
+    throw new Fault("conflict", `release ${version}`, { expected: held.digest, got: digest });
+}
+
+async function putHeader(tx: Tx, run: string, { header, state }: Change): Promise<void> {
+  const set = { ...(header ? { header } : {}), ...(state === undefined ? {} : { state }) };
+  if (Object.keys(set).length > 0) await tx.updateTable("runs").set(set).where("run", "=", run).execute();
+}

@@ -1,0 +1,66 @@
+import { mkdir } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { Fault } from "@tutti/foundation/fault";
+import { Kysely, SqliteDialect } from "kysely";
+import { syncFolder } from "../folder/files.ts";
+import { type Driver, type DriverName, openDriver } from "./driver.ts";
+import { migrate, readMigrations } from "./migrate.ts";
+import type { Schema } from "./schema.ts";
+
+export type OpenOptions = {
+  /** The database file; its folder is made if absent. */
+  readonly file: string;
+  /** The wall clock, for when a row was added. */
+  readonly nowMs?: () => number;
+  /** For tests; the platform's best otherwise. */
+  readonly driver?: DriverName;
+};
+
+/**
+ * Exclusive: a second coordinator on the same file would append to the same journal. WAL with FULL: a commit is one
+ * append and one fsync, and it is durable when it returns (RELIABILITY section 4).
+ */
+const PRAGMAS = [
+  "locking_mode = exclusive",
+  "journal_mode = wal",
+  "synchronous = full",
+  "foreign_keys = on",
+  "trusted_schema = off",
+];
+
+export async function openSqlite(options: OpenOptions): Promise<{ db: Kysely<Schema>; driver: Driver }> {
+  const folder = dirname(resolve(options.file));
+  await mkdir(folder, { recursive: true });
+  const migrations = await readMigrations();
+  const driver = configured(options, (opened) => migrate(opened, migrations));
+  // The file's name is durable too, not only what is in it.
+  await syncFolder(folder);
+  return { db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) }), driver };
+}
+
+function configured({ file, driver: name }: OpenOptions, prepare: (driver: Driver) => void): Driver {
+  let driver: Driver | undefined;
+  try {
+    driver = openDriver(file, name);
+    for (const pragma of PRAGMAS) driver.prepare(`pragma ${pragma}`).all([]);
+    mustBe(driver, "journal_mode", "wal");
+    mustBe(driver, "synchronous", 2);
+    mustBe(driver, "foreign_keys", 1);
+    prepare(driver);
+    return driver;
+  } catch (cause) {
+    driver?.close();
+    if (cause instanceof Fault) throw cause;
+    const got = cause instanceof Error ? cause.message : String(cause);
+    const todo = /locked|busy/i.test(got) ? { todo: "Another coordinator uses it; stop that one" } : {};
+    throw new Fault("storage", "opening the database", { got, cause, ...todo });
+  }
+}
+
+/** SQLite ignores a pragma that it cannot honour; durability must not rest on that. */
+function mustBe(driver: Driver, pragma: string, expected: string | number): void {
+  const [row] = driver.prepare(`pragma ${pragma}`).all([]) as Record<string, unknown>[];
+  const got = row?.[pragma];
+  if (got !== expected)
+    throw new Fault("storage", `pragma ${pragma}`, { expected: `${expected}`, got: `${got}` });
+}
