@@ -60,6 +60,15 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
   const { ops } = sweep;
   const readers = sweep.readers.get(node.outputs[0] ?? "") ?? new Set();
   const { build } = ops;
+  demand(
+    node.outputs.every((output) => graph.statics.get(output)?.dtype !== "float16"),
+    () =>
+      new Fault("unsupported", `gradient of ${describe(node, graph.opset)}`, {
+        expected: "float32",
+        got: "float16, which would lose it",
+        todo: "Export the model in float32",
+      }),
+  );
   const known = {
     opset: graph.opset,
     static: (name: string) => build.static(name),
@@ -144,5 +153,5 @@ function shapeOf(graph: TracedGraph, name: string): readonly number[] {
 
 function isFloat(graph: TracedGraph, name: string): boolean {
   const dtype = graph.statics.get(name)?.dtype;
-  return dtype === "float32" || dtype === "float64";
+  return dtype === "float32" || dtype === "float64" || dtype === "float16";
 }

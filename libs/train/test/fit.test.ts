@@ -160,6 +160,52 @@ describe("training end to end", () => {
   });
 });
 
+describe("the other losses, on both engines", () => {
+  const x = Array.from({ length: 24 }, (_, row) => [Math.sin(row), Math.cos(3 * row)]);
+  const floats = (values: readonly number[]): Examples => {
+    const hard = examplesOf(
+      x,
+      values.map(() => 0),
+    );
+    return {
+      ...hard,
+      take: async (rows) => {
+        const data = Float32Array.from(rows, (row) => values[row]!);
+        return new Map([
+          ...(await hard.take(rows)),
+          ["label", { dtype: "float32", shape: [rows.length, 1], data }],
+        ]);
+      },
+    };
+  };
+
+  for (const [kind, label, bound] of [
+    ["binary-cross-entropy", ([a, b]: number[]) => (a! + b! > 0 ? 1 : 0), 0.2],
+    ["mean-squared-error", ([a, b]: number[]) => 2 * a! - b! + 0.5, 0.001],
+  ] as const) {
+    test(`${kind}: a linear model with one output`, async () => {
+      const examples = floats(x.map((row) => Math.fround(label(row))));
+      const runs: number[][] = [];
+      for (const make of ENGINES) {
+        const options = { inputs: 2, hidden: [], outputs: 1, random: seededRandom("one") };
+        const setup = await prepare(make(), options, { batch: 8, kind });
+        const losses: number[] = [];
+        const plan = { batchSize: 8, epochs: 60, random: seededRandom("order") };
+        const onStep = (_: number, loss: number) => losses.push(loss);
+        const optimiser = sgd({ learningRate: 0.3, momentum: 0.9 });
+        const { parameters } = await fit({ ...setup, batches: batches(examples, plan), optimiser, onStep });
+        const found = await evaluate({ ...setup, parameters, examples, batchSize: 8 });
+        await setup.program.dispose();
+        expect(found.lossSum / found.count).toBeLessThan(bound);
+        if (kind === "binary-cross-entropy") expect(found.correct).toBeGreaterThanOrEqual(23);
+        runs.push(losses);
+      }
+      for (const [step, loss] of runs[0]!.entries())
+        expect(Math.abs(runs[1]![step]! - loss)).toBeLessThan(1e-4);
+    });
+  }
+});
+
 describe("refusals", () => {
   test("a loss that overflows is named by its step", async () => {
     const options = { inputs: 2, hidden: [], outputs: 2, random: seededRandom(1) };

@@ -55,22 +55,6 @@ export const LayerNormalization: Rule = (site, ops) => {
   ];
 };
 
-/** As LayerNormalization without the mean: y = scale·x/rms(x) (Zhang & Sennrich 2019, equation 4). */
-export const RMSNormalization: Rule = (site, ops) => {
-  const x = site.input(0);
-  const axes = range(site.shape(0).length).slice(axisOf(site.int("axis", -1), site.shape(0).length));
-  const epsilon = site.float("epsilon", 1e-5);
-  const inverse = once(() => inverseRoot(ops, ops.mean(ops.mul(x, x), axes, true), epsilon));
-  const unit = once(() => ops.mul(x, inverse()));
-  return [
-    () => {
-      const g = ops.mul(site.dy, site.input(1));
-      return ops.mul(ops.sub(g, ops.mul(unit(), ops.mean(ops.mul(g, unit()), axes, true))), inverse());
-    },
-    () => ops.unbroadcast(ops.mul(site.dy, unit()), site.shape(1)),
-  ];
-};
-
 /** Each channel of each example by itself; scale and bias are per channel. */
 export const InstanceNormalization: Rule = (site, ops) => {
   const rank = site.shape(0).length;

@@ -26,6 +26,22 @@ export const Transpose: Rule = (site, ops) => [
   },
 ];
 
+/** Keeps a triangle: so does its gradient. */
+export const Trilu: Rule = (site, ops) => [
+  () => {
+    const inputs = site.has(1) ? [site.dy, site.input(1)] : [site.dy];
+    return ops.op("Trilu", inputs, { upper: site.int("upper", 1) });
+  },
+];
+
+/** y_i sums x up to i, so dx_i sums dy from i on: the other way along the axis. */
+export const CumSum: Rule = (site, ops) => [
+  () => {
+    const reverse = 1 - site.int("reverse", 0);
+    return ops.op("CumSum", [site.dy, site.input(1)], { reverse, exclusive: site.int("exclusive", 0) });
+  },
+];
+
 export const Concat: Rule = (site, ops) => {
   const axis = axisOf(site.int("axis", 0), ops.shape(site.y).length);
   let end = 0;

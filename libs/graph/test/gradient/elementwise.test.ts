@@ -61,7 +61,7 @@ const broadcastPair = fc
   );
 
 describe("binary, broadcast either way", () => {
-  for (const op of ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "PRelu"]) {
+  for (const op of ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "PRelu"]) {
     test(op, async () => {
       await fc.assert(
         fc.asyncProperty(broadcastPair, fc.nat(1000), ({ a, b }, seed) => {

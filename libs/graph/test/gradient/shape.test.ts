@@ -23,6 +23,27 @@ describe("positions renamed", () => {
   test("Tile", () => checkGradient({ op: "Tile", inputs: [x, ints(2, 1, 3)] }));
 });
 
+test("Trilu, either side and off the diagonal", async () => {
+  for (const upper of [0, 1]) {
+    const k = { tensor: int64([], [1]) };
+    await checkGradient({ op: "Trilu", inputs: [{ shape: [2, 3, 4] }, k], attributes: { upper } });
+    await checkGradient({ op: "Trilu", inputs: [{ shape: [3, 3] }], attributes: { upper } });
+  }
+});
+
+test("CumSum in all four ways", async () => {
+  for (const reverse of [0, 1]) {
+    for (const exclusive of [0, 1]) {
+      const axis = { tensor: int64([], [1]) };
+      await checkGradient({
+        op: "CumSum",
+        inputs: [{ shape: [2, 4] }, axis],
+        attributes: { reverse, exclusive },
+      });
+    }
+  }
+});
+
 describe("Concat and Split", () => {
   test("Concat of three along each axis", async () => {
     for (const axis of [0, 1, -1]) {
