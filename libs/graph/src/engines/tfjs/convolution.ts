@@ -44,11 +44,15 @@ export const Conv: Operator = (site, tf) => {
 
 type Convolve = { x: TfTensor; filter: TfTensor; window: Window };
 
-function kernelOf(
-  tf: Tf,
-  name: "Conv2D" | "DepthwiseConv2dNative",
-  { x, filter, window }: Convolve,
-): TfTensor {
+type KernelName = "Conv2D" | "DepthwiseConv2dNative";
+
+function kernelOf(tf: Tf, name: KernelName, { x, filter, window }: Convolve): TfTensor {
+  const strided = Math.max(...window.strides) > 1;
+  if (strided && name === "DepthwiseConv2dNative" && Math.max(...window.dilations) > 1) {
+    // cpu's depthwise kernel insists on a stride or a dilation of 1: every place, then those wanted.
+    const every = kernelOf(tf, name, { x, filter, window: { ...window, strides: [1, 1] } });
+    return tf.stridedSlice(every, [0, 0, 0, 0], every.shape, [1, ...window.strides, 1]);
+  }
   const attributes = {
     strides: [...window.strides],
     dilations: [...window.dilations],

@@ -75,11 +75,15 @@ export const Mean: Operator = (site, tf) => {
 
 const quotient = arithmetic((tf, a, b) => tf.div(a, b));
 
-/** Integers divide towards zero (tfjs divides them towards minus infinity). */
+/**
+ * Integers divide towards zero (tfjs divides towards minus infinity, on wasm as floats: a second division of
+ * what the first left over makes it exact).
+ */
 export const Div: Operator = (site, tf) => {
   if (site.typeOut() === "float32") return quotient(site, tf);
   return (a, b) => {
-    const floor = tf.floorDiv(a, b);
+    const about = tf.floorDiv(a, b);
+    const floor = tf.add(about, tf.floorDiv(tf.sub(a, tf.mul(about, b)), b));
     const rest = tf.sub(a, tf.mul(floor, b));
     const up = tf.logicalAnd(tf.notEqual(rest, zero(tf)), tf.less(floor, zero(tf)));
     return tf.add(floor, tf.cast(up, "int32"));
@@ -125,7 +129,8 @@ export const Mod: Operator = (site, tf) => {
   return (a, b) => tf.sub(a, tf.mul(truncate(tf, tf.div(a, b)), b));
 };
 
-export const Neg = unary((tf, x) => tf.neg(x));
+/** wasm negates integers as floats; 0 - x is exact. */
+export const Neg = unary((tf, x) => (x.dtype === "int32" ? tf.sub(zero(tf), x) : tf.neg(x)));
 export const Abs = unary((tf, x) => tf.abs(x));
 export const Sqrt = unary((tf, x) => tf.sqrt(x));
 export const Exp = unary((tf, x) => tf.exp(x));

@@ -58,7 +58,7 @@ export const ReduceMin = reduction((tf, x, axes) => tf.min(x, axes), Infinity);
 export const ReduceProd = reduction((tf, x, axes) => tf.prod(x, axes), 1);
 export const ReduceL1 = reduction((tf, x, axes) => tf.sum(tf.abs(x), axes), 0);
 export const ReduceL2 = reduction((tf, x, axes) => tf.sqrt(tf.sum(tf.square(x), axes)), 0);
-export const ReduceSumSquare = reduction((tf, x, axes) => tf.sum(tf.square(x), axes), 0);
+export const ReduceSumSquare = reduction((tf, x, axes) => tf.sum(tf.mul(x, x), axes), 0);
 export const ReduceLogSum = reduction((tf, x, axes) => tf.log(tf.sum(x, axes)), -Infinity);
 export const ReduceLogSumExp = reduction(logSumExp, -Infinity);
 
