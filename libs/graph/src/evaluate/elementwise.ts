@@ -54,6 +54,11 @@ export const Max = arithmetic(
 );
 export const Sum = Add;
 
+export const Mean: Rule = (at, out) => {
+  const sum = elements(Sum(at, out)[0]!);
+  return [filled(only(out), (i) => Number(sum[i]!) / at.inputCount)];
+};
+
 /** Integer division truncates toward zero, as C's does; by zero it is undefined and refused. */
 export const Div: Rule = (at, out) => {
   const { dtype } = only(out);
@@ -146,6 +151,10 @@ export const Relu = exact(
   (x) => (x > 0n ? x : 0n),
 );
 export const Sign = exact(Math.sign, (x) => (x > 0n ? 1n : x < 0n ? -1n : 0n));
+export const Celu = unary((x, at) => {
+  const alpha = at.float("alpha", 1);
+  return Math.max(0, x) + Math.min(0, alpha * Math.expm1(x / alpha));
+});
 export const Ceil = unary(Math.ceil);
 export const Cos = unary(Math.cos);
 export const Elu = unary((x, at) => (x < 0 ? at.float("alpha", 1) * Math.expm1(x) : x));
@@ -161,13 +170,19 @@ export const Reciprocal = unary((x) => 1 / x);
 export const Selu = unary(
   (x, at) => at.float("gamma", 1.05070102) * (x > 0 ? x : at.float("alpha", 1.67326319) * Math.expm1(x)),
 );
+export const Shrink = unary((x, at) => {
+  const [bias, limit] = [at.float("bias", 0), at.float("lambd", 0.5)];
+  return x < -limit ? x + bias : x > limit ? x - bias : 0;
+});
 export const Sigmoid = unary((x) => 1 / (1 + Math.exp(-x)));
 export const Sin = unary(Math.sin);
 export const Softplus = unary(softplus);
 export const Softsign = unary((x) => x / (1 + Math.abs(x)));
 export const Sqrt = unary(Math.sqrt);
+export const Swish = unary((x, at) => x / (1 + Math.exp(-at.float("alpha", 1) * x)));
 export const Tan = unary(Math.tan);
 export const Tanh = unary(Math.tanh);
+export const ThresholdedRelu = unary((x, at) => (x > at.float("alpha", 1) ? x : 0));
 export const Not = unary((x) => (x === 0 ? 1 : 0));
 export const IsNaN = unary((x) => (Number.isNaN(x) ? 1 : 0));
 export const IsInf = unary((x, at) => {

@@ -8,6 +8,8 @@ import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
+import * as quantise from "./quantise.ts";
+import * as recurrent from "./recurrent.ts";
 import * as reduce from "./reduce.ts";
 import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
@@ -18,12 +20,15 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
   indexing,
   linear,
   normalise,
+  quantise,
+  recurrent,
   reduce,
   shape,
 );
 const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["Gelu", elementwise.Gelu],
   ["QuickGelu", elementwise.QuickGelu],
+  ["MatMulNBits", quantise.MatMulNBits],
 ]);
 const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
   ["", STANDARD],

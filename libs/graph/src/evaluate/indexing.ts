@@ -115,3 +115,23 @@ export function NonZero(at: Site, out: readonly Static[]) {
   const rows = shape.map((size, axis) => found.map((position) => Math.floor(position / steps[axis]!) % size));
   return [int64(rows.flat(), only(out).shape)];
 }
+
+/** Sorted; among equals the lower index comes first (TopK, since version 11). */
+export function TopK(at: Site, out: readonly Static[]) {
+  const axis = at.axis(at.int("axis", -1), at.shape(0).length);
+  const { outer, size, inner } = around(at.shape(0), axis);
+  const k = out[0]!.shape[axis]!;
+  const x = elements(at.need(0));
+  const order = at.int("largest", 1) ? -1 : 1;
+  const places = new Float64Array(outer * k * inner);
+  for (let lane = 0; lane < outer * inner; lane++) {
+    const [o, i] = [Math.floor(lane / inner), lane % inner];
+    const value = (place: number) => x[(o * size + place) * inner + i]!;
+    const sorted = Array.from({ length: size }, (_, place) => place).sort((a, b) =>
+      value(a) === value(b) ? a - b : value(a) < value(b) ? -order : order,
+    );
+    for (let rank = 0; rank < k; rank++) places[(o * k + rank) * inner + i] = sorted[rank]!;
+  }
+  const from = places.map((place, p) => (Math.floor(p / (k * inner)) * size + place) * inner + (p % inner));
+  return [pick(at.need(0), out[0]!.shape, from), filled(out[1]!, (i) => places[i]!)];
+}

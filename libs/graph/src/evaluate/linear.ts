@@ -1,3 +1,4 @@
+import { equationOf } from "../infer/linear.ts";
 import type { Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers, stridesOf } from "../tensor.ts";
@@ -58,15 +59,37 @@ function matrix(at: Site, index: number, transposed: boolean) {
   };
 }
 
-/** One term of Einstein's sum: where each input's elements lie for every combination of all letters. */
-export function lettersOf(
-  letters: string,
-  shape: readonly number[],
-  all: ReadonlyMap<string, number>,
+/** The sum over every combination of the letters that the result does not have, by definition. */
+export function Einsum(at: Site, out: readonly Static[]) {
+  const { terms, result, sizes } = equationOf(at);
+  const summed = [...sizes.keys()].filter((letter) => !result.includes(letter));
+  const inputs = terms.map((_, index) => numbers(at.need(index)));
+  const starts = terms.map((term, index) => along(at, { term, index, letters: [...result], sizes }));
+  const members = terms.map((term, index) => along(at, { term, index, letters: summed, sizes }));
+  const element = (i: number) => {
+    let sum = 0;
+    for (let m = 0; m < members[0]!.length; m++)
+      sum += inputs.reduce((product, x, term) => product * x[starts[term]![i]! + members[term]![m]!]!, 1);
+    return sum;
+  };
+  return [filled(only(out), element)];
+}
+
+/** Where one term's elements lie for each combination of the given letters; a repeated letter is a diagonal. */
+function along(
+  at: Site,
+  walk: { term: string; index: number; letters: readonly string[]; sizes: ReadonlyMap<string, number> },
 ): Float64Array {
-  const strides = stridesOf(shape);
-  const along = [...all.keys()].map((letter) => {
-    return [...letters].reduce((sum, own, axis) => sum + (own === letter ? strides[axis]! : 0), 0);
-  });
-  return positions([...all.values()], along);
+  const shape = at.shape(walk.index);
+  const steps = stridesOf(shape);
+  const strides = walk.letters.map((letter) =>
+    [...walk.term].reduce(
+      (sum, own, axis) => sum + (own === letter && shape[axis] !== 1 ? steps[axis]! : 0),
+      0,
+    ),
+  );
+  return positions(
+    walk.letters.map((letter) => walk.sizes.get(letter) ?? 1),
+    strides,
+  );
 }

@@ -1,7 +1,7 @@
 import { type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
-import { around, filled, only, type Rule } from "./rule.ts";
+import { around, filled, only, type Rule, stretched } from "./rule.ts";
 
 /** Before version 13 everything from `axis` on is one softmax; since then it is that axis alone. */
 function softmax(finish: (shifted: number, total: number) => number): Rule {
@@ -82,4 +82,89 @@ export function InstanceNormalization(at: Site, out: readonly Static[]) {
       y[start + k] = (scale![c]! * (value - mean)) / Math.sqrt(variance + epsilon) + bias![c]!;
   }
   return [filled(only(out), (i) => y[i]!)];
+}
+
+/** As LayerNormalization without a mean to subtract and without bias (RMSNormalization, since version 23). */
+export function RMSNormalization(at: Site, out: readonly Static[]) {
+  const axis = at.axis(at.int("axis", -1), at.shape(0).length);
+  const { size, inner } = around(at.shape(0), axis);
+  const length = size * inner;
+  const [x, scale] = [numbers(at.need(0)), numbers(at.need(1))];
+  const from = stretched(at.shape(1), at.shape(0));
+  const epsilon = at.float("epsilon", 1e-5);
+  const roots = Array.from({ length: x.length / length }, (_, lane) => {
+    const squares = x
+      .slice(lane * length, (lane + 1) * length)
+      .reduce((sum, value) => sum + value * value, 0);
+    return Math.sqrt(squares / length + epsilon);
+  });
+  return [filled(only(out), (i) => (x[i]! / roots[Math.floor(i / length)]!) * scale[from[i]!]!)];
+}
+
+/** InstanceNormalization over groups of channels; scale and bias per channel (since version 21). */
+export function GroupNormalization(at: Site, out: readonly Static[]) {
+  const { size: channels, inner } = around(at.shape(0), 1);
+  const groups = at.int("num_groups");
+  const length = (channels / groups) * inner;
+  const [x, scale, bias] = [0, 1, 2].map((index) => numbers(at.need(index)));
+  const epsilon = at.float("epsilon", 1e-5);
+  const lanes = Array.from({ length: x!.length / length }, (_, lane) => {
+    const values = x!.slice(lane * length, (lane + 1) * length);
+    const mean = values.reduce((a, b) => a + b, 0) / length;
+    const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / length;
+    return { mean, root: Math.sqrt(variance + epsilon) };
+  });
+  const value = (i: number) => {
+    const { mean, root } = lanes[Math.floor(i / length)]!;
+    const c = Math.floor(i / inner) % channels;
+    // Until version 21 there was one scale and bias per group.
+    const at_ = scale!.length === groups ? Math.floor((c * groups) / channels) : c;
+    return ((x![i]! - mean) / root) * scale![at_]! + bias![at_]!;
+  };
+  return [filled(only(out), value)];
+}
+
+/** Each lane along the axis divided by its 1- or 2-norm; a lane of zeros stays. */
+export function LpNormalization(at: Site, out: readonly Static[]) {
+  const { size, inner } = around(at.shape(0), at.axis(at.int("axis", -1), at.shape(0).length));
+  const p = at.int("p", 2);
+  const x = numbers(at.need(0));
+  const value = (i: number) => {
+    const start = Math.floor(i / (size * inner)) * size * inner + (i % inner);
+    const lane = Array.from({ length: size }, (_, k) => x[start + k * inner]!);
+    const norm = lane.reduce((sum, v) => sum + Math.abs(v) ** p, 0) ** (1 / p);
+    return norm === 0 ? 0 : x[i]! / norm;
+  };
+  return [filled(only(out), value)];
+}
+
+/** One at the first largest element along the axis (before version 13, of everything from the axis on), else zero. */
+export function Hardmax(at: Site, out: readonly Static[]) {
+  const old = at.opset < 13;
+  const { size, inner } = around(at.shape(0), at.axis(at.int("axis", old ? 1 : -1), at.shape(0).length));
+  const [length, step] = old ? [size * inner, 1] : [size, inner];
+  const x = numbers(at.need(0));
+  const value = (i: number) => {
+    const start = Math.floor(i / (length * step)) * length * step + (i % step);
+    const lane = Array.from({ length }, (_, k) => x[start + k * step]!);
+    return Math.floor((i - start) / step) === lane.indexOf(Math.max(...lane)) ? 1 : 0;
+  };
+  return [filled(only(out), value)];
+}
+
+/** Each element over a power of the squares of its neighbours in the channels (LRN, since version 1). */
+export function LRN(at: Site, out: readonly Static[]) {
+  const { size: channels, inner } = around(at.shape(0), 1);
+  const span = at.int("size");
+  const [alpha, beta, bias] = [at.float("alpha", 1e-4), at.float("beta", 0.75), at.float("bias", 1)];
+  const x = numbers(at.need(0));
+  const value = (i: number) => {
+    const c = Math.floor(i / inner) % channels;
+    const [from, to] = [c - Math.floor((span - 1) / 2), c + Math.ceil((span - 1) / 2)];
+    let squares = 0;
+    for (let k = Math.max(0, from); k <= Math.min(channels - 1, to); k++)
+      squares += x[i + (k - c) * inner]! ** 2;
+    return x[i]! / (bias + (alpha / span) * squares) ** beta;
+  };
+  return [filled(only(out), value)];
 }

@@ -134,3 +134,30 @@ export const Trilu: Rule = (at, out) => {
   };
   return [filled(only(out), (i) => (keeps(i) ? x[i]! : 0))];
 };
+
+/** Blocks of channels become squares of pixels; DCR counts the square's place before the channel, CRD after. */
+export function DepthToSpace(at: Site, out: readonly Static[]) {
+  const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
+  const block = at.int("blocksize");
+  const depth = channels / block ** 2;
+  const plane = height * width;
+  const [perPlace, perDepth] =
+    at.string("mode", "DCR") === "DCR" ? [depth * plane, plane] : [plane, block ** 2 * plane];
+  const split = [batch, depth, height, block, width, block];
+  const strides = [channels * plane, perDepth, width, block * perPlace, 1, perPlace];
+  return [{ ...strided(at.need(0), split, { strides }), shape: only(out).shape }];
+}
+
+export function SpaceToDepth(at: Site, out: readonly Static[]) {
+  const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
+  const block = at.int("blocksize");
+  const split = [batch, block, block, channels, height / block, width / block];
+  const strides = [channels * height * width, width, 1, height * width, width * block, block];
+  return [{ ...strided(at.need(0), split, { strides }), shape: only(out).shape }];
+}
+
+export function EyeLike(at: Site, out: readonly Static[]) {
+  const columns = at.shape(0)[1]!;
+  const k = at.int("k", 0);
+  return [filled(only(out), (i) => ((i % columns) - Math.floor(i / columns) === k ? 1 : 0))];
+}

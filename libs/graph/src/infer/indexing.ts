@@ -55,3 +55,13 @@ export function NonZero(at: Site) {
   for (const value of numeric(at.need(0))) if (value) count++;
   return one("int64", [at.shape(0).length, count]);
 }
+
+/** Values and places of the `k` largest or smallest along an axis. */
+export function TopK(at: Site) {
+  const k = at.has(1) ? at.numbers(1)[0]! : at.int("k");
+  const shape = at.shape(0).with(at.axis(at.int("axis", -1), at.shape(0).length), k);
+  return [
+    { dtype: at.dtype(0), shape },
+    { dtype: "int64" as const, shape },
+  ];
+}

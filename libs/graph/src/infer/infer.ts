@@ -8,7 +8,10 @@ import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
+import * as quantise from "./quantise.ts";
+import * as recurrent from "./recurrent.ts";
 import * as reduce from "./reduce.ts";
+import * as resize from "./resize.ts";
 import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
 
@@ -19,7 +22,10 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
   indexing,
   linear,
   normalise,
+  quantise,
+  recurrent,
   reduce,
+  resize,
   shape,
 );
 
@@ -27,6 +33,7 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
 const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["Gelu", elementwise.Gelu],
   ["QuickGelu", elementwise.Gelu],
+  ["MatMulNBits", quantise.MatMulNBits],
 ]);
 
 const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([

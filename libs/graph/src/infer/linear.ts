@@ -3,7 +3,11 @@ import { broadcast, demandSize, one, sameDtype } from "./rule.ts";
 
 /** numpy.matmul: vectors gain a dimension that is dropped again, leading dimensions broadcast. */
 export function MatMul(at: Site) {
-  const dtype = sameDtype(at, [0, 1]);
+  return one(sameDtype(at, [0, 1]), productShape(at));
+}
+
+/** The shape of a product of the first two inputs, whatever their dtypes. */
+export function productShape(at: Site): readonly number[] {
   const [left, right] = [at.shape(0), at.shape(1)];
   if (left.length === 0 || right.length === 0)
     throw at.fault("bad-input", "input", { expected: "rank 1 or more" });
@@ -13,7 +17,7 @@ export function MatMul(at: Site) {
   const shape = broadcast(at, [a.slice(0, -2), b.slice(0, -2)]);
   if (left.length > 1) shape.push(a.at(-2)!);
   if (right.length > 1) shape.push(b.at(-1)!);
-  return one(dtype, shape);
+  return shape;
 }
 
 export function Gemm(at: Site) {
@@ -33,4 +37,47 @@ function matrix(at: Site, index: number, transposed: number): [number, number] {
   const shape = at.shape(index);
   demandSize(at, `rank of input ${index}`, { expected: 2, got: shape.length });
   return transposed ? [shape[1]!, shape[0]!] : [shape[0]!, shape[1]!];
+}
+
+/** Sizes of an equation's letters, and the letters of its terms and its result. */
+export type Equation = {
+  readonly terms: readonly string[];
+  readonly result: string;
+  readonly sizes: ReadonlyMap<string, number>;
+};
+
+/** An Einsum equation (Einsum, since version 12), `...` spelt out in capital letters from the front. */
+export function equationOf(at: Site): Equation {
+  const text = at.string("equation").replaceAll(" ", "");
+  const [left = "", right] = text.split("->");
+  const ranks = left.split(",").map((term, i) => at.shape(i).length - term.replace("...", "").length);
+  const dots = left.split(",").map((term, i) => (term.includes("...") ? ranks[i]! : 0));
+  const most = Math.max(0, ...dots);
+  const spelt = (term: string, count: number) => term.replace("...", HIDDEN.slice(most - count, most));
+  const terms = left.split(",").map((term, i) => spelt(term, dots[i]!));
+  const sizes = new Map<string, number>();
+  for (const [i, term] of terms.entries()) {
+    demandSize(at, `rank of input ${i}`, { expected: term.length, got: at.shape(i).length });
+    for (const [axis, letter] of [...term].entries()) {
+      const [held, size] = [sizes.get(letter) ?? 1, at.shape(i)[axis]!];
+      if (held !== 1 && size !== 1) demandSize(at, `size of ${letter}`, { expected: held, got: size });
+      sizes.set(letter, Math.max(held, size) === 1 ? 1 : held === 1 ? size : held);
+    }
+  }
+  // Without an arrow: the ellipsis, then letters that occur once, in alphabetical order.
+  const all = terms.join("");
+  const single = [...new Set(all)].filter((letter) => letter >= "a" && all.split(letter).length === 2).sort();
+  const result = right === undefined ? HIDDEN.slice(0, most) + single.join("") : spelt(right, most);
+  return { terms, result, sizes };
+}
+
+const HIDDEN = "ABCDEFGHIJKLMNOP";
+
+export function Einsum(at: Site) {
+  const { result, sizes } = equationOf(at);
+  const all = at.node.inputs.map((_, index) => index);
+  return one(
+    sameDtype(at, all),
+    [...result].map((letter) => sizes.get(letter) ?? 1),
+  );
 }

@@ -5,6 +5,11 @@ import { same } from "./rule.ts";
 export const Softmax = same;
 export const LogSoftmax = same;
 export const InstanceNormalization = same;
+export const GroupNormalization = same;
+export const Hardmax = same;
+export const LpNormalization = same;
+export const LRN = same;
+export const RMSNormalization = same;
 
 /** Outputs: the normalised tensor, then mean and inverse standard deviation over the normalised axes. */
 export function LayerNormalization(at: Site) {

@@ -1,4 +1,5 @@
 import { type Attribute, sizeOf } from "../ir.ts";
+import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
 import { broadcast, demandSize, one, sameDtype } from "./rule.ts";
 
@@ -205,4 +206,21 @@ export function Trilu(at: Site) {
   if (at.shape(0).length < 2)
     throw at.fault("bad-input", "rank", { expected: "2 or more", got: `${at.shape(0).length}` });
   return [at.static(0)];
+}
+
+export function DepthToSpace(at: Site) {
+  const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
+  const block = at.int("blocksize");
+  return one(at.dtype(0), [batch, channels / block ** 2, height * block, width * block]);
+}
+
+export function SpaceToDepth(at: Site) {
+  const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
+  const block = at.int("blocksize");
+  return one(at.dtype(0), [batch, channels * block ** 2, height / block, width / block]);
+}
+
+export function EyeLike(at: Site) {
+  const dtype = at.node.attributes.has("dtype") ? dtypeOf(at.int("dtype"), "EyeLike") : at.dtype(0);
+  return one(dtype, at.shape(0));
 }

@@ -1,0 +1,37 @@
+import { dtypeOf } from "../onnx/dtype.ts";
+import type { Site } from "../site.ts";
+import { productShape } from "./linear.ts";
+import { demandSize, one } from "./rule.ts";
+
+/** (x − zero)·scale, in the scale's dtype. */
+export function DequantizeLinear(at: Site) {
+  return one(at.dtype(1), at.shape(0));
+}
+
+/** The zero point's dtype, else `output_dtype` (since version 21), else uint8. */
+export function QuantizeLinear(at: Site) {
+  const asked = at.int("output_dtype", 0);
+  const dtype = at.has(2) ? at.dtype(2) : asked ? dtypeOf(asked, "QuantizeLinear") : "uint8";
+  return one(dtype, at.shape(0));
+}
+
+/** Outputs: the tensor in uint8, its scale and its zero point. */
+export function DynamicQuantizeLinear(at: Site) {
+  return [
+    { dtype: "uint8" as const, shape: at.shape(0) },
+    { dtype: "float32" as const, shape: [] },
+    { dtype: "uint8" as const, shape: [] },
+  ];
+}
+
+export function MatMulInteger(at: Site) {
+  // The operands may differ in sign, so only their shapes must fit.
+  return one("int32", productShape(at));
+}
+
+/** A·dequantised(B)ᵀ, where B's rows are `[N, blocks, bytes per block]` (com.microsoft, MatMulNBits). */
+export function MatMulNBits(at: Site) {
+  const [k, n] = [at.int("K"), at.int("N")];
+  demandSize(at, "inner size of input 0", { expected: k, got: at.shape(0).at(-1) ?? 0 });
+  return one(at.dtype(0), at.shape(0).with(-1, n));
+}
