@@ -1,0 +1,174 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { checkInteger } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { CHUNK_BYTES } from "@tutti/wire/rpc";
+import { publish, syncFolder } from "./folder/files.ts";
+
+/** Files named by the SHA-256 of what they hold (hex): models, adapters, strategy states. */
+export type Artifacts = {
+  /**
+   * Takes a file in pieces; durable, and under its name, when this resolves. A file that is there already is not
+   * read again. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for another size.
+   */
+  put(sha256: string, chunks: AsyncIterable<Uint8Array>, totalBytes: number): Promise<void>;
+  /** Returns the name of the bytes. */
+  putBytes(bytes: Uint8Array): Promise<string>;
+  has(sha256: string): Promise<boolean>;
+  /** The whole file, checked against its name. @throws Fault("not-found"); Fault("storage") if the disk changed it. */
+  read(sha256: string): Promise<Uint8Array>;
+  /** From an offset on, in pieces of CHUNK_BYTES; who reads them checks the hash. */
+  stream(sha256: string, offset: number): AsyncIterable<Uint8Array>;
+  /** Bytes. */
+  size(sha256: string): Promise<number>;
+};
+
+/** Above any base model that a device could hold. */
+const MAX_ARTIFACT_BYTES = 64 * 2 ** 30;
+/** What is not whole yet; never a name that `has` would find. */
+const PART = ".part";
+
+/** Opens a folder of artifacts, made at the first use; files that a crash left half-written are removed then. */
+export function openArtifacts(folder: string): Artifacts {
+  let ready: Promise<void> | undefined;
+  const prepared = () => {
+    ready ??= prepare(folder);
+    return ready;
+  };
+  const fileOf = (sha256: string) => join(folder, checkName(sha256));
+  const artifacts: Artifacts = {
+    async put(sha256, chunks, totalBytes) {
+      const target = fileOf(sha256);
+      checkInteger("artifact size", totalBytes, [0, MAX_ARTIFACT_BYTES]);
+      await prepared();
+      if (await artifacts.has(sha256)) return;
+      const part = `${target}.${randomBytes(6).toString("hex")}${PART}`;
+      await guarded("writing an artifact", async () => {
+        try {
+          await receive(part, chunks, { sha256, totalBytes });
+          await publish(part, target);
+        } finally {
+          await rm(part, { force: true });
+        }
+      });
+    },
+    async putBytes(bytes) {
+      const sha256 = sha256Hex(bytes);
+      await artifacts.put(sha256, once(bytes), bytes.length);
+      return sha256;
+    },
+    has: async (sha256) => (await sizeOf(fileOf(sha256))) !== undefined,
+    async read(sha256) {
+      const file = fileOf(sha256);
+      if (!(await artifacts.has(sha256))) throw absent(sha256);
+      const bytes = await guarded("reading an artifact", () => readFile(file));
+      const got = createHash("sha256").update(bytes).digest("hex");
+      if (got !== sha256)
+        throw new Fault("storage", `artifact ${sha256.slice(0, 12)}`, {
+          expected: `SHA-256 ${sha256}`,
+          got,
+          todo: "The file changed on disk: put it again from a good copy",
+        });
+      return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    },
+    stream: (sha256, offset) => stream(fileOf(sha256), sha256, offset),
+    async size(sha256) {
+      const bytes = await sizeOf(fileOf(sha256));
+      if (bytes === undefined) throw absent(sha256);
+      return bytes;
+    },
+  };
+  return artifacts;
+}
+
+async function prepare(folder: string): Promise<void> {
+  await guarded("preparing the artifacts folder", async () => {
+    await mkdir(folder, { recursive: true });
+    const left = (await readdir(folder)).filter((name) => name.endsWith(PART));
+    await Promise.all(left.map((name) => rm(join(folder, name), { force: true })));
+    await syncFolder(folder);
+  });
+}
+
+/** Writes and hashes piece by piece; stops at the first byte too many. */
+async function receive(
+  part: string,
+  chunks: AsyncIterable<Uint8Array>,
+  want: { sha256: string; totalBytes: number },
+): Promise<void> {
+  const hash = createHash("sha256");
+  const wrongSize = (got: string) =>
+    new Fault("bad-message", "artifact", { expected: `${want.totalBytes} bytes`, got });
+  let received = 0;
+  const handle = await open(part, "wx", 0o644);
+  try {
+    for await (const chunk of chunks) {
+      received += chunk.length;
+      if (received > want.totalBytes) throw wrongSize("more");
+      hash.update(chunk);
+      await handle.writeFile(chunk);
+    }
+    if (received !== want.totalBytes) throw wrongSize(`${received}`);
+    const got = hash.digest("hex");
+    if (got !== want.sha256)
+      throw new Fault("refused", "artifact", { expected: `SHA-256 ${want.sha256}`, got });
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function* stream(file: string, sha256: string, offset: number): AsyncGenerator<Uint8Array> {
+  const total = await sizeOf(file);
+  if (total === undefined) throw absent(sha256);
+  checkInteger("offset", offset, [0, total]);
+  const handle = await open(file, "r");
+  try {
+    for (let at = offset; at < total; ) {
+      const buffer = new Uint8Array(Math.min(CHUNK_BYTES, total - at));
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0)
+        throw new Fault("storage", `artifact ${sha256.slice(0, 12)}`, { got: "a cut file" });
+      yield buffer.subarray(0, bytesRead);
+      at += bytesRead;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A name that is not a hash never reaches the file system. */
+function checkName(sha256: string): string {
+  if (/^[0-9a-f]{64}$/.test(sha256)) return sha256;
+  throw new Fault("bad-input", "artifact name", { expected: "64 lower-case hex digits" });
+}
+
+async function sizeOf(file: string): Promise<number | undefined> {
+  try {
+    return (await stat(file)).size;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new Fault("storage", "looking for an artifact", { cause });
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+function absent(sha256: string): Fault {
+  return new Fault("not-found", `artifact ${sha256.slice(0, 12)}`);
+}
+
+/** Errors of the file system become a Fault("storage"); Faults, and what the caller's own chunks throw as one, pass. */
+async function guarded<T>(what: string, body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (cause) {
+    if (cause instanceof Fault) throw cause;
+    const got = (cause as NodeJS.ErrnoException).code ?? "an error";
+    throw new Fault("storage", what, { got, cause });
+  }
+}

@@ -1,0 +1,77 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { base64, fromBase64, fromHex, hex } from "@tutti/foundation/bytes";
+import { checkBytes } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { type SigningKey, signingKey } from "@tutti/identity/keys";
+import { type Certificate, CertificateSchema } from "@tutti/wire/device";
+import { decode, encode } from "@tutti/wire/message";
+import { type Config, parseConfig } from "./config.ts";
+
+/** Where each thing lies in a federation folder. The authority's part may be kept on another machine. */
+export const PATHS = {
+  config: "tutti.json",
+  authorityKey: join("authority", "authority.key"),
+  authorityPublic: join("authority", "authority.pub"),
+  ownerKey: join("owner", "owner.key"),
+  ownerCertificate: join("owner", "owner.cert"),
+  coordinatorKey: join("coordinator", "coordinator.key"),
+  coordinatorCertificate: join("coordinator", "coordinator.cert"),
+  tlsKey: join("coordinator", "tls.key"),
+  tlsCertificate: join("coordinator", "tls.pem"),
+  store: join("coordinator", "tutti.sqlite"),
+  artifacts: join("coordinator", "artifacts"),
+} as const;
+
+const MAX_CERTIFICATE_BYTES = 16 << 10;
+
+/** A key file holds its 32-byte seed in hex, a certificate file its message in base64: one line each. */
+export function seedText(seed: Uint8Array): string {
+  return `${hex(seed)}\n`;
+}
+
+export function publicText(publicKey: Uint8Array): string {
+  return `${hex(publicKey)}\n`;
+}
+
+export function certificateText(certificate: Certificate): string {
+  return `${base64(encode(CertificateSchema, certificate))}\n`;
+}
+
+export async function readConfig(folder: string): Promise<Config> {
+  return parseConfig(await readText(folder, PATHS.config));
+}
+
+export async function readKey(folder: string, path: string): Promise<SigningKey> {
+  return signingKey(await readHex(folder, path));
+}
+
+export async function readHex(folder: string, path: string): Promise<Uint8Array> {
+  const text = (await readText(folder, path)).trim();
+  try {
+    return checkBytes(path, fromHex(text, path), 32, "bad-input");
+  } catch {
+    // Neither the text nor its length is told: it may be a key.
+    throw new Fault("bad-input", join(folder, path), { expected: "32 bytes in hex", got: "other text" });
+  }
+}
+
+export async function readCertificate(folder: string, path: string): Promise<Certificate> {
+  const text = (await readText(folder, path)).trim();
+  return decode(CertificateSchema, fromBase64(text, path), MAX_CERTIFICATE_BYTES);
+}
+
+export async function readText(folder: string, path: string): Promise<string> {
+  const file = join(folder, path);
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT")
+      throw new Fault("not-found", file, {
+        todo: "Make a federation with `tutti init`, or name its folder",
+        cause,
+      });
+    throw new Fault("storage", file, { got: code ?? "an error", cause });
+  }
+}

@@ -1,0 +1,56 @@
+import { checkInteger } from "@tutti/foundation/check";
+import type { SecretRandom } from "@tutti/foundation/random";
+import { issue } from "@tutti/identity/certificate";
+import type { JoinFile } from "@tutti/identity/join";
+import { newSeed, signingKey } from "@tutti/identity/keys";
+import { addressOf } from "./config.ts";
+import { openAuthority, openOwner } from "./federation.ts";
+import { readConfig } from "./layout.ts";
+
+export type TokenOptions = {
+  readonly folder: string;
+  /** The device's name, unique in the federation. */
+  readonly name: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** How long the device's certificate will be valid. */
+  readonly days: number;
+  readonly random: SecretRandom;
+  /** The wall clock. */
+  readonly nowMs: number;
+};
+
+const DAY_S = 86_400;
+/** A device's clock may run behind ours. */
+const SKEW_S = 3_600;
+const MAX_DAYS = 3650;
+
+/**
+ * A join file for one device: the authority's grant on a fresh token key. Nothing about it is stored here; the
+ * coordinator knows the token as used when the first key bound to its serial enrols.
+ */
+export async function createToken(options: TokenOptions): Promise<JoinFile> {
+  const { folder, name, labels, days, random, nowMs } = options;
+  checkInteger("days", days, [1, MAX_DAYS]);
+  const config = await readConfig(folder);
+  const owner = await openOwner(folder, nowMs);
+  const secret = newSeed(random);
+  const nowS = Math.floor(nowMs / 1000);
+  const grant = issue(await openAuthority(folder), {
+    role: "device",
+    name,
+    publicKey: signingKey(secret).publicKey,
+    notBeforeS: nowS - SKEW_S,
+    notAfterS: nowS + days * DAY_S,
+    serial: random.bytes(16),
+    ...(labels ? { labels } : {}),
+  });
+  return {
+    version: 1,
+    federation: config.name,
+    address: addressOf(config),
+    tls: { certificate: owner.tls },
+    authority: owner.authority,
+    token: { grant, secret },
+    owners: [{ name: owner.name, publicKey: owner.key.publicKey }],
+  };
+}
