@@ -1,0 +1,40 @@
+import type { Clock } from "@tutti/foundation/clock";
+import { asFault, type Fault } from "@tutti/foundation/fault";
+import type { SeededRandom } from "@tutti/foundation/random";
+
+export const FIRST_DELAY_MS = 200;
+export const LONGEST_DELAY_MS = 10_000;
+
+/** How long things wait: time, and dice of the device's own so that a thousand do not come back at once. */
+export type Patience = { readonly clock: Clock; readonly jitter: SeededRandom };
+
+/** The pause before retry `attempt` (from 0): exponential, each jittered over [half, whole) of it. */
+export function delayMs(attempt: number, jitter: SeededRandom): number {
+  const whole = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10));
+  return whole * (0.5 + jitter.uniform() / 2);
+}
+
+/**
+ * Calls until it succeeds or fails for a reason that waiting does not mend. For idempotent calls only: one that
+ * failed may have been heard. @throws the Fault of the last call, or the signal's reason.
+ */
+export async function persist<T>(
+  call: (signal: AbortSignal) => Promise<T>,
+  { clock, jitter }: Patience,
+  signal: AbortSignal,
+): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    signal.throwIfAborted();
+    try {
+      return await call(signal);
+    } catch (error) {
+      if (!mayPass(asFault(error))) throw error;
+      await clock.sleep(delayMs(attempt, jitter), signal);
+    }
+  }
+}
+
+/** Whether the same call may succeed later: the other side is away, or slow. */
+export function mayPass({ code }: Fault): boolean {
+  return code === "unavailable" || code === "deadline";
+}

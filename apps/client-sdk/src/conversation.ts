@@ -1,0 +1,250 @@
+import { hex } from "@tutti/foundation/bytes";
+import { demand, unreachable } from "@tutti/foundation/check";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { termsOf } from "@tutti/round/spec";
+import { create } from "@tutti/wire/message";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import {
+  DeclineRequestSchema,
+  type Instruction,
+  type Invite,
+  ReadyRequestSchema,
+  type RunOver,
+} from "@tutti/wire/round";
+import type { Terms } from "@tutti/wire/secagg";
+import { type Admitted, activate } from "./activate.ts";
+import { persist } from "./backoff.ts";
+import { type Accepted, checkInvite, checkRelease } from "./check.ts";
+import { contribute } from "./contribute.ts";
+import type { ModelHolder } from "./model.ts";
+import { type Reporter, reporter } from "./reporter.ts";
+import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
+import { type Site, trustOf } from "./site.ts";
+import { type Contribution, taskHash } from "./vector.ts";
+import type { Workshop } from "./workshop.ts";
+
+/** How a run ended for this device. */
+export type RunEnd = { readonly run: string; readonly outcome: string; readonly reason: string };
+
+export type ConversationOptions = {
+  readonly site: Site;
+  readonly workshop: Workshop;
+  readonly holder: ModelHolder;
+  readonly signal: AbortSignal;
+  readonly onRunOver: (end: RunEnd) => void;
+};
+
+/** One task's training: shared by every attempt at its round. */
+type Work = {
+  readonly key: string;
+  readonly done: Promise<Contribution>;
+  readonly stop: AbortController;
+  accepted: Accepted;
+};
+
+/**
+ * The device's side of a run: the coordinator's words in, messages out. Words are answered one after another;
+ * training alone goes on beside them, and a word of another task ends it.
+ */
+export class Conversation {
+  readonly #options: ConversationOptions;
+  readonly #report: Reporter;
+  #queue: Promise<void> = Promise.resolve();
+  #work: Work | null = null;
+  #session: Session | null = null;
+
+  constructor(options: ConversationOptions) {
+    this.#options = options;
+    const { link, clock, emit } = options.site;
+    this.#report = reporter({ link, clock, emit, signal: options.signal });
+  }
+
+  /** Takes a word in turn. What it cannot do is told as `refused`: one bad word does not end the conversation. */
+  hear(instruction: Instruction): void {
+    this.#enqueue(() => this.#take(instruction));
+  }
+
+  /** Resolves when every word heard so far was answered; training may go on. */
+  async settled(): Promise<void> {
+    await this.#queue;
+  }
+
+  close(): void {
+    this.#work?.stop.abort(new Fault("cancelled", "the device stopped"));
+    this.#endSession();
+  }
+
+  #enqueue(job: () => Promise<void>): void {
+    this.#queue = this.#queue.then(job).catch((error: unknown) => this.#refuse(error));
+  }
+
+  async #take({ word }: Instruction): Promise<void> {
+    switch (word.case) {
+      case undefined:
+      case "idle":
+        return;
+      case "invite":
+        return await this.#invited(word.value);
+      case "openSession":
+        return await this.#open(word.value.terms);
+      case "roster":
+      case "delivery":
+      case "survivors":
+      case "attestations":
+        return await this.#stage(word);
+      case "published":
+        return await this.#published(word.value.run, word.value.manifest);
+      case "runOver":
+        return await this.#runOver(word.value);
+      default:
+        return unreachable(word);
+    }
+  }
+
+  /** Check everything, then train beside the conversation; the same task again goes on with what it has. */
+  async #invited(invite: Invite): Promise<void> {
+    const { site, workshop } = this.#options;
+    const newest = await workshop.newest(invite.task?.run ?? "");
+    const rules = { trust: trustOf(site), policy: site.policy, newest: () => newest };
+    let accepted: Accepted;
+    try {
+      accepted = checkInvite(invite, rules);
+    } catch (error) {
+      this.#refuse(error);
+      // Our own sentence about the coordinator's invitation: nothing of the site is in it.
+      return await this.#decline(invite, asFault(error).message);
+    }
+    await workshop.keepPlan(accepted.task.run, accepted.plan);
+    await workshop.keepNewest(accepted.parent);
+    const key = hex(taskHash(accepted.task));
+    if (this.#work?.key === key) this.#work.accepted = accepted;
+    else this.#begin(key, accepted);
+    void this.#answer(this.#work!, accepted);
+  }
+
+  #begin(key: string, accepted: Accepted): void {
+    const { site, workshop, signal } = this.#options;
+    this.#work?.stop.abort(new Fault("cancelled", "training", { got: "another task" }));
+    const stop = new AbortController();
+    const both = AbortSignal.any([signal, stop.signal]);
+    const { identity, policy, emit, clock } = site;
+    const by = { device: identity.name, policy, workshop, report: this.#report, emit, clock, signal: both };
+    const done = contribute(accepted, by);
+    done.catch(() => {});
+    this.#work = { key, accepted, done, stop };
+  }
+
+  /** Ready once trained, or a reason; said again whenever the invitation is. */
+  async #answer(work: Work, { task, attempt, plan, parent, manifest }: Accepted): Promise<void> {
+    const { site, signal } = this.#options;
+    const said = { run: task.run, round: task.round, attempt };
+    try {
+      await work.done;
+    } catch (error) {
+      if (work.stop.signal.aborted || signal.aborted) return;
+      if (this.#work === work) this.#work = null;
+      this.#refuse(error);
+      return await this.#decline({ task, attempt }, discreet(error)).catch((cause) => this.#refuse(cause));
+    }
+    if (work.accepted.attempt !== attempt) return;
+    this.#report({ ...said, activity: "waiting", progress: 1 });
+    await this.#persist((signal) => site.link.ready(create(ReadyRequestSchema, said), signal)).catch(
+      (error) => this.#refuse(error),
+    );
+    // While others still train there is time to serve the release that this round began from.
+    this.#enqueue(() => this.#activate({ plan, opened: parent, manifest }));
+  }
+
+  async #decline({ task, attempt }: Pick<Invite, "task" | "attempt">, reason: string): Promise<void> {
+    const request = { run: task?.run ?? "", round: task?.round ?? 0, attempt, reason };
+    await this.#persist((signal) =>
+      this.#options.site.link.decline(create(DeclineRequestSchema, request), signal),
+    );
+  }
+
+  async #open(terms: Terms | undefined): Promise<void> {
+    const { site } = this.#options;
+    demand(terms, () => new Fault("bad-message", "session", { expected: "terms", got: "none" }));
+    const work = this.#work;
+    demand(
+      work,
+      () => new Fault("refused", "session", { expected: "one for a task I trained for", got: "another" }),
+    );
+    const own = termsOf(work.accepted);
+    const { words } = await work.done;
+    if (!this.#session?.isFor(terms)) {
+      this.#endSession();
+      this.#session = openSession({ own, site, words });
+    }
+    await this.#say(this.#session.open(terms), work.accepted.task);
+  }
+
+  async #stage(word: StageWord): Promise<void> {
+    const session = this.#session;
+    const work = this.#work;
+    demand(
+      session && work,
+      () => new Fault("refused", word.case, { expected: "an open session", got: "none" }),
+    );
+    try {
+      await this.#say(await session.hear(word), work.accepted.task);
+    } catch (error) {
+      // Keys of a session that went wrong are not used for another word.
+      if (this.#session === session) this.#endSession();
+      throw error;
+    }
+  }
+
+  async #say({ uploads, send }: Answer, task: { run: string; round: number }): Promise<void> {
+    const { link } = this.#options.site;
+    if (uploads) this.#report({ run: task.run, round: task.round, activity: "uploading", progress: 0 });
+    await this.#persist((signal) => send(link, signal));
+    if (uploads) this.#report({ run: task.run, round: task.round, activity: "waiting", progress: 1 });
+  }
+
+  async #published(run: string, manifest: SignedEnvelope | undefined): Promise<void> {
+    const { site, workshop } = this.#options;
+    demand(manifest, () => new Fault("bad-message", "published", { expected: "a manifest", got: "none" }));
+    const plan = await workshop.planOf(run);
+    // A run this device was never invited to has no plan here, so nothing to judge its releases by.
+    if (plan === null) return;
+    const newest = await workshop.newest(run);
+    const opened = checkRelease(manifest, { trust: trustOf(site), run, plan, newest });
+    await workshop.keepNewest(opened);
+    await this.#activate({ plan, opened, manifest });
+  }
+
+  async #activate(admitted: Admitted): Promise<void> {
+    const { site, workshop, holder } = this.#options;
+    await activate(admitted, { site, workshop, holder, report: this.#report });
+  }
+
+  async #runOver({ run, outcome, reason, release }: RunOver): Promise<void> {
+    this.#work?.stop.abort(new Fault("cancelled", "training", { got: "the run is over" }));
+    this.#work = null;
+    this.#endSession();
+    if (release) await this.#published(run, release).catch((error) => this.#refuse(error));
+    this.#options.site.emit({ kind: "runOver", run, outcome, reason });
+    this.#options.onRunOver({ run, outcome, reason });
+  }
+
+  #endSession(): void {
+    this.#session?.close();
+    this.#session = null;
+  }
+
+  #persist<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock, jitter } = this.#options.site;
+    return persist(call, { clock, jitter }, this.#options.signal);
+  }
+
+  #refuse(error: unknown): void {
+    if (this.#options.signal.aborted) return;
+    this.#options.site.emit({ kind: "refused", because: asFault(error) });
+  }
+}
+
+/** What leaves the site of a failure in training: its name, and nothing about rows. */
+function discreet(error: unknown): string {
+  return error instanceof Fault ? `${error.code}: ${error.what}` : "training failed on the device";
+}

@@ -1,0 +1,108 @@
+import { fromHex } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { Conversation, type RunEnd } from "./conversation.ts";
+import { emitter, type Listener } from "./events.ts";
+import { listen } from "./listen.ts";
+import { type Model, type ModelHolder, modelHolder } from "./model.ts";
+import type { Site } from "./site.ts";
+import { openWorkshop } from "./workshop.ts";
+
+export type ParticipateOptions = {
+  readonly signal?: AbortSignal;
+  /** Stop after the first run that ends (the default), or serve one run after another until the signal. */
+  readonly once?: boolean;
+};
+
+/** The runs that ended while the device took part. */
+export type Participation = { readonly runs: readonly RunEnd[] };
+
+/** A device: takes part in runs, and answers with the model they improve. */
+export type Device = {
+  readonly name: string;
+  /**
+   * Takes part until a run is over. Losing the coordinator is waited out; a bad word is told as a `refused` event.
+   * @throws Fault("refused") when the coordinator does not know or no longer admits this device.
+   */
+  participate(options?: ParticipateOptions): Promise<Participation>;
+  /** The model on this device, the same object before and after a release. */
+  model(): Model;
+  on(listener: Listener): () => void;
+  /** Goes back to the model before the newest one, offline. */
+  rollback(): Promise<void>;
+  close(): Promise<void>;
+};
+
+export type DeviceParts = Omit<Site, "emit"> & { readonly events?: Listener };
+
+/** A device from its platform's parts; `node/device.ts` gathers them from a folder. */
+export async function openDevice(parts: DeviceParts): Promise<Device> {
+  const { emit, on } = emitter();
+  if (parts.events) on(parts.events);
+  const site: Site = { ...parts, emit };
+  const holder = modelHolder();
+  const life = new AbortController();
+  const workshop = openWorkshop(site, life.signal);
+  await loadModel(site, holder);
+
+  async function participate({ signal, once = true }: ParticipateOptions = {}): Promise<Participation> {
+    const stop = new AbortController();
+    const until = AbortSignal.any([life.signal, stop.signal, ...(signal ? [signal] : [])]);
+    const runs = new Map<string, RunEnd>();
+    const onRunOver = (end: RunEnd) => {
+      runs.set(end.run, end);
+      if (once) stop.abort(new Fault("cancelled", "the run is over"));
+    };
+    const conversation = new Conversation({ site, workshop, holder, signal: until, onRunOver });
+    const { link, clock, jitter } = site;
+    const newest = async () => fromHex((await site.store.pointer()).current ?? "");
+    try {
+      const hear = (word: Parameters<Conversation["hear"]>[0]) => conversation.hear(word);
+      await listen({ link, patience: { clock, jitter }, emit, signal: until, newest, hear });
+    } finally {
+      stop.abort(new Fault("cancelled", "the device stopped listening"));
+      conversation.close();
+      await conversation.settled();
+    }
+    return { runs: [...runs.values()] };
+  }
+
+  return {
+    name: site.identity.name,
+    participate,
+    model: () => holder.model,
+    on,
+    rollback: async () => {
+      await site.store.rollback();
+      await loadModel(site, holder);
+    },
+    close: async () => {
+      life.abort(new Fault("cancelled", "the device was closed"));
+      await workshop.close();
+      await holder.close();
+      site.link.close();
+    },
+  };
+}
+
+/** Serves what the store points at; a release that does not load any more gives way to the one before, or the base. */
+async function loadModel({ store, runtime, emit }: Site, holder: ModelHolder): Promise<void> {
+  for (let pointer = await store.pointer(); pointer.current !== null; pointer = await store.pointer()) {
+    const digest = pointer.current;
+    try {
+      const held = await store.release(digest);
+      demand(
+        held,
+        () => new Fault("storage", `release ${digest}`, { expected: "all of it", got: "damaged files" }),
+      );
+      const { run, version } = held;
+      return await holder.swap(await runtime.open(held.model), { run, version, digest });
+    } catch (error) {
+      emit({ kind: "refused", because: asFault(error) });
+      await store.rollback();
+    }
+  }
+  const { base } = await store.pointer();
+  const bytes = base === null ? null : await store.artifact(base);
+  if (bytes) await holder.swap(await runtime.open(bytes), null);
+}

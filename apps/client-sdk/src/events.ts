@@ -1,0 +1,50 @@
+import type { Fault } from "@tutti/foundation/fault";
+
+/** What a device is busy with, as people watching read it. */
+export type Activity = "training" | "waiting" | "uploading" | "verifying" | "merging";
+
+/** What an app may show or log. Numbers about data stay in the process: only `activity` is ever reported. */
+export type DeviceEvent =
+  | { readonly kind: "state"; readonly state: "connected" | "reconnecting"; readonly because?: Fault }
+  | {
+      readonly kind: "activity";
+      readonly activity: Activity;
+      readonly progress: number;
+      readonly round: number;
+    }
+  /** The parent release on this site's own held-out rows: mean loss per row, share answered right. */
+  | {
+      readonly kind: "evaluated";
+      readonly round: number;
+      readonly rows: number;
+      readonly loss: number;
+      readonly accuracy: number;
+    }
+  | { readonly kind: "trained"; readonly round: number; readonly rows: number; readonly loss: number }
+  | { readonly kind: "released"; readonly version: number; readonly run: string; readonly digest: string }
+  | { readonly kind: "runOver"; readonly run: string; readonly outcome: string; readonly reason: string }
+  | { readonly kind: "refused"; readonly because: Fault };
+
+export type Listener = (event: DeviceEvent) => void;
+
+/** Tells every listener; one that throws does not keep the others, or the device, from going on. */
+export function emitter(): { emit: Listener; on(listener: Listener): () => void } {
+  const listeners = new Set<Listener>();
+  return {
+    emit: (event) => {
+      for (const listener of listeners) {
+        try {
+          listener(event);
+        } catch (error) {
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
+      }
+    },
+    on: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+}

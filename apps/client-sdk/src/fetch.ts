@@ -1,0 +1,72 @@
+import { fromHex } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { create } from "@tutti/wire/message";
+import { FetchRequestSchema } from "@tutti/wire/round";
+import { type Patience, persist } from "./backoff.ts";
+import type { Link } from "./link.ts";
+import type { Store } from "./store.ts";
+
+/** What is wanted: an artifact by hash, and how long its signed description says it is. */
+export type Wanted = { readonly sha256: string; readonly bytes: number };
+
+export type FetchOptions = {
+  readonly link: Pick<Link, "fetch">;
+  readonly store: Pick<Store, "artifact" | "partial" | "append" | "complete" | "discard">;
+  readonly patience: Patience;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * An artifact's bytes: from the store, else from the coordinator, going on where an earlier try stopped, be it
+ * before a reconnect or a restart. Bytes that do not have the hash are thrown away, never returned.
+ * @throws Fault("refused") when the coordinator sends other bytes than the hash names.
+ */
+export async function obtain(wanted: Wanted, options: FetchOptions): Promise<Uint8Array> {
+  const { link, store, patience, signal } = options;
+  const held = await store.artifact(wanted.sha256);
+  if (held) return checked(wanted, held);
+  await persist((signal) => download(wanted, { link, store, signal }), patience, signal);
+  const whole = await store.partial(wanted.sha256);
+  try {
+    checked(wanted, whole);
+  } catch (fault) {
+    await store.discard(wanted.sha256);
+    throw fault;
+  }
+  await store.complete(wanted.sha256);
+  return whole;
+}
+
+type Download = Pick<FetchOptions, "link" | "store" | "signal">;
+
+async function download({ sha256, bytes }: Wanted, { link, store, signal }: Download): Promise<void> {
+  let offset = (await store.partial(sha256)).length;
+  if (offset >= bytes) return;
+  const request = create(FetchRequestSchema, { sha256: fromHex(sha256), offset });
+  for await (const { data } of link.fetch(request, signal)) {
+    offset += data.length;
+    const got = `at least ${offset}`;
+    demand(
+      offset <= bytes,
+      () => new Fault("refused", `artifact ${sha256}`, { expected: `${bytes} bytes`, got }),
+    );
+    await store.append(sha256, data);
+  }
+  // A stream that ends early is a connection lost, not an answer.
+  demand(
+    offset === bytes,
+    () => new Fault("unavailable", `artifact ${sha256}`, { got: `${offset} of ${bytes} bytes` }),
+  );
+}
+
+function checked({ sha256, bytes }: Wanted, data: Uint8Array): Uint8Array {
+  const got = `${data.length} bytes of ${sha256Hex(data)}`;
+  const fits = data.length === bytes && sha256Hex(data) === sha256;
+  demand(
+    fits,
+    () => new Fault("refused", `artifact ${sha256}`, { expected: `${bytes} bytes of that hash`, got }),
+  );
+  return data;
+}

@@ -1,0 +1,58 @@
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Fault } from "@tutti/foundation/fault";
+
+/**
+ * Replaces a file as a whole: temp file, fsync, rename, fsync of the directory (RELIABILITY section 1, promise 4).
+ * Killed at any point, the old file or the new one is there. @throws Fault("storage").
+ */
+export async function replaceFile(file: string, content: Uint8Array | string, mode = 0o644): Promise<void> {
+  const temporary = `${file}.new`;
+  try {
+    await writeSynced(temporary, content, mode);
+    await rename(temporary, file);
+    await syncFolder(dirname(file));
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw new Fault("storage", file, { expected: "to be written", got: `${cause}`, cause });
+  }
+}
+
+/** Makes a folder with these files appear whole or not at all. An existing one is replaced. */
+export async function replaceFolder(
+  folder: string,
+  files: Readonly<Record<string, Uint8Array | string>>,
+): Promise<void> {
+  const temporary = `${folder}.new`;
+  try {
+    await rm(temporary, { recursive: true, force: true });
+    await mkdir(temporary, { recursive: true });
+    for (const [name, content] of Object.entries(files)) await writeSynced(join(temporary, name), content);
+    await syncFolder(temporary);
+    await rm(folder, { recursive: true, force: true });
+    await rename(temporary, folder);
+    await syncFolder(dirname(folder));
+  } catch (cause) {
+    throw new Fault("storage", folder, { expected: "to be written", got: `${cause}`, cause });
+  }
+}
+
+/** Writes and syncs one file; the name it is written under is not yet durable. */
+export async function writeSynced(file: string, content: Uint8Array | string, mode = 0o644): Promise<void> {
+  const handle = await open(file, "w", mode);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,50 @@
+import { randomBytes } from "node:crypto";
+import { resolve } from "node:path";
+import { platformRandom, seededRandom } from "@tutti/foundation/random";
+import type { Engine } from "@tutti/graph/ir";
+import { type Device as Opened, openDevice } from "../device.ts";
+import type { Listener } from "../events.ts";
+import type { Data } from "../examples.ts";
+import { systemClock } from "./clock.ts";
+import { type EngineName, nodeEngine } from "./engine.ts";
+import { readConfig, readIdentity, readPolicy } from "./folder.ts";
+import { connect } from "./grpc.ts";
+import { onnxruntimeNode } from "./runtime.ts";
+import { openFolderStore } from "./store.ts";
+import { nativeVerify } from "./verify.ts";
+
+export type DeviceOptions = {
+  /** The folder that `join` made. */
+  readonly folder: string;
+  readonly data: Data;
+  readonly engine?: EngineName | Engine;
+  readonly events?: Listener;
+};
+
+/** A device in Node, from the folder it joined with. @throws Fault naming the file that is missing or not as it must be. */
+async function open({ folder, data, engine, events }: DeviceOptions): Promise<Opened> {
+  const config = await readConfig(folder);
+  const policy = await readPolicy(folder);
+  const identity = await readIdentity(folder, config);
+  const { address, tls, name } = config;
+  const clock = systemClock();
+  const device = await openDevice({
+    identity,
+    policy,
+    data,
+    folder: policy.dataFolder === null ? "" : resolve(folder, policy.dataFolder),
+    link: connect({ address, tls, name, key: identity.key, clock }),
+    store: await openFolderStore(folder),
+    engine: async () => (typeof engine === "object" ? engine : await nodeEngine(engine)),
+    runtime: onnxruntimeNode(),
+    clock,
+    jitter: seededRandom(randomBytes(16).toString("hex")),
+    secret: platformRandom(),
+    verify: nativeVerify(),
+    ...(events && { events }),
+  });
+  return device;
+}
+
+export const Device = { open };
+export type Device = Opened;

@@ -1,0 +1,83 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fromBase64, fromHex, fromUtf8, hex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { signingKey } from "@tutti/identity/keys";
+import { CertificateSchema } from "@tutti/wire/device";
+import { decode } from "@tutti/wire/message";
+import { fieldsOf } from "../fields.ts";
+import { type Policy, parsePolicy } from "../policy.ts";
+import type { DeviceIdentity } from "../site.ts";
+
+/** Files of a device's folder, beside its state (store.ts). The key's is readable by its owner alone. */
+export const FILES = {
+  device: "device.json",
+  key: "device.key",
+  certificate: "device.cert",
+  policy: "policy.json",
+};
+
+const MAX_CERTIFICATE_BYTES = 64 << 10;
+
+/** What `device.json` says: where the coordinator is, and what was pinned when joining. */
+export type DeviceConfig = {
+  readonly federation: string;
+  readonly name: string;
+  readonly address: string;
+  /** PEM. */
+  readonly tls: string;
+  readonly authority: Uint8Array;
+};
+
+export function configText({ federation, name, address, tls, authority }: DeviceConfig): string {
+  return `${JSON.stringify({ version: 1, federation, name, address, tls, authority: hex(authority) }, null, 2)}\n`;
+}
+
+export async function readConfig(folder: string): Promise<DeviceConfig> {
+  const todo = "Join a federation first, with the join file its operator gave you";
+  const fields = fieldsOf(FILES.device, fromUtf8(await readNeeded(join(folder, FILES.device), todo)));
+  fields.literal("version", 1);
+  const config = {
+    federation: fields.string("federation"),
+    name: fields.string("name"),
+    address: fields.string("address"),
+    tls: fields.string("tls"),
+    authority: fromHex(fields.string("authority"), `${FILES.device}, field authority`),
+  };
+  fields.done();
+  return config;
+}
+
+export async function readIdentity(
+  folder: string,
+  { federation, name, authority }: DeviceConfig,
+): Promise<DeviceIdentity> {
+  const todo = "Join again: a device's key is never made anew";
+  const seed = fromBase64(fromUtf8(await readNeeded(join(folder, FILES.key), todo)).trim(), FILES.key);
+  const certificate = await readNeeded(join(folder, FILES.certificate), todo);
+  return {
+    federation,
+    name,
+    authority,
+    key: signingKey(seed),
+    certificate: decode(CertificateSchema, certificate, MAX_CERTIFICATE_BYTES),
+  };
+}
+
+/** The site's policy. @throws Fault("refused") when it is missing or unreadable: then nothing is allowed. */
+export async function readPolicy(folder: string): Promise<Policy> {
+  const file = join(folder, FILES.policy);
+  const bytes = await readFile(file).catch((cause) => {
+    const todo = "Restore the file; without one this device takes part in nothing";
+    throw new Fault("refused", FILES.policy, { expected: "a readable file", got: `${cause}`, todo, cause });
+  });
+  return parsePolicy(fromUtf8(bytes, FILES.policy));
+}
+
+async function readNeeded(file: string, todo: string): Promise<Uint8Array> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new Fault("not-found", file, { expected: "a readable file", got: `${cause}`, todo, cause });
+  }
+}

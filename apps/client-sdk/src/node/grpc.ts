@@ -1,0 +1,220 @@
+import { randomBytes, X509Certificate } from "node:crypto";
+import { ChannelCredentials, Client, Metadata } from "@grpc/grpc-js";
+import { equalBytes } from "@tutti/foundation/bytes";
+import type { Clock } from "@tutti/foundation/clock";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { sha256 } from "@tutti/foundation/hash";
+import type { SigningKey } from "@tutti/identity/keys";
+import { signRequest } from "@tutti/identity/request";
+import { type HelloReply, HelloRequestSchema, RequestAuthSchema } from "@tutti/wire/device";
+import { create, encode } from "@tutti/wire/message";
+import { Federation } from "@tutti/wire/round";
+import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub } from "@tutti/wire/rpc";
+import { AUTH_METADATA } from "@tutti/wire/status";
+import type { Link } from "../link.ts";
+import { down, type Message, unary, up } from "./calls.ts";
+import { systemClock } from "./clock.ts";
+
+export type ConnectOptions = {
+  /** "host:port". */
+  readonly address: string;
+  /** PEM of the one certificate this link accepts. */
+  readonly tls: string;
+  /** The caller's name in its certificate, and its Ed25519 key. */
+  readonly name: string;
+  readonly key: SigningKey;
+  readonly clock?: Clock;
+};
+
+/** The coordinator over gRPC, as a device calls it. Nothing is sent before the first call. */
+export function connect(options: ConnectOptions): Link {
+  const channel = new Channel(options);
+  return {
+    ...stubOf(Federation, channel),
+    offsetMs: () => channel.offsetMs,
+    close: () => channel.client.close(),
+  };
+}
+
+/** Any service of the coordinator, such as Admin with an owner's key: same pinning, same signatures. */
+export function connectService<S extends DescService>(
+  service: S,
+  options: ConnectOptions,
+): Stub<S> & { close(): void } {
+  const channel = new Channel(options);
+  return { ...stubOf(service, channel), close: () => channel.client.close() };
+}
+
+/** A request is good for this long after it is signed; the server allows at most five minutes. */
+const AUTH_LIFE_MS = 60_000;
+/** These come before there is a session or a name, and carry no signature. */
+const OPEN = new Set(["Hello", "Enroll"]);
+
+/** RELIABILITY section 3: bounded messages, keepalive, and a reconnect no slower than the device's own backoff. */
+const CHANNEL = {
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.initial_reconnect_backoff_ms": 200,
+  "grpc.max_reconnect_backoff_ms": 5_000,
+  "grpc.use_local_subchannel_pool": 1,
+} as const;
+
+/** One TLS connection, and the session that signatures over it name. */
+class Channel {
+  readonly client: Client;
+  offsetMs = 0;
+  readonly #options: ConnectOptions;
+  readonly #clock: Clock;
+  #session: Promise<HelloReply> | null = null;
+
+  constructor(options: ConnectOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock();
+    this.client = new Client(options.address, pinned(options.tls), CHANNEL);
+  }
+
+  /** Opens a new session; later requests are signed for it. */
+  greet(signal?: AbortSignal): Promise<HelloReply> {
+    const greeting = this.#hello(signal);
+    this.#session = greeting;
+    greeting.catch(() => this.forget(greeting));
+    return greeting;
+  }
+
+  async #hello(signal: AbortSignal | undefined): Promise<HelloReply> {
+    const method = Federation.method.hello;
+    const body = encode(HelloRequestSchema, create(HelloRequestSchema));
+    const reply = await unary({ client: this.client, method, metadata: new Metadata(), signal }, body);
+    this.offsetMs = reply.nowMs - this.#clock.wallMs();
+    return reply;
+  }
+
+  forget(session = this.#session): void {
+    if (this.#session === session) this.#session = null;
+  }
+
+  /** Metadata with the caller's signature over method, first message, session, nonce and expiry. */
+  async authorise(method: DescMethod, body: Uint8Array): Promise<Metadata> {
+    const metadata = new Metadata();
+    if (OPEN.has(method.name)) return metadata;
+    const { session } = await (this.#session ?? this.greet());
+    const { key, name } = this.#options;
+    const auth = signRequest(key, {
+      name,
+      session,
+      method: pathOf(method),
+      bodyHash: sha256(body),
+      nonce: new Uint8Array(randomBytes(16)),
+      expiresMs: Math.floor(this.#clock.wallMs() + this.offsetMs + AUTH_LIFE_MS),
+    });
+    metadata.set(AUTH_METADATA, Buffer.from(encode(RequestAuthSchema, auth)));
+    return metadata;
+  }
+
+  /** A coordinator that restarted knows no session of before: greeted anew, once, it is asked again. */
+  async resumed<T>(call: () => Promise<T>): Promise<T> {
+    const before = this.#session;
+    try {
+      return await call();
+    } catch (error) {
+      if (asFault(error).code !== "refused" || before === null) throw error;
+      this.forget(before);
+      return await call();
+    }
+  }
+}
+
+/**
+ * TLS that trusts one certificate and nothing else. Its name is not compared with the address: what is pinned is
+ * the certificate itself, so a coordinator may move behind another name without becoming another coordinator.
+ */
+function pinned(pem: string): ChannelCredentials {
+  let own: X509Certificate;
+  try {
+    own = new X509Certificate(pem);
+  } catch (cause) {
+    throw new Fault("bad-input", "TLS certificate", {
+      expected: "one PEM certificate",
+      got: "other text",
+      cause,
+    });
+  }
+  return ChannelCredentials.createSsl(Buffer.from(pem), null, null, {
+    checkServerIdentity: (_host, { raw }) =>
+      equalBytes(raw, own.raw) ? undefined : new Error("not the certificate that was pinned at joining"),
+  });
+}
+
+function stubOf<S extends DescService>(service: S, channel: Channel): Stub<S> {
+  const calls = service.methods.map((method) => [method.localName, callOf(method, channel)] as const);
+  // Each function is made from its own method's descriptor, which is what Stub<S> says of it.
+  return Object.fromEntries(calls) as unknown as Stub<S>;
+}
+
+function callOf(method: DescMethod, channel: Channel): unknown {
+  switch (method.methodKind) {
+    case "unary":
+      return (request: Message, signal?: AbortSignal) => ask(channel, { method, signal }, request);
+    case "server_streaming":
+      return (request: Message, signal?: AbortSignal) => hear(channel, { method, signal }, request);
+    case "client_streaming":
+      return (requests: AsyncIterable<Message>, signal?: AbortSignal) =>
+        tell(channel, { method, signal }, requests);
+    default:
+      throw new Fault("unsupported", pathOf(method), { got: method.methodKind });
+  }
+}
+
+type Called = { readonly method: DescMethod; readonly signal: AbortSignal | undefined };
+
+async function ask(channel: Channel, { method, signal }: Called, request: Message): Promise<Message> {
+  if (method.name === "Hello") return await channel.greet(signal);
+  const body = encode(method.input, request);
+  return await channel.resumed(async () => {
+    const metadata = await channel.authorise(method, body);
+    return await unary({ client: channel.client, method, metadata, signal }, body);
+  });
+}
+
+/** A stream that is refused before its first message is tried again in a new session. */
+async function* hear(
+  channel: Channel,
+  { method, signal }: Called,
+  request: Message,
+): AsyncGenerator<Message> {
+  const body = encode(method.input, request);
+  const { stream, first } = await channel.resumed(async () => {
+    const metadata = await channel.authorise(method, body);
+    const stream = down({ client: channel.client, method, metadata, signal }, body);
+    return { stream, first: await stream.next() };
+  });
+  if (first.done) return;
+  try {
+    yield first.value;
+    yield* stream;
+  } finally {
+    await stream.return(undefined);
+  }
+}
+
+/** The signature covers the first message. Only requests that can be walked again are sent again. */
+async function tell(channel: Channel, called: Called, requests: AsyncIterable<Message>): Promise<Message> {
+  const once = Object.is(requests[Symbol.asyncIterator](), requests);
+  return once
+    ? await tellOnce(channel, called, requests)
+    : await channel.resumed(() => tellOnce(channel, called, requests));
+}
+
+async function tellOnce(
+  channel: Channel,
+  { method, signal }: Called,
+  requests: AsyncIterable<Message>,
+): Promise<Message> {
+  const messages = requests[Symbol.asyncIterator]();
+  const first = await messages.next();
+  const head = first.done ? new Uint8Array() : encode(method.input, first.value);
+  const metadata = await channel.authorise(method, head);
+  return await up({ client: channel.client, method, metadata, signal }, head, messages);
+}

@@ -1,0 +1,114 @@
+import { access, chmod, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { join as path } from "node:path";
+import { base64, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import type { SecretRandom } from "@tutti/foundation/random";
+import { bind, verifyCertificate } from "@tutti/identity/certificate";
+import { type JoinFile, parseJoinFile } from "@tutti/identity/join";
+import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
+import { type Certificate, CertificateSchema, EnrollRequestSchema } from "@tutti/wire/device";
+import { create, encode } from "@tutti/wire/message";
+import type { Link } from "../link.ts";
+import { defaultPolicy, policyText } from "../policy.ts";
+import { syncFolder, writeSynced } from "./atomic.ts";
+import { systemClock } from "./clock.ts";
+import { configText, FILES } from "./folder.ts";
+import { connect } from "./grpc.ts";
+
+export type JoinOptions = {
+  /** Text of the join file. */
+  readonly joinFile: string;
+  /** Where the device will live; made if it is not there. */
+  readonly folder: string;
+  readonly random: SecretRandom;
+  /** Where rows may be read from, for the policy that is written; none by default. */
+  readonly dataFolder?: string;
+  /** How to reach the coordinator, where it is not over gRPC. */
+  readonly link?: Pick<Link, "enroll">;
+};
+
+/** Where a joining is prepared; its key waits here, so that one cut short is finished with the same key. */
+const STAGING = ".joining";
+
+/**
+ * Joins a federation: makes the device's key, binds the join file's one-time token to it, enrols, and writes the
+ * device's folder. Killed at any point, joining again finishes it; `device.json` comes last and says it is done.
+ * @throws Fault("conflict") when the folder already is a device's, Fault("refused") when the token was used.
+ */
+export async function join({ joinFile, folder, random, dataFolder, link }: JoinOptions): Promise<void> {
+  const file = parseJoinFile(joinFile);
+  await mustBeFree(folder);
+  const staging = path(folder, STAGING);
+  await mkdir(staging, { recursive: true });
+  const key = await stagedKey(path(staging, FILES.key), random);
+  const { certificate, name } = certify(file, key);
+  await enrol({ file, key, certificate, name, link });
+  const { federation, address, tls, authority } = file;
+  const owners = file.owners.map(({ name, publicKey }) => ({ name, publicKey: hex(publicKey) }));
+  const config = configText({ federation, name, address, tls: tls.certificate, authority });
+  await writeSynced(path(staging, FILES.certificate), encode(CertificateSchema, certificate));
+  await writeSynced(path(staging, FILES.policy), policyText(defaultPolicy(owners, dataFolder ?? null)));
+  await writeSynced(path(staging, FILES.device), config);
+  for (const name of [FILES.key, FILES.certificate, FILES.policy, FILES.device]) {
+    await rename(path(staging, name), path(folder, name));
+  }
+  await syncFolder(folder);
+  await rm(staging, { recursive: true, force: true });
+}
+
+async function mustBeFree(folder: string): Promise<void> {
+  const taken = await access(path(folder, FILES.device)).then(
+    () => true,
+    () => false,
+  );
+  if (!taken) return;
+  const todo = "Leave it as it is, or join in another folder";
+  throw new Fault("conflict", folder, { expected: "no device yet", got: `a ${FILES.device}`, todo });
+}
+
+/** The key of a joining that was cut short, else a new one, on disk before anybody hears of it. */
+async function stagedKey(file: string, random: SecretRandom): Promise<SigningKey> {
+  const held = await readFile(file).catch(() => null);
+  if (held) return signingKey(fromBase64(fromUtf8(held).trim(), FILES.key));
+  const seed = newSeed(random);
+  await writeSynced(file, `${base64(seed)}\n`, 0o600);
+  await chmod(file, 0o600);
+  return signingKey(seed);
+}
+
+function certify(
+  { token, authority }: JoinFile,
+  key: SigningKey,
+): { certificate: Certificate; name: string } {
+  const certificate = bind(token.grant, signingKey(token.secret), key.publicKey);
+  const nowS = Math.floor(systemClock().wallMs() / 1000);
+  const { name } = verifyCertificate(certificate, { authority, role: "device", nowS });
+  return { certificate, name };
+}
+
+type Enrolment = {
+  readonly file: JoinFile;
+  readonly key: SigningKey;
+  readonly certificate: Certificate;
+  readonly name: string;
+  readonly link: Pick<Link, "enroll"> | undefined;
+};
+
+async function enrol({ file, key, certificate, name, link }: Enrolment): Promise<void> {
+  const own = link ? null : connect({ address: file.address, tls: file.tls.certificate, name, key });
+  try {
+    await (link ?? own)?.enroll(create(EnrollRequestSchema, { certificate }));
+  } catch (error) {
+    const { code, message } = asFault(error);
+    if (code !== "conflict") throw error;
+    const todo = "Ask the federation's operator for a new join file";
+    throw new Fault("refused", `joining as ${name}`, {
+      expected: "an unused token",
+      got: message,
+      todo,
+      cause: error,
+    });
+  } finally {
+    own?.close();
+  }
+}

@@ -1,0 +1,47 @@
+import { assert } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import type { DType, Tensor, TensorData, Tensors } from "@tutti/graph/ir";
+import * as ort from "onnxruntime-node";
+import type { Running, Runtime } from "../model.ts";
+
+/** Answers by onnxruntime on the processor. */
+export function onnxruntimeNode(): Runtime {
+  return {
+    async open(model): Promise<Running> {
+      const session = await ort.InferenceSession.create(model, { graphOptimizationLevel: "all" });
+      return {
+        run: async (feeds) => tensorsOf(await session.run(feedsOf(feeds))),
+        release: () => session.release(),
+      };
+    },
+  };
+}
+
+function feedsOf(feeds: Tensors): Record<string, ort.Tensor> {
+  const named = [...feeds].map(([name, { dtype, shape, data }]) => {
+    return [name, new ort.Tensor(dtype as "float32", data as Float32Array, shape)] as const;
+  });
+  return Object.fromEntries(named);
+}
+
+const KNOWN: ReadonlySet<string> = new Set<DType>([
+  "float32",
+  "float64",
+  "float16",
+  "int64",
+  "int32",
+  "uint8",
+  "int8",
+  "bool",
+  "string",
+]);
+
+function tensorsOf(outputs: Readonly<Record<string, ort.OnnxValue>>): Tensors {
+  return new Map(Object.entries(outputs).map(([name, value]) => [name, tensorOf(name, value)]));
+}
+
+function tensorOf(name: string, value: ort.OnnxValue): Tensor {
+  assert(value instanceof ort.Tensor, `output ${name} is a tensor`);
+  if (!KNOWN.has(value.type)) throw new Fault("unsupported", `output ${name}`, { got: value.type });
+  return { dtype: value.type as DType, shape: value.dims, data: value.data as TensorData };
+}

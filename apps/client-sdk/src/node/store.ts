@@ -1,0 +1,124 @@
+import { appendFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { fieldsOf } from "../fields.ts";
+import { activated, EMPTY, type HeldRelease, type Pointer, rolledBack, type Store } from "../store.ts";
+import { replaceFile, replaceFolder, syncFolder } from "./atomic.ts";
+
+/**
+ * A device's state in a folder:
+ * ```text
+ * artifacts/<sha256>, <sha256>.part    downloads; a name without .part is whole
+ * documents/<name>.json                plans, and the newest release accepted of each run
+ * releases/<digest>/                   manifest.json adapter.safetensors model.onnx release.json
+ * current.json                         the one pointer; replacing it is the moment a release comes in
+ * ```
+ * One process at a time: the folder is this device's own.
+ */
+export async function openFolderStore(folder: string): Promise<Store> {
+  const at = (...parts: readonly string[]) => join(folder, ...parts);
+  for (const name of ["artifacts", "documents", "releases"]) await mkdir(at(name), { recursive: true });
+  const part = (sha256: string) => at("artifacts", `${sha256}.part`);
+  const pointer = () => readPointer(at("current.json"));
+  const point = (next: Pointer) => replaceFile(at("current.json"), JSON.stringify(next));
+  return {
+    artifact: (sha256) => readIfThere(at("artifacts", sha256)),
+    partial: async (sha256) => (await readIfThere(part(sha256))) ?? new Uint8Array(0),
+    append: async (sha256, chunk) => {
+      await appendFile(part(sha256), chunk).catch((cause) => {
+        throw new Fault("storage", part(sha256), { expected: "room for a chunk", got: `${cause}`, cause });
+      });
+    },
+    // Not synced: bytes lost with the power fail their hash when they are read, and are fetched again.
+    complete: (sha256) => rename(part(sha256), at("artifacts", sha256)),
+    discard: async (sha256) => {
+      await rm(part(sha256), { force: true });
+      await rm(at("artifacts", sha256), { force: true });
+    },
+    document: async (name) => {
+      const bytes = await readIfThere(at("documents", `${name}.json`));
+      return bytes && fromUtf8(bytes, name);
+    },
+    putDocument: (name, text) => replaceFile(at("documents", `${name}.json`), text),
+    pointer,
+    release: (digest) => readRelease(at("releases", digest), digest),
+    setBase: async (base) => await point({ ...(await pointer()), base }),
+    activate: async (release) => {
+      const before = await pointer();
+      const next = activated(before, release.digest);
+      await replaceFolder(at("releases", release.digest), filesOf(release));
+      await point(next);
+      await sweep(at("releases"), next);
+    },
+    rollback: async () => await point(rolledBack(await pointer())),
+  };
+}
+
+function filesOf({
+  run,
+  version,
+  manifest,
+  adapter,
+  model,
+}: HeldRelease): Record<string, Uint8Array | string> {
+  const hashes = {
+    manifest: sha256Hex(utf8(manifest)),
+    adapter: sha256Hex(adapter),
+    model: sha256Hex(model),
+  };
+  return {
+    "manifest.json": manifest,
+    "adapter.safetensors": adapter,
+    "model.onnx": model,
+    "release.json": JSON.stringify({ run, version, ...hashes }),
+  };
+}
+
+/** The release, or null when a file is missing or its bytes are not those that were written. */
+async function readRelease(folder: string, digest: string): Promise<HeldRelease | null> {
+  const names = ["manifest.json", "adapter.safetensors", "model.onnx", "release.json"];
+  const [manifest, adapter, model, about] = await Promise.all(
+    names.map((name) => readIfThere(join(folder, name))),
+  );
+  if (!manifest || !adapter || !model || !about) return null;
+  try {
+    const fields = fieldsOf("release.json", fromUtf8(about));
+    const whole =
+      fields.string("manifest") === sha256Hex(manifest) &&
+      fields.string("adapter") === sha256Hex(adapter) &&
+      fields.string("model") === sha256Hex(model);
+    const named = { run: fields.string("run"), version: fields.integer("version", 0, 1e9) };
+    return whole ? { digest, ...named, manifest: fromUtf8(manifest), adapter, model } : null;
+  } catch {
+    return null;
+  }
+}
+
+async function readPointer(file: string): Promise<Pointer> {
+  const bytes = await readIfThere(file);
+  if (bytes === null) return EMPTY;
+  const fields = fieldsOf("current.json", fromUtf8(bytes), "storage");
+  const name = (field: string) => fields.optional(field, () => fields.string(field));
+  return { base: name("base"), current: name("current"), previous: name("previous") };
+}
+
+/** Removes what nothing points at: older releases, and what a killed activation left behind. */
+async function sweep(releases: string, { current, previous }: Pointer): Promise<void> {
+  for (const name of await readdir(releases)) {
+    if (name !== current && name !== previous)
+      await rm(join(releases, name), { recursive: true, force: true });
+  }
+  await syncFolder(releases);
+}
+
+async function readIfThere(file: string): Promise<Uint8Array | null> {
+  try {
+    const bytes = await readFile(file);
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw new Fault("storage", file, { expected: "to be readable", got: `${cause}`, cause });
+  }
+}

@@ -1,0 +1,123 @@
+import { fromHex, hex } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import type { Identity } from "@tutti/identity/certificate";
+import type { Plan } from "@tutti/plan/plan";
+import { type Fields, fieldsOf } from "./fields.ts";
+
+/**
+ * What a site allows, enforced on the device and nowhere else. Default deny: a file that is missing, does not
+ * parse, lacks a field or has one we do not know refuses everything (RELIABILITY section 1, promise 5).
+ */
+export type Policy = {
+  readonly version: 1;
+  /** Whose signed plans may train here. */
+  readonly owners: readonly { readonly name: string; readonly publicKey: string }[];
+  /** Fewest devices, shares and survivors of a secure sum; a coordinator cannot lower them. */
+  readonly floor: { readonly devices: number; readonly threshold: number; readonly survivors: number };
+  readonly requireSecureAggregation: boolean;
+  readonly methods: readonly string[];
+  /** Largest L2 bound a plan may put on one update; null allows any. */
+  readonly maxUpdateNorm: number | null;
+  /** Where rows may be read from; null where the app brings its own. */
+  readonly dataFolder: string | null;
+  /** Fewest rows to train on: an update from fewer says too much about each. */
+  readonly minExamples: number;
+  /** Most training steps of one round. */
+  readonly maxSteps: number;
+};
+
+/** What `join` writes: the owners of the join file, cohorts of three, secure aggregation always. */
+export function defaultPolicy(owners: Policy["owners"], dataFolder: string | null = null): Policy {
+  return {
+    version: 1,
+    owners,
+    floor: { devices: 3, threshold: 2, survivors: 3 },
+    requireSecureAggregation: true,
+    methods: ["fedit", "ffa", "rolora"],
+    maxUpdateNorm: null,
+    dataFolder,
+    minExamples: 1,
+    maxSteps: 100_000,
+  };
+}
+
+export function policyText(policy: Policy): string {
+  return `${JSON.stringify(policy, null, 2)}\n`;
+}
+
+/** A policy from its file's text. @throws Fault("refused") naming the field: nothing is trained under a bad policy. */
+export function parsePolicy(text: string): Policy {
+  const at = fieldsOf("policy.json", text, "refused");
+  const floor = at.object("floor");
+  const policy: Policy = {
+    version: at.literal("version", 1),
+    owners: at.objects("owners").map(owner),
+    floor: {
+      devices: floor.integer("devices", 2, 1000),
+      threshold: floor.integer("threshold", 2, 1000),
+      survivors: floor.integer("survivors", 2, 1000),
+    },
+    requireSecureAggregation: at.boolean("requireSecureAggregation"),
+    methods: at.strings("methods"),
+    maxUpdateNorm: at.optional("maxUpdateNorm", () => at.positive("maxUpdateNorm")),
+    dataFolder: at.optional("dataFolder", () => at.string("dataFolder")),
+    minExamples: at.integer("minExamples", 1, 1e9),
+    maxSteps: at.integer("maxSteps", 1, 1e9),
+  };
+  floor.done();
+  at.done();
+  return policy;
+}
+
+function owner(fields: Fields): Policy["owners"][number] {
+  const named = { name: fields.string("name"), publicKey: fields.string("publicKey") };
+  const { length } = fromHex(named.publicKey, "policy.json, owner's publicKey");
+  demand(
+    length === 32,
+    () => new Fault("refused", `policy.json, owner ${named.name}`, { expected: "32 bytes" }),
+  );
+  fields.done();
+  return named;
+}
+
+/** Nothing when the policy allows the owner's plan; else a Fault("refused") naming the rule. */
+export function permit(policy: Policy, plan: Plan, owner: Identity): void {
+  const key = hex(owner.publicKey);
+  const approved = policy.owners.some(({ name, publicKey }) => name === owner.name && publicKey === key);
+  rule(approved, "run owner", { expected: names(policy), got: `${owner.name} ${key.slice(0, 8)}` });
+  const { adapter, cohort, train, update, secureAggregation } = plan;
+  rule(policy.methods.includes(adapter.method), "method", {
+    expected: policy.methods.join(", "),
+    got: adapter.method,
+  });
+  rule(secureAggregation.enabled || !policy.requireSecureAggregation, "secure aggregation", {
+    expected: "on",
+    got: "off",
+  });
+  // In the clear the floor has nothing to protect; under a secure sum the session checks it again, on the roster.
+  rule(!secureAggregation.enabled || cohort.min >= policy.floor.devices, "smallest cohort", {
+    expected: `at least ${policy.floor.devices} devices`,
+    got: `${cohort.min}`,
+  });
+  const { maxUpdateNorm, maxSteps } = policy;
+  rule(maxUpdateNorm === null || update.clipNorm <= maxUpdateNorm, "update norm", {
+    expected: `at most ${maxUpdateNorm}`,
+    got: `${update.clipNorm}`,
+  });
+  rule(train.steps <= maxSteps, "training steps", { expected: `at most ${maxSteps}`, got: `${train.steps}` });
+}
+
+/** Refuses to train on fewer rows than the site allows. */
+export function permitRows({ minExamples }: Policy, rows: number): void {
+  rule(rows >= minExamples, "training rows", { expected: `at least ${minExamples}`, got: `${rows}` });
+}
+
+function rule(allowed: boolean, what: string, detail: { expected: string; got: string }): void {
+  const todo = "The site's policy.json decides; only the site can change it";
+  demand(allowed, () => new Fault("refused", `policy, ${what}`, { ...detail, todo }));
+}
+
+function names({ owners }: Policy): string {
+  return owners.map(({ name }) => name).join(", ") || "nobody";
+}

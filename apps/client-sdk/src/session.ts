@@ -1,0 +1,80 @@
+import { canonical, equalBytes } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256 } from "@tutti/foundation/hash";
+import { packBits } from "@tutti/kernels/pack";
+import { advertise } from "@tutti/secagg/device/advertise";
+import { attest } from "@tutti/secagg/device/attest";
+import { erase } from "@tutti/secagg/device/erase";
+import { mask } from "@tutti/secagg/device/mask";
+import type { Member } from "@tutti/secagg/device/member";
+import { reveal } from "@tutti/secagg/device/reveal";
+import { share } from "@tutti/secagg/device/share";
+import { create, encode } from "@tutti/wire/message";
+import type { Instruction } from "@tutti/wire/round";
+import { AdvertiseRequestSchema, type Terms, TermsSchema } from "@tutti/wire/secagg";
+import type { Link } from "./link.ts";
+import { type Site, trustOf } from "./site.ts";
+import { uploadParts } from "./upload.ts";
+
+type Case = "roster" | "delivery" | "survivors" | "attestations";
+/** A word that carries a session forward. */
+export type StageWord = Extract<Instruction["word"], { case: Case }>;
+
+/** What the device answers: `send` may be repeated, as the coordinator takes the same message once. */
+export type Answer = { readonly uploads: boolean; send(link: Link, signal: AbortSignal): Promise<unknown> };
+
+/** One sum this device is in. Its keys live here, in memory alone, until `close`. */
+export type Session = {
+  isFor(terms: Terms): boolean;
+  /** @throws Fault("refused") when the terms are not the device's own. */
+  open(terms: Terms): Answer;
+  hear(word: StageWord): Promise<Answer>;
+  close(): void;
+};
+
+export type SessionOptions = {
+  /** The device's own terms, from plan and task (libs/round/spec.ts). */
+  readonly own: Terms;
+  /** The quantised vector, in the ring. */
+  readonly words: Uint32Array;
+  readonly site: Site;
+};
+
+export function openSession(options: SessionOptions): Session {
+  return options.own.plain ? plainSession(options) : secureSession(options);
+}
+
+/** No masks: the plan turned them off, and `permit` found that the policy allows it. */
+function plainSession({ own, words }: SessionOptions): Session {
+  const session = sha256(canonical("tutti/plain/v1", encode(TermsSchema, own)));
+  return {
+    isFor: (terms) => same(terms, own),
+    open: (terms) => {
+      mustAgree(terms, own);
+      return upload(session, packBits(words, own.bits));
+    },
+    hear: async (word) => {
+      throw new Fault("refused", word.case, { expected: "no stage of a session without masks" });
+    },
+    close: () => {},
+  };
+}
+
+function upload(session: Uint8Array, packed: Uint8Array): Answer {
+  return { uploads: true, send: (link, signal) => link.upload(uploadParts(session, packed), signal) };
+}
+
+function same(terms: Terms, own: Terms): boolean {
+  return equalBytes(encode(TermsSchema, terms), encode(TermsSchema, own));
+}
+
+/** Another model, task, attempt or vector than the one this device trained for is never masked (SECAGG section 2, sid). */
+function mustAgree(terms: Terms, own: Terms): void {
+  const show = ({ round, attempt, bits, length }: Terms) =>
+    `round ${round}, attempt ${attempt}, ${length} words of ${bits} bits, its model and task`;
+  demand(
+    same(terms, own),
+    () => new Fault("refused", "session's terms", { expected: show(own), got: show(terms) }),
+  );
+}

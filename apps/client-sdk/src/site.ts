@@ -1,0 +1,49 @@
+import type { Clock } from "@tutti/foundation/clock";
+import type { SecretRandom, SeededRandom } from "@tutti/foundation/random";
+import type { Engine } from "@tutti/graph/ir";
+import type { SigningKey, Verify } from "@tutti/identity/keys";
+import type { Trust } from "@tutti/release/dsse";
+import type { Certificate } from "@tutti/wire/device";
+import type { Listener } from "./events.ts";
+import type { Data } from "./examples.ts";
+import type { Link } from "./link.ts";
+import type { Runtime } from "./model.ts";
+import type { Policy } from "./policy.ts";
+import type { Store } from "./store.ts";
+
+/** Who this device is, as it joined: its key never leaves it. */
+export type DeviceIdentity = {
+  readonly federation: string;
+  readonly name: string;
+  readonly key: SigningKey;
+  readonly certificate: Certificate;
+  /** The federation's authority, pinned at joining. */
+  readonly authority: Uint8Array;
+};
+
+/** A device's parts, brought by its platform: node/, a browser, or a simulation. */
+export type Site = {
+  readonly identity: DeviceIdentity;
+  readonly policy: Policy;
+  readonly data: Data;
+  /** Where the app's data function may read; empty where the platform has no folders. */
+  readonly folder: string;
+  readonly link: Link;
+  readonly store: Store;
+  /** Runs training graphs. Made when first needed, since not every start trains. */
+  readonly engine: () => Promise<Engine>;
+  /** Runs the model for answers. */
+  readonly runtime: Runtime;
+  readonly clock: Clock;
+  readonly jitter: SeededRandom;
+  readonly secret: SecretRandom;
+  /** A faster Ed25519 check than the portable one. */
+  readonly verify?: Verify;
+  readonly emit: Listener;
+};
+
+/** Certificates are judged by the device's own clock: the coordinator's could be set to make an expired one good. */
+export function trustOf({ identity, clock, verify }: Pick<Site, "identity" | "clock" | "verify">): Trust {
+  const nowS = Math.floor(clock.wallMs() / 1000);
+  return { authority: identity.authority, nowS, ...(verify && { verify }) };
+}

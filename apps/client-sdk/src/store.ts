@@ -1,0 +1,90 @@
+import { concat } from "@tutti/foundation/bytes";
+
+/** One release as it lies on the device: the signed manifest (DSSE JSON), the adapter, the merged model. */
+export type HeldRelease = {
+  /** Hex SHA-256 of the manifest's payload. */
+  readonly digest: string;
+  readonly run: string;
+  readonly version: number;
+  readonly manifest: string;
+  readonly adapter: Uint8Array;
+  readonly model: Uint8Array;
+};
+
+/** What a device answers with: a release's model, the base model before any, or nothing yet. */
+export type Pointer = {
+  readonly base: string | null;
+  readonly current: string | null;
+  readonly previous: string | null;
+};
+
+/**
+ * What a device keeps. Whatever is killed and when, `pointer` names a whole release: the old one or the new one
+ * (RELIABILITY section 1, promise 4). Secrets of a session are never here.
+ */
+export type Store = {
+  /** A complete artifact by hex SHA-256, or null. */
+  artifact(sha256: string): Promise<Uint8Array | null>;
+  /** Bytes of an artifact that is being downloaded. */
+  partial(sha256: string): Promise<Uint8Array>;
+  append(sha256: string, chunk: Uint8Array): Promise<void>;
+  /** Makes the partial artifact, whose hash the caller has checked, a complete one. */
+  complete(sha256: string): Promise<void>;
+  discard(sha256: string): Promise<void>;
+  /** Small signed documents by name: a run's plan, a run's newest manifest. */
+  document(name: string): Promise<string | null>;
+  putDocument(name: string, text: string): Promise<void>;
+  pointer(): Promise<Pointer>;
+  /** A whole release, or null when it is not there or a byte of it changed. */
+  release(digest: string): Promise<HeldRelease | null>;
+  setBase(sha256: string): Promise<void>;
+  /** Writes the release, then points at it; what was current becomes previous, anything older is removed. */
+  activate(release: HeldRelease): Promise<void>;
+  /** Points back at the previous release, or at the base. */
+  rollback(): Promise<void>;
+};
+
+export const EMPTY: Pointer = { base: null, current: null, previous: null };
+
+/** The pointer after a release is activated; activating the current one again changes nothing. */
+export function activated(pointer: Pointer, digest: string): Pointer {
+  return pointer.current === digest ? pointer : { ...pointer, current: digest, previous: pointer.current };
+}
+
+export function rolledBack(pointer: Pointer): Pointer {
+  return { ...pointer, current: pointer.previous, previous: null };
+}
+
+/** A store for tests, simulation and pages that keep nothing. */
+export function memoryStore(): Store {
+  const artifacts = new Map<string, Uint8Array>();
+  const partials = new Map<string, Uint8Array>();
+  const documents = new Map<string, string>();
+  const releases = new Map<string, HeldRelease>();
+  let pointer = EMPTY;
+  const partial = (sha256: string) => partials.get(sha256) ?? new Uint8Array(0);
+  return {
+    artifact: async (sha256) => artifacts.get(sha256) ?? null,
+    partial: async (sha256) => partial(sha256),
+    append: async (sha256, chunk) => void partials.set(sha256, concat(partial(sha256), chunk)),
+    complete: async (sha256) => {
+      artifacts.set(sha256, partial(sha256));
+      partials.delete(sha256);
+    },
+    discard: async (sha256) => void partials.delete(sha256),
+    document: async (name) => documents.get(name) ?? null,
+    putDocument: async (name, text) => void documents.set(name, text),
+    pointer: async () => pointer,
+    release: async (digest) => releases.get(digest) ?? null,
+    setBase: async (base) => {
+      pointer = { ...pointer, base };
+    },
+    activate: async (release) => {
+      releases.set(release.digest, release);
+      pointer = activated(pointer, release.digest);
+    },
+    rollback: async () => {
+      pointer = rolledBack(pointer);
+    },
+  };
+}

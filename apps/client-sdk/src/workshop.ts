@@ -1,0 +1,120 @@
+import { readSafetensors } from "@tutti/adapter/safetensors";
+import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { seededRandom } from "@tutti/foundation/random";
+import type { ValueInfo } from "@tutti/graph/ir";
+import { type Plan, parsePlan, planBytes } from "@tutti/plan/plan";
+import type { OpenedRelease } from "@tutti/release/manifest";
+import { flatten, layoutOf, type TensorSpec } from "@tutti/update/layout";
+import { type Split, splitExamples } from "./examples.ts";
+import { obtain, type Wanted } from "./fetch.ts";
+import type { Site } from "./site.ts";
+import { openTrainer, type Trainer } from "./trainer.ts";
+import type { Parameters } from "./vector.ts";
+
+/** What a device has at hand for a run: fetched, opened and split once, then kept until another run comes. */
+export type Workshop = {
+  base(plan: Plan): Promise<Uint8Array>;
+  rows(plan: Plan): Promise<Split>;
+  trainer(plan: Plan): Promise<Trainer>;
+  /** Every tensor of the plan from an adapter's safetensors file. */
+  adapter(plan: Plan, wanted: Wanted): Promise<{ parameters: Parameters; bytes: Uint8Array }>;
+  /** The plan of a run this device was once invited to, or null. */
+  planOf(run: string): Promise<Plan | null>;
+  keepPlan(run: string, plan: Plan): Promise<void>;
+  /** The newest release accepted of a run: there is no way back behind it. */
+  newest(run: string): Promise<OpenedRelease | null>;
+  keepNewest(opened: OpenedRelease): Promise<void>;
+  close(): Promise<void>;
+};
+
+export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
+  const { link, store } = site;
+  const patience = { clock: site.clock, jitter: site.jitter };
+  const fetched = (wanted: Wanted) => obtain(wanted, { link, store, patience, signal });
+  const trainer = latest(
+    async (plan) => openTrainer({ base: await fetched(plan.base), plan, engine: await site.engine() }),
+    (old) => old.dispose(),
+  );
+  const rows = latest(async (plan) => rowsFor(site, plan, (await trainer.get(plan)).inputs));
+  return {
+    base: (plan) => fetched(plan.base),
+    rows: rows.get,
+    trainer: trainer.get,
+    adapter: async (plan, wanted) => {
+      const bytes = await fetched(wanted);
+      return { parameters: parametersOf(plan.tensors, bytes), bytes };
+    },
+    planOf: async (run) => {
+      const text = await store.document(`plan-${run}`);
+      return text === null ? null : parsePlan(utf8(text));
+    },
+    keepPlan: (run, plan) => store.putDocument(`plan-${run}`, fromUtf8(planBytes(plan))),
+    newest: async (run) => {
+      // Not verified anew: what it says was accepted once, and its certificate may have expired since.
+      const text = await store.document(`newest-${run}`);
+      return text === null ? null : (JSON.parse(text) as OpenedRelease);
+    },
+    keepNewest: (opened) => store.putDocument(`newest-${opened.release.run}`, JSON.stringify(opened)),
+    close: trainer.close,
+  };
+}
+
+/** Rows of a site for a plan: the app's own split, or one that the plan's seed and the device's name decide. */
+async function rowsFor(
+  { data, folder, identity }: Site,
+  plan: Plan,
+  inputs: readonly ValueInfo[],
+): Promise<Split> {
+  if (typeof data === "function") return await data(plan, folder, { device: identity.name, inputs });
+  return splitExamples(
+    data,
+    plan.evaluation.holdout,
+    seededRandom(`${plan.seed}/${identity.name}`).fork("split"),
+  );
+}
+
+/** An adapter file has exactly the plan's tensors, in its shapes. */
+function parametersOf(tensors: readonly TensorSpec[], bytes: Uint8Array): Parameters {
+  const file = readSafetensors(bytes);
+  const expected = `the plan's ${tensors.length} tensors`;
+  demand(
+    file.size === tensors.length,
+    () => new Fault("refused", "adapter", { expected, got: `${file.size}` }),
+  );
+  const parameters = new Map<string, Float32Array>();
+  for (const { name, shape } of tensors) {
+    const found = file.get(name);
+    const fits = found?.data instanceof Float32Array && `${found.shape}` === `${shape}`;
+    const got = found ? `${found.dtype} [${found.shape}]` : "none";
+    demand(fits, () => new Fault("refused", `adapter, ${name}`, { expected: `F32 [${shape}]`, got }));
+    parameters.set(name, found.data as Float32Array);
+  }
+  // Finite or not is for the trial on activation to say; lengths are checked here once more.
+  flatten(layoutOf(tensors), parameters);
+  return parameters;
+}
+
+/** Keeps what was made for the latest plan; making it failed: the next call tries again. */
+function latest<T>(make: (plan: Plan) => Promise<T>, drop: (old: T) => Promise<void> = async () => {}) {
+  let held: { key: string; value: Promise<T> } | null = null;
+  const close = async () => {
+    const old = held;
+    held = null;
+    if (old) await old.value.then(drop, () => {});
+  };
+  const get = async (plan: Plan): Promise<T> => {
+    const key = JSON.stringify(plan);
+    if (held?.key !== key) {
+      await close();
+      const made = { key, value: make(plan) };
+      held = made;
+      made.value.catch(() => {
+        if (held === made) held = null;
+      });
+    }
+    return await held.value;
+  };
+  return { get, close };
+}
