@@ -14,7 +14,9 @@ export type DifferentiateOptions = {
   readonly wrt: readonly string[];
 };
 
-/** Slice, Pad and Clip take inputs rather than attributes from here on, and gradients are written with those. */
+/**
+ * Slice, Pad and Clip take inputs rather than attributes from here on, and gradients are written with those.
+ */
 const MIN_OPSET = 11;
 
 /**
@@ -91,7 +93,9 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
   });
 }
 
-/** Float values that depend on one of `wrt`; a value of any other type cuts the path, as it has no gradient. */
+/**
+ * Float values that depend on one of `wrt`; a value of any other type cuts the path, as it has no gradient.
+ */
 function dependents(graph: TracedGraph, wrt: readonly string[]): ReadonlySet<string> {
   const active = new Set(wrt);
   for (const node of graph.nodes) {

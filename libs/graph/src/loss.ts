@@ -20,14 +20,15 @@ export const LOSS_OUTPUTS = ["loss", "loss_sum", "correct", "weight_sum"] as con
 type Rows = { readonly loss: string; readonly correct: string };
 
 /**
- * Appends a loss to a graph; the graph's own outputs stay.
- * New inputs: `label` (int64 [batch] for softmax cross-entropy, else float32 of the output's shape) and
- * `row_weight` (float32 [batch]; 0 for padding). New outputs, all scalars: `loss` (mean weighted by row),
- * `loss_sum`, `correct` (weighted count of right answers; 0 for squared error) and `weight_sum`.
- * Where a row has several elements (BCE, MSE), its loss is their mean, as in torch.
- * Labels are not checked here: the data layer has refused those outside 0…classes − 1, and one that came through
- * would count as loss 0. A row of weight 0 must still be finite; batches repeat a real row as padding.
- * @throws Fault("unsupported" | "bad-input" | "not-found" | "conflict") naming the output or the clashing name.
+ * Appends a loss to a graph; the graph's own outputs stay. New inputs: `label` (int64 [batch] for softmax
+ * cross-entropy, else float32 of the output's shape) and `row_weight` (float32 [batch]; 0 for padding). New
+ * outputs, all scalars: `loss` (mean weighted by row), `loss_sum`, `correct` (weighted count of right
+ * answers; 0 for squared error) and `weight_sum`. Where a row has several elements (BCE, MSE), its loss is
+ * their mean, as in torch. Labels are not checked here: the data layer has refused those outside 0…classes −
+ * 1, and one that came through would count as loss 0. A row of weight 0 must still be finite; batches repeat
+ * a real row as padding.
+ * @throws Fault("unsupported" | "bad-input" | "not-found" | "conflict") naming the output or the clashing
+ * name.
  */
 export function withLoss(graph: TracedGraph, { kind, output }: LossOptions): TracedGraph {
   const name = output ?? graph.outputs[0]?.name;
@@ -68,7 +69,10 @@ const ROWS: Record<LossKind, (ops: Ops, build: Builder, output: string) => Rows>
   "mean-squared-error": meanSquaredError,
 };
 
-/** −log softmax(x)[label]. LogSoftmax subtracts the row's maximum in every engine, so no exponential overflows. */
+/**
+ * −log softmax(x)[label]. LogSoftmax subtracts the row's maximum in every engine, so no exponential
+ * overflows.
+ */
 function softmaxCrossEntropy(ops: Ops, build: Builder, logits: string): Rows {
   const shape = build.shape(logits);
   demand(
@@ -84,7 +88,7 @@ function softmaxCrossEntropy(ops: Ops, build: Builder, logits: string): Rows {
   const column = ops.reshape(label, [batch, 1]);
   const hit = ops.op("Equal", [column, ops.reshape(build.ints(range(classes)), [1, classes])]);
   // Picked by Where: a class masked to −inf must not meet a factor 0 (−inf·0 is NaN).
-  const picked = ops.only(hit, ops.op("LogSoftmax", [logits], { axis: 1 }));
+  const picked = ops.gate(hit, ops.op("LogSoftmax", [logits], { axis: 1 }));
   const best = ops.op("ArgMax", [logits], { axis: 1, keepdims: 0 });
   return {
     loss: ops.op("Neg", [ops.sum(picked, [1])]),

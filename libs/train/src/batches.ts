@@ -4,8 +4,9 @@ import type { SeededRandom } from "@tutti/foundation/random";
 import type { Tensors } from "@tutti/graph/ir";
 
 /**
- * Data as training sees it: rows that can be taken in any order. `take` gives tensors by graph input name, and
- * `label`, each with one row per requested row (rows may repeat), labels already checked against the classes.
+ * Data as training sees it: rows that can be taken in any order. `take` gives tensors by graph input name,
+ * and `label`, each with one row per requested row (rows may repeat), labels already checked against the
+ * classes.
  */
 export type Examples = {
   readonly count: number;

@@ -24,7 +24,8 @@ export type Fitted = { readonly parameters: Float32Array; readonly loss: number;
 
 /**
  * Trains: per batch one run of the program and one optimiser step.
- * @throws Fault("bad-input") with the step when the loss or gradient is not finite, Fault("cancelled") on abort.
+ * @throws Fault("bad-input") with the step when the loss or gradient is not finite, Fault("cancelled") on
+ * abort.
  */
 export async function fit<State>(options: FitOptions<State>): Promise<Fitted> {
   const { program, layout, fixed, optimiser, signal } = options;

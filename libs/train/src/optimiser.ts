@@ -28,7 +28,9 @@ export type SgdOptions = {
 
 type SgdState = { readonly step: number; readonly velocity: Float32Array | null };
 
-/** v ← m·v + g; p ← p − lr·v, or p − lr·(g + m·v) with Nesterov (Sutskever et al. 2013, as torch writes it). */
+/**
+ * v ← m·v + g; p ← p − lr·v, or p − lr·(g + m·v) with Nesterov (Sutskever et al. 2013, as torch writes it).
+ */
 export function sgd(options: SgdOptions): Optimiser<SgdState> {
   const { learningRate, momentum = 0, nesterov = false, weightDecay = 0 } = options;
   return {

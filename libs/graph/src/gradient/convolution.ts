@@ -3,12 +3,12 @@ import type { Adjoint, Rule } from "./rule.ts";
 import { reverse } from "./shape.ts";
 import { dilateAll, fit, padFor, places, shifted, type Window, windowOf } from "./window.ts";
 
-/** Kernels up to this many places get their weight gradient as one product per place. */
+/** Kernels up to this many places, and all grouped ones, get their weight gradient as one product per place. */
 const MAX_PLACES = 32;
 
 /**
- * Y = W ∗ X + b with strides, dilations, padding and groups, over any number of spatial axes.
- * Gradients are written with Conv and MatMul alone: ConvTranspose and the filter-gradient kernels are missing or slow in
+ * Y = W ∗ X + b with strides, dilations, padding and groups, over any number of spatial axes. Gradients are
+ * written with Conv and MatMul alone: ConvTranspose and the filter-gradient kernels are missing or slow in
  * some engines, while every engine has a good forward convolution.
  */
 export const Conv: Rule = (site, ops) => {
@@ -51,10 +51,14 @@ function turnedKernel(site: Adjoint, ops: Ops, group: number): string {
 
 function convWeight(site: Adjoint, ops: Ops, geometry: Geometry): string {
   const count = geometry.window.kernel.reduce((product, size) => product * size, 1);
-  return count <= MAX_PLACES ? weightByPlace(site, ops, geometry) : weightByConv(site, ops, geometry);
+  const few = count <= MAX_PLACES || geometry.group > 1;
+  return few ? weightByPlace(site, ops, geometry) : weightByConv(site, ops, geometry.window);
 }
 
-/** dW[:, :, place] = Σ over examples and positions of dy ⊗ (x as that place of the kernel sees it): a plain product. */
+/**
+ * dW[:, :, place] = Σ over examples and positions of dy ⊗ (x as that place of the kernel sees it): a plain
+ * product.
+ */
 function weightByPlace(site: Adjoint, ops: Ops, { window, group }: Geometry): string {
   const [out, inPer, ...kernel] = site.shape(1) as [number, number, ...number[]];
   const padded = padFor(ops, site.input(0), { window });
@@ -85,10 +89,8 @@ function grouped(ops: Ops, x: string, group: number): string {
  * For large kernels (patch embeddings): a convolution in which examples and channels have changed places and
  * strides and dilations too. A stride larger than the kernel's reach makes it too big: the rest is cut.
  */
-function weightByConv(site: Adjoint, ops: Ops, { window, group }: Geometry): string {
+function weightByConv(site: Adjoint, ops: Ops, window: Window): string {
   const { kernel, strides, dilations } = window;
-  if (group !== 1)
-    throw site.fault("unsupported", "gradient of a large grouped kernel", { got: `${kernel}` });
   const swap = [1, 0, ...kernel.map((_, axis) => axis + 2)];
   const x = ops.transpose(padFor(ops, site.input(0), { window }), swap);
   const dy = ops.transpose(site.dy, swap);

@@ -28,7 +28,7 @@ export const Pow: Rule = binary((site, ops, [x, p]) => [
   () => ops.mul(site.dy, powerSlope(site, ops, [x, p])),
   // d(x^p)/dp = y·ln x where x > 0; elsewhere 0, as torch has it, so that 0^p gives no NaN.
   () =>
-    ops.only(ops.op("Greater", [x, ops.number(0, x)]), ops.mul(site.dy, ops.mul(site.y, ops.op("Log", [x])))),
+    ops.gate(ops.op("Greater", [x, ops.number(0, x)]), ops.mul(site.dy, ops.mul(site.y, ops.op("Log", [x])))),
 ]);
 
 /** p·x^(p−1), without Pow for the powers that occur: 2 (norms), 3 (tanh-gelu), 0.5 and −1. */
@@ -61,7 +61,7 @@ export const Erf: Rule = unary(({ dy }, ops, x) => {
   return ops.mul(dy, ops.scale(bell, 2 / Math.sqrt(Math.PI)));
 });
 
-export const Relu: Rule = unary(({ dy, y }, ops) => ops.only(ops.op("Greater", [y, ops.number(0, y)]), dy));
+export const Relu: Rule = unary(({ dy, y }, ops) => ops.gate(ops.op("Greater", [y, ops.number(0, y)]), dy));
 
 export const LeakyRelu: Rule = unary((site, ops, x) => {
   const positive = ops.op("Greater", [x, ops.number(0, x)]);
@@ -77,14 +77,14 @@ export const Elu: Rule = unary((site, ops, x) => {
 
 export const HardSigmoid: Rule = unary((site, ops) => {
   const open = strictlyBetween(ops, site.y, [0, 1]);
-  return ops.only(open, ops.scale(site.dy, site.float("alpha", 0.2)));
+  return ops.gate(open, ops.scale(site.dy, site.float("alpha", 0.2)));
 });
 
 /** x·min(1, max(0, x/6 + 1/2)) (ONNX HardSwish-14): slope 0 below −3, 1 above 3, x/3 + 1/2 between. */
 export const HardSwish: Rule = unary(({ dy }, ops, x) => {
   const middle = ops.mul(dy, ops.add(ops.scale(x, 1 / 3), ops.number(0.5, x)));
   const above = ops.where(ops.op("Greater", [x, ops.number(3, x)]), dy, middle);
-  return ops.only(ops.op("Greater", [x, ops.number(-3, x)]), above);
+  return ops.gate(ops.op("Greater", [x, ops.number(-3, x)]), above);
 });
 
 function strictlyBetween(ops: Ops, y: string, [low, high]: readonly [number, number]): string {
@@ -140,7 +140,7 @@ function tanhGeluSlope(ops: Ops, x: string): string {
 }
 
 /** The bounds are treated as fixed; at a bound the slope is 1, as torch has it. */
-export const Clip: Rule = unary(({ dy, y }, ops, x) => ops.only(ops.op("Equal", [x, y]), dy));
+export const Clip: Rule = unary(({ dy, y }, ops, x) => ops.gate(ops.op("Equal", [x, y]), dy));
 
 /** Min and Max take any number of inputs; where several are the extreme, they share dy evenly (as torch). */
 function extreme({ node, dy, y }: Adjoint, ops: Ops): ReturnType<Rule> {
@@ -150,7 +150,7 @@ function extreme({ node, dy, y }: Adjoint, ops: Ops): ReturnType<Rule> {
   return node.inputs.map((x, at) => () => {
     const all = masks();
     const count = all.map(ones).reduce(ops.add);
-    return ops.unbroadcast(ops.only(all[at]!, ops.div(dy, count)), ops.shape(x));
+    return ops.unbroadcast(ops.gate(all[at]!, ops.div(dy, count)), ops.shape(x));
   });
 }
 export const Min: Rule = extreme;

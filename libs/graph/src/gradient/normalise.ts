@@ -19,15 +19,19 @@ export const LogSoftmax: Rule = (site, ops) => [
 ];
 
 /**
- * A row that is masked throughout (all −inf) makes y NaN. Exporters hide it behind IsNaN and Where, whose rule sends
- * dy = 0 here; but 0·NaN is NaN, so where such a reader stands y is cleaned first. Elsewhere a NaN is in the loss anyway.
+ * A row that is masked throughout (all −inf) makes y NaN. Exporters hide it behind IsNaN and Where, whose
+ * rule sends dy = 0 here; but 0·NaN is NaN, so where such a reader stands y is cleaned first. Elsewhere a
+ * NaN is in the loss anyway.
  */
 function withoutNaN({ readers, y }: Adjoint, ops: Ops): string {
   if (!readers.has("IsNaN") && !readers.has("Where")) return y;
   return ops.where(ops.op("IsNaN", [y]), ops.number(0, y), y);
 }
 
-/** Before opset 13 the input was flattened at `axis` (default 1); since then one axis is normalised (default −1). */
+/**
+ * Before opset 13 the input was flattened at `axis` (default 1); since then one axis is normalised (default
+ * −1).
+ */
 function softmaxAxes(site: Adjoint): readonly number[] {
   const rank = site.shape(0).length;
   if (site.opset >= 13) return [axisOf(site.int("axis", -1), rank)];
@@ -35,8 +39,9 @@ function softmaxAxes(site: Adjoint): readonly number[] {
 }
 
 /**
- * With x̂ = (x − μ)/σ and g = dy·scale: dx = (g − mean g − x̂·mean(g·x̂))/σ (Ba et al. 2016; means over the normalised
- * axes). μ and σ are computed again: the operator's own optional outputs for them are not in every engine.
+ * With x̂ = (x − μ)/σ and g = dy·scale: dx = (g − mean g − x̂·mean(g·x̂))/σ (Ba et al. 2016; means over the
+ * normalised axes). μ and σ are computed again: the operator's own optional outputs for them are not in
+ * every engine.
  */
 export const LayerNormalization: Rule = (site, ops) => {
   const x = site.input(0);

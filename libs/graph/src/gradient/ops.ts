@@ -23,7 +23,7 @@ export type Ops = {
   scale(x: string, factor: number): string;
   where(condition: string, yes: string, no: string): string;
   /** `x` where the condition holds, else 0: unlike a product with 0, it also hides inf and NaN. */
-  only(condition: string, x: string): string;
+  gate(condition: string, x: string): string;
   /** Both of rank 2 or more. */
   matmul(a: string, b: string): string;
   sum(x: string, axes: readonly number[], keep?: boolean): string;
@@ -77,7 +77,7 @@ export function opsOn(build: Builder): Ops {
     div: (a, b) => op("Div", [a, b]),
     scale: (x, factor) => (factor === 1 ? x : mul(x, number(factor, x))),
     where,
-    only: (condition, x) => where(condition, x, number(0, x)),
+    gate: (condition, x) => where(condition, x, number(0, x)),
     transpose,
     swap: (x) => transpose(x, swapped(shape(x).length)),
     ...products(build),
@@ -87,8 +87,9 @@ export function opsOn(build: Builder): Ops {
 }
 
 /**
- * A product with a vector is written elementwise. It is as cheap, and tfjs's wasm backend must not see one vector
- * as [1, n] and as [n, 1]: it caches a product's set-up by the right operand's memory, and so reads beyond it.
+ * A product with a vector is written elementwise. It is as cheap, and tfjs's wasm backend must not see one
+ * vector as [1, n] and as [n, 1]: it caches a product's set-up by the right operand's memory, and so reads
+ * beyond it.
  */
 function products(build: Builder): Pick<Ops, "matmul"> {
   const matmul = (a: string, b: string) => {
@@ -158,7 +159,9 @@ export function range(length: number): readonly number[] {
   return Array.from({ length }, (_, at) => at);
 }
 
-/** A float tensor of one value; float64 stays float64, so a rule adds no float32 rounding to a double graph. */
+/**
+ * A float tensor of one value; float64 stays float64, so a rule adds no float32 rounding to a double graph.
+ */
 export function filled(shape: readonly number[], value: number, dtype: string): Tensor {
   const size = sizeOf(shape);
   return dtype === "float64"

@@ -17,7 +17,7 @@ export const GlobalMaxPool: Rule = (site, ops) => [
     const mask = ops.op("Equal", [site.input(0), site.y]);
     const ones = ops.where(mask, ops.number(1, site.dy), ops.number(0, site.dy));
     const count = ops.sum(ones, range(site.shape(0).length).slice(2), true);
-    return ops.only(mask, ops.div(site.dy, count));
+    return ops.gate(mask, ops.div(site.dy, count));
   },
 ];
 
@@ -31,8 +31,8 @@ export const AveragePool: Rule = (site, ops) => [
 ];
 
 /**
- * The largest value of a window gets dy; of several the first in row-major order, as in torch. The first is found by
- * walking the kernel's places and skipping outputs that are already served.
+ * The largest value of a window gets dy; of several the first in row-major order, as in torch. The first is
+ * found by walking the kernel's places and skipping outputs that are already served.
  */
 export const MaxPool: Rule = (site, ops) => [
   () => {
@@ -43,7 +43,7 @@ export const MaxPool: Rule = (site, ops) => [
       const equal = ops.op("Equal", [shifted(ops, padded, { window, place }), site.y]);
       const mine = served === undefined ? equal : ops.op("And", [equal, ops.op("Not", [served])]);
       served = served === undefined ? equal : ops.op("Or", [served, equal]);
-      return ops.only(mine, site.dy);
+      return ops.gate(mine, site.dy);
     });
   },
 ];
@@ -83,7 +83,9 @@ function shares(ops: Ops, site: Adjoint, window: Window): string {
   return ops.build.constant(tensorOf(site.dtype(0), shape, fractions));
 }
 
-/** How many places of each window lie on the input (or, with `padding`, on the padded input) along an axis. */
+/**
+ * How many places of each window lie on the input (or, with `padding`, on the padded input) along an axis.
+ */
 function countsAlong(window: Window, axis: number, padding: boolean): readonly number[] {
   const [low, high] = padding
     ? [0, window.before[axis]! + window.input[axis]! + window.after[axis]!]

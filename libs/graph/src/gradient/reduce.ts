@@ -50,7 +50,7 @@ export const ReduceLogSumExp: Rule = reduction((ops, dy, { x, y }) =>
 /** x / ‖x‖, and 0 at the origin, where the norm has no slope. */
 export const ReduceL2: Rule = reduction((ops, dy, { x, y }) => {
   const away = ops.op("Greater", [y, ops.number(0, y)]);
-  return ops.mul(ops.only(away, ops.div(dy, y)), x);
+  return ops.mul(ops.gate(away, ops.div(dy, y)), x);
 });
 
 /** Values that tie for the extreme share dy evenly, as torch.amax does. */
@@ -58,7 +58,7 @@ const extreme = reduction((ops, dy, { x, y, shape, kept }) => {
   const mask = ops.op("Equal", [x, y]);
   const ones = ops.where(mask, ops.number(1, x), ops.number(0, x));
   const axes = range(shape.length).filter((axis) => shape[axis] !== kept[axis]);
-  return ops.only(mask, ops.div(dy, ops.sum(ones, axes, true)));
+  return ops.gate(mask, ops.div(dy, ops.sum(ones, axes, true)));
 });
 export const ReduceMax: Rule = extreme;
 export const ReduceMin: Rule = extreme;

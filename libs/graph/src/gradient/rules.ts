@@ -1,7 +1,7 @@
 import type { Node } from "../ir.ts";
 import * as convolution from "./convolution.ts";
 import * as elementwise from "./elementwise.ts";
-import * as index from "./index.ts";
+import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
 import * as pool from "./pool.ts";
@@ -9,7 +9,8 @@ import * as reduce from "./reduce.ts";
 import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
 
-const FAMILIES: readonly object[] = [convolution, elementwise, index, linear, normalise, pool, reduce, shape];
+const WINDOWED: readonly object[] = [convolution, pool];
+const FAMILIES = [...WINDOWED, elementwise, indexing, linear, normalise, reduce, shape];
 
 /** What the files export under an ONNX name; operators alone begin with a capital. */
 const STANDARD: ReadonlyMap<string, Rule> = new Map(

@@ -78,7 +78,10 @@ export const Tile: Rule = (site, ops) => [
   },
 ];
 
-/** Pad with a constant: the gradient is the part that was there before. Negative pads cropped, so they pad with 0. */
+/**
+ * Pad with a constant: the gradient is the part that was there before. Negative pads cropped, so they pad
+ * with 0.
+ */
 export const Pad: Rule = (site, ops) => [
   () => {
     const mode = site.string("mode", "constant");

@@ -48,7 +48,8 @@ export function places(kernel: readonly number[]): readonly (readonly number[])[
 }
 
 /**
- * What each output sees at one place of the kernel: [N, C, …output]. `padded` is x with its padding, see padFor.
+ * What each output sees at one place of the kernel: [N, C, …output]. `padded` is x with its padding, see
+ * padFor.
  */
 export function shifted(
   ops: Ops,

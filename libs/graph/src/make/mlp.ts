@@ -27,8 +27,8 @@ const MAX_WIDTH = 1 << 20;
 
 /**
  * A multi-layer perceptron [batch, inputs] → [batch, outputs] (logits: no activation after the last layer),
- * with a symbolic batch. Each linear layer is `Gemm` with transB = 1, its initializers `<module>.weight` [out, in]
- * and `<module>.bias` [out], its node `/<module>/Gemm`: the names torch's exporter would give.
+ * with a symbolic batch. Each linear layer is `Gemm` with transB = 1, its initializers `<module>.weight`
+ * [out, in] and `<module>.bias` [out], its node `/<module>/Gemm`: the names torch's exporter would give.
  */
 export function mlp(options: MlpOptions): Graph {
   const { activation = "relu", names = (layer) => `layers.${layer}`, random } = options;

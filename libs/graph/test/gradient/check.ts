@@ -39,7 +39,10 @@ export const bool = (shape: readonly number[], values: readonly number[]): Tenso
 
 type Built = { graph: TracedGraph; feeds: Map<string, Tensor>; wrt: string[] };
 
-/** op(inputs) → loss = Σ over outputs of a random weight times the value, so no gradient hides behind symmetry. */
+/**
+ * op(inputs) → loss = Σ over outputs of a random weight times the value, so no gradient hides behind
+ * symmetry.
+ */
 function build(test: Case, dtype: DType): Built {
   const random = seededRandom(test.seed ?? 1);
   const [low, high] = test.range ?? [-2, 2];
@@ -113,7 +116,9 @@ function told(test: Case): string {
   return JSON.stringify(test, (_, value) => (typeof value === "bigint" ? Number(value) : value));
 }
 
-/** The derived gradient of Σ op(x) itself at the first input, for values that central differences cannot see. */
+/**
+ * The derived gradient of Σ op(x) itself at the first input, for values that central differences cannot see.
+ */
 export function gradientOf(test: Case): number[] {
   const { graph, feeds, wrt } = build({ ...test, uniform: true }, "float64");
   const results = run64(differentiate(graph, { loss: "loss", wrt }), feeds);

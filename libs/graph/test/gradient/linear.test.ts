@@ -82,4 +82,14 @@ describe("MatMul", () => {
     await checkGradient({ op: "MatMul", inputs: [{ shape: [2, 3, 4] }, { shape: [4, 5], frozen: true }] });
     await checkGradient({ op: "MatMul", inputs: [{ shape: [3, 4], frozen: true }, { shape: [2, 4, 5] }] });
   });
+
+  test("a matrix under a stack gets its gradient as one product over all rows", () => {
+    const b = builderOn();
+    const x = b.input({ name: "x", dtype: "float32", shape: [4, 3, 5] });
+    const w = b.input({ name: "w", dtype: "float32", shape: [5, 6] });
+    b.output(b.emit("ReduceSum", [b.emit("MatMul", [x, w])], { axes: [0, 1, 2], keepdims: 0 }), "loss");
+    const graph = differentiate(b.finish(), { loss: "loss", wrt: ["w"] });
+    const products = graph.nodes.filter((node) => node.op === "MatMul").slice(1);
+    expect(products.map((node) => graph.statics.get(node.outputs[0]!)!.shape)).toEqual([[5, 6]]);
+  });
 });

@@ -102,8 +102,8 @@ type Placed = {
 };
 
 /**
- * The adapter's gradients by way of the merged weight: with W' = W + s·B·A, dB = s·dW'·Aᵀ and dA = s·Bᵀ·dW'. It needs
- * no injection, so it holds this room's gradients alone against torch's.
+ * The adapter's gradients by way of the merged weight: with W' = W + s·B·A, dB = s·dW'·Aᵀ and dA = s·Bᵀ·dW'.
+ * It needs no injection, so it holds this room's gradients alone against torch's.
  */
 function merge(graph: Graph, adapter: Table, { scale, golden }: { scale: number; golden: Table }) {
   const initializers = new Map(graph.initializers);

@@ -61,6 +61,13 @@ describe("Conv", () => {
     }
   });
 
+  test("a large depthwise kernel (ConvNeXt)", () =>
+    checkGradient({
+      op: "Conv",
+      inputs: [{ shape: [1, 2, 4, 4] }, { shape: [2, 1, 7, 7] }, { shape: [2] }],
+      attributes: { group: 2, pads: [3, 3, 3, 3] },
+    }));
+
   test("auto_pad", async () => {
     for (const auto_pad of ["SAME_UPPER", "SAME_LOWER", "VALID"]) {
       await checkGradient({

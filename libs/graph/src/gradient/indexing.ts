@@ -119,7 +119,10 @@ function withBatch(ops: Ops, site: Adjoint, batch: number): string {
   return ops.op("Concat", [...coordinates, asLong(ops, site.input(1))], { axis: -1 });
 }
 
-/** y[i, j] = data[indices[i, j], j] (axis 0): every output has full coordinates, of which one is read from indices. */
+/**
+ * y[i, j] = data[indices[i, j], j] (axis 0): every output has full coordinates, of which one is read from
+ * indices.
+ */
 export const GatherElements: Rule = (site, ops) => [
   () => {
     demandScatter(site);
