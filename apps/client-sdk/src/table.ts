@@ -38,7 +38,7 @@ export function splitTable(table: CsvTable, options: TableOptions): TableRows {
   const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, at) => from + at);
   return {
     train: subset(examples, numbers(0, train.length)),
-    heldOut: subset(examples, numbers(train.length, rows.length)),
+    heldOut: subset(examples, numbers(train.length, train.length + heldOut.length)),
     dropped,
   };
 }

@@ -77,6 +77,8 @@ export async function up(out: Outgoing, head: Uint8Array, rest: AsyncIterator<Me
     const done = answer(out, resolve, reject);
     call = client.makeClientStreamRequest(pathOf(method), toBuffer, same, metadata, deadline(method), done);
     const open = call;
+    // The reply's callback tells every failure; the stream's own event would only end the process.
+    open.on("error", () => {});
     stop = onAbort(signal, () => open.cancel());
   });
   try {
