@@ -120,7 +120,8 @@ function candidate(module: string, sites: readonly Site[], sources: Sources): Ca
   const [first, second, ...kernel] = source.tensor.shape as readonly [number, number];
   const [width, out] = layout === "in-out" ? [first, second] : [second, first];
   const uses = sites.map((site): Use => {
-    return { node: site.node.outputs[0]!, input: site.input, transposed: site.source.transposed };
+    const { transposed, converted } = site.source;
+    return { node: site.node.outputs[0]!, input: site.input, transposed, converted };
   });
   const weight = source.initializer;
   return {

@@ -1,1 +1,11 @@
-export {};
+// For users.
+
+// For neighbours: import the file, not this index.
+export { initialAdapter } from "./initial.ts";
+export { inject } from "./inject.ts";
+export { merge } from "./merge.ts";
+export { activeTensors, type Method } from "./method.ts";
+export { fromPeft, type Loaded, type PeftFiles, toPeft } from "./peft.ts";
+export { resolve } from "./resolve.ts";
+export { readSafetensors, writeSafetensors } from "./safetensors.ts";
+export type { AdapterSpec, ResolvedAdapter } from "./spec.ts";

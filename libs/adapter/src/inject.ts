@@ -24,13 +24,7 @@ export function inject(traced: TracedGraph, adapter: ResolvedAdapter): TracedGra
     const [a, b] = factorSpecs(module);
     return module.uses.map((use) => {
       const node = nodeOf(nodes, use, module.module);
-      const delta = sidePath(build, {
-        node: rewired(node, operands),
-        input: use.input,
-        module,
-        a: a.name,
-        b: b.name,
-      });
+      const delta = sidePath(build, { node, input: use.input, module, a: a.name, b: b.name });
       return [use.node, build.emit("Add", [use.node, delta])] as const;
     });
   });

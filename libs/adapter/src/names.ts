@@ -25,7 +25,7 @@ export function tailOf(node: Node): string {
 
 /** The module part of an initializer called `<module>.weight` or `<module>.bias`. */
 export function moduleOfTensor(name: string): string | undefined {
-  return /^(?<module>.+)\.(?:weight|bias)$/.exec(name)?.groups?.["module"];
+  return /^(.+)\.(?:weight|bias)$/.exec(name)?.[1];
 }
 
 function fromScopes(node: Node): string | undefined {

@@ -43,7 +43,7 @@ export function saveablesOf(
       if (!source || source.converted || source.tensor.dtype !== "float32") continue;
       const name = naming(node, input) ?? ownName(node, value, sources);
       if (name === undefined) continue;
-      const use = { node: node.outputs[0]!, input, transposed: source.transposed };
+      const use = { node: node.outputs[0]!, input, transposed: source.transposed, converted: false };
       const { initializer, tensor } = source;
       const before = found.get(name);
       if (before?.initializer === initializer) before.uses.push(use);

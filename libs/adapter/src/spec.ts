@@ -24,6 +24,8 @@ export type Use = {
   readonly input: number;
   /** The stored tensor passes a Transpose before it gets here. */
   readonly transposed: boolean;
+  /** It passes a Cast or DequantizeLinear: the node does not read what the file stores. */
+  readonly converted: boolean;
 };
 
 /** One weight with factors beside it. */
