@@ -1,8 +1,17 @@
 import { Fault } from "@tutti/foundation/fault";
 import { type Bind, bindInputs } from "./bind.ts";
-import { fold } from "./fold.ts";
+import { fold, foldCost } from "./fold.ts";
 import { inferNode } from "./infer/infer.ts";
-import type { Attribute, Graph, Node, Static, Tensor, TracedGraph, ValueInfo } from "./ir.ts";
+import {
+  type Attribute,
+  type Graph,
+  type Node,
+  type Static,
+  sizeOf,
+  type Tensor,
+  type TracedGraph,
+  type ValueInfo,
+} from "./ir.ts";
 import { live } from "./prune.ts";
 import { describe, type Known } from "./site.ts";
 import { numbers } from "./tensor.ts";
@@ -31,6 +40,10 @@ export function trace(graph: Graph, bind: Bind = {}): TracedGraph {
   });
 }
 
+/** A few seconds of work for any file, and each of its weights may be turned, cast and scaled some times over. */
+const FOLD_ROOM = 100_000_000;
+const FOLD_PER_ELEMENT = 16;
+
 /** Operators that, where dtype and shape stay, do nothing; Dropout does nothing in inference. */
 const UNCHANGED: ReadonlySet<string> = new Set([
   "Identity",
@@ -50,10 +63,14 @@ class Tracing {
   /** Values that are another one under a new name, by that name. */
   readonly #aliases = new Map<string, string>();
   readonly #kept: ReadonlySet<string>;
+  /** Element operations that folding may still take: in proportion to what the file itself holds. */
+  #room: number;
   #branches = 0;
 
   constructor(graph: Graph) {
     this.constants = new Map(graph.initializers);
+    const held = [...graph.initializers.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    this.#room = FOLD_ROOM + FOLD_PER_ELEMENT * held;
     this.#kept = new Set(graph.outputs.map(({ name }) => name));
     for (const [name, { dtype, shape }] of graph.initializers) this.statics.set(name, { dtype, shape });
     this.known = {
@@ -83,13 +100,22 @@ class Tracing {
         got: `${node.outputs.length}`,
       });
     if (this.#passes(node, statics)) return;
-    const folded = fold(node, this.known, statics);
+    const folded = this.#fold(node, statics);
     for (const [i, name] of node.outputs.entries()) {
       if (name === "") continue;
       this.statics.set(name, statics[i]!);
       if (folded) this.constants.set(name, folded[i]!);
     }
     if (!folded) this.nodes.push(node);
+  }
+
+  /** Folds while there is room: many small folds must not add up to what one large fold may not do. */
+  #fold(node: Node, statics: readonly Static[]): readonly Tensor[] | undefined {
+    const cost = foldCost(node, this.known, statics);
+    if (cost > this.#room) return undefined;
+    const folded = fold(node, this.known, statics);
+    if (folded) this.#room -= cost;
+    return folded;
   }
 
   /** Leaves out a node that hands its input on unchanged, unless its name is one the graph must give out. */

@@ -133,6 +133,22 @@ describe("folding", () => {
   });
 });
 
+test("many small folds do not add up to a large one", () => {
+  const count = 4_000;
+  const nodes = Array.from({ length: count }, (_, i) => node("ConstantOfShape", ["size"], `c${i}`));
+  const all = Array.from({ length: count }, (_, i) => `c${i}`);
+  const many = graph({
+    nodes: [...nodes, node("Sum", ["x", ...all], "y")],
+    outputs: ["y"],
+    initializers: { size: int64([65_536]) },
+    inputs: { x: [1] },
+  });
+  const traced = trace(many);
+  const bytes = [...traced.initializers.values()].reduce((sum, { data }) => sum + data.length * 4, 0);
+  expect(bytes).toBeLessThan(512 * 2 ** 20);
+  expect(traced.nodes.length).toBeGreaterThan(1000);
+});
+
 test("nodes that change nothing are left out, unless they name an output", () => {
   const chain = graph({
     nodes: [

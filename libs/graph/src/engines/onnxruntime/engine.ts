@@ -70,7 +70,14 @@ function fromOrt(tensor: OrtTensor, name: string): Tensor {
   const { type, dims, data } = tensor;
   if (!HELD.has(type))
     throw new Fault("unsupported", `output ${name}`, { expected: [...HELD].join(", "), got: type });
-  return { dtype: type as DType, shape: dims, data: data as Tensor["data"] };
+  // Newer platforms give halves as Float16Array; here they are bits.
+  const bits =
+    type === "float16" && !(data instanceof Uint16Array) ? halfBits(data as ArrayBufferView) : data;
+  return { dtype: type as DType, shape: dims, data: bits as Tensor["data"] };
+}
+
+function halfBits({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint16Array {
+  return new Uint16Array(buffer, byteOffset, byteLength / 2);
 }
 
 const HELD: ReadonlySet<string> = new Set<DType>([
