@@ -186,19 +186,21 @@ export class Conversation {
       session && work,
       () => new Fault("refused", word.case, { expected: "an open session", got: "none" }),
     );
-    try {
-      await this.#say(await session.hear(word), work.accepted.task);
-    } catch (error) {
-      // Keys of a session that went wrong are not used for another word.
-      if (this.#session === session) this.#endSession();
-      throw error;
-    }
+    // A word that the session refuses leaves it as it was: it may be an old one.
+    const answer = await session.hear(word);
+    await this.#say(answer, work.accepted.task);
   }
 
   async #say({ uploads, send }: Answer, task: { run: string; round: number }): Promise<void> {
     const { link } = this.#options.site;
     if (uploads) this.#report({ run: task.run, round: task.round, activity: "uploading", progress: 0 });
-    await this.#persist((signal) => send(link, signal));
+    try {
+      await this.#persist((signal) => send(link, signal));
+    } catch (error) {
+      // The coordinator went on without us; this session's keys are of no more use.
+      this.#endSession();
+      throw error;
+    }
     if (uploads) this.#report({ run: task.run, round: task.round, activity: "waiting", progress: 1 });
   }
 

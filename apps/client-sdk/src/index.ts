@@ -1,4 +1,6 @@
 // For users: what runs on every platform. A device in Node begins at @tutti/client-sdk/node/index.
+
+export type { Examples } from "@tutti/train/batches";
 export type { Device, DeviceParts, ParticipateOptions, Participation } from "./device.ts";
 export { openDevice } from "./device.ts";
 export type { Activity, DeviceEvent, Listener } from "./events.ts";

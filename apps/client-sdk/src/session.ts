@@ -1,5 +1,5 @@
 import { canonical, equalBytes } from "@tutti/foundation/bytes";
-import { demand } from "@tutti/foundation/check";
+import { demand, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
@@ -10,6 +10,7 @@ import { mask } from "@tutti/secagg/device/mask";
 import type { Member } from "@tutti/secagg/device/member";
 import { reveal } from "@tutti/secagg/device/reveal";
 import { share } from "@tutti/secagg/device/share";
+import type { DeviceState } from "@tutti/secagg/device/state";
 import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { AdvertiseRequestSchema, type Terms, TermsSchema } from "@tutti/wire/secagg";
@@ -59,6 +60,64 @@ function plainSession({ own, words }: SessionOptions): Session {
     },
     close: () => {},
   };
+}
+
+/** Bonawitz et al. 2017, Fig. 4, a stage per word; libs/secagg checks each and answers it once. */
+function secureSession({ own, words, site }: SessionOptions): Session {
+  const { state: advertised, message: advertisement } = advertise(own, memberOf(site));
+  let state: DeviceState = advertised;
+  /** A repeat gives the state of then; the session never goes back to it. */
+  const reach = (next: DeviceState) => {
+    if (STAGES.indexOf(next.stage) > STAGES.indexOf(state.stage)) state = next;
+  };
+  return {
+    isFor: (terms) => same(terms, own),
+    open: (terms) => {
+      mustAgree(terms, own);
+      return says((link, signal) =>
+        link.advertise(create(AdvertiseRequestSchema, { terms: own, advertisement }), signal),
+      );
+    },
+    hear: async (word) => {
+      switch (word.case) {
+        case "roster": {
+          const shared = await share(state, word.value);
+          reach(shared.state);
+          return says((link, signal) => link.share(shared.message, signal));
+        }
+        case "delivery": {
+          const masked = mask(state, word.value, words);
+          reach(masked.state);
+          return upload(word.value.session, masked.packed);
+        }
+        case "survivors": {
+          const attested = attest(state, word.value);
+          reach(attested.state);
+          return says((link, signal) => link.attest(attested.message, signal));
+        }
+        case "attestations": {
+          const revealed = reveal(state, word.value);
+          reach(revealed.state);
+          return says((link, signal) => link.reveal(revealed.message, signal));
+        }
+        default:
+          return unreachable(word);
+      }
+    },
+    close: () => erase(state),
+  };
+}
+
+const STAGES: readonly DeviceState["stage"][] = ["advertised", "shared", "masked", "attested", "revealed"];
+
+function memberOf(site: Site): Member {
+  const { identity, policy, secret, ledger } = site;
+  const { name, certificate, key } = identity;
+  return { name, certificate, key, ...trustOf(site), floor: policy.floor, random: secret, ledger };
+}
+
+function says(send: Answer["send"]): Answer {
+  return { uploads: false, send };
 }
 
 function upload(session: Uint8Array, packed: Uint8Array): Answer {

@@ -3,6 +3,7 @@ import type { SecretRandom, SeededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import type { SigningKey, Verify } from "@tutti/identity/keys";
 import type { Trust } from "@tutti/release/dsse";
+import type { Ledger } from "@tutti/secagg/device/member";
 import type { Certificate } from "@tutti/wire/device";
 import type { Listener } from "./events.ts";
 import type { Data } from "./examples.ts";
@@ -37,6 +38,8 @@ export type Site = {
   readonly clock: Clock;
   readonly jitter: SeededRandom;
   readonly secret: SecretRandom;
+  /** Rounds whose sum this device helped to open, kept through restarts: it helps with no second one. */
+  readonly ledger: Ledger;
   /** A faster Ed25519 check than the portable one. */
   readonly verify?: Verify;
   readonly emit: Listener;

@@ -9,7 +9,8 @@ import { read } from "@tutti/graph/read";
 import { int64 } from "@tutti/graph/tensor";
 import { write } from "@tutti/graph/write";
 import type { Plan } from "@tutti/plan/plan";
-import { type Examples, examplesFromArrays } from "../src/index.ts";
+import type { Examples } from "@tutti/train/batches";
+import { examplesFromArrays } from "../src/examples.ts";
 import { planOf } from "./fixture.ts";
 
 /** A small base model, its first adapter and a plan for them. */

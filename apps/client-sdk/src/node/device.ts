@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import { type Device as Opened, openDevice } from "../device.ts";
@@ -9,6 +9,7 @@ import { systemClock } from "./clock.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
 import { readConfig, readIdentity, readPolicy } from "./folder.ts";
 import { connect } from "./grpc.ts";
+import { openLedger } from "./ledger.ts";
 import { onnxruntimeNode } from "./runtime.ts";
 import { openFolderStore } from "./store.ts";
 import { nativeVerify } from "./verify.ts";
@@ -40,6 +41,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
     clock,
     jitter: seededRandom(randomBytes(16).toString("hex")),
     secret: platformRandom(),
+    ledger: openLedger(join(folder, "rounds.log")),
     verify: nativeVerify(),
     ...(events && { events }),
   });

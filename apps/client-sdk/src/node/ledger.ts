@@ -1,0 +1,29 @@
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { Fault } from "@tutti/foundation/fault";
+import type { Ledger } from "@tutti/secagg/device/member";
+
+/**
+ * Rounds that this device has helped to open, a line each, synced before a share is revealed: after a restart too
+ * it helps with no second sum of the same round (SECAGG section 5, attack 10). A torn last line counts as it
+ * stands; it names a round whose answer was not yet given.
+ */
+export function openLedger(file: string): Ledger {
+  const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
+  const opened = new Set(lines);
+  const line = (run: string, round: number) => `${run} ${round}`;
+  return {
+    has: (run, round) => opened.has(line(run, round)),
+    add: (run, round) => {
+      try {
+        const handle = openSync(file, "a");
+        // A new line first, in case the last one was torn.
+        writeSync(handle, `\n${line(run, round)}`);
+        fsyncSync(handle);
+        closeSync(handle);
+      } catch (cause) {
+        throw new Fault("storage", file, { expected: "to be written", got: `${cause}`, cause });
+      }
+      opened.add(line(run, round));
+    },
+  };
+}
