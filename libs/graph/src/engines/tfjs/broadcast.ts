@@ -25,7 +25,8 @@ export const WASM_RANK = 6;
 export function expandTo(tf: Tf, x: TfTensor, shape: readonly number[]): TfTensor {
   if (sameShape(x.shape, shape)) return x;
   if (sizeOf(x.shape) === sizeOf(shape)) return tf.reshape(x, [...shape]);
-  if (x.dtype === "bool") return truth(tf, expandTo(tf, tf.cast(x, "int32"), shape));
+  // As floats: wasm adds integers of different shapes a hundred times slower.
+  if (x.dtype === "bool") return truth(tf, expandTo(tf, tf.cast(x, "float32"), shape));
   const { from, to } = merged(x.shape, shape);
   const short = tf.reshape(x, from);
   const wide =

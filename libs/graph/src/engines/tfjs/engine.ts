@@ -38,7 +38,8 @@ function program(tf: Tf, backend: string, loaded: { graph: TracedGraph; compiled
     async step(feeds) {
       if (disposed) throw new Fault("cancelled", `graph ${graph.name}`, { got: "a step after dispose" });
       const checked = graph.inputs.map(({ name }) => [name, checkFeed(graph, name, feeds)] as const);
-      await useBackend(tf, backend);
+      // Another program may have switched while we waited; from here to the outputs nothing waits.
+      while (tf.getBackend() !== backend) await useBackend(tf, backend);
       const outputs = tf.tidy(() => interpret(tf, loaded, checked));
       try {
         return await collect(graph, outputs);

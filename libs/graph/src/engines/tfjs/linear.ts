@@ -6,9 +6,9 @@ import type { Tf, TfTensor } from "./tfjs.ts";
 /**
  * From how many multiplications per matrix a batch on wasm is cheaper one matrix at a time. Its batched kernel
  * is a plain loop (2.2 GFLOP/s, one core); its 2-D kernel is XNNPACK (14 to 28), but a call and its copies
- * cost some 20 µs.
+ * cost some 10 µs.
  */
-const WORTH_A_CALL = 32_768;
+const WORTH_A_CALL = 12_800;
 
 /** α·A'·B' + β·C. On wasm a transposed operand is transposed first: the kernel's own way is 10 times slower. */
 export const Gemm: Operator = (site, tf) => {
@@ -17,9 +17,11 @@ export const Gemm: Operator = (site, tf) => {
   const ta = flipped(site, tf, { index: 0, flag: site.int("transA", 0) !== 0 });
   const tb = flipped(site, tf, { index: 1, flag: site.int("transB", 0) !== 0 });
   const shape = site.shapeOut();
-  const inner = site.shape(0)[site.int("transA", 0) !== 0 ? 0 : 1]!;
+  const [rows, columns] = shape as [number, number];
+  const inner = sizeOf(site.shape(0)) === 0 ? 0 : sizeOf(site.shape(0)) / rows;
+  const swap = worthSwapping(site, { rows, columns, inner });
   return (a, b, c) => {
-    const product = matrix(tf, ta ? tf.transpose(a) : a, tb ? tf.transpose(b) : b, inner);
+    const product = matrix(tf, ta ? tf.transpose(a) : a, tb ? tf.transpose(b) : b, { inner, swap });
     const scaled = alpha === 1 ? product : tf.mul(product, alpha);
     if (!c || beta === 0) return tf.reshape(scaled, shape);
     return tf.add(scaled, beta === 1 ? c : tf.mul(c, beta));
@@ -33,10 +35,26 @@ function flipped(site: OpSite, tf: Tf, operand: { index: number; flag: boolean }
 }
 
 /** A plain 2-D product; what wasm's kernel does not do for sizes of zero is done here. */
-function matrix(tf: Tf, a: TfTensor, b: TfTensor, inner: number): TfTensor {
+function matrix(
+  tf: Tf,
+  a: TfTensor,
+  b: TfTensor,
+  { inner, swap }: { inner: number; swap: boolean },
+): TfTensor {
   const shape = [a.shape[0]!, b.shape[1]!];
   if (inner === 0 || sizeOf(shape) === 0) return tf.zeros(shape);
-  return tf.matMul(a, b);
+  return swap ? tf.transpose(tf.matMul(tf.transpose(b), tf.transpose(a))) : tf.matMul(a, b);
+}
+
+/**
+ * Whether to multiply the other way round, (B'A')'. wasm repacks a right operand it has not seen, 6 ns an
+ * element, and that is more than the product when A has few rows: a gradient of a LoRA factor by activations.
+ */
+function worthSwapping(
+  site: OpSite,
+  { rows, columns, inner }: { rows: number; columns: number; inner: number },
+) {
+  return site.backend === "wasm" && !site.isConstant(1) && columns >= 4 * rows && columns * inner >= 8192;
 }
 
 /** numpy's matmul: vectors are promoted, leading dimensions broadcast. */
@@ -46,7 +64,7 @@ export const MatMul: Operator = (site, tf) => {
   const out = site.shapeOut();
   const left = site.rank(0) === 1 ? [1, ...site.shape(0)] : [...site.shape(0)];
   const right = site.rank(1) === 1 ? [...site.shape(1), 1] : [...site.shape(1)];
-  const multiply = multiplier(tf, site.backend, { left, right });
+  const multiply = multiplier(site, tf, { left, right });
   return (a, b) => tf.reshape(multiply(tf.reshape(a, left), tf.reshape(b, right)), out);
 };
 
@@ -54,21 +72,22 @@ type Shapes = { left: readonly number[]; right: readonly number[] };
 type Multiply = (a: TfTensor, b: TfTensor) => TfTensor;
 
 /** The way to multiply these shapes; results have any shape of the right size. */
-function multiplier(tf: Tf, backend: string, { left, right }: Shapes): Multiply {
+function multiplier(site: OpSite, tf: Tf, { left, right }: Shapes): Multiply {
   const [m, k] = [left.at(-2)!, left.at(-1)!];
   const n = right.at(-1)!;
   const batchA = left.slice(0, -2);
   const batchB = right.slice(0, -2);
   if (sizeOf(batchB) === 1) {
     const rows = sizeOf(batchA) * m;
-    return (a, b) => matrix(tf, tf.reshape(a, [rows, k]), tf.reshape(b, [k, n]), k);
+    const swap = worthSwapping(site, { rows, columns: n, inner: k });
+    return (a, b) => matrix(tf, tf.reshape(a, [rows, k]), tf.reshape(b, [k, n]), { inner: k, swap });
   }
   const batch = together(batchA, batchB);
   const count = sizeOf(batch);
   if (count * m * n === 0 || k === 0) return () => tf.zeros([count, m, n]);
   const flat = (x: TfTensor, dims: readonly number[]) =>
     tf.reshape(expandTo(tf, x, [...batch, ...dims]), [count, ...dims]);
-  const oneByOne = backend === "wasm" && m * k * n >= WORTH_A_CALL;
+  const oneByOne = site.backend === "wasm" && m * k * n >= WORTH_A_CALL;
   return (a, b) => {
     const [x, y] = [flat(a, [m, k]), flat(b, [k, n])];
     return oneByOne ? eachMatrix(tf, x, y) : tf.matMul(x, y);
