@@ -1,0 +1,105 @@
+import { hex } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256 } from "@tutti/foundation/hash";
+import type { SecretRandom } from "@tutti/foundation/random";
+import type { Verify } from "@tutti/identity/keys";
+import { verifyRequest } from "@tutti/identity/request";
+import { type RequestAuth, RequestAuthSchema } from "@tutti/wire/device";
+import { decode } from "@tutti/wire/message";
+import { type Caller, type DescMethod, pathOf } from "@tutti/wire/rpc";
+import { type Session, Sessions } from "./sessions.ts";
+
+/** Who sent a request, from its metadata and its first message's bytes; null for the methods open to all. */
+export type Authenticate = (
+  auth: Uint8Array | undefined,
+  method: DescMethod,
+  body: Uint8Array,
+) => Promise<Caller | null>;
+
+export type Authenticator = {
+  /** For Hello: a fresh session, and the wall clock that expiries are measured on. */
+  openSession(): { session: Uint8Array; nowMs: number };
+  /** @throws Fault("refused") naming what is wrong: no signature, session, expiry, nonce, name or signature. */
+  readonly authenticate: Authenticate;
+};
+
+/** The key behind a name; undefined for one that is unknown or revoked. */
+export type Lookup = (
+  name: string,
+) => Promise<(Omit<Caller, "name"> & { readonly publicKey: Uint8Array }) | undefined>;
+
+export type AuthenticatorOptions = {
+  readonly lookup: Lookup;
+  readonly nowMs: () => number;
+  readonly random: SecretRandom;
+  readonly verify: Verify;
+};
+
+/** Hello gives a session and Enroll a name; before them there is nothing to sign with. */
+const OPEN = new Set(["/tutti.v1.Federation/Hello", "/tutti.v1.Federation/Enroll"]);
+const MAX_AUTH_BYTES = 1024;
+
+/** Signed requests (RELIABILITY section 5): method, first message, session, nonce and expiry, each used once. */
+export function authenticator(options: AuthenticatorOptions): Authenticator {
+  const { lookup, random, verify } = options;
+  const nowMs = neverBack(options.nowMs);
+  const sessions = new Sessions(random);
+  return {
+    openSession() {
+      const now = nowMs();
+      return { session: sessions.open(now), nowMs: now };
+    },
+    async authenticate(bytes, method, body) {
+      const path = pathOf(method);
+      if (OPEN.has(path)) return null;
+      if (!bytes) throw new Fault("refused", "request", { expected: "a signature", got: "none" });
+      const auth = decode(RequestAuthSchema, bytes, MAX_AUTH_BYTES);
+      const session = known(sessions, auth, nowMs());
+      const party = await lookup(auth.name);
+      demand(
+        party,
+        () => new Fault("refused", "request", { expected: "an enrolled name", got: printable(auth.name) }),
+      );
+      const { publicKey, role, labels } = party;
+      const now = nowMs();
+      verifyRequest(auth, {
+        publicKey,
+        method: path,
+        bodyHash: sha256(body),
+        session: auth.session,
+        nowMs: now,
+        verify,
+      });
+      // Nothing awaits between here and the return: of two copies that race, one is recorded first.
+      session.use({ name: auth.name, nonce: auth.nonce, expiresMs: auth.expiresMs }, now);
+      return { name: auth.name, role, labels };
+    },
+  };
+}
+
+function known(sessions: Sessions, auth: RequestAuth, nowMs: number): Session {
+  const session = sessions.find(hex(auth.session), nowMs);
+  if (session) return session;
+  throw new Fault("refused", "request", {
+    expected: "a session of this coordinator",
+    got: "another",
+    todo: "Say Hello again",
+  });
+}
+
+/**
+ * A wall clock that stands still when it is set back: a captured request whose nonce was forgotten at its expiry
+ * cannot become fresh again.
+ */
+function neverBack(nowMs: () => number): () => number {
+  let latest = Number.NEGATIVE_INFINITY;
+  return () => {
+    latest = Math.max(latest, nowMs());
+    return latest;
+  };
+}
+
+function printable(name: string): string {
+  return /^[A-Za-z0-9._-]{1,64}$/.test(name) ? name : "another";
+}

@@ -1,0 +1,137 @@
+import {
+  type MethodDefinition,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedHandleCall,
+} from "@grpc/grpc-js";
+import { Fault } from "@tutti/foundation/fault";
+import { type DescMethod, type DescService, type Handlers, MAX_MESSAGE_BYTES, pathOf } from "@tutti/wire/rpc";
+import type { Authenticate } from "./authenticate.ts";
+import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCall } from "./calls.ts";
+import { intake, Received } from "./intake.ts";
+import { type Listener, listen } from "./listener.ts";
+import { type Watch, watchStall } from "./stall.ts";
+
+/** A service and its handlers, kept together by `offer`. */
+export type Offer<S extends DescService = DescService> = {
+  readonly service: S;
+  readonly handlers: Handlers<S>;
+};
+
+export type GrpcOptions<Services extends readonly DescService[]> = {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** PEM. */
+  readonly tls: { readonly key: string; readonly certificate: string };
+  readonly services: { readonly [At in keyof Services]: Offer<Services[At]> };
+  readonly authenticate: Authenticate;
+  /** Told of errors that are no answer to the caller: bugs and storage. Default: one line to stderr with its stack. */
+  readonly onBug?: (error: unknown, path: string) => void;
+};
+
+export type GrpcServer = {
+  readonly port: number;
+  /** Lets calls in progress end for up to 2 s, then cuts them. */
+  close(): Promise<void>;
+};
+
+/** RELIABILITY section 3: nothing is bounded by default. */
+const LIMITS = {
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_concurrent_streams": 100,
+  "grpc.max_connection_idle_ms": 300_000,
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+} as const;
+const CLOSE_MS = 2_000;
+
+/** Serves protocol-neutral handlers over gRPC with TLS. @throws Fault("unavailable") where the port is taken. */
+export async function serveGrpc<const Services extends readonly DescService[]>(
+  options: GrpcOptions<Services>,
+): Promise<GrpcServer> {
+  const { host, port, tls, authenticate, onBug = printBug } = options;
+  let listener: Listener | undefined;
+  const watchSender = (peer: string, onStall: () => void) => {
+    const socket = listener?.socketOf(peer);
+    return socket ? watchStall(() => socket.bytesRead, onStall) : NEVER;
+  };
+  const watchReader = (peer: string) => {
+    const socket = listener?.socketOf(peer);
+    // No status can reach a peer that reads nothing.
+    return socket
+      ? watchStall(
+          () => socket.bytesWritten,
+          () => socket.destroy(),
+        )
+      : NEVER;
+  };
+  const server = new Server({ ...LIMITS, interceptors: [intake(watchSender)] });
+  for (const { service, handlers } of options.services as readonly Offer[]) {
+    const definition: ServiceDefinition = {};
+    const calls: Record<string, UntypedHandleCall> = {};
+    for (const method of service.methods) {
+      const bug = (error: unknown) => onBug(error, pathOf(method));
+      const around = { method, authenticate, onBug: bug, watchReader };
+      Object.assign(definition, { [method.localName]: definitionOf(method) });
+      calls[method.localName] = callOf(handlers, around);
+    }
+    server.addService(definition, calls);
+  }
+  const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
+  listener = await listen(server, { host, port, credentials: ServerCredentials.createSsl(null, [pair]) });
+  return { port: listener.port, close: () => close(server, listener) };
+}
+
+const NEVER: Watch = { stop: () => {} };
+
+function definitionOf(method: DescMethod): MethodDefinition<Received, Uint8Array> {
+  const serialize = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return {
+    path: pathOf(method),
+    requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
+    responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
+    // Messages are decoded by calls.ts, which needs their bytes as they came, for the signature over them.
+    requestDeserialize: (buffer) => new Received(buffer),
+    responseSerialize: serialize,
+    requestSerialize: ({ bytes }) => serialize(bytes),
+    responseDeserialize: (buffer) => buffer,
+  };
+}
+
+function callOf(handlers: Handlers<DescService>, around: Around): UntypedHandleCall {
+  const { method } = around;
+  // Handlers<S> has one function of the method's kind under its name; here the kind is known at run time only.
+  const handler: unknown = (handlers as Record<string, unknown>)[method.localName];
+  if (typeof handler !== "function")
+    throw new Fault("bad-input", pathOf(method), { expected: "a handler", got: typeof handler });
+  switch (method.methodKind) {
+    case "unary":
+      return unaryCall(handler as Unary, around);
+    case "server_streaming":
+      return downCall(handler as Down, around);
+    case "client_streaming":
+      return upCall(handler as Up, around);
+    default:
+      throw new Fault("unsupported", pathOf(method), { expected: "one direction", got: method.methodKind });
+  }
+}
+
+async function close(server: Server, listener: Listener): Promise<void> {
+  listener.stop();
+  const ended = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, CLOSE_MS);
+  });
+  await Promise.race([ended, late]);
+  clearTimeout(timer);
+  server.forceShutdown();
+  listener.cut();
+}
+
+function printBug(error: unknown, path: string): void {
+  console.error(`${path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+}

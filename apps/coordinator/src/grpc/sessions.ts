@@ -1,0 +1,94 @@
+import { hex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import type { SecretRandom } from "@tutti/foundation/random";
+
+const IDLE_MS = 24 * 3_600_000;
+/** Hello is open to all: a session that nobody signed for is soon forgotten. */
+const UNUSED_MS = 5 * 60_000;
+const MAX_SESSIONS = 50_000;
+/** A nonce is remembered for 5 minutes at most; a device sends a few requests a second. */
+const MAX_NONCES = 20_000;
+
+/** The sessions a coordinator opened; in memory alone, so a restart makes every older signature worthless. */
+export class Sessions {
+  readonly #all = new Map<string, Session>();
+  readonly #random: SecretRandom;
+
+  constructor(random: SecretRandom) {
+    this.#random = random;
+  }
+
+  open(nowMs: number): Uint8Array {
+    this.#makeRoom(nowMs);
+    const id = this.#random.bytes(16);
+    this.#all.set(hex(id), new Session(nowMs));
+    return id;
+  }
+
+  /** The session of this id, unless it was idle for too long. */
+  find(id: string, nowMs: number): Session | undefined {
+    const session = this.#all.get(id);
+    if (!session?.isOver(nowMs)) return session;
+    this.#all.delete(id);
+    return undefined;
+  }
+
+  /** Drops what is over; if that is not enough, the oldest that nobody used, so that a flood drops itself. */
+  #makeRoom(nowMs: number): void {
+    if (this.#all.size < MAX_SESSIONS) return;
+    for (const [id, session] of this.#all) if (session.isOver(nowMs)) this.#all.delete(id);
+    for (const [id, session] of this.#all) {
+      if (this.#all.size < MAX_SESSIONS) return;
+      if (!session.used) this.#all.delete(id);
+    }
+    if (this.#all.size >= MAX_SESSIONS)
+      throw new Fault("unavailable", "session", { got: "too many open ones", todo: "Try again later" });
+  }
+}
+
+export class Session {
+  #lastMs: number;
+  #name: string | null = null;
+  /** By expiry, oldest first as far as clients agree; pruned from the front. */
+  readonly #nonces = new Map<string, number>();
+
+  constructor(nowMs: number) {
+    this.#lastMs = nowMs;
+  }
+
+  get used(): boolean {
+    return this.#name !== null;
+  }
+
+  isOver(nowMs: number): boolean {
+    return nowMs - this.#lastMs > (this.used ? IDLE_MS : UNUSED_MS);
+  }
+
+  /** Records a request whose signature is good. @throws Fault("refused") for a nonce or a session used already. */
+  use(request: { name: string; nonce: Uint8Array; expiresMs: number }, nowMs: number): void {
+    const { name, expiresMs } = request;
+    if (this.#name !== null && this.#name !== name)
+      throw new Fault("refused", `request by ${name}`, { expected: "its own session", got: "another's" });
+    const nonce = hex(request.nonce);
+    if (this.#nonces.has(nonce))
+      throw new Fault("refused", `request by ${name}`, { expected: "a fresh nonce", got: "a replay" });
+    this.#forget(nowMs);
+    if (this.#nonces.size >= MAX_NONCES)
+      throw new Fault("unavailable", `request by ${name}`, {
+        expected: "fewer requests",
+        todo: "Try again later",
+      });
+    this.#nonces.set(nonce, expiresMs);
+    this.#name = name;
+    this.#lastMs = nowMs;
+  }
+
+  #forget(nowMs: number): void {
+    const full = this.#nonces.size >= MAX_NONCES;
+    for (const [nonce, expiresMs] of this.#nonces) {
+      if (expiresMs <= nowMs) this.#nonces.delete(nonce);
+      // Usually one look at the oldest is enough; when full, every one is looked at.
+      else if (!full) return;
+    }
+  }
+}
