@@ -4,6 +4,7 @@ import { type Builder, builderOn } from "@tutti/graph/builder";
 import type { Node, Static, TracedGraph } from "@tutti/graph/ir";
 import { live } from "@tutti/graph/prune";
 import { sidePath } from "./side-path.ts";
+import { useKey } from "./sources.ts";
 import { factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
 
 /**
@@ -71,7 +72,7 @@ function savedOperands(
       const operand = use.transposed ? build.emit("Transpose", [name], { perm: [1, 0] }) : name;
       const [was, is] = [build.shape(node.inputs[use.input]!), build.shape(operand)];
       assert(`${was}` === `${is}`, `saved ${name} has the shape of what it replaces: [${was}], not [${is}]`);
-      operands.set(keyOf(use.node, use.input), operand);
+      operands.set(useKey(use.node, use.input), operand);
     }
   }
   return operands;
@@ -132,7 +133,7 @@ function joined(base: TracedGraph, side: TracedGraph, { operands, sums }: Joints
 }
 
 function rewired(node: Node, operands: ReadonlyMap<string, string>): Node {
-  const inputs = node.inputs.map((name, input) => operands.get(keyOf(node.outputs[0]!, input)) ?? name);
+  const inputs = node.inputs.map((name, input) => operands.get(useKey(node.outputs[0]!, input)) ?? name);
   return { ...node, inputs };
 }
 
@@ -153,8 +154,4 @@ function interleaved(base: readonly Node[], side: readonly Node[]): readonly Nod
   for (const node of base) place(node);
   for (const node of side) place(node);
   return order;
-}
-
-function keyOf(node: string, input: number): string {
-  return `${node}#${input}`;
 }

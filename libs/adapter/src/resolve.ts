@@ -6,7 +6,7 @@ import { layoutOf } from "@tutti/update/layout";
 import { type Candidate, candidatesOf, type GivenNames, select } from "./candidates.ts";
 import { matches, moduleOfTensor } from "./names.ts";
 import { saveablesOf } from "./saveable.ts";
-import { Sources } from "./sources.ts";
+import { Sources, useKey } from "./sources.ts";
 import {
   type AdaptedModule,
   type AdapterSpec,
@@ -41,11 +41,15 @@ export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions
         saveables.map(({ name }) => name),
       ),
   });
-  const whole = new Set(saved.flatMap(({ uses }) => uses.map(({ node, input }) => `${node}#${input}`)));
-  const free = candidates.filter(
-    ({ uses }) => !uses.some(({ node, input }) => whole.has(`${node}#${input}`)),
+  const whole = new Set(saved.flatMap(({ uses }) => uses.map(({ node, input }) => useKey(node, input))));
+  const modules = chosen(spec, candidates)
+    .filter(({ uses }) => !uses.some(({ node, input }) => whole.has(useKey(node, input))))
+    .map((candidate) => ranked(candidate, spec));
+  const todo = "Name targets, or tensors to save";
+  demand(
+    modules.length + saved.length > 0,
+    () => new Fault("bad-input", "adapter", { expected: "something to train", got: "nothing", todo }),
   );
-  const modules = chosen(spec, free).map((candidate) => ranked(candidate, spec));
   return assemble(model, { modules, saved });
 }
 

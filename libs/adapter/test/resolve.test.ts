@@ -1,0 +1,167 @@
+import { seededRandom } from "@tutti/foundation/random";
+import { describe, expect, test } from "vitest";
+import { mlp } from "../../graph/src/make/mlp.ts";
+import { read } from "../../graph/src/read.ts";
+import { write } from "../../graph/src/write.ts";
+import { initialAdapter } from "../src/initial.ts";
+import { resolve } from "../src/resolve.ts";
+import type { AdapterSpec } from "../src/spec.ts";
+import { base, LINEAR, node, random, TWO } from "./bases.ts";
+
+const model = read(write(mlp({ inputs: 6, hidden: [8, 4], outputs: 2, random: seededRandom(1) })));
+const spec: AdapterSpec = { rank: 2, alpha: 4, targets: "all-linear" };
+const lines = (changes: Partial<AdapterSpec>, of = model) =>
+  resolve(of, { ...spec, ...changes }).tensors.map(({ name, shape }) => `${name} [${shape}]`);
+
+describe("what a spec means", () => {
+  test("all-linear: A and B of every linear layer, in the graph's order", () => {
+    expect(lines({})).toEqual([
+      "layers.0.lora_A.weight [2,6]",
+      "layers.0.lora_B.weight [8,2]",
+      "layers.1.lora_A.weight [2,8]",
+      "layers.1.lora_B.weight [4,2]",
+      "layers.2.lora_A.weight [2,4]",
+      "layers.2.lora_B.weight [2,2]",
+    ]);
+  });
+
+  test("a module that is trained whole gets no factors; a saved bias alone leaves them", () => {
+    expect(lines({ save: ["layers.2"] }).slice(4)).toEqual(["layers.2.weight [2,4]", "layers.2.bias [2]"]);
+    expect(lines({ targets: ["layers.2"], save: ["2.bias"] })).toEqual([
+      "layers.2.lora_A.weight [2,4]",
+      "layers.2.lora_B.weight [2,2]",
+      "layers.2.bias [2]",
+    ]);
+  });
+
+  test("the order of patterns does not matter", () => {
+    expect(lines({ targets: ["2", "0"] })).toEqual(lines({ targets: ["layers.0", "layers.2"] }));
+  });
+
+  test("ranks, alphas and scales by pattern", () => {
+    const { modules } = resolve(model, {
+      ...spec,
+      rslora: true,
+      rankPattern: { "layers.0": 4 },
+      alphaPattern: { "1": 1 },
+    });
+    expect(modules.map(({ rank, alpha, scale }) => [rank, alpha, scale])).toEqual([
+      [4, 4, 4 / 2],
+      [2, 1, 1 / Math.SQRT2],
+      [2, 4, 4 / Math.SQRT2],
+    ]);
+  });
+
+  test("JSON carries the result, and another device gets an equal one", () => {
+    const once = resolve(model, spec);
+    expect(JSON.parse(JSON.stringify(once))).toEqual(once);
+    expect(resolve(read(model.bytes.slice()), spec)).toEqual(once);
+  });
+
+  test("an anonymous model: operators are numbered; names may be given by hand", () => {
+    const { bytes } = base(
+      [node("MatMul", ["x", "W1"], "h"), node("MatMul", ["h", "W2"], "y")],
+      { W1: [5, 4], W2: [4, 3] },
+      { x: random([2, 5], "x") },
+    );
+    expect(resolve(read(bytes), spec).modules.map(({ module }) => module)).toEqual(["MatMul_0", "MatMul_1"]);
+    const named = resolve(read(bytes), { ...spec, targets: ["head"] }, { names: { y: "head" } });
+    expect(named.modules.map(({ weight }) => weight)).toEqual(["W2"]);
+  });
+
+  test("two weights in one module keep apart", () => {
+    const { bytes } = base(
+      [
+        node("MatMul", ["x", "U"], "h", {}, "/rnn/MatMul"),
+        node("MatMul", ["h", "V"], "y", {}, "/rnn/MatMul_1"),
+      ],
+      { U: [5, 4], V: [4, 3] },
+      { x: random([2, 5], "x") },
+    );
+    expect(resolve(read(bytes), spec).modules.map(({ module }) => module)).toEqual(["rnn", "rnn.MatMul_1"]);
+  });
+
+  test("what cannot be adapted is no candidate: grouped convolution, alpha, constants, rank 3, other domains", () => {
+    const { bytes } = base(
+      [
+        node("Conv", ["x", "grouped"], "a", { group: 2 }),
+        node("MatMul", ["a", "rank3"], "b"),
+        node("Gather", ["x", "index"], "c", { axis: 1 }),
+        node("Add", ["b", "bias"], "y"),
+      ],
+      {
+        grouped: [4, 2, 1, 1],
+        rank3: [1, 3, 3],
+        bias: [3],
+        index: { dtype: "int64", shape: [], data: new BigInt64Array(1) },
+      },
+      { x: random([1, 4, 3, 3], "x") },
+    );
+    expect(() => resolve(read(bytes), spec)).toThrow(/all-linear.*a model with such weights/);
+  });
+
+  test("biases of MatMul then Add, norms, and a shared bias under each module's name", () => {
+    expect(lines({ targets: ["0"], save: ["*"] }, read(TWO.bytes))).toEqual([
+      "m.0.weight [4,5]",
+      "m.0.bias [4]",
+      "m.norm.weight [4]",
+      "m.norm.bias [4]",
+      "m.head.weight [4,4]",
+      "m.head.bias [4]",
+    ]);
+  });
+});
+
+describe("refusals name the candidates", () => {
+  test("a pattern that means nothing", () => {
+    expect(() => resolve(model, { ...spec, targets: ["layers.0", "query"] })).toThrow(
+      /target "query": expected one of layers\.0, layers\.1, layers\.2, got no match/,
+    );
+    expect(() => resolve(model, { ...spec, save: ["head.*"] })).toThrow(
+      /save "head\.\*": expected one of layers\.0/,
+    );
+  });
+
+  test.each([
+    [{ targets: [] }, /something to train, got nothing/],
+    [{ rank: 0 }, /rank: expected an integer in 1\.\.4096, got 0/],
+    [{ rank: 1.5 }, /rank/],
+    [{ alpha: -1 }, /alpha: expected a number above 0, got -1/],
+    [{ alpha: Number.NaN }, /alpha/],
+    [{ alphaPattern: { x: 0 } }, /alpha/],
+  ])("%j", (changes, message) => {
+    expect(() => resolve(model, { ...spec, ...changes })).toThrow(message);
+  });
+});
+
+describe("where training starts", () => {
+  const adapter = resolve(model, { ...spec, rank: 8, targets: ["0", "1"], save: ["2"] });
+  const start = initialAdapter(adapter, seededRandom(7), model);
+
+  test("A uniform in ±1/√in, B zero, saved tensors the base's", () => {
+    const a = start.get("layers.0.lora_A.weight")!;
+    const bound = 1 / Math.sqrt(6);
+    expect(Math.max(...a.map(Math.abs))).toBeLessThanOrEqual(Math.fround(bound));
+    expect(Math.max(...a)).toBeGreaterThan(bound * 0.7);
+    expect(Math.min(...a)).toBeLessThan(-bound * 0.7);
+    expect(start.get("layers.1.lora_B.weight")!.every((value) => value === 0)).toBe(true);
+    expect(start.get("layers.2.weight")).toEqual(model.graph.initializers.get("layers.2.weight")!.data);
+  });
+
+  test("the seed decides, and other targets do not", () => {
+    expect(initialAdapter(adapter, seededRandom(7), model)).toEqual(start);
+    const fewer = initialAdapter(
+      resolve(model, { ...spec, rank: 8, targets: ["1"] }),
+      seededRandom(7),
+      model,
+    );
+    expect(fewer.get("layers.1.lora_A.weight")).toEqual(start.get("layers.1.lora_A.weight"));
+    expect(initialAdapter(adapter, seededRandom(8), model)).not.toEqual(start);
+  });
+
+  test("another model's initializers are refused", () => {
+    expect(() => initialAdapter(adapter, seededRandom(7), read(LINEAR["Gemm plain"]!.bytes))).toThrow(
+      /initial layers/,
+    );
+  });
+});
