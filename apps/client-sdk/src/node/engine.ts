@@ -28,6 +28,9 @@ async function nodeTfjs(): Promise<Engine | null> {
 }
 
 async function wasmTfjs(): Promise<Engine> {
+  const tf = await import("@tensorflow/tfjs-core");
   await import("@tensorflow/tfjs-backend-wasm");
-  return tfjsEngine(await import("@tensorflow/tfjs-core"), "wasm");
+  // Started here, once: a second load that came while the first one starts it would find it half there.
+  await tf.setBackend("wasm");
+  return tfjsEngine(tf, "wasm");
 }

@@ -1,0 +1,280 @@
+import { writeSafetensors } from "@tutti/adapter/safetensors";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { seededRandom } from "@tutti/foundation/random";
+import { type Engine, float32, type Tensors } from "@tutti/graph/ir";
+import { metricsOf } from "@tutti/plan/metrics";
+import { activeLayout, scaleOf } from "@tutti/round/spec";
+import { memoryLedger } from "@tutti/secagg/device/member";
+import { dequantise } from "@tutti/update/quantise";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { type Device, openDevice } from "../src/device.ts";
+import type { DeviceEvent } from "../src/events.ts";
+import type { Runtime } from "../src/model.ts";
+import { nodeEngine } from "../src/node/engine.ts";
+import { onnxruntimeNode } from "../src/node/runtime.ts";
+import type { Policy } from "../src/policy.ts";
+import { memoryStore, type Store } from "../src/store.ts";
+import { federation, NOW_S, policyOf } from "./fixture.ts";
+import { clouds, prepared } from "./mlp.ts";
+import { Script } from "./script.ts";
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await nodeEngine("tfjs");
+});
+
+const fed = federation();
+const NAMES = ["ann", "bob", "eve"];
+const parties = new Map(NAMES.map((name) => [name, fed.device(name)]));
+const open: Device[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((device) => device.close()));
+});
+
+type Options = { policy?: Partial<Policy>; store?: Store; runtime?: Runtime; rows?: number };
+
+async function deviceOn(script: Script, name: string, options: Options = {}) {
+  const { key, certificate } = parties.get(name)!;
+  const events: DeviceEvent[] = [];
+  const device = await openDevice({
+    identity: { federation: "test", name, key, certificate, authority: fed.authority },
+    policy: policyOf(fed, options.policy),
+    data: clouds(options.rows ?? 40, seededRandom(`rows of ${name}`)),
+    folder: "",
+    link: script.linkFor(name),
+    store: options.store ?? memoryStore(),
+    engine: async () => engine,
+    runtime: options.runtime ?? onnxruntimeNode(),
+    // Waits pass at once, so that a test of reconnecting takes no time.
+    clock: {
+      nowMs: () => 0,
+      wallMs: () => NOW_S * 1000,
+      sleep: () => new Promise((resolve) => setImmediate(resolve)),
+    },
+    jitter: seededRandom(name),
+    secret: fed.random,
+    ledger: memoryLedger(),
+    events: (event) => events.push(event),
+  });
+  open.push(device);
+  return { device, events, kinds: () => events.map(({ kind }) => kind) };
+}
+
+const settings = prepared({ rounds: 1 });
+const scriptOf = ({ plan, base, initial } = settings) => new Script(fed, plan, [base, initial], sha256Hex);
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** An adapter file for a plan with `value` in every place. */
+function adapterOf({ plan } = settings, value = 0.25): Uint8Array {
+  const size = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
+  return writeSafetensors(
+    plan.tensors.map(({ name, shape }) => ({ name, shape, data: new Float32Array(size(shape)).fill(value) })),
+  );
+}
+
+const feeds: Tensors = new Map([["x", float32([1, 4], Float32Array.of(1, 0, 0, 0))]]);
+
+describe("a run, from invitation to the last release", () => {
+  test("three devices train, their secure sum opens, the release is merged and answers", async () => {
+    const script = scriptOf();
+    const devices = await Promise.all(NAMES.map((name) => deviceOn(script, name)));
+    const taking = devices.map(({ device }) => device.participate());
+    await until(() => script.here.length === 3);
+    const sum = await script.round();
+
+    const { plan } = settings;
+    const { length } = activeLayout(script);
+    const { mean, weight, metrics } = dequantise(sum, { scale: scaleOf(plan), length, devices: 3 });
+    // 40 rows each, a fifth held out.
+    expect(weight).toBeCloseTo(96, 3);
+    expect(metricsOf(metrics).examples).toBeCloseTo(24, 3);
+    const losses = devices.flatMap(({ events }) =>
+      events.flatMap((event) => (event.kind === "trained" ? [event.loss * event.rows] : [])),
+    );
+    expect(metricsOf(metrics).trainLoss).toBeCloseTo(
+      losses.reduce((total, loss) => total + loss, 0),
+      0,
+    );
+    expect(mean.some((value) => value !== 0)).toBe(true);
+
+    const before = (await devices[0]!.device.model().run(feeds)).get("y")!.data;
+    expect(devices[0]!.device.model().release).toBeNull();
+    const adapter = adapterOf();
+    script.publish(adapter, sha256Hex(adapter));
+    script.say({ case: "published", value: { run: script.run, manifest: script.parent.envelope } as never });
+    await until(() => devices.every(({ kinds }) => kinds().includes("released")));
+    const { device } = devices[0]!;
+    expect(device.model().release).toEqual({ run: script.run, version: 1, digest: script.digest() });
+    expect((await device.model().run(feeds)).get("y")!.data).not.toEqual(before);
+
+    // The last round only evaluates: the update part is empty, the weight counts held-out rows.
+    const judged = await script.round();
+    const evaluated = dequantise(judged, { scale: scaleOf(plan), length: 0, devices: 3 });
+    expect(evaluated.weight).toBeCloseTo(24, 3);
+    script.say({ case: "runOver", value: { run: script.run, outcome: "finished", reason: "" } as never });
+    for (const done of await Promise.all(taking)) {
+      expect(done.runs).toEqual([{ run: script.run, outcome: "finished", reason: "" }]);
+    }
+    expect(devices.flatMap(({ events }) => events.filter(({ kind }) => kind === "refused"))).toEqual([]);
+  });
+
+  test("the same seed and rows give the same sum, whatever the masks were", async () => {
+    const sums = [];
+    for (const _ of [1, 2]) {
+      const script = scriptOf();
+      const stop = new AbortController();
+      const devices = await Promise.all(NAMES.map((name) => deviceOn(script, name)));
+      const taking = devices.map(({ device }) => device.participate({ signal: stop.signal }));
+      await until(() => script.here.length === 3);
+      sums.push(await script.round());
+      stop.abort();
+      await Promise.all(taking);
+    }
+    expect(sums[1]).toEqual(sums[0]);
+  });
+
+  test("a new attempt reuses the training, with new keys and the same words", async () => {
+    const script = scriptOf();
+    script.quorum = 4;
+    const stop = new AbortController();
+    const devices = await Promise.all(NAMES.map((name) => deviceOn(script, name)));
+    const taking = devices.map(({ device }) => device.participate({ signal: stop.signal }));
+    await until(() => script.here.length === 3 && devices.every(({ kinds }) => kinds().includes("trained")));
+    script.again();
+    script.quorum = 3;
+    const sum = await script.round();
+    stop.abort();
+    await Promise.all(taking);
+    expect(sum).toBeTruthy();
+    for (const { kinds } of devices) expect(kinds().filter((kind) => kind === "trained")).toHaveLength(1);
+  });
+});
+
+describe("what goes wrong", () => {
+  test("a line that is cut is taken up again, and hears the current word", async () => {
+    const script = scriptOf();
+    const stop = new AbortController();
+    const devices = await Promise.all(NAMES.map((name) => deviceOn(script, name)));
+    const taking = devices.map(({ device }) => device.participate({ signal: stop.signal }));
+    await until(() => script.here.length === 3);
+    const done = script.round();
+    for (let times = 0; times < 5; times++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      for (const name of NAMES) script.cut(name);
+    }
+    await done;
+    stop.abort();
+    await Promise.all(taking);
+    const states = devices[0]!.events.flatMap((event) => (event.kind === "state" ? [event.state] : []));
+    expect(states.slice(0, 3)).toEqual(["connected", "reconnecting", "connected"]);
+  });
+
+  test("a download goes on where it stopped", async () => {
+    const script = scriptOf();
+    script.fetchLimit = 300;
+    const stop = new AbortController();
+    const { device, kinds } = await deviceOn(script, "ann");
+    const taking = device.participate({ signal: stop.signal });
+    await until(() => kinds().includes("trained"));
+    stop.abort();
+    await taking;
+    const offsets = script.fetches
+      .filter(({ sha256 }) => sha256 === settings.plan.base.sha256)
+      .map(({ offset }) => offset);
+    expect(offsets.slice(0, 3)).toEqual([0, 300, 600]);
+  });
+
+  test("what the policy forbids is declined by name, and nothing is fetched", async () => {
+    const script = scriptOf();
+    const stop = new AbortController();
+    const { device, events } = await deviceOn(script, "ann", { policy: { methods: ["rolora"] } });
+    const taking = device.participate({ signal: stop.signal });
+    await until(() => script.declined.has("ann"));
+    stop.abort();
+    await taking;
+    expect(script.declined.get("ann")).toMatch(/policy, method: expected rolora, got fedit/);
+    expect(events.some(({ kind }) => kind === "refused")).toBe(true);
+    expect(script.fetches).toEqual([]);
+  });
+
+  test("a failure about rows is declined without a number of them", async () => {
+    const script = scriptOf();
+    const stop = new AbortController();
+    const { device } = await deviceOn(script, "ann", { policy: { minExamples: 33 } });
+    const taking = device.participate({ signal: stop.signal });
+    await until(() => script.declined.has("ann"));
+    stop.abort();
+    await taking;
+    expect(script.declined.get("ann")).toBe("refused: policy, training rows");
+  });
+
+  test("a release whose answers are not finite is tried, refused, and the old model stays", async () => {
+    const script = scriptOf();
+    const stop = new AbortController();
+    const store = memoryStore();
+    const { device, events, kinds } = await deviceOn(script, "ann", { store });
+    const taking = device.participate({ signal: stop.signal });
+    await until(() => kinds().includes("trained") && device.model().release === null);
+    await until(() => script.reports.some(({ activity }) => activity === "waiting"));
+    const good = adapterOf();
+    script.publish(good, sha256Hex(good));
+    const published = () =>
+      script.say({
+        case: "published",
+        value: { run: script.run, manifest: script.parent.envelope } as never,
+      });
+    published();
+    await until(() => device.model().release?.version === 1);
+    const bad = adapterOf(settings, 3e38);
+    script.publish(bad, sha256Hex(bad));
+    published();
+    await until(() => events.some((event) => event.kind === "refused"));
+    stop.abort();
+    await taking;
+    const [refused] = events.flatMap((event) => (event.kind === "refused" ? [event.because.message] : []));
+    expect(refused).toMatch(/release 2, trial: expected finite answers/);
+    expect(device.model().release?.version).toBe(1);
+    expect((await store.pointer()).current).toBe(device.model().release?.digest);
+    expect((await device.model().run(feeds)).get("y")!.data.every((value) => Number.isFinite(value))).toBe(
+      true,
+    );
+  });
+
+  test("a session on other terms than the device's own gets no keys", async () => {
+    const script = scriptOf();
+    const stop = new AbortController();
+    const { device, events, kinds } = await deviceOn(script, "ann");
+    const taking = device.participate({ signal: stop.signal });
+    await until(() => kinds().includes("trained"));
+    const { termsOf } = await import("@tutti/round/spec");
+    for (const change of [{ modelHash: new Uint8Array(32) }, { length: 7 }, { round: 1 }, { plain: true }]) {
+      script.say({ case: "openSession", value: { terms: { ...termsOf(script), ...change } } as never });
+    }
+    await until(() => events.filter(({ kind }) => kind === "refused").length === 4);
+    stop.abort();
+    await taking;
+    for (const event of events)
+      if (event.kind === "refused") expect(event.because.message).toMatch(/session's terms/);
+  });
+});
+
+test("without secure aggregation, where plan and policy both say so, the words go up as they are", async () => {
+  const plain = prepared({ rounds: 1, secureAggregation: { enabled: false } });
+  const sums = [];
+  for (const settings of [plain, prepared({ rounds: 1 })]) {
+    const script = scriptOf(settings);
+    const stop = new AbortController();
+    const policy = { requireSecureAggregation: false };
+    const devices = await Promise.all(NAMES.map((name) => deviceOn(script, name, { policy })));
+    const taking = devices.map(({ device }) => device.participate({ signal: stop.signal }));
+    await until(() => script.here.length === 3);
+    sums.push(await script.round());
+    stop.abort();
+    await Promise.all(taking);
+  }
+  // The masks change nothing but who can read what: the plain sum is the secure one, bit for bit.
+  expect(sums[0]).toEqual(sums[1]);
+});
