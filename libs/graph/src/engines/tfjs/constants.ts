@@ -3,7 +3,7 @@ import { sizeOf, type Tensor } from "../../ir.ts";
 import { download, upload } from "./convert.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
-/** Integers up to this many elements are read back when folded, so that later nodes can use them as shapes. */
+/** Up to this many elements are read back when folded, so that later nodes can use them as shapes, axes, bounds. */
 const READ_BACK = 4096;
 
 /**
@@ -74,7 +74,7 @@ export class Constants {
   /** Takes the result of a folded node as a constant. */
   async fold(name: string, tensor: TfTensor, dtype: Tensor["dtype"]): Promise<void> {
     this.#held.set(name, tensor);
-    if (tensor.dtype !== "float32" && sizeOf(tensor.shape) <= READ_BACK) {
+    if (sizeOf(tensor.shape) <= READ_BACK) {
       this.#known.set(name, await download(tensor, dtype, tensor.shape));
     }
   }

@@ -199,6 +199,30 @@ export const Elu: Operator = (site, tf) => {
   return (x) => tf.add(tf.relu(x), tf.mul(alpha, tf.sub(tf.exp(tf.minimum(x, 0)), 1)));
 };
 
+/** gamma · (x, or alpha·(eˣ - 1) below 0); the defaults are Klambauer et al. 2017's fixed point. */
+export const Selu: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 1.6732631921768188);
+  const gamma = site.float("gamma", 1.0507010221481323);
+  return (x) => tf.mul(gamma, tf.add(tf.relu(x), tf.mul(alpha, tf.sub(tf.exp(tf.minimum(x, 0)), 1))));
+};
+
+/** x, or alpha·(e^(x/alpha) - 1) below 0. */
+export const Celu: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 1);
+  return (x) => tf.add(tf.relu(x), tf.mul(alpha, tf.sub(tf.exp(tf.div(tf.minimum(x, 0), alpha)), 1)));
+};
+
+/** x·σ(alpha·x). */
+export const Swish: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 1);
+  return (x) => tf.mul(x, tf.sigmoid(tf.mul(x, alpha)));
+};
+
+export const ThresholdedRelu: Operator = (site, tf) => {
+  const alpha = site.float("alpha", 1);
+  return (x) => tf.mul(x, tf.cast(tf.greater(x, alpha), "float32"));
+};
+
 /** x·Φ(x), exactly by erf or by tanh's approximation (Hendrycks & Gimpel 2016, section 2). */
 export const Gelu: Operator = (site, tf) => {
   const approximate = site.string("approximate", "none");

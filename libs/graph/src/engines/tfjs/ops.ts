@@ -1,33 +1,28 @@
 import { Fault } from "@tutti/foundation/fault";
+import { operators } from "../../operators.ts";
 import { describe } from "../../site.ts";
-import { Conv, ConvTranspose } from "./convolution.ts";
+import * as convolution from "./convolution.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
 import type { Operator, OpSite } from "./op-site.ts";
-import { Pad } from "./pad.ts";
-import { AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool } from "./pool.ts";
+import * as pad from "./pad.ts";
+import * as pool from "./pool.ts";
 import * as reduce from "./reduce.ts";
 import * as shape from "./shape.ts";
 
 /** Every operator the engine runs, by its name in the standard domain. */
-export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>(
-  Object.entries({
-    ...elementwise,
-    ...linear,
-    ...shape,
-    ...reduce,
-    ...normalise,
-    ...indexing,
-    Conv,
-    ConvTranspose,
-    Pad,
-    MaxPool,
-    AveragePool,
-    GlobalAveragePool,
-    GlobalMaxPool,
-  }),
+export const OPERATORS = operators<Operator>(
+  elementwise,
+  linear,
+  shape,
+  reduce,
+  normalise,
+  indexing,
+  convolution,
+  pool,
+  pad,
 );
 
 /** The operator of a node; an unknown one is a Fault("unsupported") naming node, operator, domain and set. */

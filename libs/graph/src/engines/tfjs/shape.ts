@@ -185,9 +185,8 @@ export const CumSum: Operator = (site, tf) => {
   return (x) => tf.cumsum(x, axis, exclusive, reverse);
 };
 
-export const DepthToSpace: Operator = (site, tf) => blocks(site, tf);
-
-function blocks(site: OpSite, tf: Tf): Kernel {
+/** Blocks of channels become blocks of pixels; mode says which way the channels count. */
+export const DepthToSpace: Operator = (site, tf) => {
   const [n, c, h, w] = site.shape(0) as [number, number, number, number];
   const b = site.int("blocksize");
   const rest = c / (b * b);
@@ -196,4 +195,13 @@ function blocks(site: OpSite, tf: Tf): Kernel {
   const perm = rowsFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3];
   const shape = site.shapeOut();
   return (x) => tf.reshape(tf.transpose(tf.reshape(x, split), perm), shape);
-}
+};
+
+/** The other way, in DepthToSpace's DCR order. */
+export const SpaceToDepth: Operator = (site, tf) => {
+  const [n, c, h, w] = site.shape(0) as [number, number, number, number];
+  const b = site.int("blocksize");
+  const shape = site.shapeOut();
+  return (x) =>
+    tf.reshape(tf.transpose(tf.reshape(x, [n, c, h / b, b, w / b, b]), [0, 3, 5, 1, 2, 4]), shape);
+};
