@@ -27,6 +27,7 @@ export function bindInputs(
   });
 }
 
+/** Checks a given shape against the file's and notes what it says of named dimensions. */
 function learn(input: ValueInfo, given: readonly number[] | undefined, sizes: Map<string, number>): void {
   if (!given || !input.shape) return;
   const fits = given.length === input.shape.length;

@@ -67,6 +67,7 @@ export function builderOn(base?: TracedGraph, opset = base?.opset ?? 17): Builde
   return new GraphBuilder(base, opset);
 }
 
+/** State of a builder: it only ever appends, so names handed out stay valid until `finish`. */
 class GraphBuilder implements Builder {
   readonly #name: string;
   readonly #opset: number;
@@ -113,6 +114,7 @@ class GraphBuilder implements Builder {
     return names;
   }
 
+  /** Adds the node, or the constants that it comes to. */
   #append(op: string, form: Form, outputs: number): readonly string[] {
     const [domain, name] = op.includes("::") ? (op.split("::") as [string, string]) : ["", op];
     const names = Array.from({ length: outputs }, () => this.#fresh(name.toLowerCase()));
@@ -221,6 +223,7 @@ class GraphBuilder implements Builder {
     });
   }
 
+  /** Counts up until the name is free in the base as well. */
   #fresh(hint: string): string {
     for (;;) {
       const name = `${hint}_${this.#counter++}`;
@@ -229,11 +232,13 @@ class GraphBuilder implements Builder {
   }
 }
 
+/** Inputs and attributes of a node, as the operator set wants them. */
 type Form = {
   readonly inputs: readonly string[];
   readonly attributes: Readonly<Record<string, AttributeInit>>;
 };
 
+/** What an Identity node has besides its names. */
 const BLANK = { domain: "", attributes: new Map(), metadata: new Map() };
 
 function attribute(op: string, key: string, init: AttributeInit): Attribute {

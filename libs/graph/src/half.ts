@@ -1,4 +1,7 @@
-/** IEEE 754 binary16 and bfloat16, as bits in a Uint16. JavaScript gets Float16Array only in newer engines. */
+/**
+ * IEEE 754 binary16 and bfloat16, as bits in a Uint16. JavaScript gets Float16Array only in newer
+ * engines.
+ */
 
 const float = new Float32Array(1);
 const bits = new Uint32Array(float.buffer);

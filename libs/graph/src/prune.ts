@@ -28,6 +28,7 @@ export function readsOf(node: Node): readonly string[] {
   return [...node.inputs, ...inner].filter((name) => name !== "");
 }
 
+/** Names an inner graph takes from around it, its own definitions taken off. */
 function freeNames(graph: Graph): readonly string[] {
   const own = new Set([...graph.initializers.keys(), ...graph.inputs.map(({ name }) => name)]);
   for (const node of graph.nodes) for (const name of node.outputs) own.add(name);

@@ -14,7 +14,10 @@ import { describe } from "./site.ts";
 export type Model = { readonly graph: Graph; readonly proto: ModelProto; readonly bytes: Uint8Array };
 
 export type ReadOptions = {
-  /** Gives the bytes of a file that weights are kept in; refused where absent. Check the path before reading it. */
+  /**
+   * Gives the bytes of a file that weights are kept in; refused where absent. Check the path before
+   * reading it.
+   */
   readonly externalData?: ExternalData;
   readonly limits?: Partial<Limits>;
 };
@@ -45,6 +48,7 @@ type Reader = TensorOptions & { readonly opset: number; readonly limits: Limits 
 /** What encloses a graph: the names it may read and how deep it lies. */
 type Scope = { readonly names: ReadonlySet<string>; readonly depth: number };
 
+/** The version of the standard operators; other domains have versions of their own that nobody raises. */
 function opsetOf(proto: ModelProto): number {
   const standard = proto.opsetImport.find(({ domain }) => domain === "" || domain === "ai.onnx");
   const version = Number(standard?.version ?? 0n);
@@ -53,6 +57,7 @@ function opsetOf(proto: ModelProto): number {
   throw new Fault("unsupported", "operator set", { expected, got: `${version}` });
 }
 
+/** One graph, the inner ones of its nodes included: names first, then order, then nodes one by one. */
 function readGraph(proto: GraphProto, reader: Reader, scope: Scope): Graph {
   checkSize(proto, reader.limits, scope);
   const initializers = new Map<string, Tensor>();
@@ -81,6 +86,7 @@ function readGraph(proto: GraphProto, reader: Reader, scope: Scope): Graph {
   return { name: proto.name, opset: reader.opset, inputs, outputs, initializers, nodes };
 }
 
+/** Counts are checked before any node or tensor of the graph is decoded. */
 function checkSize(proto: GraphProto, limits: Limits, scope: Scope): void {
   if (scope.depth >= limits.depth)
     throw new Fault("bad-input", "graphs inside graphs", { expected: `≤ ${limits.depth} deep` });
@@ -111,6 +117,7 @@ function twice(name: string): Fault {
   return new Fault("bad-input", `value ${name}`, { expected: "one definition", got: "two" });
 }
 
+/** A node with its attributes decoded; every complaint begins with its operator and name. */
 function readNode(proto: NodeProto, reader: Reader, scope: Scope): Node {
   const bare: Node = {
     op: proto.opType,
@@ -124,7 +131,8 @@ function readNode(proto: NodeProto, reader: Reader, scope: Scope): Node {
   const who = describe(bare, reader.opset);
   if (!DOMAINS.has(proto.domain))
     throw new Fault("unsupported", who, { expected: "a domain of ONNX or com.microsoft", got: proto.domain });
-  // Until version 7 operands broadcast only where this attribute says so, and then along an axis of its choosing.
+  // Until version 7 operands broadcast only where this attribute says so, and then along an axis of
+  // its choosing.
   if (reader.opset < 7 && proto.attribute.some(({ name }) => name === "broadcast"))
     throw new Fault("unsupported", `${who}: attribute broadcast`, { expected: "operator set 7 or newer" });
   const attributes = proto.attribute.map((attribute) => {

@@ -2,7 +2,10 @@ import { Fault, type FaultCode, type FaultDetail } from "@tutti/foundation/fault
 import type { Attribute, DType, Node, Static, Tensor } from "./ir.ts";
 import { numbers } from "./tensor.ts";
 
-/** What is known around a node: its operator set, the statics of the values it reads and the constants among them. */
+/**
+ * What is known around a node: its operator set, the statics of the values it reads and the constants
+ * among them.
+ */
 export type Known = {
   readonly opset: number;
   static(name: string): Static;

@@ -57,7 +57,10 @@ export function numbers(tensor: Tensor): number[] {
   return Array.from(data);
 }
 
-/** How a computed number is stored: floats as they are, integers truncated, halves as bits, bool as 0 or 1. */
+/**
+ * How a computed number is stored: floats as they are, integers truncated, halves as bits, bool as 0
+ * or 1.
+ */
 export function storing(dtype: DType): (value: number | bigint) => number | bigint {
   switch (dtype) {
     case "int64":

@@ -40,7 +40,10 @@ export function trace(graph: Graph, bind: Bind = {}): TracedGraph {
   });
 }
 
-/** A few seconds of work for any file, and each of its weights may be turned, cast and scaled some times over. */
+/**
+ * A few seconds of work for any file, and each of its weights may be turned, cast and scaled some
+ * times over.
+ */
 const FOLD_ROOM = 100_000_000;
 const FOLD_PER_ELEMENT = 16;
 
@@ -129,7 +132,10 @@ class Tracing {
     return true;
   }
 
-  /** The branch that a constant condition picks, in line. Its own values get new names, since both branches may share some. */
+  /**
+   * The branch that a constant condition picks, in line. Its own values get new names, since both
+   * branches may share some.
+   */
   #branch(node: Node): void {
     const condition = this.constants.get(this.#aliases.get(node.inputs[0] ?? "") ?? node.inputs[0] ?? "");
     const who = describe(node, this.known.opset);
@@ -149,7 +155,10 @@ class Tracing {
     for (const [i, name] of node.outputs.entries()) this.#alias(name, outputs[i]!.name);
   }
 
-  /** `name` for what is already there under another: a constant is shared, anything else passes an Identity. */
+  /**
+   * `name` for what is already there under another: a constant is shared, anything else passes an
+   * Identity.
+   */
   #alias(name: string, source: string): void {
     const attributes = new Map<string, Attribute>();
     this.#one({
@@ -184,7 +193,10 @@ function renamedNode(node: Node, rename: (name: string) => string): Node {
   return { ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename), attributes };
 }
 
-/** Inner graphs read outer names; what they define themselves is unique already, so renaming it too is harmless. */
+/**
+ * Inner graphs read outer names; what they define themselves is unique already, so renaming it too is
+ * harmless.
+ */
 function renamedAttribute(attribute: Attribute, rename: (name: string) => string): Attribute {
   if (attribute.kind !== "graph") return attribute;
   const { value } = attribute;

@@ -3,8 +3,8 @@ import { dtypeCode } from "./onnx/dtype.ts";
 import { numbers, tensorOf } from "./tensor.ts";
 
 /**
- * The same graph in float32 where the file has float16: weights, casts, inputs and outputs. Training needs it,
- * since gradients underflow in half and tfjs has no half at all. Inputs and outputs change their dtype too.
+ * The same graph in float32 where the file has float16: weights, casts, inputs and outputs. Training needs
+ * it, since gradients underflow in half and tfjs has no half at all. Inputs and outputs change dtype too.
  */
 export function widened(graph: Graph): Graph {
   return {

@@ -24,12 +24,16 @@ export function write(graph: Graph): Uint8Array {
   return encode(ModelProtoSchema, model);
 }
 
-/** The IR version that came with an operator set (ONNX, docs/Versioning.md); readers accept newer ones less widely. */
+/**
+ * The IR version that came with an operator set (ONNX, docs/Versioning.md); readers accept newer ones
+ * less widely.
+ */
 function irVersionFor(opset: number): bigint {
   if (opset <= 18) return 8n;
   return opset <= 20 ? 9n : 10n;
 }
 
+/** Every domain that some node uses must be imported, inner graphs included. */
 function domainsOf(graph: Graph): Set<string> {
   const domains = new Set<string>();
   for (const { domain, attributes } of graph.nodes) {
@@ -41,6 +45,7 @@ function domainsOf(graph: Graph): Set<string> {
   return domains;
 }
 
+/** Value infos of inner values are left out: every reader infers them, and stale ones are refused. */
 function writeGraph(graph: Graph): GraphProto {
   return create(GraphProtoSchema, {
     name: graph.name || "tutti",
@@ -51,6 +56,7 @@ function writeGraph(graph: Graph): GraphProto {
   });
 }
 
+/** Metadata goes back as it came: merge and resolve find module names there (ONNX.md section 1). */
 function writeNode(node: Node): NodeProto {
   const nested = {
     tensor: (value: Parameters<typeof writeTensor>[1]) => writeTensor("", value),

@@ -47,7 +47,10 @@ function series(files: ReadonlyMap<string, Uint8Array>, prefix: string): Tensor[
   return out;
 }
 
-/** Files of a tar archive: 512-byte ustar headers, sizes in octal; GNU's "L" entry holds a long name of the next. */
+/**
+ * Files of a tar archive: 512-byte ustar headers, sizes in octal; GNU's "L" entry holds a long name of
+ * the next.
+ */
 function untar(archive: Uint8Array): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
   const text = (from: number, length: number) => {

@@ -31,7 +31,10 @@ function slide(
   }
 }
 
-/** The definition: y[n,o,p] = bias[o] + Σ w[o,c,k]·x[n,c,p·stride + k·dilation − pad] over the group's channels. */
+/**
+ * The definition: y[n,o,p] = bias[o] + Σ w[o,c,k]·x[n,c,p·stride + k·dilation − pad] over the group's
+ * channels.
+ */
 export function Conv(at: Site, out: readonly Static[]) {
   const [batch, channels, ...image] = at.shape(0) as [number, number, ...number[]];
   const [filters, depth, ...kernel] = at.shape(1) as [number, number, ...number[]];
@@ -135,6 +138,7 @@ export const MaxPool: Rule = (at, out) => {
       taps[0]?.position ?? 0,
     );
   const values = pool(at, out[0]!, (start, taps) => Number(x[start + best(start, taps)]!));
+  if (at.node.outputs.length < 2) return [values];
   // Column-major places are only asked for by storage_order 1.
   const swap = at.int("storage_order", 0) !== 0;
   const places = pool(

@@ -1,7 +1,10 @@
 import type { Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { reshaped } from "../tensor.ts";
-import { elements, filled, only, type Rule, stretch, stretched, strided } from "./rule.ts";
+import { elements, filled, greater, lesser, only, type Rule, stretch, stretched, strided } from "./rule.ts";
+
+// The slow twin of element operators: doubles until stored, so that each result is the correctly rounded one
+// up to the double's own error. Engines round after every step and may differ by a few last places.
 
 type Op<T> = (a: T, b: T) => T;
 
@@ -44,14 +47,8 @@ export const Mul = arithmetic(
   (a, b) => a * b,
   (a, b) => a * b,
 );
-export const Min = arithmetic(
-  (a, b) => Math.min(a, b),
-  (a, b) => (a < b ? a : b),
-);
-export const Max = arithmetic(
-  (a, b) => Math.max(a, b),
-  (a, b) => (a > b ? a : b),
-);
+export const Min = arithmetic((a, b) => Math.min(a, b), lesser);
+export const Max = arithmetic((a, b) => Math.max(a, b), greater);
 export const Sum = Add;
 
 export const Mean: Rule = (at, out) => {
@@ -82,6 +79,7 @@ export const Mod: Rule = (at, out) => {
   return modulo(at, out);
 };
 
+/** The result has the base's dtype, whatever the exponent's (Pow, since version 15). */
 export const Pow: Rule = (at, out) => {
   const [a, b] = [elements(at.need(0)), elements(at.need(1))];
   const { shape } = only(out);
@@ -111,6 +109,7 @@ export const Less = comparison((a, b) => a < b);
 export const LessOrEqual = comparison((a, b) => a <= b);
 export const Greater = comparison((a, b) => a > b);
 export const GreaterOrEqual = comparison((a, b) => a >= b);
+// bool is stored as 0 or 1.
 export const And = comparison((a, b) => a !== 0 && b !== 0);
 export const Or = comparison((a, b) => a !== 0 || b !== 0);
 export const Xor = comparison((a, b) => (a !== 0) !== (b !== 0));
@@ -141,6 +140,7 @@ function exact(f: (x: number) => number, onBigint: (x: bigint) => bigint): Rule 
   };
 }
 
+// NaN stays NaN in Relu as in onnxruntime; Math.max would keep it too, but not for bigints.
 export const Abs = exact(Math.abs, (x) => (x < 0n ? -x : x));
 export const Neg = exact(
   (x) => -x,
@@ -196,6 +196,7 @@ export const Round = unary((x) => {
   return x - low === 0.5 ? low + (low % 2 === 0 ? 0 : 1) : Math.round(x);
 });
 
+/** The exact form by the error function, or its tanh approximation (Gelu, since version 20). */
 export const Gelu = unary((x, at) => {
   if (at.node.domain === "" && at.string("approximate", "none") === "tanh")
     return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
@@ -219,12 +220,14 @@ export const Clip: Rule = (at, out) => {
   const x = elements(at.need(0));
   // The upper bound wins where the two cross (Clip, since version 13).
   const limit = (value: number | bigint) => {
-    const raised = value < low ? low : value;
-    return raised > high ? high : raised;
+    if (value > high) return high;
+    // Where the bounds cross, what was raised to the lower one is still above the upper one.
+    return value < low ? lesser(low, high) : value;
   };
   return [filled(only(out), (i) => limit(x[i]!))];
 };
 
+/** The very same tensor: folding shares storage. */
 export function Identity(at: Site) {
   return [at.need(0)];
 }
@@ -255,6 +258,7 @@ function clamp(x: number, low: number, high: number): number {
   return Math.min(high, Math.max(low, x));
 }
 
+/** log(1 + eˣ) without overflow for large x. */
 function softplus(x: number): number {
   return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }

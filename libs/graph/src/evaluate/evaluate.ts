@@ -42,7 +42,10 @@ export function evaluates(node: Pick<Node, "op" | "domain">): boolean {
 
 export type Evaluation = { readonly opset: number; constant(name: string): Tensor | undefined };
 
-/** The outputs of one node whose inputs are all known: plain TypeScript, int64 exact, floats in doubles until stored. */
+/**
+ * The outputs of one node whose inputs are all known: plain TypeScript, int64 exact, floats in doubles
+ * until stored.
+ */
 export function evaluateNode(node: Node, { opset, constant }: Evaluation): readonly Tensor[] {
   const rule = DOMAINS.get(node.domain)?.get(node.op);
   if (!rule) throw new Fault("unsupported", `evaluating ${describe(node, opset)}`);

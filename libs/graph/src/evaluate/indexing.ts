@@ -1,7 +1,9 @@
 import { type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { int64, numeric, stridesOf } from "../tensor.ts";
-import { around, elements, filled, only, pick } from "./rule.ts";
+import { around, elements, filled, greater, lesser, only, pick } from "./rule.ts";
+
+// Gathers compute the positions that their indices mean and pick those; scatters write to the same positions.
 
 /** An index from the front, or a Fault: negative ones count from the end. */
 function inside(at: Site, index: number, size: number): number {
@@ -71,8 +73,8 @@ const REDUCTIONS: Readonly<Record<string, Combine>> = {
   // Both operands have the tensor's dtype, so they are both bigints or both numbers.
   add: (old, update) => (typeof old === "bigint" ? old + (update as bigint) : old + (update as number)),
   mul: (old, update) => (typeof old === "bigint" ? old * (update as bigint) : old * (update as number)),
-  max: (old, update) => (old > update ? old : update),
-  min: (old, update) => (old < update ? old : update),
+  max: greater,
+  min: lesser,
 };
 
 function scatter(at: Site, like: Static, to: ArrayLike<number>) {
@@ -88,6 +90,7 @@ export function ScatterElements(at: Site, out: readonly Static[]) {
   return scatter(at, only(out), alongAxis(at));
 }
 
+/** Later updates of one position see earlier ones, so sums over duplicates are complete. */
 export function ScatterND(at: Site, out: readonly Static[]) {
   const { starts, length } = slices(at, 0);
   const to = starts.flatMap((start) => Array.from({ length }, (_, i) => start + i));
@@ -108,6 +111,7 @@ export function OneHot(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => (lit(i) ? on : off))];
 }
 
+/** One row per axis, one column per element that is not zero, in row-major order (since version 13). */
 export function NonZero(at: Site, out: readonly Static[]) {
   const shape = at.shape(0);
   const found = [...numeric(at.need(0)).entries()].flatMap(([position, value]) => (value ? [position] : []));

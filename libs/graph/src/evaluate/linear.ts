@@ -75,7 +75,10 @@ export function Einsum(at: Site, out: readonly Static[]) {
   return [filled(only(out), element)];
 }
 
-/** Where one term's elements lie for each combination of the given letters; a repeated letter is a diagonal. */
+/**
+ * Where one term's elements lie for each combination of the given letters; a repeated letter is a
+ * diagonal.
+ */
 function along(
   at: Site,
   walk: { term: string; index: number; letters: readonly string[]; sizes: ReadonlyMap<string, number> },

@@ -66,7 +66,10 @@ export function BatchNormalization(at: Site, out: readonly Static[]) {
   return [filled(only(out), value)];
 }
 
-/** As BatchNormalization, with the statistics of each plane by itself (InstanceNormalization, since version 6). */
+/**
+ * As BatchNormalization, with the statistics of each plane by itself (InstanceNormalization, since
+ * version 6).
+ */
 export function InstanceNormalization(at: Site, out: readonly Static[]) {
   const [, channels, ...image] = at.shape(0) as [number, number, ...number[]];
   const plane = sizeOf(image);
@@ -138,7 +141,10 @@ export function LpNormalization(at: Site, out: readonly Static[]) {
   return [filled(only(out), value)];
 }
 
-/** One at the first largest element along the axis (before version 13, of everything from the axis on), else zero. */
+/**
+ * One at the first largest element along the axis (before version 13, of everything from the axis on),
+ * else zero.
+ */
 export function Hardmax(at: Site, out: readonly Static[]) {
   const old = at.opset < 13;
   const { size, inner } = around(at.shape(0), at.axis(at.int("axis", old ? 1 : -1), at.shape(0).length));

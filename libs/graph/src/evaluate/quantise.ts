@@ -3,7 +3,10 @@ import type { Site } from "../site.ts";
 import { numbers, numeric, stridesOf } from "../tensor.ts";
 import { filled, only, stretched } from "./rule.ts";
 
-/** For each element, where its scale and zero point lie: one for all, one per index of an axis, or per block of it. */
+/**
+ * For each element, where its scale and zero point lie: one for all, one per index of an axis, or per
+ * block of it.
+ */
 function scaleOf(at: Site): (i: number) => number {
   const [shape, scales] = [at.shape(0), at.shape(1)];
   if (sizeOf(scales) === 1) return () => 0;
@@ -76,7 +79,10 @@ export function MatMulInteger(at: Site, out: readonly Static[]) {
   return [filled(only(out), element)];
 }
 
-/** Low nibble first; without zero points the middle of the range stands for zero (com.microsoft, MatMulNBits). */
+/**
+ * Low nibble first; without zero points the middle of the range stands for zero (com.microsoft,
+ * MatMulNBits).
+ */
 export function MatMulNBits(at: Site, out: readonly Static[]) {
   const [k, n, bits, block] = [at.int("K"), at.int("N"), at.int("bits", 4), at.int("block_size")];
   if (bits !== 4 || at.has(4))

@@ -2,7 +2,7 @@ import { reducedAxes } from "../infer/reduce.ts";
 import { type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers, stridesOf } from "../tensor.ts";
-import { around, elements, filled, only, positions, type Rule } from "./rule.ts";
+import { around, elements, filled, greater, lesser, only, positions, type Rule } from "./rule.ts";
 
 /** The groups of positions that a reduction puts together, one per element of its output. */
 function groups(at: Site): { starts: Float64Array; members: Float64Array } {
@@ -14,6 +14,7 @@ function groups(at: Site): { starts: Float64Array; members: Float64Array } {
   return { starts: positions(kept, strides), members: positions(gone, strides) };
 }
 
+/** Applies a function of all of a group's values, in doubles. */
 function reduction(onNumbers: (values: readonly number[]) => number): Rule {
   return (at, out) => {
     const { starts, members } = groups(at);
@@ -55,19 +56,14 @@ export const ReduceProd = exact(
   (a, b) => a * b,
   (a, b) => BigInt.asIntN(64, a * b),
 );
-export const ReduceMax = exact(
-  (a, b) => Math.max(a, b),
-  (a, b) => (a > b ? a : b),
-);
-export const ReduceMin = exact(
-  (a, b) => Math.min(a, b),
-  (a, b) => (a < b ? a : b),
-);
+export const ReduceMax = exact((a, b) => Math.max(a, b), greater);
+export const ReduceMin = exact((a, b) => Math.min(a, b), lesser);
 export const ReduceMean = reduction((values) => sum(values) / values.length);
 export const ReduceL1 = reduction((values) => sum(values.map(Math.abs)));
 export const ReduceL2 = reduction((values) => Math.sqrt(sum(values.map((x) => x * x))));
 export const ReduceSumSquare = reduction((values) => sum(values.map((x) => x * x)));
 export const ReduceLogSum = reduction((values) => Math.log(sum(values)));
+// Shifted by the largest, as everyone does, lest e^x overflows.
 export const ReduceLogSumExp = reduction((values) => {
   const top = Math.max(...values);
   return top + Math.log(sum(values.map((x) => Math.exp(x - top))));

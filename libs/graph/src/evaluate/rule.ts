@@ -95,6 +95,18 @@ export function filled({ dtype, shape }: Static, value: (i: number) => number | 
   return { dtype, shape, data };
 }
 
+/** The smaller of two numbers or bigints; Math.min knows numbers alone. */
+export function lesser<T extends number | bigint>(a: T, b: T): T {
+  if (a < b) return a;
+  return b;
+}
+
+/** The larger of two numbers or bigints. */
+export function greater<T extends number | bigint>(a: T, b: T): T {
+  if (a > b) return a;
+  return b;
+}
+
 /** A tensor as one slab per leading index: `[outer, axis, inner]` sizes around an axis. */
 export function around(
   shape: readonly number[],

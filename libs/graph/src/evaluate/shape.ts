@@ -5,6 +5,9 @@ import { allocate, int64, stridesOf } from "../tensor.ts";
 import { view } from "./elementwise.ts";
 import { elements, filled, only, pick, positions, type Rule, stretch, strided } from "./rule.ts";
 
+// Everything that moves elements is one strided walk over the input (rule.ts); what only renames places
+// shares storage with it, so that folding a Reshape of a weight costs nothing.
+
 export function Shape(at: Site) {
   return [int64(shapeSpan(at))];
 }
@@ -25,6 +28,7 @@ export function Transpose(at: Site, out: readonly Static[]) {
   return [strided(at.need(0), shape, { strides })];
 }
 
+/** A view that starts inside and may step backwards. */
 export function Slice(at: Site, out: readonly Static[]) {
   const own = stridesOf(at.shape(0));
   const cut = spans(at);
@@ -33,6 +37,7 @@ export function Slice(at: Site, out: readonly Static[]) {
   return [strided(at.need(0), only(out).shape, { strides, start })];
 }
 
+/** Parts lie one after another along the axis. */
 export function Split(at: Site, out: readonly Static[]) {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   const own = stridesOf(at.shape(0));
@@ -67,6 +72,7 @@ export function Expand(at: Site, out: readonly Static[]) {
   return [strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) })];
 }
 
+/** Repeats the whole, not each element: positions are taken modulo the input's sizes. */
 export function Tile(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
   const [own, to] = [stridesOf(at.shape(0)), stridesOf(shape)];
@@ -76,7 +82,10 @@ export function Tile(at: Site, out: readonly Static[]) {
   return [pick(at.need(0), shape, from)];
 }
 
-/** Modes of Pad: what stands at a position outside the input, as a position inside, or -1 for the constant. */
+/**
+ * Modes of Pad: what stands at a position outside the input, as a position inside, or -1 for the
+ * constant.
+ */
 const OUTSIDE: Readonly<Record<string, (position: number, size: number) => number>> = {
   constant: () => -1,
   edge: (position, size) => Math.min(size - 1, Math.max(0, position)),
@@ -121,7 +130,10 @@ export const Range: Rule = (at, out) => {
   return [filled(only(out), (i) => Number(start) + Number(delta) * i)];
 };
 
-/** `upper` keeps the diagonal `k` and what lies right of it, else what lies left (Trilu, since version 14). */
+/**
+ * `upper` keeps the diagonal `k` and what lies right of it, else what lies left (Trilu, since version
+ * 14).
+ */
 export const Trilu: Rule = (at, out) => {
   const { shape } = only(out);
   const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
@@ -135,7 +147,10 @@ export const Trilu: Rule = (at, out) => {
   return [filled(only(out), (i) => (keeps(i) ? x[i]! : 0))];
 };
 
-/** Blocks of channels become squares of pixels; DCR counts the square's place before the channel, CRD after. */
+/**
+ * Blocks of channels become squares of pixels; DCR counts the square's place before the channel, CRD
+ * after.
+ */
 export function DepthToSpace(at: Site, out: readonly Static[]) {
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");

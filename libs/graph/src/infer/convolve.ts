@@ -11,7 +11,10 @@ export type Window = {
   readonly out: readonly number[];
 };
 
-/** The window of Conv and the pools, with `auto_pad` and `ceil_mode` resolved (Conv, MaxPool, since version 11 and 12). */
+/**
+ * The window of Conv and the pools, with `auto_pad` and `ceil_mode` resolved (Conv, MaxPool, since
+ * version 11 and 12).
+ */
 export function windowOf(at: Site, kernel: readonly number[]): Window {
   const spatial = at.shape(0).slice(2);
   demandSize(at, "spatial rank", { expected: kernel.length, got: spatial.length });
@@ -58,6 +61,10 @@ function steps(at: Site, { room, stride, end }: { room: number; stride: number; 
   return (count - 1) * stride >= end ? count - 1 : count;
 }
 
+/**
+ * X `[batch, channels, …]`, W `[filters, channels / group, …kernel]`, bias `[filters]` (Conv, since
+ * version 11).
+ */
 export function Conv(at: Site) {
   const [x, w] = [at.shape(0), at.shape(1)];
   if (x.length < 3) throw at.fault("bad-input", "rank", { expected: "3 or more", got: `${x.length}` });
@@ -70,11 +77,13 @@ export function Conv(at: Site) {
   return one(dtype, [x[0]!, w[0]!, ...windowOf(at, w.slice(2)).out]);
 }
 
+/** Pools work on each channel by itself. */
 function pooled(at: Site): readonly number[] {
   const [batch, channels] = at.shape(0);
   return [batch!, channels!, ...windowOf(at, at.ints("kernel_shape")).out];
 }
 
+/** The second output tells where each maximum lay, counted through the whole tensor. */
 export function MaxPool(at: Site) {
   const shape = pooled(at);
   return [
@@ -87,6 +96,7 @@ export function AveragePool(at: Site) {
   return one(at.dtype(0), pooled(at));
 }
 
+/** Spatial axes stay with size 1. */
 export function GlobalAveragePool(at: Site) {
   const [batch, channels, ...spatial] = at.shape(0);
   return one(at.dtype(0), [batch!, channels!, ...spatial.map(() => 1)]);

@@ -3,6 +3,9 @@ import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
 import { broadcast, one, type Rule, same, sameDtype } from "./rule.ts";
 
+// Operators that work on each element by itself. Which dtypes an operator takes is left to the engine; that
+// operands agree with each other is checked here, since a mismatch is how a wrong gradient rule first shows.
+
 /** Numbers in, numbers out: all inputs broadcast and share one dtype. */
 const arithmetic: Rule = (at) => {
   const all = at.node.inputs.map((_, index) => index);
@@ -40,15 +43,18 @@ export function Pow(at: Site) {
   return one(at.dtype(0), broadcast(at, [at.shape(0), at.shape(1)]));
 }
 
+/** The slope broadcasts to the input, one way only; versions before 7 differ and are refused on reading. */
 export function PRelu(at: Site) {
   return one(sameDtype(at, [0, 1]), broadcast(at, [at.shape(0), at.shape(1)]));
 }
 
+/** The choice broadcasts with both branches, which share a dtype (Where, since version 9). */
 export function Where(at: Site) {
   if (at.dtype(0) !== "bool") throw at.fault("bad-input", "input 0", { expected: "bool", got: at.dtype(0) });
   return one(sameDtype(at, [1, 2]), broadcast(at, [at.shape(0), at.shape(1), at.shape(2)]));
 }
 
+// One input and its shape and dtype out; attributes matter to the values alone.
 export const Abs = same;
 export const Ceil = same;
 export const Clip = same;
@@ -87,6 +93,7 @@ export const IsInf = test;
 export const IsNaN = test;
 export const Not = test;
 
+/** `to` is ONNX's number of the element type (onnx.proto3, TensorProto.DataType). */
 export function Cast(at: Site) {
   return one(dtypeOf(at.int("to"), "Cast"), at.shape(0));
 }

@@ -2,12 +2,17 @@ import type { Site } from "../site.ts";
 import { numeric } from "../tensor.ts";
 import { demandSize, one, same, sameDtype } from "./rule.ts";
 
+// Reads and writes at positions that a tensor names. That indices lie inside is checked where values are
+// known: by evaluate and by the engines.
+
+/** The axis is replaced by the shape of the indices (Gather, since version 13). */
 export function Gather(at: Site) {
   const shape = at.shape(0);
   const axis = at.axis(at.int("axis", 0), shape.length);
   return one(at.dtype(0), [...shape.slice(0, axis), ...at.shape(1), ...shape.slice(axis + 1)]);
 }
 
+/** One result per index, which stands where it is taken from but for the axis (since version 13). */
 export function GatherElements(at: Site) {
   demandSize(at, "rank of input 1", { expected: at.shape(0).length, got: at.shape(1).length });
   return one(at.dtype(0), at.shape(1));
@@ -26,6 +31,7 @@ export function GatherND(at: Site) {
   return one(at.dtype(0), [...at.shape(1).slice(0, -1), ...rest]);
 }
 
+/** The data with slices overwritten or combined; `updates` has a slice per index tuple (since version 18). */
 export function ScatterND(at: Site) {
   sameDtype(at, [0, 2]);
   const depth = at.shape(1).at(-1) ?? 0;
@@ -42,6 +48,7 @@ export function ScatterElements(at: Site) {
   return same(at);
 }
 
+/** The depth is a shape, so it must be known; the result has the values' dtype (OneHot, since version 11). */
 export function OneHot(at: Site) {
   const shape = at.shape(0);
   const depth = at.numbers(1)[0] ?? 0;

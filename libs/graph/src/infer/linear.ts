@@ -20,6 +20,7 @@ export function productShape(at: Site): readonly number[] {
   return shape;
 }
 
+/** A'·B' + C, where C broadcasts one way, to the product (Gemm, since version 7). */
 export function Gemm(at: Site) {
   const a = matrix(at, 0, at.int("transA", 0));
   const b = matrix(at, 1, at.int("transB", 0));
@@ -33,6 +34,7 @@ export function Gemm(at: Site) {
   return one(sameDtype(at, at.has(2) ? [0, 1, 2] : [0, 1]), shape);
 }
 
+/** Rows and columns of an operand as the product sees it. */
 function matrix(at: Site, index: number, transposed: number): [number, number] {
   const shape = at.shape(index);
   demandSize(at, `rank of input ${index}`, { expected: 2, got: shape.length });

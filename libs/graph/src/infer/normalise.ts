@@ -2,6 +2,7 @@ import { assert } from "@tutti/foundation/check";
 import type { Site } from "../site.ts";
 import { same } from "./rule.ts";
 
+// The axis of a softmax is not checked here: before version 13 it may name the rank itself.
 export const Softmax = same;
 export const LogSoftmax = same;
 export const InstanceNormalization = same;

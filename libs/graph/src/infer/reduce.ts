@@ -9,6 +9,7 @@ export function reducedAxes(at: Site): readonly number[] {
   return at.int("noop_with_empty_axes", 0) ? [] : at.shape(0).map((_, axis) => axis);
 }
 
+/** Reduced axes stay with size 1 unless `keepdims` is 0. */
 const reduction: Rule = (at) => {
   const axes = new Set(reducedAxes(at));
   return one(at.dtype(0), without(at.shape(0), axes, at.int("keepdims", 1) !== 0));
@@ -29,6 +30,7 @@ export const ReduceSumSquare = reduction;
 export const ReduceLogSum = reduction;
 export const ReduceLogSumExp = reduction;
 
+/** One axis, by default the first (ArgMax, since version 13). */
 const argument: Rule = (at) => {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   return one("int64", without(at.shape(0), new Set([axis]), at.int("keepdims", 1) !== 0));

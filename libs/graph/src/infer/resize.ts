@@ -1,7 +1,10 @@
 import type { Site } from "../site.ts";
 import { one } from "./rule.ts";
 
-/** Sizes come from input 3, else from scales: floor(size·scale) (Resize, since version 11; 10 has scales alone). */
+/**
+ * Sizes come from input 3, else from scales: floor(size·scale) (Resize, since version 11; 10 has
+ * scales alone).
+ */
 export function Resize(at: Site) {
   const shape = at.shape(0);
   const axes = at
@@ -20,7 +23,10 @@ export function Resize(at: Site) {
   return one(at.dtype(0), out);
 }
 
-/** Scales that sizes ask for; with an aspect ratio to keep, the least or the largest for all (since version 18). */
+/**
+ * Scales that sizes ask for; with an aspect ratio to keep, the least or the largest for all (since
+ * version 18).
+ */
 function kept(at: Site, axes: readonly number[], sizes: readonly number[]): readonly number[] {
   const scales = sizes.map((size, i) => size / at.shape(0)[axes[i]!]!);
   const policy = at.string("keep_aspect_ratio_policy", "stretch");

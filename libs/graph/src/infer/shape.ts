@@ -3,6 +3,9 @@ import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
 import { broadcast, demandSize, one, sameDtype } from "./rule.ts";
 
+// Operators that move elements or only rename their places. Shapes they are given as inputs must be constant
+// by now: trace folds everything such a shape comes from.
+
 export function Shape(at: Site) {
   return one("int64", [shapeSpan(at).length]);
 }
@@ -17,6 +20,10 @@ export function Size(_at: Site) {
   return one("int64", []);
 }
 
+/**
+ * 0 keeps the size of the input's own axis unless `allowzero`, one -1 takes what is left (Reshape, since
+ * version 14). The product is checked, so a baked-in batch size fails here by name.
+ */
 export function Reshape(at: Site) {
   const shape = at.shape(0);
   const asked = at.list("shape", 1);
@@ -55,6 +62,7 @@ export function permutation(at: Site): readonly number[] {
   return order;
 }
 
+/** Everything before the axis becomes rows, the rest columns (Flatten, since version 13). */
 export function Flatten(at: Site) {
   const shape = at.shape(0);
   const axis = at.int("axis", 1);
@@ -63,6 +71,7 @@ export function Flatten(at: Site) {
   return one(at.dtype(0), [sizeOf(shape.slice(0, cut)), sizeOf(shape.slice(cut))]);
 }
 
+/** Axes count in the result, which is why its rank comes first (Unsqueeze, since version 13: as an input). */
 export function Unsqueeze(at: Site) {
   const axes = at.list("axes", 1) ?? [];
   const rank = at.shape(0).length + axes.length;
@@ -75,6 +84,7 @@ export function Unsqueeze(at: Site) {
   );
 }
 
+/** Without axes every axis of size 1 goes (Squeeze, since version 13: axes as an input). */
 export function Squeeze(at: Site) {
   const shape = at.shape(0);
   const axes = at.list("axes", 1)?.map((axis) => at.axis(axis, shape.length));
@@ -146,7 +156,8 @@ function span(size: number, asked: { start: number; end: number; step: number })
   const clamp = (at: number) => Math.min(high, Math.max(low, at < 0 ? at + size : at));
   // Backwards, position -1 stands for "before the first"; a start may not lie there unless the axis is empty.
   const start = step > 0 ? clamp(asked.start) : Math.max(size ? 0 : -1, clamp(asked.start));
-  // onnxruntime reads the largest integers as "to the end" in either direction, where numpy would stop at once.
+  // onnxruntime reads the largest integers as "to the end" in either direction, where numpy would stop
+  // at once.
   const end = step < 0 && ENDLESS.has(asked.end) ? -1 : clamp(asked.end);
   return { start, step, count: Math.max(0, Math.ceil((end - start) / step)) };
 }
@@ -158,6 +169,7 @@ export function Slice(at: Site) {
   );
 }
 
+/** Broadcasts both ways: a 1 in the asked shape keeps the input's size (Expand, since version 8). */
 export function Expand(at: Site) {
   return one(at.dtype(0), broadcast(at, [at.shape(0), at.numbers(1)]));
 }
@@ -192,11 +204,13 @@ export function Pad(at: Site) {
   );
 }
 
+/** Zeros in float32 unless `value` says otherwise (ConstantOfShape, since version 9). */
 export function ConstantOfShape(at: Site) {
   const value = at.node.attributes.get("value") as Extract<Attribute, { kind: "tensor" }> | undefined;
   return one(value?.value.dtype ?? "float32", at.numbers(0));
 }
 
+/** A step of zero gives an endless range, which the check of every inferred shape refuses. */
 export function Range(at: Site) {
   const [start, limit, delta] = [at.numbers(0)[0]!, at.numbers(1)[0]!, at.numbers(2)[0]!];
   return one(sameDtype(at, [0, 1, 2]), [Math.max(0, Math.ceil((limit - start) / delta))]);
@@ -208,6 +222,7 @@ export function Trilu(at: Site) {
   return [at.static(0)];
 }
 
+/** NCHW only, as the standard has it (DepthToSpace, since version 13). */
 export function DepthToSpace(at: Site) {
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");

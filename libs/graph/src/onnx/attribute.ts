@@ -52,6 +52,7 @@ export function writeAttribute(name: string, attribute: Attribute, nested: Write
   return create(AttributeProtoSchema, { name, ...fields(attribute, nested) });
 }
 
+/** The type is always written: only files of IR version 1 may leave it out. */
 function fields(attribute: Attribute, nested: Writers) {
   switch (attribute.kind) {
     case "int":

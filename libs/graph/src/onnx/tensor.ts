@@ -14,7 +14,8 @@ export type ExternalData = (location: string) => Uint8Array;
 
 export type TensorOptions = { readonly externalData?: ExternalData | undefined; readonly limits?: Limits };
 
-// Typed arrays take the host's byte order and ONNX is little-endian. Every platform JavaScript runs on today is.
+// Typed arrays take the host's byte order and ONNX is little-endian. Every platform JavaScript runs on
+// today is.
 assert(new Uint8Array(new Uint16Array([1]).buffer)[0] === 1, "the host is little-endian");
 
 /**

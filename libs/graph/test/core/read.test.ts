@@ -159,7 +159,10 @@ describe("graphs", () => {
   });
 });
 
-/** ModelProto.graph(7) > node(1) > attribute(5) > g(6) > node(1) > …, by hand, since the encoder would run out of stack. */
+/**
+ * ModelProto.graph(7) > node(1) > attribute(5) > g(6) > node(1) > …, by hand, since the encoder would
+ * run out of stack.
+ */
 function nest(levels: number): Uint8Array {
   const tags = [7, ...Array.from({ length: levels }, (_, i) => [1, 5, 6][i % 3]!)].map(
     (field) => (field << 3) | 2,

@@ -39,7 +39,8 @@ describe("real models", () => {
     const traced = trace(graph, { symbols: { batch: 3 } });
     for (const { name } of traced.outputs) expect(traced.statics.has(name)).toBe(true);
     const feeds = feedsOf(traced);
-    // onnxruntime's optimiser trades numbers for speed where arithmetic is coarse: int8 kernels, casts to half moved.
+    // onnxruntime's optimiser trades numbers for speed where arithmetic is coarse: int8 kernels, casts
+    // to half moved.
     const coarse = /int8|fp16/.test(path);
     const session: Session = coarse ? { graphOptimizationLevel: "disabled" } : {};
     const expected = await runFile(file, feeds, session);
@@ -50,7 +51,8 @@ describe("real models", () => {
     const again = trace(read(write(traced)).graph);
     expect(again.nodes).toEqual(traced.nodes);
 
-    // Half: onnxruntime computes in float32 between casts, our folded constants are rounded to half once more.
+    // Half: onnxruntime computes in float32 between casts, our folded constants are rounded to half
+    // once more.
     const absolute = path.includes("fp16") ? 2e-3 : 1e-6;
     for (const [name, tensor] of expected) {
       expectTensor(results.get(name), tensor, { what: name, absolute, relative: 1e-5 });

@@ -39,7 +39,10 @@ describe("ONNX backend node tests", () => {
 /** Cases whose operators are known today; only ever raised. */
 const KNOWN_CASES = 815;
 
-/** The model, or nothing for what `read` rightly does not take: sequences, functions, exotic dtypes, opset 1. */
+/**
+ * The model, or nothing for what `read` rightly does not take: sequences, functions, exotic dtypes,
+ * opset 1.
+ */
 function opened(item: BackendCase): Model | undefined {
   try {
     const model = read(item.model);

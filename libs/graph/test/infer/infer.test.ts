@@ -101,7 +101,8 @@ describe("Faults name operator, node, operator set and the part that is wrong", 
     [
       "computed shape",
       () => infer("Reshape", [[2, 3], of("int64", [2])]),
-      'Reshape "n" (opset 17): input 1 (x1): expected a value known before the run, got one computed from the graph\'s inputs',
+      'Reshape "n" (opset 17): input 1 (x1): expected a value known before the run, ' +
+        "got one computed from the graph's inputs",
     ],
     [
       "channels",

@@ -17,7 +17,10 @@ export type Onnxruntime = {
 };
 
 export type OnnxruntimeOptions = {
-  /** Where to run; the first that works. Defaults to the module's own choice, cpu in Node and wasm in browsers. */
+  /**
+   * Where to run; the first that works. Defaults to the module's own choice, cpu in Node and wasm in
+   * browsers.
+   */
   readonly executionProviders?: readonly string[];
   /** Anything else that a session takes, such as threads. */
   readonly session?: Omit<InferenceSession.SessionOptions, "executionProviders">;
