@@ -3,7 +3,9 @@ import type { Adjoint, Rule } from "./rule.ts";
 import { reverse } from "./shape.ts";
 import { dilateAll, fit, padFor, places, shifted, type Window, windowOf } from "./window.ts";
 
-/** Kernels up to this many places, and all grouped ones, get their weight gradient as one product per place. */
+/**
+ * Kernels up to this many places, and all grouped ones, get their weight gradient as one product per place.
+ */
 const MAX_PLACES = 32;
 
 /**

@@ -79,15 +79,20 @@ describe("Conv", () => {
   });
 });
 
-// A window may reach beyond the padding with ceil_mode, but one that would begin there does not exist.
-const begins = (a: Axis) => {
+// With ceil_mode a window may reach beyond the padding, but one that would begin there does not exist; and a
+// window on padding alone has no maximum and no mean.
+function allowedAxis(a: Axis): boolean {
   const room = a.size + a.before + a.after - (a.kernel - 1) * a.dilation - 1;
-  return Math.ceil(room / a.stride) * a.stride < a.size + a.before;
-};
+  const last = Math.ceil(room / a.stride);
+  if (last * a.stride >= a.size + a.before) return false;
+  return Array.from({ length: last + 1 }, (_, at) => at * a.stride - a.before).every((start) =>
+    Array.from({ length: a.kernel }, (_, k) => start + k * a.dilation).some((at) => at >= 0 && at < a.size),
+  );
+}
 const pooling = fc.record({ ceil_mode: fc.nat(1), count_include_pad: fc.nat(1) });
-// ONNX wants pads smaller than the kernel's reach, so that no window lies on padding alone.
+// onnxruntime wants pads smaller than the kernel.
 const allowed = (axes: readonly Axis[]) =>
-  axes.every((a) => a.before < a.kernel && a.after < a.kernel && begins(a));
+  axes.every((a) => a.before < a.kernel && a.after < a.kernel && allowedAxis(a));
 const pooled = planes.filter(allowed);
 const undilated = planes.map((axes) => axes.map((a) => ({ ...a, dilation: 1 }))).filter(allowed);
 
