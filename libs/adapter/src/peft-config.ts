@@ -60,9 +60,9 @@ export function patternValue(patterns: Readonly<Record<string, number>>, module:
   return found?.[1];
 }
 
-/** A pattern in which a name stands for itself. */
+/** A pattern that means one module and none whose name ends in its name. */
 export function literalPattern(module: string): string {
-  return module.replaceAll(".", "\\.");
+  return `^${module.replaceAll(".", "\\.")}`;
 }
 
 function parseObject(text: string): Record<string, unknown> {
