@@ -1,1 +1,28 @@
-export {};
+// For users: one device's side, a stage at a time.
+
+// For neighbours: import the file, not this index.
+export { type Agree, agree } from "./agree.ts";
+export { type Advertised, advertise } from "./device/advertise.ts";
+export { type Attested, attest } from "./device/attest.ts";
+export { erase } from "./device/erase.ts";
+export { type Masked, mask } from "./device/mask.ts";
+export { DEFAULT_FLOOR, type Floor, type Ledger, type Member, memoryLedger } from "./device/member.ts";
+export { type Revealed, reveal } from "./device/reveal.ts";
+export { type Shared, share } from "./device/share.ts";
+export type { DeviceState } from "./device/state.ts";
+// For users: the coordinator's side, a message at a time.
+export {
+  advance,
+  openSession,
+  type Phase,
+  receive,
+  type ServerSession,
+  type SessionTrust,
+  type StageMessage,
+  unmask,
+  type Word,
+  waitingFor,
+  wordFor,
+} from "./server/session.ts";
+export type { UnmaskOptions } from "./server/unmask.ts";
+export { corruptible, MAX_MEMBERS, MIN_MEMBERS, thresholdFor } from "./threshold.ts";

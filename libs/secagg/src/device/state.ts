@@ -1,0 +1,125 @@
+import { equalBytes } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import type { Advertisement, AttestRequest, RevealRequest, ShareRequest, Terms } from "@tutti/wire/secagg";
+import type { Shares } from "../envelope.ts";
+import type { Group } from "../group.ts";
+import { type KeyPair, wipe } from "../keys.ts";
+import type { Member } from "./member.ts";
+
+type Held = { readonly member: Member; readonly terms: Terms; readonly vault: Vault };
+
+/** Stage 0 is done: two fresh key pairs, one advertisement. */
+export type Advertised = Held & {
+  readonly stage: "advertised";
+  readonly envelopeKeys: KeyPair;
+  readonly maskKeys: KeyPair;
+  readonly advertisement: Advertisement;
+};
+
+/** Stage 1 is done: U1 is fixed; the secrets are split and sealed, and what is left are agreed keys. */
+export type Shared = Held & {
+  readonly stage: "shared";
+  readonly group: Group;
+  /** b_u */
+  readonly seed: Uint8Array;
+  /** Mask key with each other member. */
+  readonly pairKeys: ReadonlyMap<string, Uint8Array>;
+  /** Key of the envelope from each member, this device included. */
+  readonly openers: ReadonlyMap<string, Uint8Array>;
+  readonly request: ShareRequest;
+};
+
+/** Stage 2 is done: U2 is fixed and the vector is masked; what is left are shares of the senders' secrets. */
+export type Masked = Held & {
+  readonly stage: "masked";
+  readonly group: Group;
+  /** U2, ascending. */
+  readonly senders: readonly string[];
+  readonly shares: ReadonlyMap<string, Shares>;
+  /** Senders whose envelope did not open: their shares stay unrevealed here, others' may suffice. */
+  readonly unreadable: readonly string[];
+};
+
+/** Stage 3 is done: U3 is fixed and signed for. */
+export type Attested = Omit<Masked, "stage"> & {
+  readonly stage: "attested";
+  /** U3, ascending. */
+  readonly survivors: readonly string[];
+  /** The bytes that this device signed, and that others must have signed. */
+  readonly statement: Uint8Array;
+};
+
+/** Stage 4 is done; nothing secret is left but the answer itself. */
+export type Revealed = Held & { readonly stage: "revealed" };
+
+export type DeviceState = Advertised | Shared | Masked | Attested | Revealed;
+
+/** A stage's outcome. */
+export type Answers = {
+  share: Promise<{ readonly state: Shared; readonly message: ShareRequest }>;
+  mask: { readonly state: Masked; readonly packed: Uint8Array };
+  attest: { readonly state: Attested; readonly message: AttestRequest };
+  reveal: { readonly state: Revealed; readonly message: RevealRequest };
+};
+
+/**
+ * What is the same in every state of one session, and the one thing here that changes in place: a stage answered
+ * stays answered, and a key erased is gone, whichever older state a caller may still hold.
+ */
+export type Vault = {
+  readonly answers: { [Stage in keyof Answers]: Answered<Stage> | undefined };
+  readonly secrets: Set<Uint8Array>;
+  erased: boolean;
+};
+
+type Answered<Stage extends keyof Answers> = { readonly input: Uint8Array; readonly answer: Answers[Stage] };
+
+export function newVault(): Vault {
+  const answers = { share: undefined, mask: undefined, attest: undefined, reveal: undefined };
+  return { answers, secrets: new Set(), erased: false };
+}
+
+/** Registers secrets for `erase`; gives them back. */
+export function keep<Secret extends Uint8Array>(vault: Vault, secret: Secret): Secret {
+  vault.secrets.add(secret);
+  return secret;
+}
+
+/** Overwrites secrets that no later stage needs. */
+export function drop(vault: Vault, secrets: Iterable<Uint8Array>): void {
+  for (const secret of secrets) {
+    wipe(secret);
+    vault.secrets.delete(secret);
+  }
+}
+
+/**
+ * One answer per stage and session (SECAGG section 2): the same input gets the same answer again, any other is
+ * refused. An input that `make` refuses leaves the stage open.
+ */
+export function once<Stage extends keyof Answers>(
+  { vault, member }: Held,
+  stage: Stage,
+  { input, make }: { input: Uint8Array; make: () => Answers[Stage] },
+): Answers[Stage] {
+  const refuse = (expected: string, got: string) => () =>
+    new Fault("refused", `${stage} by ${member.name}`, { expected, got });
+  demand(!vault.erased, refuse("a session in progress", "one that was erased"));
+  const known = vault.answers[stage];
+  if (known) {
+    demand(equalBytes(known.input, input), refuse("the message it answered already", "another one"));
+    return known.answer;
+  }
+  const answer = make();
+  Object.assign(vault.answers, { [stage]: { input, answer } });
+  return answer;
+}
+
+/** For a message that comes before its stage, or after its stage has passed without it. */
+export function outOfOrder(state: DeviceState, expected: DeviceState["stage"]): Fault {
+  return new Fault("refused", `message to ${state.member.name}`, {
+    expected: `one for a device that has ${expected}`,
+    got: `one for another stage: it has ${state.stage}`,
+  });
+}

@@ -1,0 +1,156 @@
+import { platformRandom } from "@tutti/foundation/random";
+import { bind, issue } from "@tutti/identity/certificate";
+import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
+import { unpackBits } from "@tutti/kernels/pack";
+import { addInto } from "@tutti/kernels/ring";
+import { create } from "@tutti/wire/message";
+import { type Terms, TermsSchema } from "@tutti/wire/secagg";
+import { advertise } from "../src/device/advertise.ts";
+import { attest } from "../src/device/attest.ts";
+import { mask } from "../src/device/mask.ts";
+import { DEFAULT_FLOOR, type Member } from "../src/device/member.ts";
+import { reveal } from "../src/device/reveal.ts";
+import { share } from "../src/device/share.ts";
+import type { DeviceState } from "../src/device/state.ts";
+import { advance, openSession, receive, type ServerSession, wordFor } from "../src/server/session.ts";
+import { nativeAgree, nativeVerify } from "./native.ts";
+
+export const NOW_S = 1_800_000_000;
+export const random = platformRandom();
+export const authority = signingKey(newSeed(random));
+export const TRUST = {
+  authority: authority.publicKey,
+  nowS: NOW_S,
+  verify: nativeVerify,
+  agree: nativeAgree,
+};
+
+/** Signing keys cost milliseconds each: the same twelve devices serve every test. */
+const members = new Map<string, Member>();
+
+export function memberOf(name: string, by: SigningKey = authority): Member {
+  const known = members.get(name);
+  if (known && by === authority) return known;
+  const token = signingKey(newSeed(random));
+  const key = signingKey(newSeed(random));
+  const grant = issue(by, {
+    role: "device",
+    name,
+    publicKey: token.publicKey,
+    notBeforeS: NOW_S - 10,
+    notAfterS: NOW_S + 1000,
+    serial: random.bytes(16),
+  });
+  const certificate = bind(grant, token, key.publicKey);
+  const floor = DEFAULT_FLOOR;
+  const member = { name, certificate, key, ...TRUST, floor, random };
+  if (by === authority) members.set(name, member);
+  return member;
+}
+
+/** d00, d01, …: their order by name is their order here. */
+export function names(n: number): string[] {
+  return Array.from({ length: n }, (_, i) => `d${String(i).padStart(2, "0")}`);
+}
+
+export function terms(
+  change: Partial<Pick<Terms, "attempt" | "bits" | "length" | "round" | "run">> = {},
+): Terms {
+  const hashes = { modelHash: new Uint8Array(32).fill(1), taskHash: new Uint8Array(32).fill(2) };
+  return create(TermsSchema, { run: "run", round: 3, attempt: 1, bits: 20, length: 5, ...hashes, ...change });
+}
+
+/** A session with its devices, driven by hand: what a test changes it changes between the stages. */
+export type Play = {
+  session: ServerSession;
+  readonly states: Map<string, DeviceState>;
+  readonly inputs: Map<string, Uint32Array>;
+  sum: Uint32Array;
+};
+
+export function begin(n: number, given: Terms = terms(), spareShares = 100): Play {
+  const session = openSession(given, { ...TRUST, spareShares });
+  const limit = given.bits === 32 ? 2 ** 32 : 2 ** given.bits;
+  const draw = () => Uint32Array.from({ length: given.length }, () => Math.floor(Math.random() * limit));
+  const inputs = new Map(names(n).map((name) => [name, draw()]));
+  return { session, states: new Map(), inputs, sum: new Uint32Array(given.length) };
+}
+
+type Step = (play: Play, device: string) => void | Promise<void>;
+
+export const steps: Record<"advertise" | "share" | "mask" | "attest" | "reveal", Step> = {
+  advertise(play, device) {
+    const { state, message } = advertise(play.session.terms, memberOf(device));
+    play.states.set(device, state);
+    play.session = receive(play.session, device, { stage: "advertise", advertisement: message });
+  },
+  async share(play, device) {
+    const { state, message } = await share(play.states.get(device)!, wordAs(play, device, "roster"));
+    play.states.set(device, state);
+    play.session = receive(play.session, device, { stage: "share", request: message });
+  },
+  mask(play, device) {
+    const { bits, length } = play.session.terms;
+    const words = play.inputs.get(device)!;
+    const { state, packed } = mask(play.states.get(device)!, wordAs(play, device, "delivery"), words);
+    play.states.set(device, state);
+    play.session = receive(play.session, device, { stage: "upload" });
+    addInto(play.sum, unpackBits(packed, bits, length));
+  },
+  attest(play, device) {
+    const { state, message } = attest(play.states.get(device)!, wordAs(play, device, "survivors"));
+    play.states.set(device, state);
+    play.session = receive(play.session, device, { stage: "attest", request: message });
+  },
+  reveal(play, device) {
+    const { state, message } = reveal(play.states.get(device)!, wordAs(play, device, "attestations"));
+    play.states.set(device, state);
+    play.session = receive(play.session, device, { stage: "reveal", request: message });
+  },
+};
+
+type Words = NonNullable<ReturnType<typeof wordFor>>;
+type MessageOf<Kind extends Words["kind"]> = Extract<Words, { kind: Kind }>["message"];
+
+/** The session's word to a device, which must be of this kind. */
+export function wordAs<Kind extends Words["kind"]>(
+  { session }: Play,
+  device: string,
+  kind: Kind,
+): MessageOf<Kind> {
+  const word = wordFor(session, device);
+  if (word?.kind !== kind) throw new Error(`${device} is told ${word?.kind ?? "nothing"}, not ${kind}`);
+  return word.message as MessageOf<Kind>;
+}
+
+export const STAGES = ["advertise", "share", "mask", "attest", "reveal"] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** One stage for some devices; the session stays in it until `close`. */
+export async function during(play: Play, stage: Stage, devices: readonly string[]): Promise<void> {
+  for (const device of devices) await steps[stage](play, device);
+}
+
+export function close(play: Play): void {
+  play.session = advance(play.session);
+}
+
+/** Everybody goes through every stage before `stage`. */
+export async function upTo(stage: Stage, n: number, given: Terms = terms()): Promise<Play> {
+  const play = begin(n, given);
+  for (const each of STAGES.slice(0, STAGES.indexOf(stage))) {
+    await during(play, each, names(n));
+    close(play);
+  }
+  return play;
+}
+
+/** The plain sum of these devices' inputs: what no stage may change. */
+export function plainSum(play: Play, devices: readonly string[]): Uint32Array {
+  const { bits, length } = play.session.terms;
+  const sum = Array<bigint>(length).fill(0n);
+  for (const device of devices) {
+    for (const [i, word] of play.inputs.get(device)!.entries()) sum[i]! += BigInt(word);
+  }
+  return Uint32Array.from(sum, (value) => Number(BigInt.asUintN(bits, value)));
+}
