@@ -20,8 +20,8 @@ const MEASURES = ["Beak Length (mm)", "Beak Depth (mm)", "Flipper Length (mm)", 
 /** The same as the sites' notebooks and the run file call them. */
 export const COLUMNS = ["beak_length_mm", "beak_depth_mm", "flipper_length_mm", "body_mass_g"] as const;
 
-/** Birds of each species whose measurements are public: what the base model is made from. */
-const PUBLIC_PER_SPECIES = 3;
+/** Public birds, what the base model is made from: all of the one species that every island has. */
+const PUBLIC: Readonly<Record<Species, number>> = { Adelie: 12, Chinstrap: 0, Gentoo: 0 };
 /** Share of the other birds that nobody trains on: the table at the end is measured on them. */
 const TEST_SHARE = 0.25;
 
@@ -37,22 +37,20 @@ export async function readBirds(): Promise<Bird[]> {
   const entry = createRequire(import.meta.url).resolve("vega-datasets");
   const path = join(entry.slice(0, entry.lastIndexOf("vega-datasets")), "vega-datasets/data/penguins.json");
   const rows = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>[];
-  return rows
-    .map((row) => ({
-      features: MEASURES.map((measure) => row[measure]),
-      species: row.Species as Species,
-      island: row.Island as Island,
-    }))
-    .filter((bird): bird is Bird => bird.features.every((value) => typeof value === "number"));
+  return rows.flatMap((row) => {
+    const features = MEASURES.map((measure) => row[measure]).filter((value) => typeof value === "number");
+    if (features.length < MEASURES.length) return [];
+    return [{ features, species: row.Species as Species, island: row.Island as Island }];
+  });
 }
 
 /** Public birds and test birds drawn by the seed, per species; every other bird stays on its island. */
 export function split(birds: readonly Bird[], seed: number): Flock {
   const parts = SPECIES.map((species) => {
     const mine = seededRandom(`${seed}/${species}`).shuffle(birds.filter((bird) => bird.species === species));
-    const rest = mine.slice(PUBLIC_PER_SPECIES);
+    const rest = mine.slice(PUBLIC[species]);
     const tests = Math.round(rest.length * TEST_SHARE);
-    return { open: mine.slice(0, PUBLIC_PER_SPECIES), test: rest.slice(0, tests), kept: rest.slice(tests) };
+    return { open: mine.slice(0, PUBLIC[species]), test: rest.slice(0, tests), kept: rest.slice(tests) };
   });
   const kept = parts.flatMap((part) => part.kept);
   const at = (island: Island) => kept.filter((bird) => bird.island === island);

@@ -1,0 +1,92 @@
+import { access } from "node:fs/promises";
+import { join as path, resolve } from "node:path";
+import type { DeviceEvent } from "@tutti/client-sdk/events";
+import { csvData } from "@tutti/client-sdk/node/csv";
+import { Device } from "@tutti/client-sdk/node/device";
+import type { EngineName } from "@tutti/client-sdk/node/engine";
+import { join } from "@tutti/client-sdk/node/join";
+import { platformRandom } from "@tutti/foundation/random";
+import { Command, Option } from "commander";
+import { type Context, withContext } from "../action.ts";
+import type { Output } from "../output.ts";
+import { readOrSay } from "../prepare.ts";
+
+type Options = { folder: string; data: string; once?: boolean; engine: EngineName };
+
+export function joinCommand(): Command {
+  return new Command("join")
+    .description("Join a federation with a join file, then train whenever it asks, until Ctrl-C.")
+    .argument("<join-file>", "made by `tutti token`")
+    .option("--folder <folder>", "where this site's key, policy and models live", "site")
+    .option("--data <folder>", "folder with the site's CSV files; nothing outside it is ever read", "data")
+    .option("--once", "leave after one run")
+    .addOption(new Option("--engine <name>", "what trains").choices(["tfjs", "onnxruntime"]).default("tfjs"))
+    .addHelpText(
+      "after",
+      "\nA folder that has joined before goes on with its key; the join file is then not needed again.",
+    )
+    .action((file: string, options: Options, command: Command) =>
+      withContext(command, (context) => joinAndParticipate(file, options, context)),
+    );
+}
+
+async function joinAndParticipate(
+  file: string,
+  options: Options,
+  { output, signal }: Context,
+): Promise<void> {
+  const { folder, data, engine } = options;
+  if (await exists(path(folder, "device.json")))
+    output.say(`${folder}/ has joined before; going on with its key`);
+  else {
+    const joinFile = new TextDecoder().decode(await readOrSay(file, "join file"));
+    await join({ joinFile, folder, random: platformRandom(), dataFolder: resolve(data) });
+  }
+  const device = await Device.open({
+    folder,
+    data: csvData(),
+    engine,
+    events: (event) => tell(event, output),
+  });
+  try {
+    output.result(
+      { joined: device.name, folder },
+      `${device.name} has joined. Its policy is ${folder}/policy.json`,
+    );
+    const { runs } = await device.participate({ signal, once: options.once === true });
+    for (const { run, outcome } of runs) output.say(`run ${run.slice(0, 12)} ${outcome}`);
+  } finally {
+    await device.close();
+  }
+}
+
+/** What a site's operator sees; numbers about the site's rows stay on this screen. */
+function tell(event: DeviceEvent, output: Output): void {
+  switch (event.kind) {
+    case "state":
+      return output.say(event.because ? `${event.state}: ${event.because.message}` : event.state);
+    case "evaluated":
+      return output.say(
+        `round ${event.round}: ${event.rows} own held-out rows, accuracy ${event.accuracy.toFixed(4)}`,
+      );
+    case "trained":
+      return output.say(`round ${event.round}: trained on ${event.rows} rows, loss ${event.loss.toFixed(4)}`);
+    case "released":
+      return output.say(`now serving version ${event.version} (${event.digest.slice(0, 12)})`);
+    case "refused":
+      return output.say(`refused: ${event.because.message}`);
+    case "runOver":
+      return output.say(
+        `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`,
+      );
+    case "activity":
+      return;
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,80 @@
+import { join } from "node:path";
+import { systemClock } from "@tutti/foundation/clock";
+import { platformRandom } from "@tutti/foundation/random";
+import { verifyCertificate } from "@tutti/identity/certificate";
+import { Admin } from "@tutti/wire/admin";
+import { CertificateSchema } from "@tutti/wire/device";
+import { decode } from "@tutti/wire/message";
+import { Federation } from "@tutti/wire/round";
+import { openArtifacts } from "./artifacts.ts";
+import { Coordinator } from "./drive/coordinator.ts";
+import { openFederation } from "./folder/federation.ts";
+import { authenticator } from "./grpc/authenticate.ts";
+import { serveGrpc } from "./grpc/serve.ts";
+import { adminHandlers } from "./handlers/admin.ts";
+import { federationHandlers } from "./handlers/federation.ts";
+import { nativeVerify } from "./native.ts";
+import { openStore } from "./store/store.ts";
+
+export type ServeOptions = {
+  /** Made by `initFederation`. */
+  readonly folder: string;
+  /** Instead of the configured one; 0 picks a free port. */
+  readonly port?: number;
+};
+
+export type Server = {
+  readonly name: string;
+  readonly address: string;
+  readonly coordinator: Coordinator;
+  close(): Promise<void>;
+};
+
+/** Starts a federation's coordinator: store, artifacts, runs in progress, and one TLS port. */
+export async function serveFederation({ folder, port }: ServeOptions): Promise<Server> {
+  const federation = await openFederation(folder);
+  const clock = systemClock();
+  const verify = nativeVerify;
+  const store = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
+  const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
+  const coordinator = new Coordinator({ store, artifacts, federation, clock, verify });
+  const auth = authenticator({
+    lookup: (name) => lookup(coordinator, name),
+    nowMs: () => clock.wallMs(),
+    random: platformRandom(),
+    verify,
+  });
+  await coordinator.start();
+  const grpc = await serveGrpc({
+    host: federation.config.listen.host,
+    port: port ?? federation.config.listen.port,
+    tls: federation.tls,
+    services: [
+      { service: Federation, handlers: federationHandlers(coordinator, auth) },
+      { service: Admin, handlers: adminHandlers(coordinator) },
+    ],
+    authenticate: auth.authenticate,
+  });
+  return {
+    name: federation.config.name,
+    address: `${federation.config.host}:${grpc.port}`,
+    coordinator,
+    async close() {
+      await coordinator.close();
+      await grpc.close();
+      await store.close();
+    },
+  };
+}
+
+/** The key behind a name: an enrolled device's that is not revoked, or an owner's of this federation. */
+async function lookup({ parts }: Coordinator, name: string) {
+  const owner = parts.federation.owners.find((one) => one.name === name);
+  if (owner) return { publicKey: owner.publicKey, role: "owner", labels: {} };
+  const device = await parts.store.device(name);
+  if (!device || device.revoked) return undefined;
+  const nowS = Math.floor(parts.clock.wallMs() / 1000);
+  const { authority } = parts.federation;
+  const certificate = decode(CertificateSchema, device.certificate, 64 << 10);
+  return verifyCertificate(certificate, { authority, role: "device", nowS, verify: parts.verify });
+}
