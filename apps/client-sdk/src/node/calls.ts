@@ -28,11 +28,9 @@ const UNARY_DEADLINE_MS = 20_000;
 /** One request, one reply. `body` is what was signed, so it is what is sent. */
 export function unary<M extends DescMethod>(out: Outgoing<M>, body: Uint8Array): Promise<Reply<M>> {
   const { client, method, metadata, signal } = out;
-  return new Promise((resolve, reject) => {
-    const done = answer(out, resolve, (fault) => {
-      stop();
-      reject(fault);
-    });
+  let stop = () => {};
+  const reply = new Promise<Reply<M>>((resolve, reject) => {
+    const done = answer(out, resolve, reject);
     const call = client.makeUnaryRequest(
       pathOf(method),
       toBuffer,
@@ -42,8 +40,9 @@ export function unary<M extends DescMethod>(out: Outgoing<M>, body: Uint8Array):
       deadline(method),
       done,
     );
-    const stop = onAbort(signal, () => call.cancel());
+    stop = onAbort(signal, () => call.cancel());
   });
+  return reply.finally(() => stop());
 }
 
 /** One request, many replies; leaving the loop cancels the call. */

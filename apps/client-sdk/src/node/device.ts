@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
+import { systemClock } from "@tutti/foundation/clock";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import { type Device as Opened, openDevice } from "../device.ts";
 import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
-import { systemClock } from "./clock.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
 import { readConfig, readIdentity, readPolicy } from "./folder.ts";
 import { connect } from "./grpc.ts";

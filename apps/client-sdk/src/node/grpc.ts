@@ -2,6 +2,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import { ChannelCredentials, Client, Metadata } from "@grpc/grpc-js";
 import { equalBytes } from "@tutti/foundation/bytes";
 import type { Clock } from "@tutti/foundation/clock";
+import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
@@ -13,7 +14,6 @@ import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub
 import { AUTH_METADATA } from "@tutti/wire/status";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
-import { systemClock } from "./clock.ts";
 
 export type ConnectOptions = {
   /** "host:port". */
@@ -59,6 +59,8 @@ const CHANNEL = {
   "grpc.initial_reconnect_backoff_ms": 200,
   "grpc.max_reconnect_backoff_ms": 5_000,
   "grpc.use_local_subchannel_pool": 1,
+  // An address may be an IP, which TLS does not take for a name (RFC 6066, section 3); what is pinned is the key.
+  "grpc.ssl_target_name_override": "tutti",
 } as const;
 
 /** One TLS connection, and the session that signatures over it name. */

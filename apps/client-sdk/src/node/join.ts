@@ -1,6 +1,7 @@
 import { access, chmod, mkdir, readFile, rename, rm } from "node:fs/promises";
 import { join as path } from "node:path";
 import { base64, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
+import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
 import { bind, verifyCertificate } from "@tutti/identity/certificate";
@@ -11,7 +12,6 @@ import { create, encode } from "@tutti/wire/message";
 import type { Link } from "../link.ts";
 import { defaultPolicy, policyText } from "../policy.ts";
 import { syncFolder, writeSynced } from "./atomic.ts";
-import { systemClock } from "./clock.ts";
 import { configText, FILES } from "./folder.ts";
 import { connect } from "./grpc.ts";
 
@@ -42,7 +42,11 @@ export async function join({ joinFile, folder, random, dataFolder, link }: JoinO
   await mkdir(staging, { recursive: true });
   const key = await stagedKey(path(staging, FILES.key), random);
   const { certificate, name } = certify(file, key);
-  await enrol({ file, key, certificate, name, link });
+  await enrol({ file, key, certificate, name, link }).catch(async (error: unknown) => {
+    // A token that was used will not be good again; a coordinator that is away may be back.
+    if (asFault(error).code === "refused") await rm(staging, { recursive: true, force: true });
+    throw error;
+  });
   const { federation, address, tls, authority } = file;
   const owners = file.owners.map(({ name, publicKey }) => ({ name, publicKey: hex(publicKey) }));
   const config = configText({ federation, name, address, tls: tls.certificate, authority });
