@@ -86,7 +86,7 @@ export function upCall(handler: Up, around: Around) {
       const first = await orGone(received.next());
       const bytes = first.done ? new Uint8Array() : first.value.bytes;
       const about = await describe(call, bytes, around);
-      const answer = await handler(messages(method, first, received), about);
+      const answer = await handler(messages(method, first, { received, signal: about.signal }), about);
       reply(null, encode(method.output, answer));
     } catch (error) {
       reply(statusOfError(error, onBug));
@@ -142,13 +142,16 @@ async function send(
 async function* messages(
   method: DescMethod,
   first: IteratorResult<Received>,
-  rest: AsyncIterator<Received>,
+  { received, signal }: { received: AsyncIterator<Received>; signal: AbortSignal },
 ): AsyncGenerator<Message> {
-  for (let next = first; !next.done; next = await orGone(rest.next())) {
+  for (let next = first; !next.done; next = await orGone(received.next())) {
     // Taken when the handler asks for it, not when it asks for the one after: one is read ahead.
     next.value.take();
     yield decode(method.input, next.value.bytes, MAX_MESSAGE_BYTES);
   }
+  // To grpc-js a stream that was cut ends first and is cancelled a turn later: a cut must not look like an end.
+  await new Promise((resolve) => setImmediate(resolve));
+  if (signal.aborted) throw gone();
 }
 
 /** Node says "premature close" of a stream whose client went. */

@@ -16,36 +16,56 @@ export type OpenOptions = {
   readonly driver?: DriverName;
 };
 
-/**
- * Exclusive: a second coordinator on the same file would append to the same journal. WAL with FULL: a commit is one
- * append and one fsync, and it is durable when it returns (RELIABILITY section 4).
- */
-const PRAGMAS = [
-  "locking_mode = exclusive",
-  "journal_mode = wal",
-  "synchronous = full",
-  "foreign_keys = on",
-  "trusted_schema = off",
-];
+/** WAL with FULL: a commit is one append and one fsync, durable when it returns (RELIABILITY section 4). */
+const PRAGMAS = ["journal_mode = wal", "synchronous = full", "foreign_keys = on", "trusted_schema = off"];
 
-export async function openSqlite(options: OpenOptions): Promise<{ db: Kysely<Schema>; driver: Driver }> {
+export type Opened = { readonly db: Kysely<Schema>; readonly driver: Driver; close(): void };
+
+/** @throws Fault("storage"), among others where another process has the file. */
+export async function openSqlite(options: OpenOptions): Promise<Opened> {
   const folder = dirname(resolve(options.file));
-  await mkdir(folder, { recursive: true });
   const migrations = await readMigrations();
-  const driver = configured(options, (opened) => migrate(opened, migrations));
-  // The file's name is durable too, not only what is in it.
-  await syncFolder(folder);
-  return { db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) }), driver };
+  await mkdir(folder, { recursive: true });
+  const lock = takeLock(options);
+  try {
+    const driver = configured(options, (opened) => migrate(opened, migrations));
+    // The file's name is durable too, not only what is in it.
+    await syncFolder(folder);
+    const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) });
+    const close = () => {
+      driver.close();
+      lock.close();
+    };
+    return { db, driver, close };
+  } catch (cause) {
+    lock.close();
+    throw cause;
+  }
+}
+
+/**
+ * A second coordinator on the same file would append to the same journal. SQLite's own exclusive mode cannot keep it
+ * out: libsql holds a closed file open until its last statement is collected, and would keep us out as well. So an
+ * empty database beside it is locked, without any statement; the system frees it however this process ends.
+ */
+function takeLock({ file, driver: name }: OpenOptions): Driver {
+  return opening(`${file}.lock`, name, (lock) => lock.exec("begin exclusive"));
 }
 
 function configured({ file, driver: name }: OpenOptions, prepare: (driver: Driver) => void): Driver {
-  let driver: Driver | undefined;
-  try {
-    driver = openDriver(file, name);
+  return opening(file, name, (driver) => {
     for (const pragma of PRAGMAS) driver.prepare(`pragma ${pragma}`).all([]);
     mustBe(driver, "journal_mode", "wal");
     mustBe(driver, "synchronous", 2);
     mustBe(driver, "foreign_keys", 1);
+    prepare(driver);
+  });
+}
+
+function opening(file: string, name: DriverName | undefined, prepare: (driver: Driver) => void): Driver {
+  let driver: Driver | undefined;
+  try {
+    driver = openDriver(file, name);
     prepare(driver);
     return driver;
   } catch (cause) {

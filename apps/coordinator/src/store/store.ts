@@ -67,7 +67,7 @@ export type { Change, OpenOptions };
 
 /** Opens the store, made if absent. One process at a time: a second one gets a Fault("storage"). */
 export async function openStore(options: OpenOptions): Promise<Store> {
-  const { db, driver } = await openSqlite(options);
+  const { db, driver, close } = await openSqlite(options);
   const nowMs = options.nowMs ?? Date.now;
   const store: Store = {
     addDevice: (device) => addDevice(db, device, nowMs()),
@@ -101,7 +101,7 @@ export async function openStore(options: OpenOptions): Promise<Store> {
         check?.integrity_check === "ok" && driver.prepare("pragma foreign_key_check").all([]).length === 0
       );
     },
-    close: async () => driver.close(),
+    close: async () => close(),
   };
   return guarded(store);
 }
