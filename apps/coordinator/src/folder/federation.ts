@@ -38,16 +38,12 @@ export async function openFederation(folder: string, nowMs = Date.now()): Promis
   const key = await readKey(folder, PATHS.coordinatorKey);
   const certificate = await readCertificate(folder, PATHS.coordinatorCertificate);
   checkPair(identify(certificate, { authority, role: "coordinator", nowMs }), key);
-  const owner = identify(await readCertificate(folder, PATHS.ownerCertificate), {
-    authority,
-    role: "owner",
-    nowMs,
-  });
+  const owners = await ownersOf(folder, authority, nowMs);
   return {
     folder,
     config,
     authority,
-    owners: [{ name: owner.name, publicKey: owner.publicKey }],
+    owners,
     coordinator: { key, certificate },
     tls: {
       key: await readText(folder, PATHS.tlsKey),
@@ -66,6 +62,17 @@ export async function openOwner(folder: string, nowMs = Date.now()): Promise<Own
   checkPair(identity, key);
   const tls = await readText(folder, PATHS.tlsCertificate);
   return { name: identity.name, key, certificate, authority, address: addressOf(config), tls };
+}
+
+/** Who may start runs: today the one owner that `init` made. */
+export async function ownersOf(
+  folder: string,
+  authority: Uint8Array,
+  nowMs: number,
+): Promise<Federation["owners"]> {
+  const certificate = await readCertificate(folder, PATHS.ownerCertificate);
+  const { name, publicKey } = identify(certificate, { authority, role: "owner", nowMs });
+  return [{ name, publicKey }];
 }
 
 /** The authority's own key, for tokens; nothing that serves devices calls this. */

@@ -4,8 +4,8 @@ import { issue } from "@tutti/identity/certificate";
 import type { JoinFile } from "@tutti/identity/join";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { addressOf } from "./config.ts";
-import { openAuthority, openOwner } from "./federation.ts";
-import { readConfig } from "./layout.ts";
+import { openAuthority, ownersOf } from "./federation.ts";
+import { PATHS, readConfig, readText } from "./layout.ts";
 
 export type TokenOptions = {
   readonly folder: string;
@@ -32,10 +32,10 @@ export async function createToken(options: TokenOptions): Promise<JoinFile> {
   const { folder, name, labels, days, random, nowMs } = options;
   checkInteger("days", days, [1, MAX_DAYS]);
   const config = await readConfig(folder);
-  const owner = await openOwner(folder, nowMs);
+  const authority = await openAuthority(folder);
   const secret = newSeed(random);
   const nowS = Math.floor(nowMs / 1000);
-  const grant = issue(await openAuthority(folder), {
+  const grant = issue(authority, {
     role: "device",
     name,
     publicKey: signingKey(secret).publicKey,
@@ -48,9 +48,9 @@ export async function createToken(options: TokenOptions): Promise<JoinFile> {
     version: 1,
     federation: config.name,
     address: addressOf(config),
-    tls: { certificate: owner.tls },
-    authority: owner.authority,
+    tls: { certificate: await readText(folder, PATHS.tlsCertificate) },
+    authority: authority.publicKey,
     token: { grant, secret },
-    owners: [{ name: owner.name, publicKey: owner.key.publicKey }],
+    owners: await ownersOf(folder, authority.publicKey, nowMs),
   };
 }

@@ -1,0 +1,72 @@
+import { fromHex } from "@tutti/foundation/bytes";
+import { platformRandom } from "@tutti/foundation/random";
+import { newSeed, signingKey, verify } from "@tutti/identity/keys";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { nativeVerify } from "../../src/native.ts";
+
+/** L, the order of the base point (RFC 8032 section 5.1), little-endian. */
+const ORDER = fromHex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+
+describe("the platform's Ed25519 is the portable one", () => {
+  test("good signatures, and any one byte changed", () => {
+    const key = signingKey(newSeed(platformRandom()));
+    fc.assert(
+      fc.property(fc.uint8Array(), fc.nat(95), fc.integer({ min: 1, max: 255 }), (message, at, flip) => {
+        const signature = key.sign(message);
+        expect(nativeVerify(key.publicKey, message, signature)).toBe(true);
+        const both = Uint8Array.from([...key.publicKey, ...signature]);
+        both[at] = both[at]! ^ flip;
+        const [otherKey, other] = [both.slice(0, 32), both.slice(32)];
+        expect(nativeVerify(otherKey, message, other)).toBe(verify(otherKey, message, other));
+      }),
+    );
+  });
+
+  test("S + L is refused (malleability)", () => {
+    const key = signingKey(newSeed(platformRandom()));
+    const message = Uint8Array.of(1);
+    const signature = key.sign(message);
+    let carry = 0;
+    for (let at = 0; at < 32; at++) {
+      const sum = signature[32 + at]! + ORDER[at]! + carry;
+      signature[32 + at] = sum & 255;
+      carry = sum >> 8;
+    }
+    expect(nativeVerify(key.publicKey, message, signature)).toBe(false);
+  });
+
+  test("keys of small order, and y ≥ p, sign nothing", () => {
+    const ys = [
+      "00".repeat(32),
+      `01${"00".repeat(31)}`,
+      `ec${"ff".repeat(30)}7f`,
+      "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+      "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+      // p and p + 1: other encodings of 0 and 1.
+      `ed${"ff".repeat(30)}7f`,
+      `ee${"ff".repeat(30)}7f`,
+    ];
+    for (const y of ys)
+      for (const sign of [0, 0x80])
+        for (const r of ys) {
+          const key = fromHex(y);
+          key[31] = key[31]! | sign;
+          // S = 0 and R of small order: good for one message in eight, or for all, where nobody checks the key.
+          const signature = Uint8Array.from([...fromHex(r), ...new Uint8Array(32)]);
+          for (let message = 0; message < 16; message++) {
+            const bytes = Uint8Array.of(message);
+            expect(nativeVerify(key, bytes, signature)).toBe(false);
+            expect(verify(key, bytes, signature)).toBe(false);
+          }
+        }
+  });
+
+  test("wrong lengths are not good, and throw nothing", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), fc.uint8Array({ maxLength: 80 }), (key, signature) => {
+        expect(nativeVerify(key, new Uint8Array(), signature)).toBe(false);
+      }),
+    );
+  });
+});

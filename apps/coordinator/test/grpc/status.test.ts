@@ -1,0 +1,73 @@
+import { status } from "@grpc/grpc-js";
+import { Fault, type FaultCode } from "@tutti/foundation/fault";
+import { faultBytes, faultFromGrpc, grpcCodeOf } from "@tutti/wire/status";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+const NAMES: Record<FaultCode, keyof typeof status> = {
+  "bad-input": "INVALID_ARGUMENT",
+  "bad-message": "INVALID_ARGUMENT",
+  unsupported: "UNIMPLEMENTED",
+  refused: "PERMISSION_DENIED",
+  "not-found": "NOT_FOUND",
+  conflict: "ABORTED",
+  unavailable: "UNAVAILABLE",
+  deadline: "DEADLINE_EXCEEDED",
+  "below-threshold": "FAILED_PRECONDITION",
+  cancelled: "CANCELLED",
+  storage: "UNKNOWN",
+};
+const codes = Object.keys(NAMES) as FaultCode[];
+
+describe("Fault ↔ gRPC status", () => {
+  test("numbers are grpc-js's own", () => {
+    for (const code of codes) expect(grpcCodeOf(code)).toBe(status[NAMES[code]]);
+  });
+
+  test("a Fault that travels comes back; without its bytes, as the nearest code", () => {
+    const detail = fc.record(
+      { expected: fc.string(), got: fc.string(), todo: fc.string() },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...codes), fc.string(), detail, (code, what, parts) => {
+        const sent = new Fault(code, what, { ...parts, cause: new Error("secret") });
+        const bytes = faultBytes(sent);
+        expect(new TextDecoder().decode(bytes)).not.toContain("secret");
+        const back = faultFromGrpc({ code: 13, details: "", fault: bytes });
+        expect([back.code, back.what, back.detail]).toEqual([code, what, parts]);
+        const bare = faultFromGrpc({ code: grpcCodeOf(code), details: "sentence" });
+        expect(bare.code).toBe(code === "bad-message" ? "bad-input" : code);
+        expect(bare.message).toBe("sentence");
+      }),
+    );
+  });
+
+  test("every status that gRPC knows becomes a Fault", () => {
+    for (let code = 0; code < 20; code++) expect(faultFromGrpc({ code, details: "" })).toBeInstanceOf(Fault);
+  });
+
+  test("bytes of another party that are no Fault are ignored", () => {
+    const junk = fc.oneof(
+      fc.uint8Array(),
+      fc.json().map((text) => new TextEncoder().encode(text)),
+    );
+    fc.assert(
+      fc.property(junk, (fault) => {
+        expect(faultFromGrpc({ code: 7, details: "no", fault })).toMatchObject({
+          code: "refused",
+          what: "no",
+        });
+      }),
+    );
+    const forged = new TextEncoder().encode('{"code":"__proto__","what":"x"}');
+    expect(faultFromGrpc({ code: 5, details: "gone", fault: forged }).code).toBe("not-found");
+  });
+
+  test("a very long sentence is clipped, so that it fits a header", () => {
+    const long = "ü".repeat(100_000);
+    const bytes = faultBytes(new Fault("refused", long, { expected: long, got: long, todo: long }));
+    expect(bytes.length).toBeLessThan(8192);
+    expect(faultFromGrpc({ code: 7, details: "", fault: bytes }).what).toMatch(/^ü{500}…$/);
+  });
+});
