@@ -4,8 +4,9 @@ import { Fault } from "@tutti/foundation/fault";
 import { type Span, type WireField, wireBytes, wireFields, wireVarints } from "@tutti/wire/wire-format";
 
 /**
- * Where things lie in an .onnx file, found without decoding it: a merge must leave every other byte as it is, and
- * decoding and encoding a whole file does not promise that. Field numbers are onnx.proto3's (ONNX.md section 1).
+ * Where things lie in an .onnx file, found without decoding it: a merge must leave every other byte as it
+ * is, and decoding and encoding a whole file does not promise that. Field numbers are onnx.proto3's
+ * (ONNX.md section 1).
  */
 const MODEL = { graph: 7 } as const;
 const GRAPH = { node: 1, initializer: 5, input: 11 } as const;
@@ -18,7 +19,10 @@ const VALUE = { name: 1 } as const;
 export const FLOAT = 1;
 export const FLOAT16 = 10;
 
-/** A tensor in the file; `data` are the stretches that hold its values as plain little-endian numbers, in order. */
+/**
+ * A tensor in the file; `data` are the stretches that hold its values as plain little-endian numbers, in
+ * order.
+ */
 export type StoredTensor = {
   readonly dataType: number;
   readonly shape: readonly number[];
@@ -68,7 +72,8 @@ function mapTensor(bytes: Uint8Array, span: Span): { name: string; tensor: Store
     else if (field.number === TENSOR.dataType) dataType = wireVarints(bytes, field)[0] ?? 0;
     else if (field.number === TENSOR.dims) shape.push(...wireVarints(bytes, field));
     else if (field.number === TENSOR.dataLocation) external = wireVarints(bytes, field)[0] === 1;
-    // float_data comes packed in one field, packed in several, or a field per value: stretches in order, all alike.
+    // float_data comes packed in one field, packed in several, or a field per value: stretches in order,
+    // all alike.
     else if (field.number === TENSOR.rawData || field.number === TENSOR.floatData) data.push(field.content);
   }
   return { name, tensor: { dataType, shape, data, external } };
@@ -124,7 +129,10 @@ export type Additions = {
   readonly inputs: ReadonlyMap<string, ReadonlyMap<number, string>>;
 };
 
-/** The file with tensors appended to the graph and inputs renamed; all other fields keep their bytes and order. */
+/**
+ * The file with tensors appended to the graph and inputs renamed; all other fields keep their bytes and
+ * order.
+ */
 export function extended(
   bytes: Uint8Array,
   { graph, nodes }: FileMap,

@@ -6,9 +6,9 @@ import type { Model } from "@tutti/graph/read";
 import { type AdaptedModule, factorSpecs, type ResolvedAdapter } from "./spec.ts";
 
 /**
- * Where training starts: the adapted model answers as the base does. B is zero and A Kaiming-uniform with slope √5
- * (He et al. 2015, equation 14), as in PEFT: uniform in ±1/√fan-in. Saved tensors are the base's. Each tensor has a
- * random stream of its own, so that adding a target does not change the others.
+ * Where training starts: the adapted model answers as the base does. B is zero and A Kaiming-uniform with
+ * slope √5 (He et al. 2015, equation 14), as in PEFT: uniform in ±1/√fan-in. Saved tensors are the base's.
+ * Each tensor has a random stream of its own, so that adding a target does not change the others.
  * @throws Fault("refused") when `model` is not the base that was resolved.
  */
 export function initialAdapter(

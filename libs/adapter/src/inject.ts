@@ -8,12 +8,12 @@ import { useKey } from "./sources.ts";
 import { factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
 
 /**
- * Puts the adapter into a traced base graph: `y = xW + scale·(x·Aᵀ)·Bᵀ` beside every target (DESIGN section 3), and
- * saved tensors in place of the constants they replace. Every tensor of the adapter becomes a float32 input under
- * its name and with its shape, after the graph's own inputs. Base weights stay constants; weights that two modules
- * share are touched at the adapter's nodes alone.
- * @throws Fault("unsupported") naming the module, when the trace has folded a target away; Fault("conflict") when a
- * tensor of the adapter bears the name of a value the graph computes.
+ * Puts the adapter into a traced base graph: `y = xW + scale·(x·Aᵀ)·Bᵀ` beside every target (DESIGN section
+ * 3), and saved tensors in place of the constants they replace. Every tensor of the adapter becomes a
+ * float32 input under its name and with its shape, after the graph's own inputs. Base weights stay
+ * constants; weights that two modules share are touched at the adapter's nodes alone.
+ * @throws Fault("unsupported") naming the module, when the trace has folded a target away;
+ * Fault("conflict") when a tensor of the adapter bears the name of a value the graph computes.
  */
 export function inject(traced: TracedGraph, adapter: ResolvedAdapter): TracedGraph {
   const base = vacated(traced, adapter);
@@ -95,18 +95,17 @@ type Joints = {
 };
 
 /**
- * Base and side nodes in one order. A target's own output moves to a new name and the sum takes the old one, so that
- * every reader, the graph's outputs included, reads the sum unawares.
+ * Base and side nodes in one order. A target's own output moves to a new name and the sum takes the old
+ * one, so that every reader, the graph's outputs included, reads the sum unawares.
  */
 function joined(base: TracedGraph, side: TracedGraph, { operands, sums }: Joints): TracedGraph {
   const statics = new Map<string, Static>([...base.statics, ...side.statics]);
   const frozen = new Map<string, string>();
-  for (const [output, sum] of sums) {
+  for (const output of sums.keys()) {
     let name = `${output}/frozen`;
     while (statics.has(name)) name += "_";
     frozen.set(output, name);
     statics.set(name, statics.get(output)!);
-    statics.delete(sum);
   }
   const outputOf = new Map([...sums].map(([output, sum]) => [sum, output]));
   const sideNodes = side.nodes.map((node): Node => {

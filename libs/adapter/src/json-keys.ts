@@ -1,4 +1,7 @@
-/** A key that stands twice in one object of a JSON text that already parses; JSON.parse keeps the last silently. */
+/**
+ * A key that stands twice in one object of a JSON text that already parses; JSON.parse keeps the last
+ * silently.
+ */
 export function duplicateKey(json: string): string | undefined {
   const open: (Set<string> | null)[] = [];
   for (let at = 0; at < json.length; at++) {

@@ -11,12 +11,13 @@ import { extended, type FileMap, FLOAT, FLOAT16, mapFile, type StoredTensor } fr
 import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type Use } from "./spec.ts";
 
 /**
- * The base file with the adapter in its weights: `W += scale·B·A` in each weight's own orientation, saved tensors in
- * place of the base's. Weights are overwritten where they lie and every other byte stays. Only a weight that other
- * nodes read too is copied, so that those go on reading the base's, and the file grows by the copy.
- * Sums are taken in double precision and rounded once, to the file's type (float32 or float16).
- * @throws Fault("refused") when `bytes` are not the base that was resolved; Fault("bad-input") for a tensor that is
- * missing or of another size; Fault("unsupported") for a weight that cannot be overwritten (quantised, external).
+ * The base file with the adapter in its weights: `W += scale·B·A` in each weight's own orientation, saved
+ * tensors in place of the base's. Weights are overwritten where they lie and every other byte stays. Only a
+ * weight that other nodes read too is copied, so that those go on reading the base's, and the file grows by
+ * the copy. Sums are taken in double precision and rounded once, to the file's type (float32 or float16).
+ * @throws Fault("refused") when `bytes` are not the base that was resolved; Fault("bad-input") for a tensor
+ * that is missing or of another size; Fault("unsupported") for a weight that cannot be overwritten
+ * (quantised, external).
  */
 export function merge(
   bytes: Uint8Array,
@@ -71,7 +72,9 @@ function changesOf(adapter: ResolvedAdapter, tensors: ReadonlyMap<string, Float3
   return [...products, ...whole];
 }
 
-/** `W += scale·B·A` (Hu et al. 2021, section 4.1); a convolution's kernel counts as part of its input width. */
+/**
+ * `W += scale·B·A` (Hu et al. 2021, section 4.1); a convolution's kernel counts as part of its input width.
+ */
 function addProduct(
   values: Float64Array,
   { layout, in: channels, out, kernel, rank, scale }: AdaptedModule,

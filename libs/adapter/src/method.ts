@@ -10,8 +10,8 @@ import { factorOf } from "./spec.ts";
 export type Method = "fedit" | "ffa" | "rolora";
 
 /**
- * The tensors that train and travel in a round (counted from 0), in the order of `tensors`. Whole tensors always do.
- * rolora begins with B: B starts at zero, and while it is zero the gradient of A is zero.
+ * The tensors that train and travel in a round (counted from 0), in the order of `tensors`. Whole tensors
+ * always do. rolora begins with B: B starts at zero, and while it is zero the gradient of A is zero.
  */
 export function activeTensors(method: Method, round: number, tensors: readonly TensorSpec[]): TensorSpec[] {
   checkInteger("round", round, [0, Number.MAX_SAFE_INTEGER]);

@@ -1,16 +1,16 @@
 import type { Node } from "@tutti/graph/ir";
 
 /**
- * Module names. Exporters fold, merge and rename weights, so a weight's own name is often anonymous or another
- * module's (ONNX.md section 1); the node says better where it came from.
+ * Module names. Exporters fold, merge and rename weights, so a weight's own name is often anonymous or
+ * another module's (ONNX.md section 1); the node says better where it came from.
  */
 
 /** Where torch's dynamo exporter writes the path of modules that led to a node, as a printed Python list. */
 const SCOPES = "pkg.torch.onnx.name_scopes";
 
 /**
- * The module a node was exported from (ONNX.md section 1): dynamo's metadata, the older exporter's path, the names
- * of the weights it reads, TensorFlow's scope. Undefined where none of them tells.
+ * The module a node was exported from (ONNX.md section 1): dynamo's metadata, the older exporter's path,
+ * the names of the weights it reads, TensorFlow's scope. Undefined where none of them tells.
  */
 export function moduleOf(node: Node, weights: readonly string[] = []): string | undefined {
   const path = fromPath(node.name);
@@ -31,7 +31,8 @@ export function moduleOfTensor(name: string): string | undefined {
 function fromScopes(node: Node): string | undefined {
   const parts = scopes(node);
   if (!parts || parts.length < 2) return undefined;
-  // A batch norm folded into a convolution leaves its own scope on the node; the kernel's name is the better one.
+  // A batch norm folded into a convolution leaves its own scope on the node; the kernel's name is the
+  // better one.
   if (node.op === "Conv" && parts.at(-1)!.includes("batch_norm")) return undefined;
   return parts.at(-2) || undefined;
 }
@@ -59,7 +60,9 @@ export function matches(pattern: string, name: string): boolean {
   return glob(pattern, name) || glob(`*.${pattern}`, name);
 }
 
-/** Greedy matching with one point to fall back to: linear in practice, length × length at worst, never more. */
+/**
+ * Greedy matching with one point to fall back to: linear in practice, length × length at worst, never more.
+ */
 function glob(pattern: string, text: string): boolean {
   let [p, t, star, resume] = [0, 0, -1, 0];
   while (t < text.length) {
@@ -76,8 +79,9 @@ function glob(pattern: string, text: string): boolean {
 export type Wrapper = { readonly from: string; readonly to: string };
 
 /**
- * The wrapper under which every one of `wanted` is among `known`: exporters wrap models, so a prefix may differ on
- * either side. The longest common suffix with the first wanted name wins, then the shortest prefix on our side.
+ * The wrapper under which every one of `wanted` is among `known`: exporters wrap models, so a prefix may
+ * differ on either side. The longest common suffix with the first wanted name wins, then the shortest
+ * prefix on our side.
  */
 export function wrapperOf(wanted: readonly string[], known: ReadonlySet<string>): Wrapper | undefined {
   const [first] = wanted;

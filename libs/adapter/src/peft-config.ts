@@ -29,7 +29,9 @@ const KNOWN: ReadonlySet<string> = new Set([
   ...["peft_version", "lora_dropout", "runtime_config", "megatron_core", "qalora_group_size"],
 ]);
 
-/** How A and B may have begun; the others change the base's weights too, so its file would be the wrong one. */
+/**
+ * How A and B may have begun; the others change the base's weights too, so its file would be the wrong one.
+ */
 const BEGINNINGS: ReadonlySet<unknown> = new Set([true, false, "gaussian", undefined]);
 
 /** A checked config; a Fault names each key that is set and means something we do not do. */
@@ -54,7 +56,9 @@ export function parsePeftConfig(text: string): PeftConfig {
   };
 }
 
-/** The value for a module: of the first pattern that is its name or a dotted suffix (PEFT, get_pattern_key). */
+/**
+ * The value for a module: of the first pattern that is its name or a dotted suffix (PEFT, get_pattern_key).
+ */
 export function patternValue(patterns: Readonly<Record<string, number>>, module: string): number | undefined {
   const found = Object.entries(patterns).find(([key]) => new RegExp(`^(.*\\.)?(${key})$`).test(module));
   return found?.[1];
@@ -90,8 +94,8 @@ function positive(key: string, value: unknown): number {
 }
 
 /**
- * Names, with dots that may be escaped and a few `.*` or `\d+`. A file from elsewhere must not bring an expression
- * that takes forever: none of these nests a repetition.
+ * Names, with dots that may be escaped and a few `.*` or `\d+`. A file from elsewhere must not bring an
+ * expression that takes forever: none of these nests a repetition.
  */
 const HARMLESS = /^\^?(?:[\w-]|\\?\.(?![*+?])|\.\*|\\d\+|\\d){1,256}\$?$/;
 

@@ -24,8 +24,8 @@ export type ToPeftOptions = {
 
 /**
  * The adapter as PEFT files. Saved tensors take torch's orientation, [out, in] for linear weights.
- * @throws Fault("bad-input") for a name without the wrapper's prefix; Fault("unsupported") for a saved tensor of no
- * module, which PEFT has no place for.
+ * @throws Fault("bad-input") for a name without the wrapper's prefix; Fault("unsupported") for a saved
+ * tensor of no module, which PEFT has no place for.
  */
 export function toPeft(
   adapter: ResolvedAdapter,
@@ -88,8 +88,8 @@ function commonest(values: readonly number[]): number | undefined {
 
 export type FromPeftOptions = ResolveOptions & {
   /**
-   * Per output channel factors by PEFT module name, for convolutions into which the exporter folded a batch norm: an
-   * adapter trained before the fold needs its rows of B times γ/σ.
+   * Per output channel factors by PEFT module name, for convolutions into which the exporter folded a batch
+   * norm: an adapter trained before the fold needs its rows of B times γ/σ.
    */
   readonly outputScale?: Readonly<Record<string, Float32Array>>;
 };
@@ -98,10 +98,11 @@ export type FromPeftOptions = ResolveOptions & {
 export type Loaded = { readonly adapter: ResolvedAdapter; readonly tensors: Map<string, Float32Array> };
 
 /**
- * PEFT files bound to a base model. A prefix may differ between PEFT's module names and the graph's (wrapperOf).
- * @throws Fault("unsupported") naming config keys or tensors that plain LoRA does not have; Fault("not-found") for a
- * module that the base lacks; Fault("bad-input") for a shape or rank that does not fit; Fault("refused") for a
- * pickled file.
+ * PEFT files bound to a base model. A prefix may differ between PEFT's module names and the graph's
+ * (wrapperOf).
+ * @throws Fault("unsupported") naming config keys or tensors that plain LoRA does not have;
+ * Fault("not-found") for a module that the base lacks; Fault("bad-input") for a shape or rank that does not
+ * fit; Fault("refused") for a pickled file.
  */
 export function fromPeft(
   config: string,

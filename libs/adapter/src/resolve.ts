@@ -24,10 +24,10 @@ export type ResolveOptions = {
 export type Offer = { readonly candidates: readonly Candidate[]; readonly saveables: readonly SavedTensor[] };
 
 /**
- * Binds a spec to a base model: which weights, under which names, in which order. The same spec and base give an
- * equal result anywhere. The model's SHA-256 is taken of `model.bytes`.
- * @throws Fault("not-found") listing the candidates, when a pattern means nothing; Fault("bad-input") for a rank or
- * alpha that is none.
+ * Binds a spec to a base model: which weights, under which names, in which order. The same spec and base
+ * give an equal result anywhere. The model's SHA-256 is taken of `model.bytes`.
+ * @throws Fault("not-found") listing the candidates, when a pattern means nothing; Fault("bad-input") for a
+ * rank or alpha that is none.
  */
 export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions = {}): ResolvedAdapter {
   checkSpec(spec);
@@ -60,7 +60,10 @@ export function offerOf({ graph }: Model, { names: given = {} }: ResolveOptions 
   return { candidates, saveables: saveablesOf(graph, sources, { candidates, given }) };
 }
 
-/** Modules and saved tensors as a resolved adapter: names checked to be distinct, tensors in the flat vector's order. */
+/**
+ * Modules and saved tensors as a resolved adapter: names checked to be distinct, tensors in the flat
+ * vector's order.
+ */
 export function assemble(
   model: Model,
   parts: { readonly modules: readonly AdaptedModule[]; readonly saved: readonly SavedTensor[] },

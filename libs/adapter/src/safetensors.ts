@@ -5,8 +5,9 @@ import { duplicateKey } from "./json-keys.ts";
 import { widenBfloat16, widenFloat16 } from "./widen.ts";
 
 /**
- * The safetensors format: a little-endian u64 header length, a JSON header, then the data. Written down in the
- * reference's README ("Format"); the checks are those of its "Benefits" section, since a file may be hostile.
+ * The safetensors format: a little-endian u64 header length, a JSON header, then the data. Written down in
+ * the reference's README ("Format"); the checks are those of its "Benefits" section, since a file may be
+ * hostile.
  */
 
 /** Bytes per element; the narrower ones of newer drafts are refused by name. */
@@ -41,7 +42,8 @@ const MAX_HEADER_BYTES = 100_000_000;
 const METADATA = "__metadata__";
 
 /**
- * All tensors of a file of floats, in file order; F16 and BF16 are widened. The data is copied out of `bytes`.
+ * All tensors of a file of floats, in file order; F16 and BF16 are widened. The data is copied out of
+ * `bytes`.
  * @throws Fault("bad-input") for a malformed file, Fault("unsupported") for a tensor of another type.
  */
 export function readSafetensors(bytes: Uint8Array): Map<string, FloatTensor> {
@@ -68,8 +70,8 @@ export function openSafetensors(bytes: Uint8Array): SafetensorsFile {
 }
 
 /**
- * A file of float32 tensors in the order given; the same tensors give the same bytes. The header is padded with
- * spaces to a multiple of 8, so that readers may map the data.
+ * A file of float32 tensors in the order given; the same tensors give the same bytes. The header is padded
+ * with spaces to a multiple of 8, so that readers may map the data.
  */
 export function writeSafetensors(
   tensors: readonly {
@@ -145,7 +147,8 @@ function readEntry(name: string, entry: unknown): Entry {
     bad(`${what}: data_offsets`, "two natural numbers", JSON.stringify(offsets)),
   );
   const [begin, end] = offsets as readonly [number, number];
-  // A product that leaves the safe integers becomes too large, never accidentally right: no factor is a fraction.
+  // A product that leaves the safe integers becomes too large, never accidentally right: no factor is a
+  // fraction.
   const size = shape.includes(0)
     ? 0
     : shape.reduce((product, dimension) => product * dimension, WIDTHS[dtype]);

@@ -27,8 +27,8 @@ const ROLES: Readonly<Record<string, Readonly<Record<number, "weight" | "bias">>
 };
 
 /**
- * Stored float32 tensors that can be trained whole, in the graph's order, under `<module>.weight` and `.bias` where
- * the node tells the module, else under their own names. Candidates' weights are among them.
+ * Stored float32 tensors that can be trained whole, in the graph's order, under `<module>.weight` and
+ * `.bias` where the node tells the module, else under their own names. Candidates' weights are among them.
  */
 export function saveablesOf(
   graph: Graph,

@@ -13,9 +13,10 @@ export type Target = {
 };
 
 /**
- * Emits `scale·B·A` of what the node reads, of the shape and type of the node's output, and returns its name. Never
- * the product B·A itself: two thin products cost (in + out)·rank per row rather than in·out. The scale goes to B,
- * the smaller operand. Transposes stand alone, since engines are slow at products that transpose (ONNX.md section 2).
+ * Emits `scale·B·A` of what the node reads, of the shape and type of the node's output, and returns its
+ * name. Never the product B·A itself: two thin products cost (in + out)·rank per row rather than in·out.
+ * The scale goes to B, the smaller operand. Transposes stand alone, since engines are slow at products that
+ * transpose (ONNX.md section 2).
  */
 export function sidePath(build: Builder, target: Target): string {
   const output = build.static(target.node.outputs[0]!);
@@ -56,7 +57,10 @@ function fromLeft(build: Builder, { node, module, a, b }: Target): string {
   return build.emit("MatMul", [scaled(build, b, module.scale), narrow]);
 }
 
-/** A convolves with the kernel, stride and padding of the base, B mixes channels at each point (PEFT, lora.Conv2d). */
+/**
+ * A convolves with the kernel, stride and padding of the base, B mixes channels at each point (PEFT,
+ * lora.Conv2d).
+ */
 function convolution(build: Builder, { node, module, a, b }: Target): string {
   const x = asType(build, node.inputs[0]!, "float32");
   const narrow = build.emit("Conv", [x, a], windowOf(node));

@@ -62,14 +62,16 @@ export type SavedTensor = {
 };
 
 /**
- * A spec bound to one base model. Plain data: JSON carries it unchanged, and resolving the same spec against the
- * same base gives an equal value on every device.
+ * A spec bound to one base model. Plain data: JSON carries it unchanged, and resolving the same spec
+ * against the same base gives an equal value on every device.
  */
 export type ResolvedAdapter = {
   readonly baseSha256: string;
   readonly modules: readonly AdaptedModule[];
   readonly saved: readonly SavedTensor[];
-  /** Everything that is trained, in the order of the flat vector: A and B by module, then the saved tensors. */
+  /**
+   * Everything that is trained, in the order of the flat vector: A and B by module, then the saved tensors.
+   */
   readonly tensors: readonly TensorSpec[];
 };
 

@@ -16,7 +16,9 @@ export type Bench = {
   /** Inputs and adapter tensors. */
   readonly feeds: Tensors;
   expected(name: string): Float32Array;
-  /** The largest difference of any gradient from torch's, relative to the largest element of that gradient. */
+  /**
+   * The largest difference of any gradient from torch's, relative to the largest element of that gradient.
+   */
   gradientError(engine: Engine): Promise<number>;
 };
 

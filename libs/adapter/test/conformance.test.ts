@@ -4,8 +4,8 @@ import { benchOf, stepOnce } from "./bench.ts";
 import { apart, engine, goldenOf, runFile } from "./golden.ts";
 
 /**
- * conformance/peft: torch 2.13 and PEFT 0.21 made base, adapter, outputs and gradients; both of torch's exporters wrote
- * the base. Outputs within 1e-5, gradients within 1e-4 of the largest element.
+ * conformance/peft: torch 2.13 and PEFT 0.21 made base, adapter, outputs and gradients; both of torch's
+ * exporters wrote the base. Outputs within 1e-5, gradients within 1e-4 of the largest element.
  */
 for (const name of ["mlp", "bert", "cnn"] as const) {
   const golden = goldenOf(name);

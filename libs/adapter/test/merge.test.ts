@@ -159,7 +159,7 @@ describe("every byte outside the weight stays", () => {
 });
 
 describe("shared weights", () => {
-  test("a tied table: adapting the head leaves the embedding alone, and the file grows by one copy", async () => {
+  test("a tied table: adapting the head leaves the embedding alone, for one copy", async () => {
     const merged = await agree(TIED, { rank: 2, alpha: 3, targets: ["head"] });
     const { graph } = read(merged);
     expect([...graph.initializers.keys()]).toEqual(["emb.weight", "emb.weight/head"]);

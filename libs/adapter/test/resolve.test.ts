@@ -6,7 +6,7 @@ import { write } from "../../graph/src/write.ts";
 import { initialAdapter } from "../src/initial.ts";
 import { resolve } from "../src/resolve.ts";
 import type { AdapterSpec } from "../src/spec.ts";
-import { base, LINEAR, node, random, TWO } from "./bases.ts";
+import { base, CONV, LINEAR, node, random, TABLE, TWO } from "./bases.ts";
 
 const model = read(write(mlp({ inputs: 6, hidden: [8, 4], outputs: 2, random: seededRandom(1) })));
 const spec: AdapterSpec = { rank: 2, alpha: 4, targets: "all-linear" };
@@ -81,7 +81,7 @@ describe("what a spec means", () => {
     expect(resolve(read(bytes), spec).modules.map(({ module }) => module)).toEqual(["rnn", "rnn.MatMul_1"]);
   });
 
-  test("what cannot be adapted is no candidate: grouped convolution, alpha, constants, rank 3, other domains", () => {
+  test("no candidates: grouped convolution, a weight of rank 3, integers", () => {
     const { bytes } = base(
       [
         node("Conv", ["x", "grouped"], "a", { group: 2 }),
@@ -146,6 +146,19 @@ describe("where training starts", () => {
     expect(Math.min(...a)).toBeLessThan(-bound * 0.7);
     expect(start.get("layers.1.lora_B.weight")!.every((value) => value === 0)).toBe(true);
     expect(start.get("layers.2.weight")).toEqual(model.graph.initializers.get("layers.2.weight")!.data);
+  });
+
+  test("a convolution's fan-in counts its kernel, a table's row has fan-in 1", () => {
+    const largest = (bytes: Uint8Array) => {
+      const of = read(bytes);
+      const fresh = initialAdapter(resolve(of, { rank: 16, alpha: 1, targets: ["*"] }), seededRandom(1), of);
+      return Math.max(...[...fresh.values()][0]!.map(Math.abs));
+    };
+    const [kernel, row] = [largest(CONV["1-D"]!.bytes), largest(TABLE.table!.bytes)];
+    expect(kernel).toBeLessThanOrEqual(1 / Math.sqrt(5 * 3));
+    expect(kernel).toBeGreaterThan(0.95 / Math.sqrt(5 * 3));
+    expect(row).toBeLessThanOrEqual(1);
+    expect(row).toBeGreaterThan(0.95);
   });
 
   test("the seed decides, and other targets do not", () => {

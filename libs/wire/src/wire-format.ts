@@ -6,7 +6,10 @@ import { Fault } from "@tutti/foundation/fault";
 /** A stretch of bytes, end excluded. */
 export type Span = { readonly start: number; readonly end: number };
 
-/** A field where it lies: the whole of it with its tag, and its content (for length-delimited fields, without length). */
+/**
+ * A field where it lies: the whole of it with its tag, and its content (for length-delimited fields, without
+ * length).
+ */
 export type WireField = Span & {
   readonly number: number;
   readonly kind: "varint" | "bytes" | "fixed32" | "fixed64" | "group";
@@ -14,9 +17,9 @@ export type WireField = Span & {
 };
 
 /**
- * Walks one message without decoding it (protobuf encoding, "Message Structure"): the fields in their order, with
- * absolute positions in `bytes`. For editing a file in place when decoding and encoding it again would not give the
- * same bytes. Inside of `content` of a "bytes" field one may walk again.
+ * Walks one message without decoding it (protobuf encoding, "Message Structure"): the fields in their
+ * order, with absolute positions in `bytes`. For editing a file in place when decoding and encoding it
+ * again would not give the same bytes. Inside of `content` of a "bytes" field one may walk again.
  * @throws Fault("bad-message") where the bytes are not protobuf.
  */
 export function* wireFields(
