@@ -241,8 +241,10 @@ export class Conversation {
   }
 
   #refuse(error: unknown): void {
-    if (this.#options.signal.aborted) return;
-    this.#options.site.emit({ kind: "refused", because: asFault(error) });
+    const because = asFault(error);
+    // A conflict says that the coordinator went on without this message; its next word says where to.
+    if (this.#options.signal.aborted || because.code === "conflict") return;
+    this.#options.site.emit({ kind: "refused", because });
   }
 }
 
