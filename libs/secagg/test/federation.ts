@@ -8,12 +8,12 @@ import { type Terms, TermsSchema } from "@tutti/wire/secagg";
 import { advertise } from "../src/device/advertise.ts";
 import { attest } from "../src/device/attest.ts";
 import { mask } from "../src/device/mask.ts";
-import { DEFAULT_FLOOR, type Member } from "../src/device/member.ts";
+import { DEFAULT_FLOOR, type Member, memoryLedger } from "../src/device/member.ts";
 import { reveal } from "../src/device/reveal.ts";
 import { share } from "../src/device/share.ts";
 import type { DeviceState } from "../src/device/state.ts";
 import { advance, openSession, receive, type ServerSession, wordFor } from "../src/server/session.ts";
-import { nativeAgree, nativeVerify } from "./native.ts";
+import { nativeAgree, rememberingVerify } from "./native.ts";
 
 export const NOW_S = 1_800_000_000;
 export const random = platformRandom();
@@ -21,7 +21,7 @@ export const authority = signingKey(newSeed(random));
 export const TRUST = {
   authority: authority.publicKey,
   nowS: NOW_S,
-  verify: nativeVerify,
+  verify: rememberingVerify,
   agree: nativeAgree,
 };
 
@@ -43,7 +43,7 @@ export function memberOf(name: string, by: SigningKey = authority): Member {
   });
   const certificate = bind(grant, token, key.publicKey);
   const floor = DEFAULT_FLOOR;
-  const member = { name, certificate, key, ...TRUST, floor, random };
+  const member = { name, certificate, key, ...TRUST, floor, random, ledger: memoryLedger() };
   if (by === authority) members.set(name, member);
   return member;
 }
@@ -63,6 +63,8 @@ export function terms(
 /** A session with its devices, driven by hand: what a test changes it changes between the stages. */
 export type Play = {
   session: ServerSession;
+  /** Each with a ledger of this play's own. */
+  readonly members: Map<string, Member>;
   readonly states: Map<string, DeviceState>;
   readonly inputs: Map<string, Uint32Array>;
   sum: Uint32Array;
@@ -73,14 +75,15 @@ export function begin(n: number, given: Terms = terms(), spareShares = 100): Pla
   const limit = given.bits === 32 ? 2 ** 32 : 2 ** given.bits;
   const draw = () => Uint32Array.from({ length: given.length }, () => Math.floor(Math.random() * limit));
   const inputs = new Map(names(n).map((name) => [name, draw()]));
-  return { session, states: new Map(), inputs, sum: new Uint32Array(given.length) };
+  const members = new Map(names(n).map((name) => [name, { ...memberOf(name), ledger: memoryLedger() }]));
+  return { session, members, states: new Map(), inputs, sum: new Uint32Array(given.length) };
 }
 
 type Step = (play: Play, device: string) => void | Promise<void>;
 
 export const steps: Record<"advertise" | "share" | "mask" | "attest" | "reveal", Step> = {
   advertise(play, device) {
-    const { state, message } = advertise(play.session.terms, memberOf(device));
+    const { state, message } = advertise(play.session.terms, play.members.get(device)!);
     play.states.set(device, state);
     play.session = receive(play.session, device, { stage: "advertise", advertisement: message });
   },
@@ -142,6 +145,13 @@ export async function upTo(stage: Stage, n: number, given: Terms = terms()): Pro
     await during(play, each, names(n));
     close(play);
   }
+  return play;
+}
+
+/** As at the beginning of `upTo`, and through every stage. */
+export async function played(n: number, given: Terms = terms()): Promise<Play> {
+  const play = await upTo("reveal", n, given);
+  await during(play, "reveal", names(n));
   return play;
 }
 

@@ -45,7 +45,7 @@ describe("a whole session", () => {
           seen.failed++;
         }
       }),
-      { numRuns: 20 },
+      { numRuns: 300 },
     );
     expect(seen.opened).toBeGreaterThan(30);
     expect(seen.failed).toBeGreaterThan(30);

@@ -42,8 +42,7 @@ export type Member = {
   readonly random: SecretRandom;
   /** Wall clock, in seconds since 1970: for certificates. */
   readonly nowS: number;
-  /** Without one, nothing here stops a second sum of a round after the first was opened. */
-  readonly ledger?: Ledger;
+  readonly ledger: Ledger;
   readonly verify?: Verify;
   readonly agree?: Agree;
 };
@@ -65,7 +64,7 @@ export function checkMember(member: Member): void {
 /** @throws Fault("refused") when this device has opened a sum of the round already. */
 export function checkLedger({ ledger, name }: Member, { run, round }: { run: string; round: number }): void {
   demand(
-    !ledger?.has(run, round),
+    !ledger.has(run, round),
     () =>
       new Fault("refused", `${name} in round ${round}`, {
         expected: "a round whose sum was not opened yet",

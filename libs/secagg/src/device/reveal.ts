@@ -30,7 +30,8 @@ export function reveal(
     if (state.stage !== "attested") throw outOfOrder(state, "attested");
     checkAttestations(state, attestations);
     checkLedger(state.member, state.terms);
-    state.member.ledger?.add(state.terms.run, state.terms.round);
+    // Before the answer exists: a device that dies here has helped nobody, and will not.
+    state.member.ledger.add(state.terms.run, state.terms.round);
     return answer(state);
   };
   return once(state, "reveal", { input: sha256(encode(AttestationsSchema, attestations)), make });
