@@ -27,8 +27,8 @@ export type Admitted = {
 };
 
 /**
- * download → verify → merge → infer. The new model is tried before anything points at it: it loads, and answers a
- * batch of this site's rows with finite numbers; else the old one goes on answering.
+ * download → verify → merge → infer. The new model is tried before anything points at it: it loads, and
+ * answers a batch of this site's rows with finite numbers; else the old one goes on answering.
  * @throws Fault("refused") naming what the trial found, or what the merge cannot do.
  */
 export async function activate({ plan, opened, manifest }: Admitted, by: Activation): Promise<void> {

@@ -15,8 +15,8 @@ export function delayMs(attempt: number, jitter: SeededRandom): number {
 }
 
 /**
- * Calls until it succeeds or fails for a reason that waiting does not mend. For idempotent calls only: one that
- * failed may have been heard. @throws the Fault of the last call, or the signal's reason.
+ * Calls until it succeeds or fails for a reason that waiting does not mend. For idempotent calls only: one
+ * that failed may have been heard. @throws the Fault of the last call, or the signal's reason.
  */
 export async function persist<T>(
   call: (signal: AbortSignal) => Promise<T>,

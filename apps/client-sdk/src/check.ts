@@ -24,7 +24,10 @@ export type Accepted = {
 /** What the device goes by: the pinned authority, its own clock, its own policy. */
 export type Rules = { readonly trust: Trust; readonly policy: Policy };
 
-/** The door of DESIGN section 6. @throws Fault("refused" | "bad-message" | "bad-input") naming the first thing wrong. */
+/**
+ * The door of DESIGN section 6. @throws Fault("refused" | "bad-message" | "bad-input") naming the first
+ * thing wrong.
+ */
 export function checkInvite(
   invite: Invite,
   rules: Rules & { newest: (run: string) => OpenedRelease | null },
@@ -49,7 +52,9 @@ export function checkPlan(envelope: SignedEnvelope, { trust, policy }: Rules): {
   return { plan, run: sha256Hex(payload) };
 }
 
-/** A published release of a run that this device works for. @throws Fault("refused") as `checkInvite` does. */
+/**
+ * A published release of a run that this device works for. @throws Fault("refused") as `checkInvite` does.
+ */
 export function checkRelease(
   manifest: SignedEnvelope,
   known: { trust: Trust; run: string; plan: Plan; newest: OpenedRelease | null },

@@ -20,8 +20,9 @@ export type Contributor = {
 };
 
 /**
- * The device's part of a round, data → train → clip → quantise (DESIGN section 2); masking and upload follow when
- * the coordinator opens a session. Plan, device name and round fix every random choice: same rows, same words.
+ * The device's part of a round, data → train → clip → quantise (DESIGN section 2); masking and upload
+ * follow when the coordinator opens a session. Plan, device name and round fix every random choice: same
+ * rows, same words.
  */
 export async function contribute(work: Accepted, by: Contributor): Promise<Contribution> {
   const { plan, task } = work;
@@ -63,7 +64,9 @@ function means(rows: number, lossSum: number, correct: number): { loss: number; 
   return { loss: rows === 0 ? 0 : lossSum / rows, accuracy: rows === 0 ? 0 : correct / rows };
 }
 
-/** Steps of training may run for this long before the event loop gets a turn: streams and timers live there. */
+/**
+ * Steps of training may run for this long before the event loop gets a turn: streams and timers live there.
+ */
 const BREATH_MS = 25;
 
 function breather(clock: Clock): () => Promise<void> {

@@ -59,7 +59,10 @@ export class Conversation {
     this.#report = reporter({ link, clock, emit, signal: options.signal });
   }
 
-  /** Takes a word in turn. What it cannot do is told as `refused`: one bad word does not end the conversation. */
+  /**
+   * Takes a word in turn. What it cannot do is told as `refused`: one bad word does not end the
+   * conversation.
+   */
   hear(instruction: Instruction): void {
     this.#enqueue(() => this.#take(instruction));
   }

@@ -5,8 +5,9 @@ import { Fault } from "@tutti/foundation/fault";
 export type CsvTable = { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] };
 
 /**
- * Reads RFC 4180: comma-separated, a header line, cells in double quotes where they hold commas, quotes (doubled)
- * or line ends; LF or CRLF; a byte-order mark is passed over. @throws Fault("bad-input") naming the line.
+ * Reads RFC 4180: comma-separated, a header line, cells in double quotes where they hold commas, quotes
+ * (doubled) or line ends; LF or CRLF; a byte-order mark is passed over. @throws Fault("bad-input") naming
+ * the line.
  */
 export function parseCsv(text: string, file = "CSV"): CsvTable {
   const records = recordsOf(text.replace(/^\uFEFF/, ""), file);

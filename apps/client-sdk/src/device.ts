@@ -21,7 +21,8 @@ export type Participation = { readonly runs: readonly RunEnd[] };
 export type Device = {
   readonly name: string;
   /**
-   * Takes part until a run is over. Losing the coordinator is waited out; a bad word is told as a `refused` event.
+   * Takes part until a run is over. Losing the coordinator is waited out; a bad word is told as a `refused`
+   * event.
    * @throws Fault("refused") when the coordinator does not know or no longer admits this device.
    */
   participate(options?: ParticipateOptions): Promise<Participation>;
@@ -85,7 +86,10 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
   };
 }
 
-/** Serves what the store points at; a release that does not load any more gives way to the one before, or the base. */
+/**
+ * Serves what the store points at; a release that does not load any more gives way to the one before, or
+ * the base.
+ */
 async function loadModel({ store, runtime, emit }: Site, holder: ModelHolder): Promise<void> {
   for (let pointer = await store.pointer(); pointer.current !== null; pointer = await store.pointer()) {
     const digest = pointer.current;

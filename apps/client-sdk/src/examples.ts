@@ -11,7 +11,10 @@ export type Split = { readonly train: Examples; readonly heldOut: Examples };
 /** For whom rows are wanted: this device, and the inputs of the base model. */
 export type About = { readonly device: string; readonly inputs: readonly ValueInfo[] };
 
-/** Rows that are the same for every run, or a function that finds them for a plan, in the policy's data folder. */
+/**
+ * Rows that are the same for every run, or a function that finds them for a plan, in the policy's data
+ * folder.
+ */
 export type Data = Examples | ((plan: Plan, folder: string, about: About) => Split | Promise<Split>);
 
 /**

@@ -1,6 +1,6 @@
 import { fromHex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { create } from "@tutti/wire/message";
 import { FetchRequestSchema } from "@tutti/wire/round";
@@ -19,24 +19,27 @@ export type FetchOptions = {
 };
 
 /**
- * An artifact's bytes: from the store, else from the coordinator, going on where an earlier try stopped, be it
- * before a reconnect or a restart. Bytes that do not have the hash are thrown away, never returned.
+ * An artifact's bytes: from the store, else from the coordinator, going on where an earlier try stopped, be
+ * it before a reconnect or a restart. Bytes that do not have the hash are thrown away, never returned.
  * @throws Fault("refused") when the coordinator sends other bytes than the hash names.
  */
 export async function obtain(wanted: Wanted, options: FetchOptions): Promise<Uint8Array> {
   const { link, store, patience, signal } = options;
   const held = await store.artifact(wanted.sha256);
-  if (held) return checked(wanted, held);
-  await persist((signal) => download(wanted, { link, store, signal }), patience, signal);
-  const whole = await store.partial(wanted.sha256);
+  if (held && isWhole(wanted, held)) return held;
+  // Bytes on disk that changed are as good as none.
+  if (held) await store.discard(wanted.sha256);
   try {
-    checked(wanted, whole);
-  } catch (fault) {
-    await store.discard(wanted.sha256);
-    throw fault;
+    await persist((signal) => download(wanted, { link, store, signal }), patience, signal);
+    const whole = await store.partial(wanted.sha256);
+    const got = `${whole.length} others`;
+    demand(isWhole(wanted, whole), () => refused(wanted, got));
+    await store.complete(wanted.sha256);
+    return whole;
+  } catch (error) {
+    if (asFault(error).code === "refused") await store.discard(wanted.sha256);
+    throw error;
   }
-  await store.complete(wanted.sha256);
-  return whole;
 }
 
 type Download = Pick<FetchOptions, "link" | "store" | "signal">;
@@ -61,12 +64,10 @@ async function download({ sha256, bytes }: Wanted, { link, store, signal }: Down
   );
 }
 
-function checked({ sha256, bytes }: Wanted, data: Uint8Array): Uint8Array {
-  const got = `${data.length} bytes of ${sha256Hex(data)}`;
-  const fits = data.length === bytes && sha256Hex(data) === sha256;
-  demand(
-    fits,
-    () => new Fault("refused", `artifact ${sha256}`, { expected: `${bytes} bytes of that hash`, got }),
-  );
-  return data;
+function isWhole({ sha256, bytes }: Wanted, data: Uint8Array): boolean {
+  return data.length === bytes && sha256Hex(data) === sha256;
+}
+
+function refused({ sha256, bytes }: Wanted, got: string): Fault {
+  return new Fault("refused", `artifact ${sha256}`, { expected: `${bytes} bytes of that hash`, got });
 }

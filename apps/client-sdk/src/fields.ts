@@ -1,7 +1,9 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault, type FaultCode } from "@tutti/foundation/fault";
 
-/** Reads a JSON object field by field; `done` refuses what nobody asked for, so a misspelt rule is an error. */
+/**
+ * Reads a JSON object field by field; `done` refuses what nobody asked for, so a misspelt rule is an error.
+ */
 export type Fields = {
   string(name: string): string;
   boolean(name: string): boolean;

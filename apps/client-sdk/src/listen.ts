@@ -17,8 +17,9 @@ export type ListenOptions = {
 };
 
 /**
- * Keeps one Listen stream open until the signal: after a loss it comes back, jittered, 0.2 s to 10 s later, and
- * hears the coordinator's current word again. @throws what waiting cannot mend: revoked, expired, refused.
+ * Keeps one Listen stream open until the signal: after a loss it comes back, jittered, 0.2 s to 10 s later,
+ * and hears the coordinator's current word again. @throws what waiting cannot mend: revoked, expired,
+ * refused.
  */
 export async function listen(options: ListenOptions): Promise<void> {
   const { patience, emit, signal } = options;

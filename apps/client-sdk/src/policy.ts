@@ -46,7 +46,10 @@ export function policyText(policy: Policy): string {
   return `${JSON.stringify(policy, null, 2)}\n`;
 }
 
-/** A policy from its file's text. @throws Fault("refused") naming the field: nothing is trained under a bad policy. */
+/**
+ * A policy from its file's text. @throws Fault("refused") naming the field: nothing is trained under a bad
+ * policy.
+ */
 export function parsePolicy(text: string): Policy {
   const at = fieldsOf("policy.json", text, "refused");
   const floor = at.object("floor");
@@ -95,7 +98,8 @@ export function permit(policy: Policy, plan: Plan, owner: Identity): void {
     expected: "on",
     got: "off",
   });
-  // In the clear the floor has nothing to protect; under a secure sum the session checks it again, on the roster.
+  // In the clear the floor has nothing to protect; under a secure sum the session checks it again, on the
+  // roster.
   rule(!secureAggregation.enabled || cohort.min >= policy.floor.devices, "smallest cohort", {
     expected: `at least ${policy.floor.devices} devices`,
     got: `${cohort.min}`,

@@ -128,7 +128,10 @@ function same(terms: Terms, own: Terms): boolean {
   return equalBytes(encode(TermsSchema, terms), encode(TermsSchema, own));
 }
 
-/** Another model, task, attempt or vector than the one this device trained for is never masked (SECAGG section 2, sid). */
+/**
+ * Another model, task, attempt or vector than the one this device trained for is never masked (SECAGG
+ * section 2, sid).
+ */
 function mustAgree(terms: Terms, own: Terms): void {
   const show = ({ round, attempt, bits, length }: Terms) =>
     `round ${round}, attempt ${attempt}, ${length} words of ${bits} bits, its model and task`;

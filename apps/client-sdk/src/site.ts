@@ -45,7 +45,10 @@ export type Site = {
   readonly emit: Listener;
 };
 
-/** Certificates are judged by the device's own clock: the coordinator's could be set to make an expired one good. */
+/**
+ * Certificates are judged by the device's own clock: the coordinator's could be set to make an expired one
+ * good.
+ */
 export function trustOf({ identity, clock, verify }: Pick<Site, "identity" | "clock" | "verify">): Trust {
   const nowS = Math.floor(clock.wallMs() / 1000);
   return { authority: identity.authority, nowS, ...(verify && { verify }) };

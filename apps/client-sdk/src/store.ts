@@ -19,8 +19,8 @@ export type Pointer = {
 };
 
 /**
- * What a device keeps. Whatever is killed and when, `pointer` names a whole release: the old one or the new one
- * (RELIABILITY section 1, promise 4). Secrets of a session are never here.
+ * What a device keeps. Whatever is killed and when, `pointer` names a whole release: the old one or the new
+ * one (RELIABILITY section 1, promise 4). Secrets of a session are never here.
  */
 export type Store = {
   /** A complete artifact by hex SHA-256, or null. */
@@ -30,6 +30,7 @@ export type Store = {
   append(sha256: string, chunk: Uint8Array): Promise<void>;
   /** Makes the partial artifact, whose hash the caller has checked, a complete one. */
   complete(sha256: string): Promise<void>;
+  /** Forgets the artifact, whole or not. */
   discard(sha256: string): Promise<void>;
   /** Small signed documents by name: a run's plan, a run's newest manifest. */
   document(name: string): Promise<string | null>;
@@ -71,7 +72,10 @@ export function memoryStore(): Store {
       artifacts.set(sha256, partial(sha256));
       partials.delete(sha256);
     },
-    discard: async (sha256) => void partials.delete(sha256),
+    discard: async (sha256) => {
+      partials.delete(sha256);
+      artifacts.delete(sha256);
+    },
     document: async (name) => documents.get(name) ?? null,
     putDocument: async (name, text) => void documents.set(name, text),
     pointer: async () => pointer,

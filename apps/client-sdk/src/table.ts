@@ -22,8 +22,9 @@ export type TableRows = Split & { readonly dropped: number };
 type Row = { readonly features: readonly number[]; readonly label: number; readonly part: string };
 
 /**
- * A table as examples: features float32 [rows, columns]; label int64 [rows] for softmax cross-entropy, else float32
- * [rows, 1]. Rows with a missing, unreadable or unknown value are dropped and counted, never guessed.
+ * A table as examples: features float32 [rows, columns]; label int64 [rows] for softmax cross-entropy, else
+ * float32 [rows, 1]. Rows with a missing, unreadable or unknown value are dropped and counted, never
+ * guessed.
  * @throws Fault("bad-input") for a column that is not there, or when nothing is left to train on.
  */
 export function splitTable(table: CsvTable, options: TableOptions): TableRows {

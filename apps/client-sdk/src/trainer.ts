@@ -59,8 +59,8 @@ export type Trainer = {
 export type TrainerOptions = { readonly base: Uint8Array; readonly plan: Plan; readonly engine: Engine };
 
 /**
- * Trains a plan's adapter of a base model: read → trace → inject → loss → differentiate → run (DESIGN section 3).
- * Programs are made when first needed, one per set of active tensors, and kept until `dispose`.
+ * Trains a plan's adapter of a base model: read → trace → inject → loss → differentiate → run (DESIGN
+ * section 3). Programs are made when first needed, one per set of active tensors, and kept until `dispose`.
  * @throws Fault("refused") when the base is not the plan's, or does not resolve to the plan's tensors.
  */
 export async function openTrainer({ base, plan, engine }: TrainerOptions): Promise<Trainer> {
@@ -136,7 +136,10 @@ function programsOf(sources: Sources) {
   };
 }
 
-/** Sizes of the model's inputs: the rows of a batch, and beyond the first dimension what the data's rows have. */
+/**
+ * Sizes of the model's inputs: the rows of a batch, and beyond the first dimension what the data's rows
+ * have.
+ */
 async function shapesOf(examples: Examples, batchSize: number): Promise<Record<string, readonly number[]>> {
   const row: Tensors = await examples.take([0]);
   const inputs = [...row].filter(([name]) => name !== "label");

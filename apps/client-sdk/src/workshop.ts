@@ -37,6 +37,7 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
     async (plan) => openTrainer({ base: await fetched(plan.base), plan, engine: await site.engine() }),
     (old) => old.dispose(),
   );
+  let adapter: string | null = null;
   const rows = latest(async (plan) => rowsFor(site, plan, (await trainer.get(plan)).inputs));
   return {
     base: (plan) => fetched(plan.base),
@@ -44,6 +45,9 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
     trainer: trainer.get,
     adapter: async (plan, wanted) => {
       const bytes = await fetched(wanted);
+      // One adapter at a time: a release keeps its own copy, and a long run would fill the disk.
+      if (adapter !== null && adapter !== wanted.sha256) await store.discard(adapter);
+      adapter = wanted.sha256;
       return { parameters: parametersOf(plan.tensors, bytes), bytes };
     },
     planOf: async (run) => {
@@ -61,7 +65,9 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
   };
 }
 
-/** Rows of a site for a plan: the app's own split, or one that the plan's seed and the device's name decide. */
+/**
+ * Rows of a site for a plan: the app's own split, or one that the plan's seed and the device's name decide.
+ */
 async function rowsFor(
   { data, folder, identity }: Site,
   plan: Plan,

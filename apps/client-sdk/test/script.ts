@@ -38,8 +38,8 @@ const ack = create(AckSchema);
 type Line = { say(word: Instruction): void; cut(): void };
 
 /**
- * A coordinator as short as it can be: one run in one process, the real server side of the secure sum, a device per
- * line. What tests need to see is public; what they need to spoil is an option or a method.
+ * A coordinator as short as it can be: one run in one process, the real server side of the secure sum, a
+ * device per line. What tests need to see is public; what they need to spoil is an option or a method.
  */
 export class Script {
   readonly fed: Federation;

@@ -67,7 +67,10 @@ export async function* down(out: Outgoing, body: Uint8Array): AsyncGenerator<Mes
   }
 }
 
-/** Many requests, one reply. `head` is the first message's bytes, which were signed; `rest` follows as it drains. */
+/**
+ * Many requests, one reply. `head` is the first message's bytes, which were signed; `rest` follows as it
+ * drains.
+ */
 export async function up(out: Outgoing, head: Uint8Array, rest: AsyncIterator<Message>): Promise<Message> {
   const { client, method, metadata, signal } = out;
   let stop = () => {};
@@ -94,7 +97,9 @@ export async function up(out: Outgoing, head: Uint8Array, rest: AsyncIterator<Me
   }
 }
 
-/** `write()` returning false is honoured: ignoring it took memory from 99 to 920 MB (RELIABILITY section 3). */
+/**
+ * `write()` returning false is honoured: ignoring it took memory from 99 to 920 MB (RELIABILITY section 3).
+ */
 async function send(
   call: ClientWritableStream<Uint8Array>,
   head: Uint8Array,
@@ -153,7 +158,10 @@ function same(bytes: Buffer): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** The Fault that came back, or what the status says; a call that we ended ourselves is cancelled, whatever it says. */
+/**
+ * The Fault that came back, or what the status says; a call that we ended ourselves is cancelled, whatever
+ * it says.
+ */
 function faultOf({ name }: DescMethod, error: ServiceError, signal: AbortSignal | undefined): Fault {
   if (signal?.aborted) return new Fault("cancelled", name, { cause: signal.reason });
   const [sent] = error.metadata?.get(FAULT_METADATA) ?? [];

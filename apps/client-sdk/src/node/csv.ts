@@ -16,7 +16,9 @@ export type CsvOptions = {
   readonly onRead?: (rows: TableRows) => void;
 };
 
-/** A data function for `Device.open`: the rows that plan.data asks for, from the policy's data folder alone. */
+/**
+ * A data function for `Device.open`: the rows that plan.data asks for, from the policy's data folder alone.
+ */
 export function csvData(options: CsvOptions = {}) {
   return async (plan: Plan, folder: string, { device, inputs }: About): Promise<TableRows> => {
     const { data, loss, evaluation } = plan;

@@ -22,7 +22,10 @@ export type DeviceOptions = {
   readonly events?: Listener;
 };
 
-/** A device in Node, from the folder it joined with. @throws Fault naming the file that is missing or not as it must be. */
+/**
+ * A device in Node, from the folder it joined with. @throws Fault naming the file that is missing or not as
+ * it must be.
+ */
 async function open({ folder, data, engine, events }: DeviceOptions): Promise<Opened> {
   const config = await readConfig(folder);
   const policy = await readPolicy(folder);

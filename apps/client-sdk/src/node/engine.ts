@@ -5,7 +5,10 @@ import type { Engine } from "@tutti/graph/ir";
 
 export type EngineName = "tfjs" | "onnxruntime";
 
-/** What runs training graphs: tfjs, on tfjs-node where that is installed, else on WebAssembly; or onnxruntime. */
+/**
+ * What runs training graphs: tfjs, on tfjs-node where that is installed, else on WebAssembly; or
+ * onnxruntime.
+ */
 export async function nodeEngine(name: EngineName = "tfjs"): Promise<Engine> {
   switch (name) {
     case "tfjs":

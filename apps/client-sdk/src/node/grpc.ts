@@ -50,7 +50,10 @@ const AUTH_LIFE_MS = 60_000;
 /** These come before there is a session or a name, and carry no signature. */
 const OPEN = new Set(["Hello", "Enroll"]);
 
-/** RELIABILITY section 3: bounded messages, keepalive, and a reconnect no slower than the device's own backoff. */
+/**
+ * RELIABILITY section 3: bounded messages, keepalive, and a reconnect no slower than the device's own
+ * backoff.
+ */
 const CHANNEL = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
@@ -59,7 +62,8 @@ const CHANNEL = {
   "grpc.initial_reconnect_backoff_ms": 200,
   "grpc.max_reconnect_backoff_ms": 5_000,
   "grpc.use_local_subchannel_pool": 1,
-  // An address may be an IP, which TLS does not take for a name (RFC 6066, section 3); what is pinned is the key.
+  // An address may be an IP, which TLS does not take for a name (RFC 6066, section 3); what is pinned is
+  // the key.
   "grpc.ssl_target_name_override": "tutti",
 } as const;
 
@@ -129,8 +133,9 @@ class Channel {
 }
 
 /**
- * TLS that trusts one certificate and nothing else. Its name is not compared with the address: what is pinned is
- * the certificate itself, so a coordinator may move behind another name without becoming another coordinator.
+ * TLS that trusts one certificate and nothing else. Its name is not compared with the address: what is
+ * pinned is the certificate itself, so a coordinator may move behind another name without becoming another
+ * coordinator.
  */
 function pinned(pem: string): ChannelCredentials {
   let own: X509Certificate;

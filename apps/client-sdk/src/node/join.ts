@@ -31,8 +31,9 @@ export type JoinOptions = {
 const STAGING = ".joining";
 
 /**
- * Joins a federation: makes the device's key, binds the join file's one-time token to it, enrols, and writes the
- * device's folder. Killed at any point, joining again finishes it; `device.json` comes last and says it is done.
+ * Joins a federation: makes the device's key, binds the join file's one-time token to it, enrols, and
+ * writes the device's folder. Killed at any point, joining again finishes it; `device.json` comes last and
+ * says it is done.
  * @throws Fault("conflict") when the folder already is a device's, Fault("refused") when the token was used.
  */
 export async function join({ joinFile, folder, random, dataFolder, link }: JoinOptions): Promise<void> {

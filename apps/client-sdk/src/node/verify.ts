@@ -2,12 +2,13 @@ import { createPublicKey, type KeyObject, verify as nodeVerify } from "node:cryp
 import { verify as portable, type Verify } from "@tutti/identity/keys";
 
 /** SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410, section 4). */
-const SPKI = Buffer.from("302a300506032b6570032100", "hex");
+const SPKI = fromHex("302a300506032b6570032100");
 const MAX_KEYS = 1024;
 
 /**
- * Ed25519 by OpenSSL, which is faster than the portable code (SECAGG section 2, primitives). A key is let in by the portable check of its first
- * signature, which refuses keys of small order; OpenSSL itself refuses S ≥ L.
+ * Ed25519 by OpenSSL, which is faster than the portable code (SECAGG section 2, primitives). A key is let
+ * in by the portable check of its first signature, which refuses keys of small order; OpenSSL itself
+ * refuses S ≥ L.
  */
 export function nativeVerify(): Verify {
   const keys = new Map<string, KeyObject>();

@@ -1,0 +1,153 @@
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { seededRandom } from "@tutti/foundation/random";
+import { float32, type Tensors } from "@tutti/graph/ir";
+import { create } from "@tutti/wire/message";
+import { ChunkSchema } from "@tutti/wire/round";
+import { describe, expect, test } from "vitest";
+import { delayMs, FIRST_DELAY_MS, LONGEST_DELAY_MS, persist } from "../src/backoff.ts";
+import { obtain } from "../src/fetch.ts";
+import { modelHolder, type Running } from "../src/model.ts";
+import { reporter } from "../src/reporter.ts";
+import { memoryStore } from "../src/store.ts";
+
+const clock = { nowMs: () => 0, wallMs: () => 0, sleep: async () => {} };
+const patience = { clock, jitter: seededRandom(1) };
+const { signal } = new AbortController();
+const whole = Uint8Array.from({ length: 1000 }, (_, at) => at % 256);
+const wanted = { sha256: sha256Hex(whole), bytes: whole.length };
+
+/** A coordinator that sends what `from` gives for an offset. */
+function linkOf(from: (offset: number, attempt: number) => Iterable<Uint8Array>) {
+  let attempt = 0;
+  return {
+    async *fetch({ offset }: { offset: number }) {
+      for (const data of from(offset, attempt++)) yield create(ChunkSchema, { data });
+    },
+  };
+}
+
+describe("an artifact by hash", () => {
+  test("lost again and again, it is whole in the end, each byte sent once", async () => {
+    const store = memoryStore();
+    const offsets: number[] = [];
+    const link = linkOf(function* (offset) {
+      offsets.push(offset);
+      yield whole.slice(offset, offset + 300);
+      if (offset < 600) throw new Fault("unavailable", "line");
+    });
+    expect(await obtain(wanted, { link, store, patience, signal })).toEqual(whole);
+    expect(offsets).toEqual([0, 300, 600, 900]);
+    expect(await store.artifact(wanted.sha256)).toEqual(whole);
+  });
+
+  test("other bytes, or more of them, are refused and not kept", async () => {
+    const store = memoryStore();
+    const other = linkOf(() => [new Uint8Array(1000)]);
+    await expect(obtain(wanted, { link: other, store, patience, signal })).rejects.toThrow(/of that hash/);
+    expect(await store.partial(wanted.sha256)).toHaveLength(0);
+    const endless = linkOf(function* () {
+      for (;;) yield new Uint8Array(600);
+    });
+    await expect(obtain(wanted, { link: endless, store, patience, signal })).rejects.toThrow(
+      /expected 1000 bytes/,
+    );
+    const honest = linkOf((offset) => [whole.slice(offset)]);
+    expect(await obtain(wanted, { link: honest, store, patience, signal })).toEqual(whole);
+  });
+
+  test("a file that changed on disk is fetched again", async () => {
+    const store = memoryStore();
+    await store.append(wanted.sha256, whole.slice(1));
+    await store.complete(wanted.sha256);
+    const link = linkOf((offset) => [whole.slice(offset)]);
+    expect(await obtain(wanted, { link, store, patience, signal })).toEqual(whole);
+  });
+
+  test("what is not there is not asked for again", async () => {
+    let asked = 0;
+    const link = linkOf(() => {
+      asked++;
+      throw new Fault("not-found", "artifact");
+    });
+    await expect(obtain(wanted, { link, store: memoryStore(), patience, signal })).rejects.toThrow(
+      "artifact",
+    );
+    expect(asked).toBe(1);
+  });
+});
+
+describe("waiting", () => {
+  test("delays double from 0.2 s to 10 s, jittered over their upper half", () => {
+    const jitter = seededRandom(2);
+    for (let attempt = 0; attempt < 40; attempt++) {
+      const whole = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt);
+      const delay = delayMs(attempt, jitter);
+      expect(delay).toBeGreaterThanOrEqual(whole / 2);
+      expect(delay).toBeLessThan(whole);
+    }
+  });
+
+  test("what may pass is tried again, what may not is not, and a signal ends it", async () => {
+    let calls = 0;
+    const flaky = async () => {
+      if (++calls < 4) throw new Fault(calls === 2 ? "deadline" : "unavailable", "line");
+      return calls;
+    };
+    expect(await persist(flaky, patience, signal)).toBe(4);
+    const no = async () => Promise.reject(new Fault("refused", "no"));
+    await expect(persist(no, patience, signal)).rejects.toThrow("no");
+    const stop = new AbortController();
+    const never = async () => {
+      stop.abort(new Fault("cancelled", "enough"));
+      throw new Fault("unavailable", "line");
+    };
+    await expect(persist(never, patience, stop.signal)).rejects.toThrow("enough");
+  });
+});
+
+test("a model that gives way ends its calls in flight first", async () => {
+  const log: string[] = [];
+  const named = (name: string) => {
+    let finish = () => {};
+    const running: Running = {
+      run: () =>
+        new Promise<Tensors>(
+          (resolve) => (finish = () => resolve(new Map([[name, float32([], new Float32Array(1))]]))),
+        ),
+      release: async () => void log.push(`${name} released`),
+    };
+    return { running, finish: () => finish() };
+  };
+  const holder = modelHolder();
+  await expect(holder.model.run(new Map())).rejects.toMatchObject({ code: "not-found" });
+  const [old, next] = [named("old"), named("next")];
+  await holder.swap(old.running, null);
+  const call = holder.model.run(new Map());
+  await holder.swap(next.running, { version: 1, run: "r", digest: "d" });
+  expect(holder.model.release?.version).toBe(1);
+  expect(log).toEqual([]);
+  old.finish();
+  expect([...(await call).keys()]).toEqual(["old"]);
+  expect(log).toEqual(["old released"]);
+  await holder.close();
+  expect(log).toEqual(["old released", "next released"]);
+});
+
+test("reports: at most one per quarter second of an activity, and one at each change", async () => {
+  const sent: string[] = [];
+  const events: number[] = [];
+  let nowMs = 0;
+  const report = reporter({
+    link: { report: async ({ activity, progress }) => Promise.reject(sent.push(`${activity} ${progress}`)) },
+    clock: { ...clock, nowMs: () => nowMs },
+    emit: (event) => event.kind === "activity" && events.push(event.progress),
+    signal,
+  });
+  for (let step = 0; step < 100; step++, nowMs += 10) {
+    report({ run: "r", round: 0, activity: "training", progress: step });
+  }
+  report({ run: "r", round: 0, activity: "waiting", progress: 1 });
+  expect(sent).toEqual(["training 0", "training 25", "training 50", "training 75", "waiting 1"]);
+  expect(events).toHaveLength(101);
+});

@@ -1,0 +1,139 @@
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { seededRandom } from "@tutti/foundation/random";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readUnder } from "../../src/node/csv.ts";
+import { openLedger } from "../../src/node/ledger.ts";
+import { openFolderStore } from "../../src/node/store.ts";
+import { memoryStore, type Store } from "../../src/store.ts";
+import { releaseNumber } from "./release.ts";
+
+let home: string;
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), "tutti-store-"));
+});
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+/** Lets a child activate releases and kills it `afterMs` later; the last version it said was in. */
+async function killedWriter(folder: string, from: number, afterMs: number): Promise<number> {
+  const script = fileURLToPath(new URL("killed.ts", import.meta.url));
+  const child = spawn(process.execPath, ["--import", "tsx", script, folder, `${from}`], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = from;
+  child.stdout.on("data", (chunk: Buffer) => {
+    if (said === from) setTimeout(() => child.kill("SIGKILL"), afterMs);
+    const lines = chunk.toString().trim().split("\n");
+    said = Number(lines.at(-1));
+  });
+  await new Promise((resolve) => child.on("close", resolve));
+  return said;
+}
+
+test("killed while it writes, a device has the old release or the new one, whole", {
+  timeout: 120_000,
+}, async () => {
+  const folder = join(home, "killed");
+  const random = seededRandom("kills");
+  let last = 0;
+  for (let kill = 0; kill < 8; kill++) {
+    const said = await killedWriter(folder, last, random.below(40));
+    const store = await openFolderStore(folder);
+    const { current, previous } = await store.pointer();
+    const held = await store.release(current ?? "");
+    // What was said to be in is in; at most one more had begun.
+    expect([said, said + 1], `kill ${kill}`).toContain(held?.version);
+    expect(held).toEqual(releaseNumber(held!.version));
+    // The release to go back to is whole as well.
+    if (held!.version > 1)
+      expect(await store.release(previous ?? "")).toEqual(releaseNumber(held!.version - 1));
+    last = held!.version;
+  }
+  expect(last).toBeGreaterThan(8);
+});
+
+describe.each(["memory", "folder"])("a store in %s", (kind) => {
+  let count = 0;
+  const fresh = async (): Promise<Store> =>
+    kind === "memory" ? memoryStore() : await openFolderStore(join(home, `store-${count++}`));
+
+  test("downloads grow, are completed or discarded", async () => {
+    const store = await fresh();
+    expect(await store.partial("aa")).toEqual(new Uint8Array(0));
+    await store.append("aa", Uint8Array.of(1, 2));
+    await store.append("aa", Uint8Array.of(3));
+    expect(await store.artifact("aa")).toBeNull();
+    await store.complete("aa");
+    expect(await store.artifact("aa")).toEqual(Uint8Array.of(1, 2, 3));
+    expect(await store.partial("aa")).toEqual(new Uint8Array(0));
+    await store.append("bb", Uint8Array.of(9));
+    await store.discard("bb");
+    await store.discard("aa");
+    expect([await store.artifact("aa"), await store.partial("bb")]).toEqual([null, new Uint8Array(0)]);
+  });
+
+  test("activation and rollback move the pointer; a repeat keeps what is previous", async () => {
+    const store = await fresh();
+    await store.setBase("base");
+    const [one, two] = [releaseNumber(1), releaseNumber(2)];
+    for (const release of [one, two, two]) await store.activate(release);
+    expect(await store.pointer()).toEqual({ base: "base", current: two.digest, previous: one.digest });
+    await store.rollback();
+    expect(await store.pointer()).toEqual({ base: "base", current: one.digest, previous: null });
+    expect(await store.release(one.digest)).toEqual(one);
+    await store.rollback();
+    expect((await store.pointer()).current).toBeNull();
+  });
+
+  test("documents are replaced as a whole", async () => {
+    const store = await fresh();
+    expect(await store.document("plan-x")).toBeNull();
+    await store.putDocument("plan-x", "one");
+    await store.putDocument("plan-x", "two");
+    expect(await store.document("plan-x")).toBe("two");
+  });
+});
+
+test("a release with a byte changed, or cut short, is not served", async () => {
+  const folder = join(home, "damaged");
+  const store = await openFolderStore(folder);
+  for (const version of [1, 2, 3]) await store.activate(releaseNumber(version));
+  // Older than previous is gone.
+  expect(await readdir(join(folder, "releases"))).toHaveLength(2);
+  const { digest } = releaseNumber(3);
+  await truncate(join(folder, "releases", digest, "model.onnx"), 299_999);
+  expect(await store.release(digest)).toBeNull();
+  await store.activate(releaseNumber(3));
+  expect(await store.release(digest)).toEqual(releaseNumber(3));
+  await writeFile(join(folder, "releases", digest, "adapter.safetensors"), new Uint8Array(20_000));
+  expect(await store.release(digest)).toBeNull();
+});
+
+test("the ledger of opened rounds survives, a torn line included", async () => {
+  const file = join(home, "rounds.log");
+  const ledger = openLedger(file);
+  ledger.add("run", 0);
+  await writeFile(file, "\nrun 1\nrun 2", { flag: "a" });
+  const again = openLedger(file);
+  again.add("run", 3);
+  const last = openLedger(file);
+  expect([0, 1, 2, 3, 4].map((round) => last.has("run", round))).toEqual([true, true, true, true, false]);
+  expect(last.has("other", 0)).toBe(false);
+});
+
+test("rows are read from the data folder alone, links followed", async () => {
+  const folder = join(home, "rows");
+  await mkdir(join(folder, "sub"), { recursive: true });
+  await writeFile(join(folder, "sub", "in.csv"), "a\n1");
+  await writeFile(join(home, "rows-of-others.csv"), "a\n2");
+  await symlink(join(home, "rows-of-others.csv"), join(folder, "link.csv"));
+  expect(await readUnder(folder, "sub/in.csv")).toHaveLength(3);
+  for (const file of ["../rows-of-others.csv", "link.csv", join(home, "rows-of-others.csv"), "."]) {
+    await expect(readUnder(folder, file), file).rejects.toMatchObject({ code: "refused" });
+  }
+  await expect(readUnder(folder, "none.csv")).rejects.toMatchObject({ code: "not-found" });
+  await expect(readUnder("", "in.csv")).rejects.toThrow(/data folder: expected one, got none/);
+});
