@@ -3,7 +3,6 @@ import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkInteger } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256Hex } from "@tutti/foundation/hash";
 import { CHUNK_BYTES } from "@tutti/wire/rpc";
 import { publish, syncFolder } from "./folder/files.ts";
 
@@ -55,7 +54,7 @@ export function openArtifacts(folder: string): Artifacts {
       });
     },
     async putBytes(bytes) {
-      const sha256 = sha256Hex(bytes);
+      const sha256 = createHash("sha256").update(bytes).digest("hex");
       await artifacts.put(sha256, once(bytes), bytes.length);
       return sha256;
     },

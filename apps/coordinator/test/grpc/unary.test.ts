@@ -165,7 +165,8 @@ describe("RELIABILITY 5: signatures cover method, body, nonce, session and expir
 
   test("a replay, even one that races the first, and even after the clock is set back", async () => {
     world = await openWorld();
-    const metadata = signed(report, body, { world, session: await hello(world) });
+    const session = await hello(world);
+    const metadata = signed(report, body, { world, session });
     const once = () => unary(world.client, report, { body, metadata: metadata.clone() });
     const both = await Promise.allSettled([once(), once()]);
     expect(both.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
@@ -173,7 +174,7 @@ describe("RELIABILITY 5: signatures cover method, body, nonce, session and expir
     // The nonce is forgotten at its expiry; stepping the clock back must not make the request fresh again.
     const before = world.clock.wallMs;
     world.clock.wallMs = before + 61_000;
-    await say(await hello(world));
+    await say(session);
     world.clock.wallMs = before;
     await expect(once()).rejects.toMatchObject({ code: "refused" });
   });
