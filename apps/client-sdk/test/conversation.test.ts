@@ -261,7 +261,7 @@ describe("what goes wrong", () => {
   });
 });
 
-test("without secure aggregation, where plan and policy both say so, the words go up as they are", async () => {
+test("without secure aggregation, where plan and policy say so, the words go up as they are", async () => {
   const plain = prepared({ rounds: 1, secureAggregation: { enabled: false } });
   const sums = [];
   for (const settings of [plain, prepared({ rounds: 1 })]) {

@@ -30,7 +30,8 @@ export type DeviceConfig = {
 };
 
 export function configText({ federation, name, address, tls, authority }: DeviceConfig): string {
-  return `${JSON.stringify({ version: 1, federation, name, address, tls, authority: hex(authority) }, null, 2)}\n`;
+  const plain = { version: 1, federation, name, address, tls, authority: hex(authority) };
+  return `${JSON.stringify(plain, null, 2)}\n`;
 }
 
 export async function readConfig(folder: string): Promise<DeviceConfig> {

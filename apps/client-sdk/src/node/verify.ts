@@ -1,4 +1,5 @@
 import { createPublicKey, type KeyObject, verify as nodeVerify } from "node:crypto";
+import { fromHex } from "@tutti/foundation/bytes";
 import { verify as portable, type Verify } from "@tutti/identity/keys";
 
 /** SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410, section 4). */

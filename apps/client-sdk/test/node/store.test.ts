@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { seededRandom } from "@tutti/foundation/random";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readUnder } from "../../src/node/csv.ts";
+import { csvData, readUnder } from "../../src/node/csv.ts";
 import { openLedger } from "../../src/node/ledger.ts";
 import { openFolderStore } from "../../src/node/store.ts";
 import { memoryStore, type Store } from "../../src/store.ts";
+import { planOf } from "../fixture.ts";
 import { releaseNumber } from "./release.ts";
 
 let home: string;
@@ -122,6 +123,22 @@ test("the ledger of opened rounds survives, a torn line included", async () => {
   const last = openLedger(file);
   expect([0, 1, 2, 3, 4].map((round) => last.has("run", round))).toEqual([true, true, true, true, false]);
   expect(last.has("other", 0)).toBe(false);
+});
+
+test("a data function reads the plan's columns for the model's one float input", async () => {
+  const folder = join(home, "site");
+  await mkdir(folder);
+  await writeFile(join(folder, "birds.csv"), "u,v,kind\n1,2,b\n3,4,a\n5,,a\n7,8,b\n");
+  const data = { csv: "birds.csv", columns: ["u", "v"], label: "kind", classes: ["a", "b"] };
+  const told: number[] = [];
+  const read = csvData({ onRead: ({ dropped }) => told.push(dropped) });
+  const about = { device: "d", inputs: [{ name: "x", dtype: "float32" as const, shape: ["batch", 2] }] };
+  const rows = await read(planOf({ data, evaluation: { holdout: 0.34 } }), folder, about);
+  expect([rows.train.count, rows.heldOut.count, told]).toEqual([2, 1, [1]]);
+  expect([...(await rows.train.take([0])).keys()]).toEqual(["x", "label"]);
+  await expect(read(planOf(), folder, about)).rejects.toThrow(/field data: expected columns/);
+  const two = { ...about, inputs: [...about.inputs, { ...about.inputs[0]!, name: "z" }] };
+  await expect(read(planOf({ data }), folder, two)).rejects.toThrow(/one float input, got x, z/);
 });
 
 test("rows are read from the data folder alone, links followed", async () => {
