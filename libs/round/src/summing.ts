@@ -26,9 +26,16 @@ export type StageEvent = Extract<
   { case: "advertised" | "shared" | "uploaded" | "attested" | "revealed" }
 >;
 
+/** Shares awaited beyond t: one liar is outvoted and named instead of spoiling the sum (SECAGG section 5, row 13). */
+const SPARE_SHARES = 1;
+
 export function beginSum(terms: Terms, members: ReadonlySet<string>, trust: Trust): Summing {
   if (terms.plain) return { kind: "plain", members, terms, uploaded: new Set(), closed: false };
-  return { kind: "secure", members, session: openSession(terms, trust) };
+  return {
+    kind: "secure",
+    members,
+    session: openSession(terms, { ...trust, members, spareShares: SPARE_SHARES }),
+  };
 }
 
 /** The state after a device's message; the same object when the message is a repeat. */

@@ -54,7 +54,8 @@ export class Driver {
   #sum: Uint32Array | null = null;
   #queue: Waiting[] = [];
   readonly #jobs: (() => Promise<void>)[] = [];
-  #working: Promise<void> | null = null;
+  #working: Promise<void> = Promise.resolve();
+  #busy = false;
   #closed = false;
   #timer: NodeJS.Timeout | undefined;
   #missing: NodeJS.Timeout | undefined;
@@ -128,9 +129,9 @@ export class Driver {
   }
 
   #wake(): void {
-    this.#working ??= this.#work().finally(() => {
-      this.#working = null;
-    });
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#working = this.#work();
   }
 
   async #work(): Promise<void> {
@@ -140,6 +141,8 @@ export class Driver {
       const job = this.#jobs.shift();
       await (job ? job() : this.#commit(this.#queue.splice(0)));
     }
+    // In the same turn as the last look at the queue: what comes from now on wakes the worker again.
+    this.#busy = false;
     this.#arm();
   }
 
@@ -217,12 +220,17 @@ export class Driver {
     assert(round !== null && this.#sum !== null, "a complete round has a sum");
     try {
       const { header, release } = await this.options.complete(round, { header: this.header, sum: this.#sum });
-      await this.#exclusively(() =>
-        this.round === round ? this.#close(header, release) : Promise.resolve(),
-      );
+      await this.#exclusively(async () => {
+        if (this.#isStill(round)) await this.#close(header, release);
+      });
     } catch (error) {
       this.#say("", { case: "broken", value: asFault(error).message });
     }
+  }
+
+  /** Late shares may have made a new state of the same attempt meanwhile; a stopped run has none. */
+  #isStill({ spec }: Round): boolean {
+    return this.round?.spec === spec && this.round.phase === "unmasking";
   }
 
   async #fail(reason: string): Promise<void> {
