@@ -1,0 +1,287 @@
+import { describe, expect, test } from "vitest";
+import { Stage, type StageOptions } from "./stage.ts";
+
+/*
+ * Rounds as transcripts: each story is played by the pure machine and real device code, and what was said is
+ * compared with a file in stories/. To rewrite the files after a change that is meant:
+ *   npx vitest run libs/round/test/round.test.ts -u
+ * and read the diff.
+ */
+
+const ABC = ["a", "b", "c"];
+const ABCD = [...ABC, "d"];
+const ROUNDS = 5;
+/** What everyone answers, once it is invited: ready, keys, shares, vector, attestation, shares revealed. */
+type Story = (stage: Stage) => Promise<void> | void;
+
+async function tell(name: string, story: Story, options: StageOptions = {}): Promise<Stage> {
+  const stage = new Stage(options);
+  await story(stage);
+  await expect(stage.text()).toMatchFileSnapshot(`stories/${name}.txt`);
+  expect(stage.replayed()).toEqual(stage.round);
+  return stage;
+}
+
+/** Everyone comes and is invited. */
+function gather(stage: Stage, devices: readonly string[]): void {
+  stage.come(...devices);
+  if (stage.round.phase === "gathering") stage.wait(1_500);
+}
+
+/** So many answers of everyone. */
+async function answers(stage: Stage, devices: readonly string[], times: number): Promise<void> {
+  for (let time = 0; time < times; time++) await stage.answer(...devices);
+}
+
+const familiar = (devices: readonly string[]): StageOptions => ({ expected: devices });
+
+describe("a round that opens", () => {
+  test("quiet: three strangers", async () => {
+    const stage = await tell("quiet", async (round) => {
+      gather(round, ABC);
+      await answers(round, ABC, 6);
+      await round.open();
+    });
+    expect(stage.round.phase).toBe("unmasking");
+  });
+
+  test("with one device lost in each stage, costing only itself", async () => {
+    for (const [stage, word] of ["ready", "advertise", "share", "upload", "attest", "reveal"].entries()) {
+      const told = await tell(
+        `lost-before-${word}`,
+        async (round) => {
+          gather(round, ABCD);
+          await answers(round, ABCD, stage);
+          await round.answer(...ABC);
+          round.go("d");
+          await answers(round, ABC, 5 - stage);
+          if (round.round.phase === "unmasking") await round.open();
+        },
+        familiar(ABCD),
+      );
+      expect(told.round.phase).toBe("unmasking");
+    }
+  });
+
+  test("without one who declines", async () => {
+    const stage = await tell(
+      "declined",
+      async (round) => {
+        gather(round, ABCD);
+        round.say("d", { event: { case: "declined", value: "the policy allows no training today" } });
+        round.say("d", { event: { case: "declined", value: "again" } });
+        await answers(round, ABC, 6);
+        await round.open();
+      },
+      familiar(ABCD),
+    );
+    expect(stage.round.phase).toBe("unmasking");
+  });
+
+  test("for a device that goes and returns within its stage", async () => {
+    await tell(
+      "returns",
+      async (round) => {
+        gather(round, ABCD);
+        await answers(round, ABCD, 2);
+        await round.answer("a", "b");
+        round.go("d");
+        round.come("d");
+        await round.answer("c", "d");
+        await answers(round, ABCD, 3);
+        await round.open();
+      },
+      familiar(ABCD),
+    );
+  });
+
+  test("while another comes too late to be in it", async () => {
+    await tell(
+      "latecomer",
+      async (round) => {
+        gather(round, ABC);
+        round.come("z");
+        round.say("z", { event: { case: "ready", value: true } });
+        await answers(round, [...ABC, "z"], 1);
+        round.say("z", { event: { case: "uploaded", value: true }, vector: round.player("z").words });
+        await answers(round, [...ABC, "z"], 5);
+        await round.open();
+      },
+      familiar(ABC),
+    );
+  });
+
+  test("without masks, where plan and policies say so", async () => {
+    const plain = { plan: { secureAggregation: { enabled: false } }, expected: ABCD };
+    await tell(
+      "plain",
+      async (round) => {
+        gather(round, ABCD);
+        await round.answer(...ABCD);
+        await round.answer("a", "b", "c");
+        round.go("d");
+        round.say("d", { event: { case: "uploaded", value: true }, vector: round.player("d").words });
+        await round.open();
+      },
+      plain,
+    );
+  });
+
+  test("of evaluation: a vector of weight and metrics alone", async () => {
+    const stage = await tell(
+      "evaluate",
+      async (round) => {
+        gather(round, ABC);
+        await answers(round, ABC, 6);
+        await round.open();
+      },
+      { ...familiar(ABC), round: ROUNDS, plan: { rounds: ROUNDS } },
+    );
+    expect(stage.sum.length).toBe(6);
+  });
+});
+
+describe("a round that ends by name", () => {
+  test("too few come", async () => {
+    await tell("too-few-come", (round) => {
+      round.come("a", "b");
+      round.wait(59_999);
+      round.wait(1);
+    });
+  });
+
+  test("too few are ready", async () => {
+    await tell(
+      "too-few-ready",
+      async (round) => {
+        gather(round, ABCD);
+        await round.answer("a", "b");
+        round.say("c", { event: { case: "declined", value: "on battery" } });
+        round.wait(600_000);
+      },
+      familiar(ABCD),
+    );
+  });
+
+  test("below threshold", async () => {
+    const stage = await tell(
+      "below-threshold",
+      async (round) => {
+        gather(round, ABCD);
+        await answers(round, ABCD, 4);
+        await round.answer("a", "b");
+        round.wait(15_000);
+      },
+      familiar(ABCD),
+    );
+    expect(stage.round.phase).toBe("failed");
+  });
+
+  test("fewer survivors than the plan's cohort, though the threshold would do", async () => {
+    await tell(
+      "below-cohort",
+      async (round) => {
+        gather(round, ABC);
+        await answers(round, ABC, 3);
+        await round.answer("a", "b");
+        round.wait(15_000);
+      },
+      familiar(ABC),
+    );
+  });
+
+  test("a sum that cannot be unmasked", async () => {
+    await tell(
+      "broken",
+      async (round) => {
+        gather(round, ABC);
+        await answers(round, ABC, 6);
+        round.say("", { event: { case: "broken", value: "seed of b: shares that fit nothing" } });
+        round.say("", { event: { case: "broken", value: "again" } });
+      },
+      familiar(ABC),
+    );
+  });
+});
+
+describe("messages at the wrong time", () => {
+  test("a vector after the sum is sealed", async () => {
+    await tell(
+      "late-upload",
+      async (round) => {
+        gather(round, ABCD);
+        await answers(round, ABCD, 3);
+        await round.answer(...ABC);
+        round.wait(15_000);
+        round.say("d", { event: { case: "uploaded", value: true }, vector: round.player("d").words });
+        await answers(round, ABC, 2);
+        await round.open();
+      },
+      familiar(ABCD),
+    );
+  });
+
+  test("every message twice, and all of them again at the end", async () => {
+    const stage = await tell(
+      "repeats",
+      async (round) => {
+        gather(round, ABC);
+        const said: [string, Awaited<ReturnType<Stage["answer"]>>[number]][] = [];
+        for (let time = 0; time < 6; time++) {
+          for (const device of ABC) {
+            const [answer] = await round.answer(device);
+            if (!answer) continue;
+            said.push([device, answer]);
+            round.say(device, answer);
+          }
+        }
+        round.note("all of it once more");
+        for (const [device, answer] of said) round.say(device, answer);
+        await round.open();
+      },
+      familiar(ABC),
+    );
+    expect(stage.effects.filter(({ kind }) => kind === "add-vector")).toHaveLength(3);
+    expect(stage.effects.filter(({ kind }) => kind === "complete")).toHaveLength(1);
+  });
+});
+
+describe("a coordinator that crashes", () => {
+  test("in every phase, once", async () => {
+    const stage = await tell(
+      "crashes",
+      async (round) => {
+        round.come("a");
+        round.crash();
+        gather(round, ABC);
+        for (let time = 0; time < 6; time++) {
+          await round.answer("a");
+          round.crash();
+          await round.answer("a", "b", "c");
+        }
+        round.crash();
+        await round.open();
+      },
+      familiar(ABC),
+    );
+    expect(stage.round.phase).toBe("unmasking");
+  });
+
+  test("and its deadlines start anew: devices that were waited for have the whole stage again", async () => {
+    await tell(
+      "crash-deadline",
+      async (round) => {
+        gather(round, ABCD);
+        await answers(round, ABCD, 3);
+        round.wait(14_000);
+        await round.answer(...ABC);
+        round.crash();
+        round.wait(14_999);
+        round.go("d");
+        await answers(round, ABC, 2);
+        await round.open();
+      },
+      familiar(ABCD),
+    );
+  });
+});
