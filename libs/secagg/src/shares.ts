@@ -17,13 +17,17 @@ export async function splitSecret(
   return new Map(holders.map((holder, i) => [holder, shares[i]!]));
 }
 
-/** A secret that passed `good`, and the holders whose shares do not fit it. */
-export type Reconstruction = { readonly secret: Uint8Array; readonly liars: readonly string[] };
+/** A secret that passed `good`, the holders whose shares do not fit it, and whether those must be the liars. */
+export type Reconstruction = {
+  readonly secret: Uint8Array;
+  readonly misfits: readonly string[];
+  readonly certain: boolean;
+};
 
 /**
  * The secret behind shares of which some may be lies: subsets of `threshold` shares until one gives a secret that is
- * `good`. Holders in `suspects`, who lied before, come last, so a liar is searched for once and not once per device.
- * Null when no subset tried is good. The same input gives the same answer.
+ * `good`. Holders in `suspects`, whose shares did not fit before, come last, so a liar is searched for once and not
+ * once per device. Null when no subset tried is good. The same input gives the same answer.
  */
 export async function reconstruct(
   shares: ReadonlyMap<string, Uint8Array>,
@@ -36,29 +40,38 @@ export async function reconstruct(
     const secret = await combined(chosen.map((name) => shares.get(name)!));
     if (!secret || !good(secret)) continue;
     // No lie was met: whoever was not asked is not accused, and nobody pays for the search.
-    const exact = chosen.every((name, i) => name === holders[i]);
-    return { secret, liars: exact ? [] : await findLiars(shares, chosen, secret) };
+    if (chosen.every((name, i) => name === holders[i])) return { secret, misfits: [], certain: true };
+    const misfits = await findMisfits(shares, chosen, secret);
+    return { secret, misfits, certain: mustBeLiars(misfits.length, shares.size, threshold) };
   }
   return null;
 }
 
 /**
- * A share fits when it may stand in for a good one: t − 1 good points, it, and the same secret at 0 are t + 1 points
- * of one polynomial of degree t − 1.
+ * A share fits when it may stand in for a chosen one: t − 1 of those, it, and the same secret at 0 are t + 1 points of
+ * one polynomial of degree t − 1.
  */
-async function findLiars(
+async function findMisfits(
   shares: ReadonlyMap<string, Uint8Array>,
   chosen: readonly string[],
   secret: Uint8Array,
 ): Promise<string[]> {
   const good = chosen.slice(1).map((name) => shares.get(name)!);
-  const liars: string[] = [];
+  const misfits: string[] = [];
   for (const [name, share] of shares) {
     if (chosen.includes(name)) continue;
     const other = await combined([...good, share]);
-    if (!other?.every((byte, i) => byte === secret[i])) liars.push(name);
+    if (!other?.every((byte, i) => byte === secret[i])) misfits.push(name);
   }
-  return liars.sort();
+  return misfits.sort();
+}
+
+/**
+ * Liars whose errors cancel can put honest holders in the wrong: two polynomials with one secret share at most t − 2
+ * points, so that takes m − t + 2 − misfits liars. Blame falls only where framing would take more of them than it blames.
+ */
+function mustBeLiars(misfits: number, m: number, t: number): boolean {
+  return misfits < m - t + 2 - misfits;
 }
 
 /** Null for shares that cannot lie on one polynomial: the same x twice. */

@@ -13,7 +13,7 @@ import { groupOf, mustBe, type ServerSession } from "./state.ts";
 export type UnmaskOptions = {
   /** A platform's faster X25519. */
   readonly agree?: Agree;
-  /** Told of each holder whose share of `of`'s secret fits nothing; the sum is right all the same. */
+  /** Told of each holder that must have lied about `of`'s secret; the sum is right all the same. */
   readonly onLiar?: (liar: string, of: string) => void;
   /** Awaited between mask streams, so that a long unmasking need not stop everything else. */
   readonly pause?: () => Promise<void>;
@@ -69,9 +69,9 @@ async function secretOf(
     : (key: Uint8Array) => equalBytes(publicKeyOf(key), parties.get(sender)!.advertisement.maskKey);
   const found = await reconstruct(shares, { threshold, good, suspects });
   demand(found, () => unrecoverable(sender, { alive, held: shares.size, threshold }));
-  for (const liar of found.liars) {
-    suspects.add(liar);
-    onLiar(liar, sender);
+  for (const misfit of found.misfits) {
+    suspects.add(misfit);
+    if (found.certain) onLiar(misfit, sender);
   }
   return found.secret;
 }
