@@ -13,7 +13,7 @@ import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import type { Bird } from "./birds.ts";
 import { examplesOf } from "./examples.ts";
 
-const STEPS = 20;
+const STEPS = 4;
 
 /**
  * How the base model was made: a small perceptron over raw measurements, trained on the public birds by the same
