@@ -114,13 +114,17 @@ function apply(round: Round, { device, event, nowMs }: Entry): [Round, Effect[]]
 function onReady(round: Round, device: string): Round {
   if (round.ready.has(device)) return round;
   mustBeInvited(round, device, "training");
+  if (round.declined.has(device))
+    throw new Fault("conflict", `${device} in round ${round.spec.task.round}`, { got: "declined before" });
   return { ...round, ready: plus(round.ready, device) };
 }
 
 function onDeclined(round: Round, device: string, reason: string): Round {
   if (round.declined.has(device)) return round;
   mustBeInvited(round, device, "training");
-  return { ...round, declined: new Map([...round.declined, [device, reason]]) };
+  const declined = new Map([...round.declined, [device, reason]]);
+  // Who was ready may still change its mind, until keys are out.
+  return { ...round, declined, ready: minus(round.ready, device) };
 }
 
 function onStage(round: Round, device: string, event: StageEvent): [Round, Effect[]] {
@@ -240,6 +244,11 @@ function tooFew(round: Round, what: string, count: number): Round {
   const refusals = [...round.declined].map(([device, why]) => `${device} declined: ${why}`);
   const said = `${count} of at least ${round.spec.plan.cohort.min} devices ${what}`;
   return fail(round, [said, ...refusals].join("; "));
+}
+
+/** The round as failed, for a reason that no entry can tell: its journal does not replay. */
+export function abandon(round: Round, reason: string): Round {
+  return fail(round, reason);
 }
 
 function fail(round: Round, reason: string): Round {

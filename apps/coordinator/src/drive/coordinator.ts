@@ -32,6 +32,7 @@ export class Coordinator {
   readonly presence: Presence;
   readonly #drivers = new Map<string, Driver>();
   readonly #watchers = new Set<() => void>();
+  #starting: Promise<unknown> = Promise.resolve();
 
   constructor(parts: CoordinatorParts) {
     this.parts = parts;
@@ -75,6 +76,13 @@ export class Coordinator {
 
   /** Starts a run from its owner's signed plan; the same plan again is the same run. */
   async startRun(envelope: SignedEnvelope): Promise<string> {
+    // One after the other: two at once would both find no run in progress, or drive one run twice.
+    const started = this.#starting.then(() => this.#startRun(envelope));
+    this.#starting = started.catch(() => {});
+    return started;
+  }
+
+  async #startRun(envelope: SignedEnvelope): Promise<string> {
     const { plan, run } = openPlan(envelope, this.#ownerTrust());
     if (this.#drivers.has(run)) return run;
     const busy = this.current();
@@ -86,12 +94,18 @@ export class Coordinator {
       });
     }
     await this.#mustHave(plan);
+    const { store } = this.parts;
+    const known = await store.run(run);
+    if (known && known.state !== "preparing") {
+      // It was started, and storage failed before anybody could be told.
+      await this.#drive(run, { envelope, header: decodeHeader(known.header) });
+      return run;
+    }
     const first = this.#initialRelease(run, plan);
     const header = firstHeader({ version: 0, manifest: first.digest, adapter: plan.initial.sha256 });
     const headerBytes = encode(RunHeaderSchema, header);
     const planBytes = encode(SignedEnvelopeSchema, envelope);
-    const { store } = this.parts;
-    if (!(await store.run(run)))
+    if (!known)
       await store.addRun({ run, name: plan.name, plan: planBytes, header: headerBytes, state: "preparing" });
     const release = {
       version: 0,
@@ -146,7 +160,12 @@ export class Coordinator {
       changed: this.changed,
     });
     this.#drivers.set(run, driver);
-    await driver.start();
+    try {
+      await driver.start();
+    } catch (cause) {
+      this.#drivers.delete(run);
+      throw cause;
+    }
     this.changed();
   }
 

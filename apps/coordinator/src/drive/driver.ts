@@ -1,9 +1,9 @@
-import { assert } from "@tutti/foundation/check";
+import { assert, demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { addInto } from "@tutti/kernels/ring";
 import type { Plan } from "@tutti/plan/plan";
-import { beginRound, type Effect, type Round, step } from "@tutti/round/round";
+import { abandon, beginRound, type Effect, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
 import type { Trust } from "@tutti/round/summing";
 import { wordTo } from "@tutti/round/words";
@@ -13,6 +13,7 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import type { Complete, SignedRelease } from "./complete.ts";
 import type { Ledger } from "./ledger.ts";
+import { checkUpload, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
 export type DriverOptions = {
   readonly run: string;
@@ -32,13 +33,11 @@ export type DriverOptions = {
 
 /** How long devices may take to come back after the coordinator did. */
 const RECONNECT_MS = 5_000;
-
-type Waiting = {
-  readonly device: string;
-  readonly event: JournalEntry["event"];
-  readonly vector: Uint32Array | undefined;
-  readonly settle: { resolve(): void; reject(reason: unknown): void };
-};
+/** Between a write that storage did not confirm and the next look at it. */
+const STORAGE_MS = 250;
+/** How often a completion that storage interrupted is tried before its round fails. */
+const COMPLETIONS = 5;
+const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
 /**
  * Performs what libs/round decides, for one run. Entries that arrive while a transaction is being written wait and
@@ -57,8 +56,9 @@ export class Driver {
   #working: Promise<void> = Promise.resolve();
   #busy = false;
   #closed = false;
-  #timer: NodeJS.Timeout | undefined;
-  #missing: NodeJS.Timeout | undefined;
+  /** Ends every wait when the driver shuts down. */
+  readonly #ending = new AbortController();
+  #alarm = new AbortController();
 
   constructor(options: DriverOptions) {
     this.options = options;
@@ -68,25 +68,49 @@ export class Driver {
 
   /** Begins, or after a crash resumes, the header's round. */
   async start(): Promise<void> {
-    if (this.header.state !== "running") return;
-    const { entries, sum } = await this.options.ledger.read();
-    let round = this.#freshRound(entries[0]?.nowMs);
-    for (const entry of entries) [round] = step(round, entry);
-    this.round = round;
-    this.#sum = sum ?? null;
-    if (entries.length === 0) return this.#welcome();
+    const resumed = await this.#load();
+    if (!resumed) return;
     this.#say("", { case: "recovered", value: true });
-    this.#missing = setTimeout(() => this.#missAbsent(), RECONNECT_MS);
-    // A crash may have come between the last commit and its effect; both effects are idempotent.
-    if (round.phase === "unmasking") this.#perform([{ kind: "complete" }]);
-    if (round.phase === "failed") this.#perform([{ kind: "fail", reason: round.reason }]);
+    this.#later(RECONNECT_MS, this.#ending, () => this.#missAbsent());
+  }
+
+  /** Takes up what is durable: true where a round was in progress. */
+  async #load(): Promise<boolean> {
+    const { header, parent, entries, sum } = await this.options.ledger.read();
+    this.header = header;
+    this.parent = parent;
+    this.#sum = sum ?? null;
+    this.round = header.state === "running" ? this.#replay(entries) : null;
+    this.options.changed();
+    if (this.round === null) return false;
+    if (entries.length === 0) {
+      this.#begin();
+      return false;
+    }
+    this.#welcome();
+    // The crash may have come between the last commit and its effect; both effects are idempotent.
+    const { phase, reason } = this.round;
+    if (phase === "unmasking") this.#perform([{ kind: "complete" }]);
+    if (phase === "failed") this.#perform([{ kind: "fail", reason }]);
+    return true;
+  }
+
+  /** The round that the journal tells of. One that is refused now, since a certificate expired, ends by name. */
+  #replay(entries: readonly JournalEntry[]): Round {
+    let round = this.#freshRound(entries[0]?.nowMs);
+    try {
+      for (const entry of entries) [round] = step(round, entry);
+      return round;
+    } catch (fault) {
+      return abandon(round, `its journal does not replay: ${asFault(fault).message}`);
+    }
   }
 
   /** Resolves when the entry is durable and counted; rejects with the Fault that refuses it. */
-  submit(device: string, event: JournalEntry["event"], vector?: Uint32Array): Promise<void> {
+  submit(device: string, event: JournalEntry["event"], upload?: Upload): Promise<void> {
     if (this.#closed) return Promise.reject(new Fault("unavailable", "the coordinator is shutting down"));
     return new Promise((resolve, reject) => {
-      this.#queue.push({ device, event, vector, settle: { resolve, reject } });
+      this.#queue.push({ device, event, upload, settle: { resolve, reject } });
       this.#wake();
     });
   }
@@ -97,6 +121,8 @@ export class Driver {
     const { round } = this;
     if (round === null) {
       const { state: outcome, reason } = this.header;
+      // Its journal is still being read.
+      if (outcome === "running") return null;
       return create(InstructionSchema, {
         word: { case: "runOver", value: { run, outcome, reason, release: this.parent } },
       });
@@ -110,13 +136,17 @@ export class Driver {
     await this.#exclusively(async () => {
       if (this.header.state === "running") await this.#close(afterStop(this.header));
     });
+    demand(
+      this.header.state !== "running",
+      () => new Fault("unavailable", "storage", { todo: "Stop it again" }),
+    );
   }
 
   /** Lets the present transaction finish; nothing more is accepted. */
   async shutdown(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
-    clearTimeout(this.#missing);
+    this.#ending.abort();
+    this.#alarm.abort();
     await this.#working;
   }
 
@@ -157,6 +187,7 @@ export class Driver {
       try {
         if (round === null)
           throw new Fault("conflict", "run", { expected: "running", got: this.header.state });
+        checkUpload(round, item);
         const entry = create(JournalEntrySchema, { nowMs, device: item.device, event: item.event });
         const [next, more] = step(round, entry);
         accepted.push(item);
@@ -184,8 +215,7 @@ export class Driver {
       if (entries.length > 0) await this.options.ledger.append(entries, sum);
     } catch (cause) {
       // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (RELIABILITY promise 1).
-      for (const { settle } of accepted)
-        settle.reject(new Fault("unavailable", "storage", { cause, todo: "Send it again" }));
+      for (const { settle } of accepted) settle.reject(unconfirmed(cause));
       return this.#reload();
     }
     this.round = round;
@@ -202,16 +232,17 @@ export class Driver {
     sum: Uint32Array | undefined,
   ): Uint32Array | undefined {
     if (!effects.some((effect) => effect.kind === "add-vector")) return sum;
-    assert(item.vector !== undefined, "an accepted upload has its vector");
-    const next = sum ?? this.#sum?.slice() ?? new Uint32Array(item.vector.length);
-    addInto(next, item.vector);
+    assert(item.upload !== undefined, "an accepted upload has its vector");
+    const { vector } = item.upload;
+    const next = sum ?? this.#sum?.slice() ?? new Uint32Array(vector.length);
+    addInto(next, vector);
     return next;
   }
 
   #perform(effects: readonly Effect[]): void {
     for (const effect of effects) {
       if (effect.kind === "complete") void this.#complete();
-      if (effect.kind === "fail") void this.#fail(effect.reason);
+      if (effect.kind === "fail") this.#fail(effect.reason);
     }
   }
 
@@ -219,22 +250,40 @@ export class Driver {
     const { round } = this;
     assert(round !== null && this.#sum !== null, "a complete round has a sum");
     try {
-      const { header, release } = await this.options.complete(round, { header: this.header, sum: this.#sum });
+      const done = await this.#tryToComplete(round, { header: this.header, sum: this.#sum });
       await this.#exclusively(async () => {
-        if (this.#isStill(round)) await this.#close(header, release);
+        if (this.#isStill(round, "unmasking")) await this.#close(done.header, done.release);
       });
     } catch (error) {
-      this.#say("", { case: "broken", value: asFault(error).message });
+      if (this.#isStill(round, "unmasking")) this.#say("", { case: "broken", value: asFault(error).message });
     }
   }
 
-  /** Late shares may have made a new state of the same attempt meanwhile; a stopped run has none. */
-  #isStill({ spec }: Round): boolean {
-    return this.round?.spec === spec && this.round.phase === "unmasking";
+  /** Its devices open no second sum of this round, so storage gets more than one chance. */
+  async #tryToComplete(round: Round, at: Parameters<Complete>[1]): ReturnType<Complete> {
+    for (let left = COMPLETIONS - 1; ; left--) {
+      try {
+        return await this.options.complete(round, at);
+      } catch (error) {
+        if (left === 0 || asFault(error).code !== "storage") throw error;
+        await this.options.clock.sleep(STORAGE_MS, this.#ending.signal);
+      }
+    }
   }
 
-  async #fail(reason: string): Promise<void> {
-    await this.#exclusively(() => this.#close(afterFailure(this.options.plan, this.header, reason)));
+  /** Late messages may have made a new state of the same attempt meanwhile; a stopped run has none. */
+  #isStill({ spec }: Round, phase: Round["phase"]): boolean {
+    return this.round?.spec === spec && this.round.phase === phase;
+  }
+
+  #fail(reason: string): void {
+    const { round } = this;
+    assert(round !== null, "what failed is a round");
+    this.#jobs.push(async () => {
+      if (this.#isStill(round, "failed"))
+        await this.#close(afterFailure(this.options.plan, this.header, reason));
+    });
+    this.#wake();
   }
 
   /** Writes the header and begins the next round, if there is one; only ever inside #exclusively. */
@@ -250,7 +299,7 @@ export class Driver {
     this.#sum = null;
     this.round = header.state === "running" ? this.#freshRound() : null;
     this.options.changed();
-    this.#welcome();
+    this.#begin();
   }
 
   #freshRound(nowMs = this.options.clock.nowMs()): Round {
@@ -265,10 +314,22 @@ export class Driver {
     return beginRound(spec, { connected: [], nowMs, trust: trust() });
   }
 
-  #welcome(): void {
+  /** A fresh round's first entry fixes the moment that its deadlines count from, so that a replay has it too. */
+  #begin(): void {
     if (this.round === null) return;
-    for (const device of this.options.present()) this.#say(device, { case: "connected", value: true });
-    this.#arm();
+    const settle = { resolve: () => {}, reject: () => {} };
+    this.#queue.unshift({ device: "", event: { case: "recovered", value: true }, upload: undefined, settle });
+    this.#welcome();
+    this.#wake();
+  }
+
+  /** Strangers first: once all who are expected are here the round invites, and whom it invites must be here. */
+  #welcome(): void {
+    const here = this.options.present();
+    const expected = new Set(this.header.cohort);
+    const strangers = here.filter((device) => !expected.has(device));
+    for (const device of [...strangers, ...here.filter((device) => expected.has(device))])
+      this.#say(device, { case: "connected", value: true });
   }
 
   /** Devices of before the crash that did not come back are waited for no longer. */
@@ -280,13 +341,18 @@ export class Driver {
   }
 
   #arm(): void {
-    clearTimeout(this.#timer);
+    this.#alarm.abort();
     if (this.#closed || this.round === null || !Number.isFinite(this.round.deadlineMs)) return;
     const waitMs = Math.max(1, this.round.deadlineMs - this.options.clock.nowMs());
-    this.#timer = setTimeout(
-      () => this.#say("", { case: "tick", value: true }),
-      Math.min(waitMs, 2 ** 31 - 1),
+    this.#alarm = new AbortController();
+    this.#later(Math.min(waitMs, LONGEST_SLEEP_MS), this.#alarm, () =>
+      this.#say("", { case: "tick", value: true }),
     );
+  }
+
+  /** Unless it is aborted before. */
+  #later(ms: number, { signal }: AbortController, act: () => void): void {
+    this.options.clock.sleep(ms, signal).then(act, () => {});
   }
 
   /** An entry of the coordinator's own; nobody waits for its acknowledgement. */
@@ -294,8 +360,17 @@ export class Driver {
     this.submit(device, event).catch(() => {});
   }
 
+  /** After a write that may or may not be on disk: only reading it again can tell (RELIABILITY promise 1). */
   async #reload(): Promise<void> {
-    this.#sum = null;
-    await this.start();
+    while (!this.#closed) {
+      try {
+        await this.options.clock.sleep(STORAGE_MS, this.#ending.signal);
+        await this.#load();
+        // Whoever left while nothing could be written down.
+        return this.#missAbsent();
+      } catch (cause) {
+        for (const { settle } of this.#queue.splice(0)) settle.reject(unconfirmed(cause));
+      }
+    }
   }
 }

@@ -1,8 +1,10 @@
+import { Fault } from "@tutti/foundation/fault";
 import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { JournalEntrySchema, RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
+import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Store } from "../store/store.ts";
 
 /** A journal entry holds at most one stage message, which travelled as one message. */
@@ -11,8 +13,13 @@ const MAX_HEADER_BYTES = 64 << 20;
 
 /** One run's part of the store: its journal in order, its running sum, its header. */
 export type Ledger = {
-  /** Entries and running sum of the round in progress, as the last commit left them. */
-  read(): Promise<{ entries: JournalEntry[]; sum: Uint32Array | undefined }>;
+  /** As the last commit left them: header, newest release, and the round in progress. */
+  read(): Promise<{
+    header: RunHeader;
+    parent: SignedEnvelope;
+    entries: JournalEntry[];
+    sum: Uint32Array | undefined;
+  }>;
   /** Appends entries, and the running sum where it changed, in one transaction. */
   append(entries: readonly JournalEntry[], sum: Uint32Array | undefined): Promise<void>;
   /** Closes the round: new header, maybe a release, an empty journal, in one transaction. */
@@ -27,8 +34,15 @@ export function ledgerOf(store: Store, run: string): Ledger {
   return {
     async read() {
       const { entries, sum } = await store.journal(run);
+      const stored = await store.run(run);
+      const newest = (await store.releases(run)).at(-1);
+      const got = stored ? "no release" : "none";
+      if (!stored || !newest)
+        throw new Fault("storage", `run ${run.slice(0, 12)}`, { expected: "a run", got });
       next = entries.length;
       return {
+        header: decodeHeader(stored.header),
+        parent: decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
         entries: entries.map((bytes) => decode(JournalEntrySchema, bytes, MAX_ENTRY_BYTES)),
         sum: sum && words(sum.words),
       };

@@ -14,6 +14,7 @@ import type { Call, Handlers } from "@tutti/wire/rpc";
 import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
+import type { Upload } from "../drive/waiting.ts";
 import type { Authenticator } from "../grpc/authenticate.ts";
 import { chunksFrom } from "./chunks.ts";
 
@@ -79,11 +80,13 @@ function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
 
 function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
   return {
-    ready: (request, call) => {
+    ready: async (request, call) => {
+      deviceOf(call);
       mustBeNow(active(coordinator), request);
       return say(coordinator, call, { case: "ready", value: true });
     },
-    decline: (request, call) => {
+    decline: async (request, call) => {
+      deviceOf(call);
       mustBeNow(active(coordinator), request);
       return say(coordinator, call, { case: "declined", value: request.reason.slice(0, 500) });
     },
@@ -98,7 +101,8 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
 
 function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "upload" | "attest" | "reveal"> {
   return {
-    advertise: ({ advertisement, terms }, call) => {
+    advertise: async ({ advertisement, terms }, call) => {
+      deviceOf(call);
       demand(
         advertisement && terms,
         () => new Fault("bad-message", "advertise", { expected: "terms and keys" }),
@@ -110,8 +114,8 @@ function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "uplo
     upload: async (parts, call) => {
       const device = deviceOf(call);
       const driver = active(coordinator);
-      const vector = await readVector(driver, parts);
-      await driver.submit(device, { case: "uploaded", value: true }, vector);
+      const upload = await readUpload(driver, parts);
+      await driver.submit(device, { case: "uploaded", value: true }, upload);
       return create(AckSchema);
     },
     attest: (request, call) => say(coordinator, call, { case: "attested", value: request }),
@@ -121,12 +125,13 @@ function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "uplo
 
 /** Hands a device's message to the run in progress; acknowledged when it is durable. */
 async function say(coordinator: Coordinator, call: Call, event: JournalEntry["event"]) {
-  await active(coordinator).submit(deviceOf(call), event);
+  const device = deviceOf(call);
+  await active(coordinator).submit(device, event);
   return create(AckSchema);
 }
 
 /** The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken. */
-async function readVector(driver: Driver, parts: AsyncIterable<UploadPart>): Promise<Uint32Array> {
+async function readUpload(driver: Driver, parts: AsyncIterable<UploadPart>): Promise<Upload> {
   const { round } = driver;
   if (!round?.sum)
     throw new Fault("conflict", "upload", { expected: "a session that takes uploads", got: "none" });
@@ -161,7 +166,7 @@ async function readVector(driver: Driver, parts: AsyncIterable<UploadPart>): Pro
   if (!equalBytes(hash.digest(), header.sha256)) {
     throw new Fault("bad-message", "upload", { expected: "the announced SHA-256", got: "another" });
   }
-  return unpackBits(concat(...chunks), bits, length);
+  return { vector: unpackBits(concat(...chunks), bits, length), session };
 }
 
 function checkHeader(

@@ -1,0 +1,36 @@
+import { equalBytes } from "@tutti/foundation/bytes";
+import { assert, demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import type { Round } from "@tutti/round/round";
+import { sessionId } from "@tutti/round/summing";
+import type { JournalEntry } from "@tutti/wire/journal";
+
+/** A masked vector, unpacked, and the session that its sender masked it for. */
+export type Upload = { readonly vector: Uint32Array; readonly session: Uint8Array };
+
+/** An event on its way into the journal, and whoever waits for its acknowledgement. */
+export type Waiting = {
+  readonly device: string;
+  readonly event: JournalEntry["event"];
+  readonly upload: Upload | undefined;
+  readonly settle: { resolve(): void; reject(reason: unknown): void };
+};
+
+/**
+ * An upload may be under way for longer than its round; its entry does not say which session it is for.
+ * @throws Fault("conflict") when it is for another one than the round's.
+ */
+export function checkUpload({ sum }: Round, { event, upload }: Waiting): void {
+  if (event.case !== "uploaded") return;
+  assert(upload !== undefined, "an upload has its vector");
+  const now = sum === null ? null : sessionId(sum);
+  demand(
+    now && equalBytes(upload.session, now),
+    () => new Fault("conflict", "upload", { expected: "the session in progress", got: "another" }),
+  );
+}
+
+/** What a sender hears when storage failed: not "no", since the entry may be on disk. */
+export function unconfirmed(cause: unknown): Fault {
+  return new Fault("unavailable", "storage", { cause, todo: "Send it again" });
+}
