@@ -7,7 +7,7 @@ import { attest } from "../src/device/attest.ts";
 import { share } from "../src/device/share.ts";
 import { receive } from "../src/server/session.ts";
 import { advertiseStatement, sessionId } from "../src/statement.ts";
-import { memberOf, NOW_S, random, terms, upTo, wordAs } from "./federation.ts";
+import { begin, memberOf, NOW_S, random, terms, upTo, wordAs } from "./federation.ts";
 
 import { ALL, refusal, rosterWith, signedBy, survivorsOf } from "./malice.ts";
 
@@ -51,6 +51,15 @@ describe("3: invented devices", () => {
     });
     await expect(share(play.states.get("d00")!, roster)).rejects.toThrow("expected keys of its own");
   });
+});
+
+test("3: the coordinator keeps a copied session key out of the roster", async () => {
+  const { message } = advertise(terms(), memberOf("d00"));
+  const session = receive(begin(5).session, "d00", { stage: "advertise", advertisement: message });
+  const advertisement = signedBy(memberOf("d01"), { maskKey: message.maskKey });
+  expect(() => receive(session, "d01", { stage: "advertise", advertisement })).toThrow(
+    "keys of d01: expected keys of its own, got one of d00",
+  );
 });
 
 describe("4: substituted or weak keys", () => {

@@ -36,6 +36,7 @@ describe("2: both shares of one device", () => {
     expect(trying(["d00", "d00", "d01", "d02", "d03"])).toThrow("each name once");
     expect(trying(["d01", "d00", "d02", "d03"])).toThrow("each name once");
     expect(trying(["d00", "d01", "d02", "d99"])).toThrow("devices that shared");
+    expect(trying(["d01", "d02", "d03", "d04"])).toThrow("this device among them");
   });
 
   test("a second U3 is refused once one is signed, also to an older state", async () => {
@@ -75,6 +76,16 @@ describe("2: both shares of one device", () => {
     expect(() => mask(fresh.states.get("d00")!, delivery, new Uint32Array(5))).toThrow("that has shared");
     const roster = wordAs(fresh, "d00", "roster");
     await expect(share(play.states.get("d00")!, roster)).rejects.toThrow("the message it answered already");
+  });
+
+  test("a good signature of a member outside U3 does not count", async () => {
+    const play = await upTo("attest", 5);
+    const alive = ALL.slice(0, 4);
+    const signed = attestAll(play, alive, alive);
+    const state = play.states.get("d00") as Attested;
+    const outside = ["d04", memberOf("d04").key.sign(state.statement)] as const;
+    const mixed = attestationsOf(play, [...signed.slice(0, 3), outside]);
+    expect(() => reveal(state, mixed)).toThrow("expected signatures of survivors");
   });
 
   test("one signature counts once", async () => {
