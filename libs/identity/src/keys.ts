@@ -27,8 +27,8 @@ export function signingKey(seed: Uint8Array): SigningKey {
 }
 
 /**
- * Portable verification, RFC 8032 section 5.1.7 with the stricter choices: S < L, so that a signature cannot be
- * altered into a second good one; canonical encodings; no key of small order, for which anyone can sign.
+ * Portable verification, RFC 8032 section 5.1.7 with the stricter choices: S < L, so that a signature cannot
+ * be altered into a second good one; canonical encodings; no key of small order, for which anyone can sign.
  */
 export const verify: Verify = (publicKey, message, signature) => {
   if (publicKey.length !== 32 || signature.length !== 64) return false;

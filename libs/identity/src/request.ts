@@ -33,7 +33,10 @@ export function signRequest(key: SigningKey, claims: RequestClaims): RequestAuth
   });
 }
 
-/** @throws Fault("refused") naming what is wrong: session, expiry or signature. Nonces are the caller's to remember. */
+/**
+ * @throws Fault("refused") naming what is wrong: session, expiry or signature. Nonces are the caller's to
+ * remember.
+ */
 export function verifyRequest(
   auth: RequestAuth,
   options: {

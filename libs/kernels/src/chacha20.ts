@@ -2,7 +2,10 @@ import { chacha20 } from "@noble/ciphers/chacha.js";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 
-/** Words under one nonce. Slices are independent: they can be made in parallel and in any order (SECAGG section 2). */
+/**
+ * Words under one nonce. Slices are independent: they can be made in parallel and in any order (SECAGG
+ * section 2).
+ */
 export const SLICE_WORDS = 1 << 20;
 /** RFC 8439 section 2.3: a block is 16 words of keystream. */
 const BLOCK_WORDS = 16;
@@ -37,7 +40,9 @@ export function addKeystream(target: Uint32Array, key: Uint8Array, sign: 1 | -1)
   stream.fill(0);
 }
 
-/** The nonce's first word is the slice number, little-endian; keys are never used twice, so the rest is zero. */
+/**
+ * The nonce's first word is the slice number, little-endian; keys are never used twice, so the rest is zero.
+ */
 function sliceNonce(slice: number): Uint8Array {
   const nonce = new Uint8Array(12);
   new DataView(nonce.buffer).setUint32(0, slice, true);

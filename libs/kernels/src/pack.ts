@@ -1,8 +1,8 @@
 import { checkInteger } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 
-// Word i is bits [i·b, (i+1)·b) of the byte string, least significant first. Both directions move at most 16 bits
-// at a time: with up to 7 bits waiting, 23 fit an int32 and the loop stays in integer arithmetic.
+// Word i is bits [i·b, (i+1)·b) of the byte string, least significant first. Both directions move at most 16
+// bits at a time: with up to 7 bits waiting, 23 fit an int32 and the loop stays in integer arithmetic.
 
 /** Bytes that `length` words of `bits` bits take on the wire. */
 export function packedBytes(bits: number, length: number): number {

@@ -5,7 +5,9 @@ import nacl from "tweetnacl";
 /** X25519 (RFC 7748 section 5): 32 bytes from a secret and a public key; a platform may pass a faster one. */
 export type Agree = (secretKey: Uint8Array, publicKey: Uint8Array) => Uint8Array;
 
-/** Portable X25519. It returns all zeros for a point of small order: call `sharedSecret`, which refuses them. */
+/**
+ * Portable X25519. It returns all zeros for a point of small order: call `sharedSecret`, which refuses them.
+ */
 export const agree: Agree = (secretKey, publicKey) => nacl.scalarMult(secretKey, publicKey);
 
 /** The public key of a 32-byte secret. */
@@ -14,7 +16,8 @@ export function publicKeyOf(secretKey: Uint8Array): Uint8Array {
 }
 
 /**
- * What two parties share, never all zeros (RFC 7748 section 6.1): a point of small order would make it known to all.
+ * What two parties share, never all zeros (RFC 7748 section 6.1): a point of small order would make it known
+ * to all.
  * @throws Fault("refused") naming `whose` key it is.
  */
 export function sharedSecret(
@@ -35,8 +38,8 @@ export function checkPublicKey(whose: string, key: Uint8Array): void {
 }
 
 /**
- * Refuses a key of small order without a secret at hand: clamping makes any scalar a multiple of 8, the cofactor, so
- * the product is zero exactly for these.
+ * Refuses a key of small order without a secret at hand: clamping makes any scalar a multiple of 8, the
+ * cofactor, so the product is zero exactly for these.
  */
 export function checkOrder(whose: string, key: Uint8Array, agreeing: Agree = agree): void {
   sharedSecret(agreeing, { secret: PROBE, theirs: key }, whose);

@@ -11,7 +11,9 @@ export function newKeyPair(random: SecretRandom): KeyPair {
   return { publicKey: publicKeyOf(secretKey), secretKey };
 }
 
-/** Key of the mask that two devices share, the same at both: HKDF(X25519(s_i, s_j), sid, "pair" | min | max). */
+/**
+ * Key of the mask that two devices share, the same at both: HKDF(X25519(s_i, s_j), sid, "pair" | min | max).
+ */
 export function pairKey(secret: Uint8Array, sid: Uint8Array, [a, b]: readonly [string, string]): Uint8Array {
   const [low, high] = a < b ? [a, b] : [b, a];
   return hkdf(secret, sid, canonical("pair", low, high));

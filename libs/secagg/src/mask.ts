@@ -1,6 +1,8 @@
 import { addKeystream } from "@tutti/kernels/chacha20";
 
-/** +1 where u comes after v, −1 before it, so that the two halves of a pair's mask cancel (Fig. 4, round 2). */
+/**
+ * +1 where u comes after v, −1 before it, so that the two halves of a pair's mask cancel (Fig. 4, round 2).
+ */
 export function pairSign(u: string, v: string): 1 | -1 {
   return u > v ? 1 : -1;
 }

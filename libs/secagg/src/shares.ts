@@ -7,7 +7,10 @@ export const SHARE_BYTES = 33;
 /** Subsets tried before a secret counts as lost: a bound on what one bad share may cost the coordinator. */
 const MAX_ATTEMPTS = 1000;
 
-/** One share of a 32-byte secret for each holder; any `threshold` of them give it back (Shamir 1979, over GF(256)). */
+/**
+ * One share of a 32-byte secret for each holder; any `threshold` of them give it back (Shamir 1979, over
+ * GF(256)).
+ */
 export async function splitSecret(
   secret: Uint8Array,
   { holders, threshold }: { holders: readonly string[]; threshold: number },
@@ -17,7 +20,9 @@ export async function splitSecret(
   return new Map(holders.map((holder, i) => [holder, shares[i]!]));
 }
 
-/** A secret that passed `good`, the holders whose shares do not fit it, and whether those must be the liars. */
+/**
+ * A secret that passed `good`, the holders whose shares do not fit it, and whether those must be the liars.
+ */
 export type Reconstruction = {
   readonly secret: Uint8Array;
   readonly misfits: readonly string[];
@@ -25,9 +30,9 @@ export type Reconstruction = {
 };
 
 /**
- * The secret behind shares of which some may be lies: subsets of `threshold` shares until one gives a secret that is
- * `good`. Holders in `suspects`, whose shares did not fit before, come last, so a liar is searched for once and not
- * once per device. Null when no subset tried is good. The same input gives the same answer.
+ * The secret behind shares of which some may be lies: subsets of `threshold` shares until one gives a secret
+ * that is `good`. Holders in `suspects`, whose shares did not fit before, come last, so a liar is searched
+ * for once and not once per device. Null when no subset tried is good. The same input gives the same answer.
  */
 export async function reconstruct(
   shares: ReadonlyMap<string, Uint8Array>,
@@ -48,8 +53,8 @@ export async function reconstruct(
 }
 
 /**
- * A share fits when it may stand in for a chosen one: t − 1 of those, it, and the same secret at 0 are t + 1 points of
- * one polynomial of degree t − 1.
+ * A share fits when it may stand in for a chosen one: t − 1 of those, it, and the same secret at 0 are t + 1
+ * points of one polynomial of degree t − 1.
  */
 async function findMisfits(
   shares: ReadonlyMap<string, Uint8Array>,
@@ -67,8 +72,9 @@ async function findMisfits(
 }
 
 /**
- * Liars whose errors cancel can put honest holders in the wrong: two polynomials with one secret share at most t − 2
- * points, so that takes m − t + 2 − misfits liars. Blame falls only where framing would take more of them than it blames.
+ * Liars whose errors cancel can put honest holders in the wrong: two polynomials with one secret share at
+ * most t − 2 points, so that takes m − t + 2 − misfits liars. Blame falls only where framing would take more
+ * of them than it blames.
  */
 function mustBeLiars(misfits: number, m: number, t: number): boolean {
   return misfits < m - t + 2 - misfits;

@@ -2,10 +2,13 @@ import { canonical } from "@tutti/foundation/bytes";
 import { sha256 } from "@tutti/foundation/hash";
 import type { Advertisement, Terms } from "@tutti/wire/secagg";
 
-// Every byte string that is signed or hashed, in one place. All are `canonical`: a domain, then fields with their
-// lengths, so that no statement reads as another one.
+// Every byte string that is signed or hashed, in one place. All are `canonical`: a domain, then fields with
+// their lengths, so that no statement reads as another one.
 
-/** What a device signs in stage 0 (Bonawitz et al. 2017, Fig. 4, round 0): its two keys, for this attempt only. */
+/**
+ * What a device signs in stage 0 (Bonawitz et al. 2017, Fig. 4, round 0): its two keys, for this attempt
+ * only.
+ */
 export function advertiseStatement(
   { run, round, attempt }: Pick<Terms, "run" | "round" | "attempt">,
   keys: Pick<Advertisement, "envelopeKey" | "maskKey">,
@@ -26,8 +29,8 @@ const NONE = new Uint8Array(0);
 const NO_CERTIFICATE = { body: NONE, signature: NONE, subjectKey: NONE, binding: NONE };
 
 /**
- * sid (SECAGG section 2). Model and task are inside, so that masks of devices that were given different ones do not
- * cancel. On the full graph k, the holders of one device's shares, is n.
+ * sid (SECAGG section 2). Model and task are inside, so that masks of devices that were given different ones
+ * do not cancel. On the full graph k, the holders of one device's shares, is n.
  */
 export function sessionId(terms: Terms, at: { root: Uint8Array; n: number; threshold: number }): Uint8Array {
   const { run, round, attempt, modelHash, taskHash, bits, length } = terms;

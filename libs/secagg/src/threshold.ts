@@ -2,7 +2,9 @@ import { Fault } from "@tutti/foundation/fault";
 
 /** Everyone shares with everyone up to here; beyond it SECAGG section 2 asks for the sparse graph. */
 export const MAX_MEMBERS = 100;
-/** Two is the fewest that Shamir's scheme can split for. What a sum should have is each device's own floor. */
+/**
+ * Two is the fewest that Shamir's scheme can split for. What a sum should have is each device's own floor.
+ */
 export const MIN_MEMBERS = 2;
 
 /** How many of n the coordinator may control, by default: ceil(n/3) − 1 (SECAGG section 1). */
@@ -11,8 +13,8 @@ export function corruptible(n: number): number {
 }
 
 /**
- * The smallest t with 2t > n + n_C (Bonawitz et al. 2017, Theorem 6.5): any two sets of t members then share an
- * honest one, who answers once. It is the quorum of attestations too: more than (n + n_C)/2.
+ * The smallest t with 2t > n + n_C (Bonawitz et al. 2017, Theorem 6.5): any two sets of t members then share
+ * an honest one, who answers once. It is the quorum of attestations too: more than (n + n_C)/2.
  */
 export function thresholdFor(n: number): number {
   return Math.floor((n + corruptible(n)) / 2) + 1;

@@ -14,7 +14,9 @@ function primePlus(more: number): Uint8Array {
   return key;
 }
 
-/** u-coordinates of order 1, 2, 4 and 8 on curve and twist, canonical: those of RFC 7748 section 7's warning. */
+/**
+ * u-coordinates of order 1, 2, 4 and 8 on curve and twist, canonical: those of RFC 7748 section 7's warning.
+ */
 const SMALL_ORDER = [
   hex("0000000000000000000000000000000000000000000000000000000000000000"),
   hex("0100000000000000000000000000000000000000000000000000000000000000"),

@@ -11,8 +11,8 @@ import { begin, memberOf, NOW_S, random, terms, upTo, wordAs } from "./federatio
 
 import { ALL, refusal, rosterWith, signedBy, survivorsOf } from "./malice.ts";
 
-// SECAGG section 5, by row: a malicious coordinator against the device's own functions: what rosters it tries. Each expectation names the
-// check that stops it.
+// SECAGG section 5, by row: a malicious coordinator against the device's own functions: what rosters it
+// tries. Each expectation names the check that stops it.
 
 describe("3: invented devices", () => {
   const replace = (advertisement: Advertisement) => (roster: Roster) => {
@@ -74,7 +74,7 @@ describe("4: substituted or weak keys", () => {
     }
   });
 
-  test("an all-zero or non-canonical key, though its owner signs it: refused by devices and kept out of the roster", async () => {
+  test("all-zero and non-canonical keys that their owner signed: refused at both ends", async () => {
     const zero = new Uint8Array(32);
     const beyond = new Uint8Array(32).fill(0xff);
     for (const [key, why] of [

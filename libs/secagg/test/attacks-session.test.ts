@@ -12,8 +12,8 @@ import { close, during, memberOf, terms, upTo, wordAs } from "./federation.ts";
 
 import { ALL, attestAll, attestationsOf, refusal, signedBy, survivorsOf } from "./malice.ts";
 
-// SECAGG section 5, by row: a malicious coordinator against the device's own functions: what it does in a session. Each expectation names the
-// check that stops it.
+// SECAGG section 5, by row: a malicious coordinator against the device's own functions: what it does in a
+// session. Each expectation names the check that stops it.
 
 describe("1: different survivors to different devices", () => {
   test("a signature on another U3 is not one on this device's statement", async () => {
@@ -49,7 +49,7 @@ describe("2: both shares of one device", () => {
     expect(attest(before, survivorsOf(play, ALL)).message).toBe(first.message);
   });
 
-  test("one revealed answer per session: each sender once, seed or mask key by U3, and no second request", async () => {
+  test("one answer per session: each sender once, seed or mask key by U3, no second request", async () => {
     const play = await upTo("attest", 5);
     const alive = ALL.slice(0, 4);
     const signed = attestAll(play, alive, alive);
@@ -106,7 +106,7 @@ describe("7: replay", () => {
     }
   });
 
-  test("envelopes, survivors and attestations of another session, also under this session's name", async () => {
+  test("envelopes, survivors, attestations of another session, also under this one's name", async () => {
     const old = await upTo("reveal", 5);
     const play = await upTo("mask", 5);
     const delivery = wordAs(play, "d00", "delivery");
@@ -142,7 +142,7 @@ describe("8: a vector after U3 is sealed", () => {
 });
 
 describe("10: the same round summed twice over subsets", () => {
-  test("who has answered for a round takes part in no other sum of it, not even one begun before", async () => {
+  test("who has answered for a round joins no other sum of it, not even one begun before", async () => {
     const play = await upTo("reveal", 5);
     const member = play.members.get("d00")!;
     const parallel = await upTo("reveal", 5, terms({ attempt: 2 }));

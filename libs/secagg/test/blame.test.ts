@@ -10,11 +10,14 @@ import { share } from "../src/device/share.ts";
 import { advance, receive, unmask } from "../src/server/session.ts";
 import { close, during, names, type Play, plainSum, steps, terms, upTo, wordAs } from "./federation.ts";
 
-// SECAGG section 5, row 13: malicious devices against the coordinator's own functions, and against each other.
+// SECAGG section 5, row 13: malicious devices against the coordinator's own functions, and against each
+// other.
 
 const ALL = names(6);
 
-/** A session of six (t = 4) in which d05 vanishes before its vector, up to the reveal of those that are left. */
+/**
+ * A session of six (t = 4) in which d05 vanishes before its vector, up to the reveal of those that are left.
+ */
 async function toReveal(spare: number): Promise<Play> {
   const play = await upTo("mask", 6);
   play.session = { ...play.session, trust: { ...play.session.trust, spareShares: spare } };

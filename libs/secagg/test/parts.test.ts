@@ -82,7 +82,7 @@ describe("what is hashed and signed", () => {
     expect(namesHash("U2", ["ab", "c"])).not.toEqual(namesHash("U2", ["a", "bc"]));
   });
 
-  test("keys are HKDF-SHA-256 with sid as salt; a pair's is the same at both ends, an envelope's is one way", () => {
+  test("keys are HKDF-SHA-256 with sid as salt; a pair's has no direction, an envelope's has", () => {
     const secret = new Uint8Array(32).fill(6);
     const twin = (...info: string[]) => {
       const [label, ...rest] = info;

@@ -76,7 +76,7 @@ describe("a device's session", () => {
     await expect(during(play, "attest", ["d00"])).rejects.toThrow("one that was erased");
   });
 
-  test("words outside the ring or of another length are refused, and the caller's stay as they are", async () => {
+  test("words outside the ring or of another length are refused; the caller's stay as they are", async () => {
     const play = await upTo("mask", 5);
     const state = play.states.get("d00")!;
     const delivery = wordAs(play, "d00", "delivery");
@@ -206,7 +206,7 @@ describe("the coordinator's session", () => {
     }
   });
 
-  test("a sum of another length is refused, the caller's sum stays, and liveness is the caller's", async () => {
+  test("a sum of another length is refused; the caller's sum stays; pauses are the caller's", async () => {
     const play = await played(5);
     await expect(unmask(play.session, new Uint32Array(4))).rejects.toThrow(
       "masked sum: expected 5 words, got 4",

@@ -9,9 +9,11 @@ import { type Advertised, keep, newVault } from "./state.ts";
 export type { Advertised };
 
 /**
- * Stage 0 (Bonawitz et al. 2017, Fig. 4, round 0): two fresh X25519 pairs, c for envelopes and s for masks, signed
- * for this run, round and attempt. `terms` are the device's own: a roster with any others is refused later.
- * @throws Fault("refused") for a certificate that does not hold, or a round that this device has answered for.
+ * Stage 0 (Bonawitz et al. 2017, Fig. 4, round 0): two fresh X25519 pairs, c for envelopes and s for masks,
+ * signed for this run, round and attempt. `terms` are the device's own: a roster with any others is refused
+ * later.
+ * @throws Fault("refused") for a certificate that does not hold, or a round that this device has answered
+ * for.
  */
 export function advertise(terms: Terms, member: Member): { state: Advertised; message: Advertisement } {
   checkTerms(terms);

@@ -11,8 +11,8 @@ import { type Attested, type DeviceState, type Masked, once, outOfOrder } from "
 export type { Attested };
 
 /**
- * Stage 3 (Fig. 4, round 3): signs H(U1), H(U2) and H(U3), once. Whoever gathers a quorum of these has shown the
- * same three sets to more than half of the honest members, so to nobody else others.
+ * Stage 3 (Fig. 4, round 3): signs H(U1), H(U2) and H(U3), once. Whoever gathers a quorum of these has shown
+ * the same three sets to more than half of the honest members, so to nobody else others.
  * @throws Fault("refused") for survivors who are not U3: strangers, too few, or without this device.
  */
 export function attest(

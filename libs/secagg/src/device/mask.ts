@@ -14,9 +14,10 @@ import { type DeviceState, drop, keep, type Masked, once, outOfOrder, type Share
 export type { Masked };
 
 /**
- * Stage 2 (Fig. 4, round 2): U2 is whom the device has envelopes from; y = x + PRG(self key) + Σ ±PRG(pair key),
- * over U2. `words` are `terms.length` words below 2^bits and stay as they are; `packed` is y's low bits.
- * An envelope that does not open is listed in the state and costs its sender one share; it ends nothing.
+ * Stage 2 (Fig. 4, round 2): U2 is whom the device has envelopes from; y = x + PRG(self key) + Σ ±PRG(pair
+ * key), over U2. `words` are `terms.length` words below 2^bits and stay as they are; `packed` is y's low
+ * bits. An envelope that does not open is listed in the state and costs its sender one share; it ends
+ * nothing.
  * @throws Fault("refused") for a delivery that is not a U2, Fault("bad-input") for words outside the ring.
  */
 export function mask(

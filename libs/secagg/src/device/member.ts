@@ -7,7 +7,9 @@ import type { SigningKey, Verify } from "@tutti/identity/keys";
 import type { Certificate } from "@tutti/wire/device";
 import type { Agree } from "../agree.ts";
 
-/** The least that this device's own policy takes part in; a coordinator cannot lower it (SECAGG section 1). */
+/**
+ * The least that this device's own policy takes part in; a coordinator cannot lower it (SECAGG section 1).
+ */
 export type Floor = { readonly devices: number; readonly threshold: number; readonly survivors: number };
 
 /** With two survivors each learns the other's update from the result. */

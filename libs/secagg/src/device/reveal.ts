@@ -18,8 +18,9 @@ import { type Attested, type DeviceState, drop, once, outOfOrder, type Revealed 
 export type { Revealed };
 
 /**
- * Stage 4 (Fig. 4, round 4): with a quorum of good signatures over the very sets that this device signed for, one
- * share of each sender: of its seed if it survived, of its mask key if it vanished. Never both, and once per round.
+ * Stage 4 (Fig. 4, round 4): with a quorum of good signatures over the very sets that this device signed for,
+ * one share of each sender: of its seed if it survived, of its mask key if it vanished. Never both, and once
+ * per round.
  * @throws Fault("refused") naming the signature or the set that is wrong; nothing is revealed then.
  */
 export function reveal(

@@ -22,8 +22,9 @@ import { type Advertised, type DeviceState, drop, keep, once, outOfOrder, type S
 export type { Shared };
 
 /**
- * Stage 1 (Fig. 4, round 1): checks the roster, samples b_u, and seals a share of b_u and of the mask key for every
- * member, itself included. From here on the device holds agreed keys only, the two secret keys are erased.
+ * Stage 1 (Fig. 4, round 1): checks the roster, samples b_u, and seals a share of b_u and of the mask key for
+ * every member, itself included. From here on the device holds agreed keys only, the two secret keys are
+ * erased.
  * @throws Fault("refused") naming the check that the roster fails.
  */
 export async function share(

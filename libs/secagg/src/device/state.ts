@@ -64,8 +64,8 @@ export type Answers = {
 };
 
 /**
- * What is the same in every state of one session, and the one thing here that changes in place: a stage answered
- * stays answered, and a key erased is gone, whichever older state a caller may still hold.
+ * What is the same in every state of one session, and the one thing here that changes in place: a stage
+ * answered stays answered, and a key erased is gone, whichever older state a caller may still hold.
  */
 export type Vault = {
   readonly answers: { [Stage in keyof Answers]: Answered<Stage> | undefined };
@@ -95,8 +95,8 @@ export function drop(vault: Vault, secrets: Iterable<Uint8Array>): void {
 }
 
 /**
- * One answer per stage and session (SECAGG section 2): the same input gets the same answer again, any other is
- * refused. An input that `make` refuses leaves the stage open.
+ * One answer per stage and session (SECAGG section 2): the same input gets the same answer again, any other
+ * is refused. An input that `make` refuses leaves the stage open.
  */
 export function once<Stage extends keyof Answers>(
   { vault, member }: Held,

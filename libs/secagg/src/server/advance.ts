@@ -6,8 +6,8 @@ import { lacking } from "./revealed.ts";
 import { groupOf, type ServerSession } from "./state.ts";
 
 /**
- * Closes the stage in progress with who came; who did not is out, and that costs only itself while t remain. Fewer
- * than t fail the session, with a reason, and nothing is revealed.
+ * Closes the stage in progress with who came; who did not is out, and that costs only itself while t remain.
+ * Fewer than t fail the session, with a reason, and nothing is revealed.
  * @throws Fault("conflict") when the session is over.
  */
 export function advance(session: ServerSession): ServerSession {

@@ -22,8 +22,9 @@ import { groupOf, isRepeat, mustBe, mustBeIn, type ServerSession, type StageMess
 
 /**
  * The session after a device's message; the same object for a repeat.
- * @throws Fault: "conflict" for a message outside its phase, of another session, or unlike what the device sent
- * before; "refused" for one that its sender may not send; "bad-message" for one that is malformed. Nothing changes then.
+ * @throws Fault: "conflict" for a message outside its phase, of another session, or unlike what the device
+ * sent before; "refused" for one that its sender may not send; "bad-message" for one that is malformed.
+ * Nothing changes then.
  */
 export function receive(session: ServerSession, device: string, message: StageMessage): ServerSession {
   switch (message.stage) {
@@ -42,7 +43,10 @@ export function receive(session: ServerSession, device: string, message: StageMe
   }
 }
 
-/** Stage 0. Whatever would make an honest device refuse the roster is kept out of it, so it costs its sender only. */
+/**
+ * Stage 0. Whatever would make an honest device refuse the roster is kept out of it, so it costs its sender
+ * only.
+ */
 function onAdvertise(session: ServerSession, device: string, advertisement: Advertisement): ServerSession {
   const { terms, trust, advertised } = session;
   const what = `keys of ${device}`;
@@ -84,7 +88,10 @@ function onShare(session: ServerSession, device: string, request: ShareRequest):
   return { ...session, shared: new Map([...session.shared, [device, request]]) };
 }
 
-/** Stage 2: after U3 is sealed a new vector is refused; an old one is a repeat for as long as the session lives. */
+/**
+ * Stage 2: after U3 is sealed a new vector is refused; an old one is a repeat for as long as the session
+ * lives.
+ */
 function onUpload(session: ServerSession, device: string): ServerSession {
   const what = `vector of ${device}`;
   if (session.uploaded.has(device)) return session;
@@ -113,7 +120,10 @@ function onAttest(session: ServerSession, device: string, request: AttestRequest
   return { ...session, attested: new Map([...session.attested, [device, request]]) };
 }
 
-/** Stage 4: one share of each sender at most, of the kind that U3 asks for. Spares are taken after enough are in. */
+/**
+ * Stage 4: one share of each sender at most, of the kind that U3 asks for. Spares are taken after enough are
+ * in.
+ */
 function onReveal(session: ServerSession, device: string, request: RevealRequest): ServerSession {
   const what = `revealed shares of ${device}`;
   if (isRepeat(RevealRequestSchema, { known: session.revealed.get(device), now: request }, what))

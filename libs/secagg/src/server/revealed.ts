@@ -19,7 +19,9 @@ export function lacking(session: ServerSession, needed: number): [string, number
   return [...counts].filter(([, count]) => count < needed);
 }
 
-/** Whether a session may complete without waiting longer: t shares of every secret, and the spares asked for. */
+/**
+ * Whether a session may complete without waiting longer: t shares of every secret, and the spares asked for.
+ */
 export function isEnough(session: ServerSession): boolean {
   const { threshold } = groupOf(session);
   const { signers, trust, revealed } = session;

@@ -36,14 +36,20 @@ export function openSession(terms: Terms, trust: SessionTrust): ServerSession {
   };
 }
 
-/** Devices that may still answer in this phase, ascending. In the first one: of `trust.members`, if it was given. */
+/**
+ * Devices that may still answer in this phase, ascending. In the first one: of `trust.members`, if it was
+ * given.
+ */
 export function waitingFor(session: ServerSession): string[] {
   return candidates(session)
     .filter((device) => !hasAnswered(session, device))
     .sort();
 }
 
-/** What a device should be told now; null once it has answered, or when it is not in. Saying it twice is harmless. */
+/**
+ * What a device should be told now; null once it has answered, or when it is not in. Saying it twice is
+ * harmless.
+ */
 export function wordFor(session: ServerSession, device: string): Word | null {
   const { phase, trust } = session;
   const stranger = phase === "advertising" && trust.members === undefined;

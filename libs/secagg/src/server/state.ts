@@ -43,9 +43,9 @@ export type ServerSession = {
 };
 
 /**
- * `spareShares`: how many shares beyond t of every secret a session waits for before it completes by itself. Without
- * spares it is as quick as can be, and one bad share spoils the sum; with k, k liars are outvoted and named.
- * `members`: whom the session is for, where the coordinator knows; the first stage waits for them.
+ * `spareShares`: how many shares beyond t of every secret a session waits for before it completes by itself.
+ * Without spares it is as quick as can be, and one bad share spoils the sum; with k, k liars are outvoted and
+ * named. `members`: whom the session is for, where the coordinator knows; the first stage waits for them.
  */
 export type SessionTrust = Trust & {
   readonly spareShares?: number;
@@ -54,7 +54,10 @@ export type SessionTrust = Trust & {
   readonly agree?: Agree;
 };
 
-/** A device's message to its session, by stage. The vector itself is the coordinator's: "upload" says it is in. */
+/**
+ * A device's message to its session, by stage. The vector itself is the coordinator's: "upload" says it is
+ * in.
+ */
 export type StageMessage =
   | { readonly stage: "advertise"; readonly advertisement: Advertisement }
   | { readonly stage: "share"; readonly request: ShareRequest }
@@ -79,7 +82,10 @@ export function groupOf({ group, phase }: ServerSession): Group {
   return group;
 }
 
-/** @throws Fault("conflict") for a message outside its phase: early, or too late, such as a vector after U3 is sealed. */
+/**
+ * @throws Fault("conflict") for a message outside its phase: early, or too late, such as a vector after U3 is
+ * sealed.
+ */
 export function mustBe(session: ServerSession, phases: readonly Phase[], what: string): void {
   demand(
     phases.includes(session.phase),

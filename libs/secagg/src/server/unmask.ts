@@ -20,9 +20,10 @@ export type UnmaskOptions = {
 };
 
 /**
- * The plain sum over U3, mod 2^bits, from the sum of masked vectors (Fig. 4, the end of round 4). `sum` stays as it is.
- * @throws Fault("conflict") before the session is complete; Fault("refused") naming the device whose secret cannot be
- * had from the shares revealed: it or one of its holders lied.
+ * The plain sum over U3, mod 2^bits, from the sum of masked vectors (Fig. 4, the end of round 4). `sum` stays
+ * as it is.
+ * @throws Fault("conflict") before the session is complete; Fault("refused") naming the device whose secret
+ * cannot be had from the shares revealed: it or one of its holders lied.
  */
 export async function unmask(
   session: ServerSession,
@@ -54,7 +55,9 @@ export async function unmask(
   return plain;
 }
 
-/** A survivor's seed or a lost device's mask key, held against what its owner published before anyone asked. */
+/**
+ * A survivor's seed or a lost device's mask key, held against what its owner published before anyone asked.
+ */
 async function secretOf(
   session: ServerSession,
   sender: string,
