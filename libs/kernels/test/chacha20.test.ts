@@ -57,8 +57,7 @@ describe("the mask stream", () => {
     );
   });
 
-  // RFC 8439 appendix A.1, vectors 1 and 2 (blocks 0 and 1 of the zero key), and 4's key at block 0 by the
-  // twin.
+  // Vectors 1 and 2 there.
   test("RFC 8439 appendix A.1: the zero key's first two blocks", () => {
     const target = new Uint32Array(32);
     addKeystream(target, new Uint8Array(32), 1);
