@@ -11,5 +11,6 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",
+    env: { ORT_DISABLE_TELEMETRY: "1" },
   },
 });

@@ -1,4 +1,4 @@
-import { InferenceSession, Tensor } from "onnxruntime-node";
+import { InferenceSession, Tensor } from "@tutti/client-sdk/node/onnxruntime";
 import { type Bird, SPECIES } from "./birds.ts";
 
 /** Share of birds whose species the ONNX model names, in onnxruntime. */

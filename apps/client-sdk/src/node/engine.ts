@@ -14,7 +14,7 @@ export async function nodeEngine(name: EngineName = "tfjs"): Promise<Engine> {
     case "tfjs":
       return (await nodeTfjs()) ?? (await wasmTfjs());
     case "onnxruntime":
-      return onnxruntimeEngine(await import("onnxruntime-node"));
+      return onnxruntimeEngine(await import("./onnxruntime.ts"));
     default:
       throw new Fault("bad-input", "engine", { expected: "tfjs or onnxruntime", got: `${name}` });
   }

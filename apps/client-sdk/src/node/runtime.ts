@@ -1,8 +1,8 @@
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { DType, Tensor, TensorData, Tensors } from "@tutti/graph/ir";
-import * as ort from "onnxruntime-node";
 import type { Running, Runtime } from "../model.ts";
+import * as ort from "./onnxruntime.ts";
 
 /** Answers by onnxruntime on the processor. */
 export function onnxruntimeNode(): Runtime {
