@@ -67,18 +67,20 @@ async function main({ seed, folder, json }: Options, signal: AbortSignal): Promi
 /** Ctrl-C aborts what runs, which ends every process that was started; a second one leaves at once. */
 function abortOnSignals(): AbortSignal {
   const abort = new AbortController();
-  const stop = () =>
-    abort.signal.aborted ? process.exit(130) : abort.abort(new Fault("cancelled", "stopped"));
+  const stop = () => (abort.signal.aborted ? process.exit(130) : abort.abort());
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   return abort.signal;
 }
 
+const signal = abortOnSignals();
 try {
   const options = readOptions();
-  if (options) await main(options, abortOnSignals());
+  if (options) await main(options, signal);
   else console.log(USAGE);
   process.exit(0);
 } catch (error) {
-  process.exit(reportFailure(error, process.argv.includes("--json")));
+  // Whatever broke because of Ctrl-C, Ctrl-C is what happened.
+  const told = signal.aborted ? new Fault("cancelled", "stopped, and everything it started") : error;
+  process.exit(reportFailure(told, process.argv.includes("--json")));
 }

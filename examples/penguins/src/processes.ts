@@ -10,10 +10,12 @@ const TUTTI = fileURLToPath(new URL("../../../apps/cli/bin/tutti.mjs", import.me
 /** `tutti …` as processes of their own; everything they print goes to a log file each, and they all end together. */
 export class Processes {
   readonly #logs: string;
+  readonly #signal: AbortSignal;
   readonly #running = new Set<ChildProcess>();
 
   constructor(logs: string, signal: AbortSignal) {
     this.#logs = logs;
+    this.#signal = signal;
     signal.addEventListener("abort", () => void this.stop(), { once: true });
   }
 
@@ -48,6 +50,7 @@ export class Processes {
   }
 
   #spawn(name: string, args: readonly string[]): ChildProcess {
+    this.#signal.throwIfAborted();
     const child = spawn(process.execPath, [TUTTI, "--json", ...args], { stdio: ["ignore", "pipe", "pipe"] });
     this.#running.add(child);
     child.once("exit", () => this.#running.delete(child));
