@@ -1,4 +1,4 @@
-// For users: what runs on every platform. A device in Node begins at @tutti/client-sdk/node/index.
+// For users: what runs on every platform. A device in Node begins at @tutti/client-sdk/node.
 
 export type { Examples } from "@tutti/train/batches";
 export type { Device, DeviceParts, ParticipateOptions, Participation } from "./device.ts";

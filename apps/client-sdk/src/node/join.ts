@@ -3,7 +3,7 @@ import { join as path } from "node:path";
 import { base64, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import type { SecretRandom } from "@tutti/foundation/random";
+import { platformRandom, type SecretRandom } from "@tutti/foundation/random";
 import { bind, verifyCertificate } from "@tutti/identity/certificate";
 import { type JoinFile, parseJoinFile } from "@tutti/identity/join";
 import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
@@ -20,7 +20,8 @@ export type JoinOptions = {
   readonly joinFile: string;
   /** Where the device will live; made if it is not there. */
   readonly folder: string;
-  readonly random: SecretRandom;
+  /** What keys are made from; the platform's CSPRNG unless told. */
+  readonly random?: SecretRandom;
   /** Where rows may be read from, for the policy that is written; none by default. */
   readonly dataFolder?: string;
   /** How to reach the coordinator, where it is not over gRPC. */
@@ -36,7 +37,8 @@ const STAGING = ".joining";
  * says it is done.
  * @throws Fault("conflict") when the folder already is a device's, Fault("refused") when the token was used.
  */
-export async function join({ joinFile, folder, random, dataFolder, link }: JoinOptions): Promise<void> {
+export async function join(options: JoinOptions): Promise<void> {
+  const { joinFile, folder, random = platformRandom(), dataFolder, link } = options;
   const file = parseJoinFile(joinFile);
   await mustBeFree(folder);
   const staging = path(folder, STAGING);
