@@ -14,13 +14,15 @@ import { serveGrpc } from "./grpc/serve.ts";
 import { adminHandlers } from "./handlers/admin.ts";
 import { federationHandlers } from "./handlers/federation.ts";
 import { nativeVerify } from "./native.ts";
-import { openStore } from "./store/store.ts";
+import { openStore, type Store } from "./store/store.ts";
 
 export type ServeOptions = {
   /** Made by `initFederation`. */
   readonly folder: string;
   /** Instead of the configured one; 0 picks a free port. */
   readonly port?: number;
+  /** What stands before the store: claims and stories watch it, or end the process between two of its steps. */
+  readonly around?: (store: Store) => Store;
 };
 
 export type Server = {
@@ -31,11 +33,12 @@ export type Server = {
 };
 
 /** Starts a federation's coordinator: store, artifacts, runs in progress, and one TLS port. */
-export async function serveFederation({ folder, port }: ServeOptions): Promise<Server> {
+export async function serveFederation({ folder, port, around }: ServeOptions): Promise<Server> {
   const federation = await openFederation(folder);
   const clock = systemClock();
   const verify = nativeVerify;
-  const store = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
+  const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
+  const store = around ? around(opened) : opened;
   const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
   const coordinator = new Coordinator({ store, artifacts, federation, clock, verify });
   const auth = authenticator({

@@ -1,0 +1,86 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { createWriteStream } from "node:fs";
+
+/** How a process ended: its exit code, or the signal that ended it. */
+export type Ending = { readonly code: number | null; readonly signal: string | null };
+
+type Listener<Said> = (said: Said) => void;
+
+/** A TypeScript program as a process of its own; it and we speak over Node's channel, its output goes to a log. */
+export class Child<Said> {
+  readonly said: Said[] = [];
+  readonly ended: Promise<Ending>;
+  readonly #process: ChildProcess;
+  readonly #listeners = new Set<Listener<Said>>();
+
+  constructor(program: URL, args: unknown, log: string) {
+    this.#process = fork(program, [JSON.stringify(args)], {
+      execArgv: ["--import", "tsx"],
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+    });
+    const out = createWriteStream(log, { flags: "a" });
+    this.#process.stdout?.pipe(out, { end: false });
+    this.#process.stderr?.pipe(out, { end: false });
+    this.#process.on("message", (said) => {
+      this.said.push(said as Said);
+      for (const listener of this.#listeners) listener(said as Said);
+    });
+    this.ended = new Promise((resolve) => {
+      this.#process.once("exit", (code, signal) => resolve({ code, signal }));
+    });
+  }
+
+  /** Called with all that the process says from now on. */
+  on(listener: Listener<Said>): void {
+    this.#listeners.add(listener);
+  }
+
+  /** What fits among all it said or will say. @throws when the process ends before. */
+  async until<Fitting extends Said>(fits: (said: Said) => said is Fitting): Promise<Fitting> {
+    const before = this.said.find(fits);
+    if (before !== undefined) return before;
+    const later = new Promise<Fitting>((resolve) => {
+      const listener = (said: Said) => {
+        if (!fits(said)) return;
+        this.#listeners.delete(listener);
+        resolve(said);
+      };
+      this.on(listener);
+    });
+    const gone = this.ended.then(({ code, signal }) => {
+      throw new Error(`a child process ended before it was ready: ${signal ?? `code ${code}`}`);
+    });
+    gone.catch(() => {});
+    return await Promise.race([later, gone]);
+  }
+
+  /** Whether the process has ended. */
+  get over(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
+  /** A word to a process that may just have ended. */
+  tell(word: unknown): void {
+    if (this.#process.connected) this.#process.send(word as object, () => {});
+  }
+
+  /** SIGKILL: nothing in the process runs after it. */
+  async kill(): Promise<void> {
+    if (!this.over) this.#process.kill("SIGKILL");
+    await this.ended;
+  }
+}
+
+/** What a program that `Child` started was given, and its way to speak; it ends when nobody listens any more. */
+export function asChild<Args, Said, Told>(onWord: (word: Told) => void): [Args, (said: Said) => void] {
+  process.on("message", onWord);
+  process.on("disconnect", () => process.exit(0));
+  const say = (said: Said) => void process.send?.(said as object, () => {});
+  return [JSON.parse(process.argv[2] ?? "{}") as Args, say];
+}
+
+/** Ends this process here and now, as a power cut would. */
+export function die(): Promise<never> {
+  process.kill(process.pid, "SIGKILL");
+  return new Promise(() => {});
+}
