@@ -6,10 +6,10 @@ import {
   awaited,
   beginSum,
   closeStage,
+  remaining,
   type StageEvent,
   type Summing,
   stageOf,
-  survivors,
   type Trust,
   take,
 } from "./summing.ts";
@@ -199,8 +199,8 @@ function nextStage(round: Round, nowMs: number): Round {
   const sum = stageOf(round.sum) === "complete" ? round.sum : closeStage(round.sum);
   const stage = stageOf(sum);
   if (stage === "failed" && sum.kind === "secure") return fail({ ...round, sum }, sum.session.reason);
-  const lost = survivors(sum).length < cohort.min && stage !== "sharing" && stage !== "masking";
-  if (lost) return tooFew({ ...round, sum }, "uploaded", survivors(sum).length);
+  const { count, did } = remaining(sum);
+  if (count < cohort.min) return tooFew({ ...round, sum }, did, count);
   if (stage === "complete")
     return { ...round, sum, phase: "unmasking", deadlineMs: Number.POSITIVE_INFINITY };
   return { ...round, sum, deadlineMs: nowMs + deadlines.stageMs };

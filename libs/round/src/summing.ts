@@ -80,6 +80,16 @@ export function survivors(sum: Summing): string[] {
   return [...names].sort();
 }
 
+/** How many devices the sum can still hold, and the last thing that they did. */
+export function remaining(sum: Summing): { count: number; did: string } {
+  if (sum.kind === "plain") return { count: sum.uploaded.size, did: "uploaded" };
+  const { phase, group, senders, uploaded } = sum.session;
+  if (phase === "sharing") return { count: group?.parties.size ?? 0, did: "advertised" };
+  return phase === "masking"
+    ? { count: senders.length, did: "shared" }
+    : { count: uploaded.size, did: "uploaded" };
+}
+
 /** The id every later message of the session carries: SECAGG section 2, or its counterpart without masks. */
 export function sessionId(sum: Summing): Uint8Array {
   if (sum.kind === "plain") return sha256(canonical("tutti/plain/v1", encode(TermsSchema, sum.terms)));

@@ -63,6 +63,20 @@ describe("a round that opens", () => {
     }
   });
 
+  test("without one who was ready and declines after all", async () => {
+    await tell(
+      "declined-after-ready",
+      async (round) => {
+        gather(round, ABCD);
+        await round.answer("a", "d");
+        round.say("d", { event: { case: "declined", value: "on battery now" } });
+        round.say("d", { event: { case: "ready", value: true } });
+        await round.answer("b", "c");
+      },
+      familiar(ABCD),
+    );
+  });
+
   test("without one who declines", async () => {
     const stage = await tell(
       "declined",
@@ -183,6 +197,19 @@ describe("a round that ends by name", () => {
       async (round) => {
         gather(round, ABC);
         await answers(round, ABC, 3);
+        await round.answer("a", "b");
+        round.wait(15_000);
+      },
+      familiar(ABC),
+    );
+  });
+
+  test("fewer keys than the plan's cohort: nothing is shared", async () => {
+    await tell(
+      "below-cohort-early",
+      async (round) => {
+        gather(round, ABC);
+        await round.answer(...ABC);
         await round.answer("a", "b");
         round.wait(15_000);
       },
