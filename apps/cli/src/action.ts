@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { type Output, outputOf } from "./output.ts";
 
 /** What every command gets beside its own options: an output, and a signal that Ctrl-C aborts. */
@@ -26,4 +26,13 @@ export async function withContext(
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
   }
+}
+
+/** Parses an option that must be an integer in [low, high]. */
+export function integerIn(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= low && value <= high) return value;
+    throw new InvalidArgumentError(`Expected an integer in ${low}..${high}.`);
+  };
 }

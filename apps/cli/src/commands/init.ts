@@ -1,7 +1,7 @@
 import { initFederation } from "@tutti/coordinator/folder/init";
 import { platformRandom } from "@tutti/foundation/random";
 import { Command } from "commander";
-import { withContext } from "../action.ts";
+import { integerIn, withContext } from "../action.ts";
 
 type Options = { name: string; host: string; port: number };
 
@@ -11,7 +11,7 @@ export function initCommand(): Command {
     .argument("[folder]", "where to make it", "federation")
     .option("--name <name>", "the federation's name", "federation")
     .option("--host <host>", "host name that sites dial", "localhost")
-    .option("--port <number>", "port the coordinator listens on", Number, 7443)
+    .option("--port <number>", "port the coordinator listens on", integerIn(1, 65_535), 7443)
     .action((folder: string, options: Options, command: Command) =>
       withContext(command, async ({ output }) => {
         const { name, host, port } = options;

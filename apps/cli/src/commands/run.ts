@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
@@ -7,7 +8,7 @@ import { type AdminLink, asOwner, findRun, putArtifact } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
 import { roundLine, statusValue } from "../status.ts";
 
-type Options = { federation: string; watch?: boolean };
+type Options = { federation: string; watch?: boolean; base?: string };
 
 export function runCommand(): Command {
   return new Command("run")
@@ -22,10 +23,11 @@ function startCommand(): Command {
     .description("Sign a run file as its owner, upload its base model and start it.")
     .argument("<run-file>", "YAML or JSON")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
+    .option("--base <file>", "base model to use instead of the run file's")
     .option("--no-watch", "return as soon as the run is started")
     .action((file: string, options: Options, command: Command) =>
       withContext(command, async (context) => {
-        const prepared = await prepareRun(file);
+        const prepared = await prepareRun(file, options.base ? { base: resolve(options.base) } : {});
         await asOwner(options.federation, async (admin, owner) => {
           await putArtifact(admin, prepared.base);
           await putArtifact(admin, prepared.initial);

@@ -1,12 +1,16 @@
 import { serveFederation } from "@tutti/coordinator/serve";
 import { Command } from "commander";
-import { withContext } from "../action.ts";
+import { integerIn, withContext } from "../action.ts";
 
 export function serveCommand(): Command {
   return new Command("serve")
     .description("Run the coordinator of a federation until Ctrl-C.")
     .argument("[folder]", "federation folder made by `tutti init`", "federation")
-    .option("--port <number>", "listen here instead of where tutti.json says; 0 picks a free port", Number)
+    .option(
+      "--port <number>",
+      "listen here instead of where tutti.json says; 0 picks a free port",
+      integerIn(0, 65_535),
+    )
     .action((folder: string, options: { port?: number }, command: Command) =>
       withContext(command, async ({ output, signal }) => {
         const server = await serveFederation({ folder, ...options });
