@@ -1,6 +1,7 @@
 import { sizeOf } from "../../ir.ts";
 import { expandTo } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
+import { matMul } from "./product.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
 /**
@@ -21,7 +22,8 @@ export const Gemm: Operator = (site, tf) => {
   const inner = sizeOf(site.shape(0)) === 0 ? 0 : sizeOf(site.shape(0)) / rows;
   const swap = worthSwapping(site, { rows, columns, inner });
   return (a, b, c) => {
-    const product = matrix(tf, ta ? tf.transpose(a) : a, tb ? tf.transpose(b) : b, { inner, swap });
+    const operands = [ta ? tf.transpose(a) : a, tb ? tf.transpose(b) : b] as const;
+    const product = matrix(site, tf, { operands, inner, swap });
     const scaled = alpha === 1 ? product : tf.mul(product, alpha);
     if (!c || beta === 0) return tf.reshape(scaled, shape);
     return tf.add(scaled, beta === 1 ? c : tf.mul(c, beta));
@@ -35,16 +37,16 @@ function flipped(site: OpSite, tf: Tf, operand: { index: number; flag: boolean }
 }
 
 /** A plain 2-D product; what wasm's kernel does not do for sizes of zero is done here. */
-function matrix(
-  tf: Tf,
-  a: TfTensor,
-  b: TfTensor,
-  { inner, swap }: { inner: number; swap: boolean },
-): TfTensor {
+function matrix(site: OpSite, tf: Tf, { operands, inner, swap }: Product): TfTensor {
+  const [a, b] = operands;
   const shape = [a.shape[0]!, b.shape[1]!];
   if (inner === 0 || sizeOf(shape) === 0) return tf.zeros(shape);
-  return swap ? tf.transpose(tf.matMul(tf.transpose(b), tf.transpose(a))) : tf.matMul(a, b);
+  return swap
+    ? tf.transpose(matMul(site, tf, [tf.transpose(b), tf.transpose(a)]))
+    : matMul(site, tf, operands);
 }
+
+type Product = { operands: readonly [TfTensor, TfTensor]; inner: number; swap: boolean };
 
 /**
  * Whether to multiply the other way round, (B'A')'. wasm repacks a right operand it has not seen, 6 ns an
@@ -80,7 +82,10 @@ function multiplier(site: OpSite, tf: Tf, { left, right }: Shapes): Multiply {
   if (sizeOf(batchB) === 1) {
     const rows = sizeOf(batchA) * m;
     const swap = worthSwapping(site, { rows, columns: n, inner: k });
-    return (a, b) => matrix(tf, tf.reshape(a, [rows, k]), tf.reshape(b, [k, n]), { inner: k, swap });
+    return (a, b) => {
+      const operands = [tf.reshape(a, [rows, k]), tf.reshape(b, [k, n])] as const;
+      return matrix(site, tf, { operands, inner: k, swap });
+    };
   }
   const batch = together(batchA, batchB);
   const count = sizeOf(batch);
@@ -107,6 +112,8 @@ function together(a: readonly number[], b: readonly number[]): number[] {
 /**
  * A batch of products by the 2-D kernel. The matrices are cut from one copy of the heap (that is what dataSync
  * is on wasm, where nothing has to be waited for): tf.slice would copy the whole batch for every matrix.
+ * Each then is a memory of its own, which product.ts need not look after; nor the batched kernel, which sets
+ * nothing up.
  */
 function eachMatrix(tf: Tf, a: TfTensor, b: TfTensor): TfTensor {
   const left = matrices(tf, a);

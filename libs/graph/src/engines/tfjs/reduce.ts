@@ -1,5 +1,6 @@
 import { sizeOf } from "../../ir.ts";
 import type { Operator, OpSite } from "./op-site.ts";
+import { matMul } from "./product.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
 type Reduce = (tf: Tf, x: TfTensor, axes: number[]) => TfTensor;
@@ -48,7 +49,7 @@ export const ReduceSum: Operator = (site, tf) => {
   const shape = site.shapeOut();
   site.skip(1);
   const ones = site.keep(tf.ones([1, rows]));
-  return (x) => tf.reshape(tf.matMul(ones, tf.reshape(x, [rows, -1])), shape);
+  return (x) => tf.reshape(matMul(site, tf, [ones, tf.reshape(x, [rows, -1])]), shape);
 };
 
 const plainSum = reduction((tf, x, axes) => tf.sum(x, axes), 0);
