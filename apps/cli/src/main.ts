@@ -15,21 +15,33 @@ Exit codes: 0 done; ${Object.entries(EXIT_CODES)
   .join("; ")}.`;
 
 function program(): Command {
-  return new Command("tutti")
+  const root = new Command("tutti")
     .description("Federated LoRA training of ONNX models under secure aggregation.")
     .version("0.1.0")
     .option("--json", "print the result as one JSON object on the last line of stdout")
     .exitOverride()
     .showHelpAfterError("(add --help for what this command takes)")
-    .addHelpText("after", EXIT_HELP)
-    .addCommand(initCommand())
-    .addCommand(serveCommand())
-    .addCommand(tokenCommand())
-    .addCommand(joinCommand())
-    .addCommand(runCommand())
-    .addCommand(releasesCommand())
-    .addCommand(mergeCommand())
-    .addCommand(verifyCommand());
+    .addHelpText("after", EXIT_HELP);
+  for (const command of [
+    initCommand(),
+    serveCommand(),
+    tokenCommand(),
+    joinCommand(),
+    runCommand(),
+    releasesCommand(),
+    mergeCommand(),
+    verifyCommand(),
+  ]) {
+    root.addCommand(inheriting(command, root));
+  }
+  return root;
+}
+
+/** Commands made apart do not inherit how errors end the process; neither do theirs. */
+function inheriting(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const child of command.commands) inheriting(child, command);
+  return command;
 }
 
 /** Runs one command line; returns the exit code. */

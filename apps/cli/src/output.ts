@@ -18,7 +18,7 @@ export function outputOf(json: boolean): Output {
   };
 }
 
-/** Exit codes, as printed by `tutti help exit-codes`: scripts may rely on them. */
+/** Exit codes, as printed at the end of `tutti --help`: scripts may rely on them. */
 export const EXIT_CODES: Readonly<Record<FaultCode | "bug", number>> = {
   bug: 1,
   "bad-input": 2,

@@ -13,7 +13,9 @@ export const MAX_LOSS = 20;
 
 /** Upper bound of each slot (the lower one is 0): counts up to the plan's maxWeight, losses MAX_LOSS each. */
 export function metricBounds({ update: { maxWeight } }: Plan): number[] {
-  return METRICS.map((metric) => (metric === "loss" || metric === "trainLoss" ? maxWeight * MAX_LOSS : maxWeight));
+  return METRICS.map((metric) =>
+    metric === "loss" || metric === "trainLoss" ? maxWeight * MAX_LOSS : maxWeight,
+  );
 }
 
 /** Slot values in METRICS' order. */

@@ -169,10 +169,15 @@ function parse<S extends v.GenericSchema>(what: string, schema: S, value: unknow
   if (result.success) return checked(what, result.output);
   const [issue] = result.issues;
   const path = v.getDotPath(issue);
-  throw new Fault("bad-input", path ? `${what}, field ${path}` : what, {
-    expected: issue.expected ?? issue.message,
-    got: issue.received,
-  });
+  throw new Fault("bad-input", path ? `${what}, field ${path}` : what, contrast(issue));
+}
+
+/** What an issue says: a missing or an unknown field is told as such, not in the schema's own words. */
+function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string } {
+  if (issue.type === "strict_object" && issue.received === "undefined")
+    return { expected: "a value", got: "none" };
+  if (issue.expected === "never") return { expected: "no such field", got: issue.received };
+  return { expected: issue.expected ?? issue.message, got: issue.received };
 }
 
 function checked<T>(what: string, value: T): T {

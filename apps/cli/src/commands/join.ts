@@ -46,41 +46,40 @@ async function joinAndParticipate(
     folder,
     data: csvData(),
     engine,
-    events: (event) => tell(event, output),
+    events: (event) => tell(lineOf(event), output),
   });
   try {
     output.result(
       { joined: device.name, folder },
       `${device.name} has joined. Its policy is ${folder}/policy.json`,
     );
-    const { runs } = await device.participate({ signal, once: options.once === true });
-    for (const { run, outcome } of runs) output.say(`run ${run.slice(0, 12)} ${outcome}`);
+    await device.participate({ signal, once: options.once === true });
   } finally {
     await device.close();
   }
 }
 
-/** What a site's operator sees; numbers about the site's rows stay on this screen. */
-function tell(event: DeviceEvent, output: Output): void {
+function tell(line: string | null, output: Output): void {
+  if (line !== null) output.say(line);
+}
+
+/** What a site's operator sees of an event; numbers about the site's rows stay on this screen. */
+function lineOf(event: DeviceEvent): string | null {
   switch (event.kind) {
     case "state":
-      return output.say(event.because ? `${event.state}: ${event.because.message}` : event.state);
+      return event.because ? `${event.state}: ${event.because.message}` : event.state;
     case "evaluated":
-      return output.say(
-        `round ${event.round}: ${event.rows} own held-out rows, accuracy ${event.accuracy.toFixed(4)}`,
-      );
+      return `round ${event.round}: ${event.rows} own held-out rows, accuracy ${event.accuracy.toFixed(4)}`;
     case "trained":
-      return output.say(`round ${event.round}: trained on ${event.rows} rows, loss ${event.loss.toFixed(4)}`);
+      return `round ${event.round}: trained on ${event.rows} rows, loss ${event.loss.toFixed(4)}`;
     case "released":
-      return output.say(`now serving version ${event.version} (${event.digest.slice(0, 12)})`);
+      return `now serving version ${event.version} (${event.digest.slice(0, 12)})`;
     case "refused":
-      return output.say(`refused: ${event.because.message}`);
+      return `refused: ${event.because.message}`;
     case "runOver":
-      return output.say(
-        `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`,
-      );
+      return `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`;
     case "activity":
-      return;
+      return null;
   }
 }
 
