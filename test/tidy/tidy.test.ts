@@ -142,7 +142,7 @@ type Manifest = {
 };
 
 /** Loaded by name at run time, or run as a program, and so never seen as an import of src. */
-const RUN_TIME_ONLY = new Set(["tsx"]);
+const RUN_TIME_ONLY = new Set(["tsx", "libsql"]);
 
 /** The package a specifier belongs to; "" for relative paths and Node's own modules. */
 function packageOf(specifier: string): string {
