@@ -10,7 +10,9 @@ import { CHUNK_BYTES, type Stub } from "@tutti/wire/rpc";
 export type Owner = Awaited<ReturnType<typeof openOwner>>;
 export type AdminLink = Stub<typeof Admin>;
 
-/** The owner's keys of a federation folder and a link to its coordinator; `body` runs, then the link closes. */
+/**
+ * The owner's keys of a federation folder and a link to its coordinator; `body` runs, then the link closes.
+ */
 export async function asOwner<T>(
   folder: string,
   body: (admin: AdminLink, owner: Owner) => Promise<T>,

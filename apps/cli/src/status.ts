@@ -1,6 +1,9 @@
 import type { RoundRecord, RunStatus } from "@tutti/wire/admin";
 
-/** One finished round for people. Round r evaluates the release that it starts from, on rows held out at the sites. */
+/**
+ * One finished round for people. Round r evaluates the release that it starts from, on rows held out at the
+ * sites.
+ */
 export function roundLine(record: RoundRecord, rounds: number): string {
   const { round, survivors, loss, accuracy, trainLoss } = record;
   const trained = record.release ? `  training loss ${trainLoss.toFixed(4)}` : "";

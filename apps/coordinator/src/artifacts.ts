@@ -9,14 +9,19 @@ import { publish, syncFolder } from "./folder/files.ts";
 /** Files named by the SHA-256 of what they hold (hex): models, adapters, strategy states. */
 export type Artifacts = {
   /**
-   * Takes a file in pieces; durable, and under its name, when this resolves. A file that is there already is not
-   * read again. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for another size.
+   * Takes a file in pieces; durable, and under its name, when this resolves. A file that is there already is
+   * not
+   * read again. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for another
+   * size.
    */
   put(sha256: string, chunks: AsyncIterable<Uint8Array>, totalBytes: number): Promise<void>;
   /** Returns the name of the bytes. */
   putBytes(bytes: Uint8Array): Promise<string>;
   has(sha256: string): Promise<boolean>;
-  /** The whole file, checked against its name. @throws Fault("not-found"); Fault("storage") if the disk changed it. */
+  /**
+   * The whole file, checked against its name. @throws Fault("not-found"); Fault("storage") if the disk
+   * changed it.
+   */
   read(sha256: string): Promise<Uint8Array>;
   /** From an offset on, in pieces of CHUNK_BYTES; who reads them checks the hash. */
   stream(sha256: string, offset: number): AsyncIterable<Uint8Array>;
@@ -29,7 +34,9 @@ const MAX_ARTIFACT_BYTES = 64 * 2 ** 30;
 /** What is not whole yet; never a name that `has` would find. */
 const PART = ".part";
 
-/** Opens a folder of artifacts, made at the first use; files that a crash left half-written are removed then. */
+/**
+ * Opens a folder of artifacts, made at the first use; files that a crash left half-written are removed then.
+ */
 export function openArtifacts(folder: string): Artifacts {
   let ready: Promise<void> | undefined;
   const prepared = () => {
@@ -161,7 +168,10 @@ function absent(sha256: string): Fault {
   return new Fault("not-found", `artifact ${sha256.slice(0, 12)}`);
 }
 
-/** Errors of the file system become a Fault("storage"); Faults, and what the caller's own chunks throw as one, pass. */
+/**
+ * Errors of the file system become a Fault("storage"); Faults, and what the caller's own chunks throw as one,
+ * pass.
+ */
 async function guarded<T>(what: string, body: () => Promise<T>): Promise<T> {
   try {
     return await body();

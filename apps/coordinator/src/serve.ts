@@ -21,7 +21,9 @@ export type ServeOptions = {
   readonly folder: string;
   /** Instead of the configured one; 0 picks a free port. */
   readonly port?: number;
-  /** What stands before the store: claims and stories watch it, or end the process between two of its steps. */
+  /**
+   * What stands before the store: claims and stories watch it, or end the process between two of its steps.
+   */
   readonly around?: (store: Store) => Store;
 };
 

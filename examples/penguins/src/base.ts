@@ -16,7 +16,8 @@ import { examplesOf } from "./examples.ts";
 const STEPS = 4;
 
 /**
- * How the base model was made: a small perceptron over raw measurements, trained on the public birds by the same
+ * How the base model was made: a small perceptron over raw measurements, trained on the public birds by the
+ * same
  * graph machinery that trains adapters, with every weight trainable. The normaliser is part of the graph.
  */
 export async function makeBase(
@@ -67,6 +68,7 @@ function spread(birds: readonly Bird[]): { mean: number[]; std: number[] } {
   const std = columns.map((values, at) =>
     Math.sqrt(values.reduce((sum, v) => sum + (v - mean[at]!) ** 2, 0) / (values.length - 1)),
   );
-  // Other species lie further out than the public ones' own spread: twice of it keeps them within a few units.
+  // Other species lie further out than the public ones' own spread: twice of it keeps them within a few
+  // units.
   return { mean, std: std.map((one) => 2 * one) };
 }

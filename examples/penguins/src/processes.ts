@@ -7,7 +7,10 @@ import { fileURLToPath } from "node:url";
 
 const TUTTI = fileURLToPath(new URL("../../../apps/cli/bin/tutti.mjs", import.meta.url));
 
-/** `tutti …` as processes of their own; everything they print goes to a log file each, and they all end together. */
+/**
+ * `tutti …` as processes of their own; everything they print goes to a log file each, and they all end
+ * together.
+ */
 export class Processes {
   readonly #logs: string;
   readonly #signal: AbortSignal;

@@ -3,8 +3,10 @@ import { Fault } from "@tutti/foundation/fault";
 import * as v from "valibot";
 
 /**
- * The run file and the plan: one schema. A person writes a run file (YAML or JSON); `tutti run start` resolves
- * it against the base model into a plan, which the run's owner signs. Devices check every task against the plan.
+ * The run file and the plan: one schema. A person writes a run file (YAML or JSON); `tutti run start`
+ * resolves
+ * it against the base model into a plan, which the run's owner signs. Devices check every task against the
+ * plan.
  */
 
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
@@ -143,7 +145,9 @@ const plan = v.strictObject({
 export type RunFile = v.InferOutput<typeof runFile>;
 export type Plan = v.InferOutput<typeof plan>;
 
-/** A checked run file with its defaults filled in; a Fault names the field, what was expected and what came. */
+/**
+ * A checked run file with its defaults filled in; a Fault names the field, what was expected and what came.
+ */
 export function parseRunFile(value: unknown): RunFile {
   return parse("run file", runFile, value);
 }

@@ -13,7 +13,9 @@ export { envelopeFromJson, envelopeJson } from "./envelope-json.ts";
 /** Who signs: a key, and the authority's certificate for it, which travels with every signature. */
 export type Signer = { readonly key: SigningKey; readonly certificate: Certificate };
 
-/** What a verifier goes by: the pinned authority, the wall clock in seconds, a faster Verify if there is one. */
+/**
+ * What a verifier goes by: the pinned authority, the wall clock in seconds, a faster Verify if there is one.
+ */
 export type Trust = { readonly authority: Uint8Array; readonly nowS: number; readonly verify?: Verify };
 
 export type Expected = Trust & { readonly payloadType: string; readonly role: "owner" | "coordinator" };
@@ -40,7 +42,8 @@ export function signEnvelope(payloadType: string, payload: Uint8Array, signer: S
 }
 
 /**
- * The payload, once everything about it holds: its type, exactly one signature, a certificate by the authority
+ * The payload, once everything about it holds: its type, exactly one signature, a certificate by the
+ * authority
  * for `role` valid at `nowS`, a keyid that is the certified key's, and the signature itself.
  * Otherwise a Fault("refused") naming which of these failed; nothing of the payload is read before.
  */

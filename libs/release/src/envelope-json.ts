@@ -22,7 +22,9 @@ export function envelopeJson({ payload, payloadType, signatures }: SignedEnvelop
   return `${JSON.stringify({ payload: base64(payload), payloadType, signatures: listed }, null, 2)}\n`;
 }
 
-/** The envelope in a DSSE file; a Fault names the field that is not as it must be. Nothing is verified here. */
+/**
+ * The envelope in a DSSE file; a Fault names the field that is not as it must be. Nothing is verified here.
+ */
 export function envelopeFromJson(file: string): SignedEnvelope {
   const envelope = jsonField("envelope", utf8(file));
   const signatures = items(member(envelope, "signatures"), MAX_SIGNATURES).map((entry) => {

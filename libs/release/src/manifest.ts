@@ -41,7 +41,9 @@ export type Release = {
 /** A release and its name: SHA-256 of the signed payload, in hex. */
 export type OpenedRelease = { readonly release: Release; readonly digest: string };
 
-/** Signs a release as an in-toto statement v1 about its adapter; a Fault for fields that no one could open. */
+/**
+ * Signs a release as an in-toto statement v1 about its adapter; a Fault for fields that no one could open.
+ */
 export function signRelease(release: Release, coordinator: Signer): SignedEnvelope {
   const payload = utf8(
     JSON.stringify({

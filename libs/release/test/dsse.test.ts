@@ -153,7 +153,8 @@ describe("openEnvelope", () => {
 describe("tampering", () => {
   /**
    * The message opens only if it still says the same. Protobuf itself has several encodings of one message
-   * (the decoder passes over a wrong wire type or an inner length), so a changed byte need not change content.
+   * (the decoder passes over a wrong wire type or an inner length), so a changed byte need not change
+   * content.
    */
   function refusedOrSame(read: () => SignedEnvelope): "refused" | "same" {
     let envelope: SignedEnvelope;

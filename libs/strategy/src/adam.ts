@@ -6,7 +6,8 @@ export type AdamOptions = { beta1: number; beta2: number; epsilon: number };
 /**
  * FedAdam (Reddi et al. 2021, Algorithm 2), before its learning rate η, for which chain `scale(η)` behind it:
  * m ← β1·m + (1−β1)·Δ;  v ← β2·v + (1−β2)·Δ²;  the step is m / (√v + τ), τ being `epsilon`.
- * As there, no bias correction, and v starts at τ² (the paper asks for v₋₁ ≥ τ²), so the first steps are small.
+ * As there, no bias correction, and v starts at τ² (the paper asks for v₋₁ ≥ τ²), so the first steps are
+ * small.
  */
 export function adam({ beta1, beta2, epsilon }: AdamOptions): Rule {
   return {

@@ -7,13 +7,19 @@ export type TensorSpec = { readonly name: string; readonly shape: readonly numbe
 /** Where a tensor lies in the flat vector: `offset` counts float32 coordinates. */
 export type Placed = TensorSpec & { readonly offset: number };
 
-/** Named tensors laid end to end, in the order given. Device and coordinator derive the same one from the plan. */
+/**
+ * Named tensors laid end to end, in the order given. Device and coordinator derive the same one from the
+ * plan.
+ */
 export type Layout = { readonly tensors: readonly Placed[]; readonly length: number };
 
 /** Most coordinates of one vector: 2^26 float32 are 256 MiB, beyond what a device should mask. */
 export const MAX_LENGTH = 2 ** 26;
 
-/** Lays tensors end to end. Refuses duplicate names, sizes that are not natural numbers, and more than MAX_LENGTH. */
+/**
+ * Lays tensors end to end. Refuses duplicate names, sizes that are not natural numbers, and more than
+ * MAX_LENGTH.
+ */
 export function layoutOf(specs: readonly TensorSpec[]): Layout {
   const names = new Set<string>();
   const tensors: Placed[] = [];

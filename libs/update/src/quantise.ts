@@ -143,7 +143,9 @@ export function dequantise(sum: Uint32Array, { scale, length, devices }: SumOf):
   return { mean, weight, metrics };
 }
 
-/** Steps per one of the grid over [0, bound]: a whole number where the grid is that fine, so counts are exact. */
+/**
+ * Steps per one of the grid over [0, bound]: a whole number where the grid is that fine, so counts are exact.
+ */
 function density(bound: number, b: number): number {
   const perOne = (2 * b) / bound;
   return perOne >= 1 ? Math.floor(perOne) : perOne;

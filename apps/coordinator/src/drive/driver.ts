@@ -40,7 +40,8 @@ const COMPLETIONS = 5;
 const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
 /**
- * Performs what libs/round decides, for one run. Entries that arrive while a transaction is being written wait and
+ * Performs what libs/round decides, for one run. Entries that arrive while a transaction is being written
+ * wait and
  * share the next one (group commit); an entry is acknowledged only when its transaction is durable, and what
  * devices are told is derived from committed state alone.
  */
@@ -95,7 +96,9 @@ export class Driver {
     return true;
   }
 
-  /** The round that the journal tells of. One that is refused now, since a certificate expired, ends by name. */
+  /**
+   * The round that the journal tells of. One that is refused now, since a certificate expired, ends by name.
+   */
   #replay(entries: readonly JournalEntry[]): Round {
     let round = this.#freshRound(entries[0]?.nowMs);
     try {
@@ -214,7 +217,8 @@ export class Driver {
     try {
       if (entries.length > 0) await this.options.ledger.append(entries, sum);
     } catch (cause) {
-      // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (RELIABILITY promise 1).
+      // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (RELIABILITY promise
+      // 1).
       for (const { settle } of accepted) settle.reject(unconfirmed(cause));
       return this.#reload();
     }
@@ -225,7 +229,9 @@ export class Driver {
     this.#perform(effects);
   }
 
-  /** The running sum with the vector that the machine just accepted; copied first, since a commit may fail. */
+  /**
+   * The running sum with the vector that the machine just accepted; copied first, since a commit may fail.
+   */
   #addVectors(
     effects: readonly Effect[],
     item: Waiting,
@@ -314,7 +320,9 @@ export class Driver {
     return beginRound(spec, { connected: [], nowMs, trust: trust() });
   }
 
-  /** A fresh round's first entry fixes the moment that its deadlines count from, so that a replay has it too. */
+  /**
+   * A fresh round's first entry fixes the moment that its deadlines count from, so that a replay has it too.
+   */
   #begin(): void {
     if (this.round === null) return;
     const settle = { resolve: () => {}, reject: () => {} };
@@ -323,7 +331,9 @@ export class Driver {
     this.#wake();
   }
 
-  /** Strangers first: once all who are expected are here the round invites, and whom it invites must be here. */
+  /**
+   * Strangers first: once all who are expected are here the round invites, and whom it invites must be here.
+   */
   #welcome(): void {
     const here = this.options.present();
     const expected = new Set(this.header.cohort);

@@ -31,7 +31,9 @@ export type Owner = {
   readonly tls: string;
 };
 
-/** Opens a federation folder for its coordinator. @throws Fault naming the file or certificate that is wrong. */
+/**
+ * Opens a federation folder for its coordinator. @throws Fault naming the file or certificate that is wrong.
+ */
 export async function openFederation(folder: string, nowMs = Date.now()): Promise<Federation> {
   const config = await readConfig(folder);
   const authority = await readHex(folder, PATHS.authorityPublic);

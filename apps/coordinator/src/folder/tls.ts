@@ -10,7 +10,9 @@ const SKEW_MS = 3_600_000;
 /** Private key and certificate, PEM both. */
 export type Tls = { readonly key: string; readonly certificate: string };
 
-/** A self-signed EC P-256 certificate for a host and for this machine; devices pin it from their join file. */
+/**
+ * A self-signed EC P-256 certificate for a host and for this machine; devices pin it from their join file.
+ */
 export async function newTls(options: { name: string; host: string; nowMs: number }): Promise<Tls> {
   const { name, host, nowMs } = options;
   const hosts = [...new Set(["localhost", "127.0.0.1", "::1", host])];

@@ -20,7 +20,9 @@ export type Authenticate = (
 export type Authenticator = {
   /** For Hello: a fresh session, and the wall clock that expiries are measured on. */
   openSession(): { session: Uint8Array; nowMs: number };
-  /** @throws Fault("refused") naming what is wrong: no signature, session, expiry, nonce, name or signature. */
+  /**
+   * @throws Fault("refused") naming what is wrong: no signature, session, expiry, nonce, name or signature.
+   */
   readonly authenticate: Authenticate;
 };
 
@@ -40,7 +42,9 @@ export type AuthenticatorOptions = {
 const OPEN = new Set(["/tutti.v1.Federation/Hello", "/tutti.v1.Federation/Enroll"]);
 const MAX_AUTH_BYTES = 1024;
 
-/** Signed requests (RELIABILITY section 5): method, first message, session, nonce and expiry, each used once. */
+/**
+ * Signed requests (RELIABILITY section 5): method, first message, session, nonce and expiry, each used once.
+ */
 export function authenticator(options: AuthenticatorOptions): Authenticator {
   const { lookup, random, verify } = options;
   const nowMs = neverBack(options.nowMs);
@@ -89,7 +93,8 @@ function known(sessions: Sessions, auth: RequestAuth, nowMs: number): Session {
 }
 
 /**
- * A wall clock that stands still when it is set back: a captured request whose nonce was forgotten at its expiry
+ * A wall clock that stands still when it is set back: a captured request whose nonce was forgotten at its
+ * expiry
  * cannot become fresh again.
  */
 function neverBack(nowMs: () => number): () => number {

@@ -64,7 +64,8 @@ export function downCall(handler: Down, around: Around) {
       const { signal } = request.call;
       const iterator = handler(request.message, request.call)[Symbol.asyncIterator]();
       replies = iterator;
-      // When the client goes, the handler is told twice: by the signal, and by `return` where it waits for nothing.
+      // When the client goes, the handler is told twice: by the signal, and by `return` where it waits for
+      // nothing.
       signal.addEventListener("abort", () => void quietReturn(iterator), { once: true });
       for (let next = await iterator.next(); !next.done && !signal.aborted; next = await iterator.next()) {
         await send(call, encode(method.output, next.value), { signal, around });
@@ -149,7 +150,8 @@ async function* messages(
     next.value.take();
     yield decode(method.input, next.value.bytes, MAX_MESSAGE_BYTES);
   }
-  // To grpc-js a stream that was cut ends first and is cancelled a turn later: a cut must not look like an end.
+  // To grpc-js a stream that was cut ends first and is cancelled a turn later: a cut must not look like an
+  // end.
   await new Promise((resolve) => setImmediate(resolve));
   if (signal.aborted) throw gone();
 }

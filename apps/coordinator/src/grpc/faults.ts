@@ -19,7 +19,8 @@ export function statusOf(fault: Fault): CallStatus {
 }
 
 /**
- * Whatever a handler threw, as the status that ends its call. Storage says "unknown": the sender is to ask again.
+ * Whatever a handler threw, as the status that ends its call. Storage says "unknown": the sender is to ask
+ * again.
  * A bug is reported here and not to the caller, who might learn from its message what it must not.
  */
 export function statusOfError(error: unknown, onBug: (error: unknown) => void): CallStatus {

@@ -27,7 +27,10 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly tls: { readonly key: string; readonly certificate: string };
   readonly services: { readonly [At in keyof Services]: Offer<Services[At]> };
   readonly authenticate: Authenticate;
-  /** Told of errors that are no answer to the caller: bugs and storage. Default: one line to stderr with its stack. */
+  /**
+   * Told of errors that are no answer to the caller: bugs and storage. Default: one line to stderr with its
+   * stack.
+   */
   readonly onBug?: (error: unknown, path: string) => void;
 };
 
@@ -48,7 +51,9 @@ const LIMITS = {
 } as const;
 const CLOSE_MS = 2_000;
 
-/** Serves protocol-neutral handlers over gRPC with TLS. @throws Fault("unavailable") where the port is taken. */
+/**
+ * Serves protocol-neutral handlers over gRPC with TLS. @throws Fault("unavailable") where the port is taken.
+ */
 export async function serveGrpc<const Services extends readonly DescService[]>(
   options: GrpcOptions<Services>,
 ): Promise<GrpcServer> {
@@ -103,7 +108,8 @@ function definitionOf(method: DescMethod): MethodDefinition<Received, Uint8Array
 
 function callOf(handlers: Handlers<DescService>, around: Around): UntypedHandleCall {
   const { method } = around;
-  // Handlers<S> has one function of the method's kind under its name; here the kind is known at run time only.
+  // Handlers<S> has one function of the method's kind under its name; here the kind is known at run time
+  // only.
   const handler: unknown = (handlers as Record<string, unknown>)[method.localName];
   if (typeof handler !== "function")
     throw new Fault("bad-input", pathOf(method), { expected: "a handler", got: typeof handler });

@@ -64,7 +64,10 @@ export class Session {
     return nowMs - this.#lastMs > (this.used ? IDLE_MS : UNUSED_MS);
   }
 
-  /** Records a request whose signature is good. @throws Fault("refused") for a nonce or a session used already. */
+  /**
+   * Records a request whose signature is good. @throws Fault("refused") for a nonce or a session used
+   * already.
+   */
   use(request: { name: string; nonce: Uint8Array; expiresMs: number }, nowMs: number): void {
     const { name, expiresMs } = request;
     if (this.#name !== null && this.#name !== name)

@@ -22,7 +22,9 @@ const VERSION = "0.1.0";
 /** How long an idle device that cannot hold a stream should wait before it asks again. */
 const RETRY_AFTER_MS = 2_000;
 
-/** What devices may ask. Each handler checks who calls, then hands on one message; it decides nothing itself. */
+/**
+ * What devices may ask. Each handler checks who calls, then hands on one message; it decides nothing itself.
+ */
 export function federationHandlers(
   coordinator: Coordinator,
   authenticator: Authenticator,
@@ -130,7 +132,9 @@ async function say(coordinator: Coordinator, call: Call, event: JournalEntry["ev
   return create(AckSchema);
 }
 
-/** The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken. */
+/**
+ * The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken.
+ */
 async function readUpload(driver: Driver, parts: AsyncIterable<UploadPart>): Promise<Upload> {
   const { round } = driver;
   if (!round?.sum)

@@ -22,7 +22,8 @@ export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]>
 
 /**
  * Applies what the database has not seen, each in its own transaction, and records it.
- * @throws Fault("unsupported") for a database of a newer Tutti; Fault("storage") when an applied file changed since.
+ * @throws Fault("unsupported") for a database of a newer Tutti; Fault("storage") when an applied file changed
+ * since.
  */
 export function migrate(driver: Driver, migrations: readonly Migration[]): void {
   driver.exec(

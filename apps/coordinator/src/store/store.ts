@@ -39,7 +39,9 @@ export type Journal = {
  * Fault("storage") means "unknown", so a writer reads again before it goes on (RELIABILITY promise 1).
  */
 export type Store = {
-  /** The same bytes again: fine. @throws Fault("conflict") for a name or serial that another certificate has. */
+  /**
+   * The same bytes again: fine. @throws Fault("conflict") for a name or serial that another certificate has.
+   */
   addDevice(device: NewDevice): Promise<void>;
   device(name: string): Promise<Device | undefined>;
   devices(): Promise<Device[]>;
@@ -52,7 +54,8 @@ export type Store = {
   runs(): Promise<StoredRun[]>;
   journal(run: string): Promise<Journal>;
   /**
-   * All of a change or nothing. @throws Fault("not-found") for an unknown run; Fault("conflict") where a sequence
+   * All of a change or nothing. @throws Fault("not-found") for an unknown run; Fault("conflict") where a
+   * sequence
    * number or a release's version holds other bytes already (the same bytes again: fine).
    */
   commit(run: string, change: Change): Promise<void>;

@@ -1,0 +1,194 @@
+import { join } from "node:path";
+import { sha256Hex } from "@tutti/foundation/hash";
+import type { Plan } from "@tutti/plan/plan";
+import { signRelease } from "@tutti/release/manifest";
+import { signPlan } from "@tutti/release/plan";
+import { firstHeader } from "@tutti/round/run";
+import { sessionId } from "@tutti/round/summing";
+import { RunHeaderSchema } from "@tutti/wire/journal";
+import { encode } from "@tutti/wire/message";
+import { SignedEnvelopeSchema } from "@tutti/wire/release";
+import { InstructionSchema, type Task } from "@tutti/wire/round";
+import { TRUST } from "../../../../libs/round/test/cast.ts";
+import { Player } from "../../../../libs/round/test/player.ts";
+import { type Artifacts, openArtifacts } from "../../src/artifacts.ts";
+import { completer } from "../../src/drive/complete.ts";
+import { Driver } from "../../src/drive/driver.ts";
+import { ledgerOf } from "../../src/drive/ledger.ts";
+import { openStore, type Store } from "../../src/store/store.ts";
+import { BASE, COORDINATOR, INITIAL, OWNER, TestClock, type Trouble, Weather, wordsOf } from "./house.ts";
+
+/** One life of a coordinator's process. */
+type Life = {
+  readonly driver: Driver;
+  readonly clock: TestClock;
+  readonly weather: Weather;
+  readonly store: Store;
+};
+
+/** A run's real driver over a real database, and its devices with their real secure-sum code. */
+export class World {
+  readonly plan: Plan;
+  readonly folder: string;
+  readonly players = new Map<string, Player>();
+  /** Devices that are here; who is absent says nothing. */
+  readonly here: Set<string>;
+  /** "round/attempt device" of every upload that was acknowledged. */
+  readonly acked: string[] = [];
+  /** Rows that a device has; 0 holds nothing out. */
+  rows = 10;
+  life!: Life;
+  readonly #run: string;
+  readonly #envelope;
+  readonly #done = new Map<string, string>();
+
+  constructor(folder: string, plan: Plan, devices: readonly string[]) {
+    this.folder = folder;
+    this.plan = plan;
+    this.#envelope = signPlan(plan, OWNER);
+    this.#run = sha256Hex(this.#envelope.payload);
+    this.here = new Set(devices);
+    for (const device of devices) this.players.set(device, new Player(device));
+  }
+
+  get driver(): Driver {
+    return this.life.driver;
+  }
+
+  get run(): string {
+    return this.#run;
+  }
+
+  /** Starts a process on the folder as it is. */
+  async boot(troubles: readonly Trouble[] = []): Promise<void> {
+    const store = await openStore({ file: join(this.folder, "tutti.sqlite") });
+    const artifacts = openArtifacts(join(this.folder, "artifacts"));
+    if (!(await store.run(this.#run))) await this.#firstTime(store, artifacts);
+    const weather = new Weather(troubles);
+    const clock = new TestClock();
+    const watched = weather.over(store, ["commit", "journal"]);
+    const complete = completer({
+      artifacts: weather.over(artifacts, ["read", "putBytes"]),
+      ...COORDINATOR,
+      clock,
+    });
+    const stored = (await store.run(this.#run))!;
+    const driver = new Driver({
+      run: this.#run,
+      plan: this.plan,
+      planEnvelope: this.#envelope,
+      header: firstHeader({ version: 0, manifest: "00".repeat(32), adapter: "00".repeat(32) }),
+      parent: this.#envelope,
+      ledger: ledgerOf(watched, stored.run),
+      trust: () => TRUST,
+      clock,
+      complete: weather.over({ complete }, ["complete"]).complete,
+      present: () => [...this.here],
+      changed: () => {},
+    });
+    this.life = { driver, clock, weather, store };
+    this.#done.clear();
+    await Promise.race([driver.start(), weather.died]);
+  }
+
+  /** The process is gone: nothing it still does reaches the disk, and nobody hears of it. */
+  async kill(): Promise<void> {
+    this.life.weather.dead = true;
+    await this.life.store.close();
+  }
+
+  async close(): Promise<void> {
+    await this.driver.shutdown();
+    await this.life.store.close();
+  }
+
+  /** Devices answer and time passes until `done`, or until the process dies; false then. */
+  async live(done: () => boolean = () => this.driver.round === null): Promise<boolean> {
+    const { weather, clock } = this.life;
+    for (let idle = 0; idle < 500; idle++) {
+      if (weather.dead) return false;
+      if (done()) return true;
+      if (await this.turn()) idle = 0;
+      await new Promise((resolve) => setImmediate(resolve));
+      if (weather.busy > 0) idle = 0;
+      else if (idle > 5 && idle % 5 === 0) clock.next();
+    }
+    throw new Error(
+      `stuck: ${this.driver.round?.phase} ${this.driver.header.state} ${this.driver.header.reason}`,
+    );
+  }
+
+  /** Every device that has a new word answers it, all at once; whether anyone did. */
+  async turn(): Promise<boolean> {
+    const answers = [...this.here].map((device) => this.#answer(device));
+    const settled = await Promise.race([Promise.all(answers), this.life.weather.died]);
+    return settled?.includes(true) ?? false;
+  }
+
+  async #answer(device: string): Promise<boolean> {
+    const { driver } = this.life;
+    const word = driver.wordTo(device);
+    if (word === null || word.word.case === "published" || word.word.case === "runOver") return false;
+    const bytes = String(encode(InstructionSchema, word));
+    if (this.#done.get(device) === bytes) return false;
+    const player = this.players.get(device)!;
+    const { task, attempt } = driver.round!.spec;
+    const about = `${task.round}/${attempt} ${device}`;
+    player.words = wordsOf(this.plan, task as Task, device, this.rows);
+    const { event, vector, session } = await player.answer(word);
+    const now = vector && (session ?? sessionId(driver.round!.sum!));
+    try {
+      await driver.submit(device, event, vector && now ? { vector, session: now } : undefined);
+      this.#done.set(device, bytes);
+      if (vector) this.acked.push(about);
+    } catch {
+      // A device tries again for as long as it hears the same word.
+    }
+    return true;
+  }
+
+  /** Everything that a run leaves behind; equal for two runs that went the same way. */
+  async traces(): Promise<unknown> {
+    const { header } = this.driver;
+    const releases = await this.life.store.releases(this.#run);
+    const journal = await this.life.store.journal(this.#run);
+    return {
+      header: encode(RunHeaderSchema, header),
+      releases: releases.map(({ version, digest }) => ({ version, digest })),
+      journal: journal.entries.length,
+    };
+  }
+
+  async #firstTime(store: Store, artifacts: Artifacts): Promise<void> {
+    await artifacts.putBytes(BASE);
+    await artifacts.putBytes(INITIAL);
+    const { initial, base, adapter } = this.plan;
+    const envelope = signRelease(
+      {
+        run: this.#run,
+        version: 0,
+        round: 0,
+        base: { sha256: base.sha256 },
+        adapter: initial,
+        parent: null,
+        cohorts: [],
+        secureAggregation: true,
+        privacy: null,
+        method: adapter.method,
+        rank: adapter.rank,
+        alpha: adapter.alpha,
+        createdAt: "2026-01-31T12:00:00Z",
+      },
+      COORDINATOR,
+    );
+    const digest = sha256Hex(envelope.payload);
+    const header = encode(
+      RunHeaderSchema,
+      firstHeader({ version: 0, manifest: digest, adapter: initial.sha256 }),
+    );
+    const plan = encode(SignedEnvelopeSchema, this.#envelope);
+    await store.addRun({ run: this.#run, name: this.plan.name, plan, header, state: "preparing" });
+    const release = { version: 0, digest, envelope: encode(SignedEnvelopeSchema, envelope) };
+    await store.commit(this.#run, { header, state: "running", release });
+  }
+}
