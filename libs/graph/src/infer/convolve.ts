@@ -53,12 +53,17 @@ function padsOf(
   return auto === "SAME_UPPER" ? [less, more] : [more, less];
 }
 
+/**
+ * How many windows there are: room/stride rounded down or, with `ceil_mode`, up, plus 1 (MaxPool,
+ * "output_spatial_shape"). Room may be negative: with ceil_mode one window may reach beyond the padding.
+ */
 function steps(at: Site, { room, stride, end }: { room: number; stride: number; end: number }): number {
-  if (room < 0) throw at.fault("bad-input", "kernel", { expected: "one that fits the padded input" });
-  if (at.int("ceil_mode", 0) === 0) return Math.floor(room / stride) + 1;
-  const count = Math.ceil(room / stride) + 1;
-  // A window that would start in the padding after the input is left out (MaxPool, since version 19).
-  return (count - 1) * stride >= end ? count - 1 : count;
+  const ceil = at.int("ceil_mode", 0) !== 0;
+  const count = (ceil ? Math.ceil(room / stride) : Math.floor(room / stride)) + 1;
+  if (count < 1) throw at.fault("bad-input", "kernel", { expected: "one that fits the padded input" });
+  // ibid.: "windows that would start in the right padded region are ignored". Their maximum would be that of
+  // nothing. onnxruntime holds to it in every version of the operator.
+  return ceil && (count - 1) * stride >= end ? count - 1 : count;
 }
 
 /**
