@@ -4,6 +4,7 @@ import type { Claim } from "../claim.ts";
 import { adapterFrom } from "../support/round/expected.ts";
 import { readTruth } from "../support/round/files.ts";
 import type { House } from "../support/round/house.ts";
+import { journalOf } from "../support/round/journal.ts";
 import { STAGES } from "../support/round/link.ts";
 import { smallRun } from "../support/round/recipe.ts";
 import type { Death } from "../support/round/site.ts";
@@ -96,7 +97,7 @@ async function loseOne(house: House, { death, seed }: { death: Death; seed: numb
   await house.revive();
   return {
     finished: state === "finished",
-    attempts: attemptsOf(house, run),
+    attempts: journalOf(house, run).attempts,
     survivors: history[0]?.survivors ?? 0,
     exact: await isExact(house, prepared, run),
   };
@@ -114,22 +115,10 @@ async function isExact(house: House, prepared: PreparedRun, run: string): Promis
   const [first, trained] = await house.releases(run);
   if (!first || !trained) return false;
   const words = await Promise.all(
-    uploaders(house, run).map(async (site) => (await readTruth(house.siteFolder(site), run)).words),
+    journalOf(house, run).uploads.map(async (site) => (await readTruth(house.siteFolder(site), run)).words),
   );
   const expected = adapterFrom(prepared, { run, manifest: first.digest, words });
   return words.length === trained.release.cohorts[0] && equalBytes(expected, trained.adapter);
-}
-
-/** Sites whose vectors were accepted in the first round, as its journal had them. */
-function uploaders(house: House, run: string): string[] {
-  const commits = house.committed(run);
-  const end = commits.findIndex(({ release }) => release === 1);
-  const events = commits.slice(0, end).flatMap(({ events }) => events);
-  return events.filter(({ event }) => event === "uploaded").map(({ device }) => device);
-}
-
-function attemptsOf(house: House, run: string): number {
-  return 1 + Math.max(...house.committed(run).map(({ header }) => header?.attempt ?? 0));
 }
 
 async function loseTooMany(
@@ -145,14 +134,13 @@ async function loseTooMany(
     smallRun({ name: name.replace(/\W+/g, "-"), seed: 1, attempts: 1, ...change }),
   );
   const { state, reason } = await house.over(run);
-  const events = house.committed(run).flatMap(({ events }) => events);
   const releases = (await house.releases(run)).length - 1;
   await house.revive();
   return {
     reason: state === "failed" ? reason : `not failed: ${state}`,
     releases,
     revealsSent,
-    revealsTaken: events.filter(({ event }) => event === "revealed").length,
+    revealsTaken: journalOf(house, run).reveals,
   };
 }
 

@@ -25,8 +25,10 @@ export class Child<Said> {
       this.said.push(said as Said);
       for (const listener of this.#listeners) listener(said as Said);
     });
+    // What it said last may still be in the channel when it is gone already.
+    const drained = new Promise<void>((resolve) => this.#process.once("disconnect", resolve));
     this.ended = new Promise((resolve) => {
-      this.#process.once("exit", (code, signal) => resolve({ code, signal }));
+      this.#process.once("exit", (code, signal) => void drained.then(() => resolve({ code, signal })));
     });
   }
 

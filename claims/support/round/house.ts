@@ -25,7 +25,9 @@ export type HouseOptions = {
   readonly sites: ReadonlyMap<string, Rows>;
   readonly inTurn?: boolean;
   /** Where sites find the coordinator, if something stands between. */
-  readonly through?: (port: number) => Promise<string>;
+  readonly through?: (federation: string, port: number) => Promise<string>;
+  /** Whether every site's own policy allows sums without masks. */
+  readonly plain?: boolean;
 };
 
 type CoordinatorProcess = Child<CoordinatorSaid>;
@@ -35,8 +37,8 @@ type SiteProcess = Child<SiteSaid>;
 export class House {
   readonly sites = new Map<string, SiteProcess>();
   /** Durable changes in their order, through every restart of the coordinator. */
-  readonly commits: Committed[] = [];
-  /** Called when a site starts, and with all that it says. */
+  readonly commits: (Committed & { readonly heardMs: number })[] = [];
+  /** Called with all that a site says. */
   onSite: (name: string, said: SiteSaid) => void = () => {};
   #coordinator: CoordinatorProcess | null = null;
   #dead = false;
@@ -54,7 +56,7 @@ export class House {
     const about = { folder: house.federation, name: "claims", host: "127.0.0.1", port };
     await initFederation({ ...about, random: platformRandom(), nowMs: Date.now() });
     await house.serve();
-    const address = (await options.through?.(port)) ?? `127.0.0.1:${port}`;
+    const address = (await options.through?.(house.federation, port)) ?? `127.0.0.1:${port}`;
     for (const name of options.sites.keys()) await house.#enrol(name, address);
     await Promise.all([...options.sites.keys()].map((name) => house.startSite(name)));
     return house;
@@ -84,7 +86,7 @@ export class House {
     const child: CoordinatorProcess = new Child(program, args, path(this.logs, "coordinator.log"));
     this.#coordinator = child;
     child.on((said) => {
-      if (said.kind === "committed") this.commits.push(said);
+      if (said.kind === "committed") this.commits.push({ ...said, heardMs: performance.now() });
     });
     await child.until((said) => said.kind === "serving");
   }
@@ -156,11 +158,6 @@ export class House {
     return await asOwner(this.federation, async (admin, owner) => await releasesOf(admin, owner, run));
   }
 
-  /** What became durable of a run while it was in a round, in order; a round ends with its header. */
-  committed(run: string): Committed[] {
-    return this.commits.filter((commit) => commit.run === run);
-  }
-
   async close(): Promise<void> {
     this.#dead = true;
     await Promise.all([...this.sites.values()].map((site) => site.kill()));
@@ -172,6 +169,7 @@ export class House {
     const token = await createToken({ folder: this.federation, name, days: 1, random, nowMs: Date.now() });
     const folder = this.siteFolder(name);
     await join({ joinFile: joinFileText({ ...token, address }), folder, random });
+    if (this.#options.plain) await allowPlain(folder);
   }
 }
 
@@ -187,7 +185,7 @@ async function releasesOf(admin: AdminLink, { authority }: Owner, run: string) {
 }
 
 /** A site's own decision, in its own file: sums without masks are fine. */
-export async function allowPlain(siteFolder: string): Promise<void> {
+async function allowPlain(siteFolder: string): Promise<void> {
   const file = path(siteFolder, FILES.policy);
   const policy = parsePolicy(await readFile(file, "utf8"));
   await writeFile(file, policyText({ ...policy, requireSecureAggregation: false }));

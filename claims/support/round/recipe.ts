@@ -1,6 +1,6 @@
 import type { Data } from "@tutti/client-sdk/examples";
 import { examplesFromArrays } from "@tutti/client-sdk/examples";
-import { seededRandom } from "@tutti/foundation/random";
+import { type SeededRandom, seededRandom } from "@tutti/foundation/random";
 import { float32 } from "@tutti/graph/ir";
 import { mlp } from "@tutti/graph/make/mlp";
 import { int64 } from "@tutti/graph/tensor";
@@ -30,17 +30,17 @@ export function smallRun(change: Partial<RunFile> & { name: string; seed: number
   return resolveRun(file, base);
 }
 
-/** Clouds in four dimensions, one per class, different at every site. */
+/** Clouds in four dimensions, one per class, different at every site; the same at every call. */
 export function cloudsAt(site: string, { train, heldOut }: Rows): Data {
-  const random = seededRandom(`claims/round/${site}`);
-  return () => ({
-    train: clouds(train, `${site}/train`, random.uniform()),
-    heldOut: clouds(heldOut, `${site}/held out`, random.uniform()),
-  });
+  const split = {
+    train: clouds(train, seededRandom(`claims/round/${site}/train`)),
+    heldOut: clouds(heldOut, seededRandom(`claims/round/${site}/held out`)),
+  };
+  return () => split;
 }
 
-function clouds(count: number, seed: string, shift: number): Examples {
-  const random = seededRandom(seed);
+function clouds(count: number, random: SeededRandom): Examples {
+  const shift = random.uniform();
   const labels = Array.from({ length: count }, () => random.below(CLASSES));
   const values = labels.flatMap((label) =>
     Array.from({ length: FEATURES }, (_, axis) => (axis === label ? 2 : shift) + random.normal() * 0.5),
