@@ -1,4 +1,4 @@
-// biome-ignore-all assist/source/organizeImports: what users may rely on stands above what only neighbours use.
+// biome-ignore-all assist/source/organizeImports: what users may rely on stands first, above the line.
 
 // For users.
 export {
@@ -6,8 +6,11 @@ export {
   type OnnxruntimeOptions,
   onnxruntimeEngine,
 } from "./engines/onnxruntime/engine.ts";
+export { tfjsEngine } from "./engines/tfjs/engine.ts";
+export type { Tf } from "./engines/tfjs/tfjs.ts";
 export type { DType, Engine, Graph, Program, Tensor, Tensors, TracedGraph } from "./ir.ts";
 export { type Model, type ReadOptions, read } from "./read.ts";
+export { type Activation, type MlpOptions, mlp } from "./make/mlp.ts";
 export type { Bind } from "./bind.ts";
 export { trace } from "./trace.ts";
 export { widened } from "./widen.ts";
@@ -15,5 +18,9 @@ export { write } from "./write.ts";
 
 // For neighbours: import the file, not this index.
 export { type Builder, builderOn } from "./builder.ts";
+export { type DifferentiateOptions, differentiate } from "./differentiate.ts";
 export { evaluate } from "./evaluate/evaluate.ts";
 export { inferNode } from "./infer/infer.ts";
+export { LOSS_INPUTS, LOSS_OUTPUTS, type LossKind, type LossOptions, withLoss } from "./loss.ts";
+export { demote, promote } from "./promote.ts";
+export { live, readsOf } from "./prune.ts";

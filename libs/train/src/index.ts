@@ -1,6 +1,7 @@
-// For neighbours inside the house.
-export { type BatchPlan, batches, type Examples, inOrder } from "./batches.ts";
-export { type Evaluated, type EvaluateOptions, evaluate, type FitOptions, type Fitted, fit } from "./fit.ts";
+// biome-ignore-all assist/source/organizeImports: what users may rely on stands first, above the line.
+
+// For users.
+export type { Examples } from "./batches.ts";
 export {
   type AdamWOptions,
   adamW,
@@ -13,3 +14,7 @@ export {
   type SgdOptions,
   sgd,
 } from "./optimiser.ts";
+
+// For neighbours: import the file, not this index.
+export { type BatchPlan, batches, inOrder } from "./batches.ts";
+export { type Evaluated, type EvaluateOptions, evaluate, type FitOptions, type Fitted, fit } from "./fit.ts";

@@ -11,6 +11,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type ReadOptions, read } from "../../src/read.ts";
 import { numbers } from "../../src/tensor.ts";
+import { runs } from "../runs.ts";
 
 /** Plain fields of a message, without the message itself. */
 type Init<S extends DescMessage> = Extract<MessageInitShape<S>, { $typeName?: never }>;
@@ -261,6 +262,6 @@ test("hostile bytes end in a Fault and in nothing else", () => {
       for (const [at, byte] of edits) if (at < bytes.length) bytes[at] = byte;
       fault(bytes);
     }),
-    { numRuns: 2000 },
+    { numRuns: runs(1000) },
   );
 });

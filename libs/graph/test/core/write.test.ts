@@ -4,6 +4,7 @@ import type { Attribute, DType, Graph, Node, Tensor } from "../../src/ir.ts";
 import { read } from "../../src/read.ts";
 import { write } from "../../src/write.ts";
 import { shapes, tensor } from "../arbitrary.ts";
+import { runs } from "../runs.ts";
 
 const DTYPES: DType[] = ["float32", "float64", "float16", "int64", "int32", "uint8", "int8", "bool"];
 
@@ -90,7 +91,7 @@ test("read(write(graph)) is the graph", () => {
       const graph = inOpset(drawn, drawn.opset);
       expect(read(write(graph)).graph).toEqual(graph);
     }),
-    { numRuns: 300 },
+    { numRuns: runs(100) },
   );
 });
 

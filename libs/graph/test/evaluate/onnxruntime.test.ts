@@ -8,6 +8,7 @@ import type { Graph, Tensor } from "../../src/ir.ts";
 import { trace } from "../../src/trace.ts";
 import { node, type OneNode } from "../arbitrary.ts";
 import { expectTensor } from "../compare.ts";
+import { runs } from "../runs.ts";
 import { CASES } from "./cases.ts";
 
 /**
@@ -18,7 +19,7 @@ describe("infer and evaluate agree with onnxruntime", () => {
   test.each(Object.entries(CASES))("%s", async (_, { arbitrary, opset = 17, absolute = 1e-5 }) => {
     await fc.assert(
       fc.asyncProperty(arbitrary, (item) => agree(item, { opset, absolute })),
-      { numRuns: 15 },
+      { numRuns: runs(9) },
     );
   });
 

@@ -4,6 +4,7 @@ import { builderOn } from "../../src/builder.ts";
 import { differentiate } from "../../src/differentiate.ts";
 import { float32, type Tensor } from "../../src/ir.ts";
 import { tensorOf } from "../../src/tensor.ts";
+import { runs } from "../runs.ts";
 import { bool, type Case, checkGradient } from "./check.ts";
 import { run64 } from "./twin.ts";
 
@@ -72,7 +73,7 @@ describe("binary, broadcast either way", () => {
           const range = op === "Pow" || op === "Div" ? ([0.5, 2] as const) : ([-2, 2] as const);
           return checkGradient({ op, inputs: [{ shape: a }, { shape: b }], range, seed });
         }),
-        { numRuns: 15 },
+        { numRuns: runs(9) },
       );
     });
   }

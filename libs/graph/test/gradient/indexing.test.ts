@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, test } from "vitest";
+import { runs } from "../runs.ts";
 import { checkGradient, int64 } from "./check.ts";
 
 describe("Gather", () => {
@@ -23,7 +24,7 @@ describe("Gather", () => {
             opset,
           });
         }),
-        { numRuns: 12 },
+        { numRuns: runs(8) },
       ));
   }
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { builderOn } from "../../src/builder.ts";
 import { differentiate } from "../../src/differentiate.ts";
 import { float32 } from "../../src/ir.ts";
+import { runs } from "../runs.ts";
 import { checkGradient } from "./check.ts";
 
 const size = fc.integer({ min: 1, max: 3 });
@@ -27,7 +28,7 @@ describe("Gemm", () => {
           });
         },
       ),
-      { numRuns: 40 },
+      { numRuns: runs(16) },
     ));
 
   test("a frozen weight is transposed when the graph is built, never when it runs", () => {
@@ -65,7 +66,7 @@ describe("MatMul", () => {
           });
         },
       ),
-      { numRuns: 30 },
+      { numRuns: runs(12) },
     ));
 
   for (const [a, b] of [

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { runs } from "../runs.ts";
 import { type Case, checkGradient, gradientOf } from "./check.ts";
 
 const NAMES = [
@@ -39,7 +40,7 @@ describe("reductions over any axes, kept or dropped, in both operator sets' form
             });
           },
         ),
-        { numRuns: 20 },
+        { numRuns: runs(10) },
       ),
     );
   }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { builderOn } from "../../src/builder.ts";
 import { differentiate } from "../../src/differentiate.ts";
 import { float32 } from "../../src/ir.ts";
+import { runs } from "../runs.ts";
 import { checkGradient, int64 } from "./check.ts";
 import { run64 } from "./twin.ts";
 
@@ -84,7 +85,7 @@ describe("Slice", () => {
         fc.pre((clamp(end) - clamp(start)) * by > 0);
         return checkGradient({ op: "Slice", inputs: [{ shape }, ints(start), ints(end), axes, ints(by)] });
       }),
-      { numRuns: 40 },
+      { numRuns: runs(16) },
     ));
 
   test("several axes at once, ends at INT64_MAX", () =>
@@ -112,7 +113,7 @@ describe("Pad", () => {
           inputs: [{ shape }, ints(...pads), { shape: [], values: [7], frozen: true }],
         });
       }),
-      { numRuns: 30 },
+      { numRuns: runs(12) },
     ));
 
   test("other modes are refused by name", async () => {

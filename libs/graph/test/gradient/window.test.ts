@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { runs } from "../runs.ts";
 import { checkGradient, gradientOf } from "./check.ts";
 
 /** Geometry along one axis with at least one window. */
@@ -47,7 +48,7 @@ describe("Conv", () => {
             attributes: { ...windowOf(axes), group },
           }),
       ),
-      { numRuns: 40 },
+      { numRuns: runs(16) },
     ));
 
   test("a kernel of 36 places, whose weight gradient is a convolution itself", async () => {
@@ -106,7 +107,7 @@ describe("pools", () => {
           attributes: { ...windowOf(axes), ceil_mode },
         }),
       ),
-      { numRuns: 30 },
+      { numRuns: runs(12) },
     ));
 
   test("AveragePool, padding counted or not", () =>
@@ -119,7 +120,7 @@ describe("pools", () => {
           attributes: { ...window, ...options },
         });
       }),
-      { numRuns: 30 },
+      { numRuns: runs(12) },
     ));
 
   test("GlobalAveragePool and GlobalMaxPool", async () => {

@@ -34,7 +34,8 @@ function counted({ size, kernel, stride, dilation, pads }: Axis, ceil: number): 
   let count = 0;
   for (let start = -before; ; start += stride) {
     const fits = start + reach <= size + after;
-    // With ceil_mode one more window counts, if it has not used up the padded axis and starts before the pads.
+    // With ceil_mode one more window counts, if the one before left something over and it starts before the
+    // pads.
     const beyond = start - stride + reach < size + after;
     if (!fits && !(ceil && beyond && (count === 0 || start < size))) return count;
     if (fits && ceil && count > 0 && start >= size) return count;

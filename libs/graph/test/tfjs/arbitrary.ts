@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { sizeOf, type Tensor } from "../../src/ir.ts";
+import { runs } from "../runs.ts";
 import { agrees, bool, type Case, f32, i32, i64 } from "./harness.ts";
 
 export const dim = fc.integer({ min: 1, max: 4 });
@@ -55,6 +56,6 @@ export async function property(
 ) {
   await fc.assert(
     fc.asyncProperty(cases, (test) => agrees(test, options.tolerance)),
-    { numRuns: options.runs ?? 25 },
+    { numRuns: runs(options.runs ?? 15) },
   );
 }

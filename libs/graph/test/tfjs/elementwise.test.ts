@@ -75,7 +75,7 @@ describe("of one input", () => {
       shapeOf(0, 3)
         .chain((shape) => longs(shape))
         .map((x) => ({ op, inputs: [x] })),
-      { runs: 10 },
+      { runs: 8 },
     ),
   );
   test("Not", () =>
@@ -115,7 +115,7 @@ describe("of two inputs that broadcast", () => {
   test.each([...COMPARE, "Add", "Mul"])("%s of int32", (op) =>
     property(
       pair(ints).map((inputs) => ({ op, inputs })),
-      { runs: 10 },
+      { runs: 8 },
     ),
   );
   test.each([...BINARY, ...COMPARE])("%s of NaN, infinities and zeros", (op) =>

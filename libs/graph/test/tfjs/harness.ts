@@ -216,7 +216,7 @@ function isClose(got: number, wanted: number, tolerance: number): boolean {
   return Math.abs(got - wanted) <= tolerance * Math.max(1, Math.abs(wanted));
 }
 
-/** The whole check: onnxruntime and tfjs agree on `test`, on every backend, with that node's inputs fed or held. */
+/** The whole check: onnxruntime and tfjs agree on `test`, on every backend, inputs fed or held as it says. */
 export async function agrees(test: Case, tolerance = 1e-4): Promise<void> {
   const wanted = await reference(test);
   for (const backend of BACKENDS) {

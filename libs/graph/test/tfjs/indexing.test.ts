@@ -30,7 +30,7 @@ describe("Gather", () => {
             })),
         ),
       ),
-      { runs: 60 },
+      { runs: 25 },
     ));
   test("int32 indices and none at all", async () => {
     await agrees({ op: "Gather", inputs: [count([3, 2]), i32([2], [2, 0])] });
@@ -66,7 +66,7 @@ describe("GatherND", () => {
             }),
         ),
       ),
-      { runs: 60 },
+      { runs: 25 },
     ));
 });
 
@@ -94,7 +94,7 @@ describe("by element", () => {
         inputs: [x, indices],
         constant,
       })),
-      { runs: 50 },
+      { runs: 20 },
     ));
   test("ScatterElements that adds, duplicates and all", () =>
     property(
@@ -105,7 +105,7 @@ describe("by element", () => {
         inputs: [x, indices, updates],
         constant,
       })),
-      { runs: 50 },
+      { runs: 20 },
     ));
   test("ScatterElements that writes", () =>
     agrees({
@@ -144,7 +144,7 @@ describe("ScatterND", () => {
               }));
           }),
       ),
-      { runs: 60 },
+      { runs: 25 },
     ));
   test("writes", () =>
     agrees({ op: "ScatterND", inputs: [count([4, 2]), i64([2, 1], [3, -4]), f32([2, 2], [9, 8, 7, 6])] }));
@@ -175,7 +175,7 @@ describe("OneHot", () => {
             constant: [1, ...held],
           })),
       ),
-      { runs: 40 },
+      { runs: 16 },
     ));
 });
 

@@ -35,7 +35,7 @@ describe("Gemm", () => {
           constant,
         };
       }),
-      { runs: 60 },
+      { runs: 25 },
     );
   });
   test("of no rows, and over nothing", async () => {
@@ -59,7 +59,7 @@ describe("MatMul", () => {
           constant: vectors === 0 && !fits(a.slice(0, 3), b.slice(0, 3)) ? [] : constant,
         }))
         .filter(({ inputs: [x, y] }) => fits(x!.shape.slice(0, -2), y!.shape.slice(0, -2))),
-      { runs: 60 },
+      { runs: 25 },
     ));
   test("a batch large enough to go one matrix at a time", () =>
     property(
@@ -78,7 +78,7 @@ describe("MatMul", () => {
           op: "MatMul",
           inputs: [wave([...a!, 33, 40]), wave([...b!, 40, 35], 1)],
         })),
-      { runs: 10 },
+      { runs: 8 },
     ));
   test("of no rows, over nothing, with NaN", async () => {
     await agrees({ op: "MatMul", inputs: [wave([0, 3]), wave([3, 2])] });

@@ -43,7 +43,7 @@ describe("LayerNormalization", () => {
             }));
         }),
       ),
-      { runs: 40 },
+      { runs: 16 },
     ));
 });
 

@@ -26,7 +26,7 @@ describe("shape", () => {
           )
           .map(([x, perm]) => ({ op: "Transpose", attributes: perm ? { perm } : {}, inputs: [x] })),
       ),
-      { runs: 60 },
+      { runs: 25 },
     ));
   test("Reshape, Flatten, Squeeze, Unsqueeze", async () => {
     const x = count([2, 3, 4]);
@@ -111,7 +111,7 @@ describe("shape", () => {
             };
           }),
       ),
-      { runs: 80 },
+      { runs: 30 },
     ));
   test("Slice: INT64_MAX as an end, attributes before operator set 10", async () => {
     const huge: Tensor = { dtype: "int64", shape: [1], data: BigInt64Array.of(2n ** 63n - 1n) };
@@ -130,7 +130,7 @@ describe("shape", () => {
           typed(from).map((x) => ({ op: "Expand", inputs: [x, vector(shape)], constant: [1] })),
         ),
       ),
-      { runs: 60 },
+      { runs: 25 },
     ));
   test("Expand of NaN and infinity, and beyond the rank wasm adds", async () => {
     await agrees({
@@ -167,7 +167,7 @@ describe("shape", () => {
             constant: [1, 2],
           }));
       }),
-      { runs: 50 },
+      { runs: 20 },
     ));
   test("Pad: reflect, edge and wrap, some axes, old attributes, bools", async () => {
     for (const mode of ["reflect", "edge", "wrap"])

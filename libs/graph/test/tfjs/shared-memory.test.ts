@@ -7,8 +7,8 @@ import { dim } from "./arbitrary.ts";
 import { BACKENDS, expectClose, f32, tf } from "./harness.ts";
 
 // Reshape, and a Transpose where only axes of size 1 move, give another shape to the same memory, and wasm's
-// products set themselves up once per memory of their right operand (docs/decisions/0010). Whatever shapes one
-// memory is multiplied in, in whatever order, each product must be its own.
+// products set themselves up once per memory of their right operand (docs/decisions/0010). Whatever shapes
+// one memory is multiplied in, in whatever order, each product must be its own.
 
 /** One use of the shared value `w` as a right operand, in a shape of its own. */
 type Use = { op: "MatMul" | "Gemm" | "ReduceSum"; shape: readonly [number, number] };

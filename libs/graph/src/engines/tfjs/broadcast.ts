@@ -58,7 +58,7 @@ function merged(shape: readonly number[], target: readonly number[]): { from: nu
   return { from, to };
 }
 
-/** Nonzero as bool; tfjs's cast to bool on wasm keeps the low byte of the number instead. NaN counts as true. */
+/** Nonzero as bool, NaN too; tfjs's own cast to bool on wasm keeps the low byte of the number instead. */
 export function truth(tf: Tf, x: TfTensor): TfTensor {
   return x.dtype === "bool" ? x : tf.notEqual(x, tf.scalar(0, x.dtype as "float32" | "int32"));
 }

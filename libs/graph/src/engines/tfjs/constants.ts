@@ -3,7 +3,7 @@ import { sizeOf, type Tensor } from "../../ir.ts";
 import { download, upload } from "./convert.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
-/** Up to this many elements are read back when folded, so that later nodes can use them as shapes, axes, bounds. */
+/** Up to this many elements are read back when folded: later nodes may use them as shapes, axes, bounds. */
 const READ_BACK = 4096;
 
 /**

@@ -4,8 +4,9 @@ import type { Tf, TfTensor } from "./tfjs.ts";
 import { checkSpace, paddingOf, pair, type Window, windowOf } from "./window.ts";
 
 /*
- * wasm knows NHWC only, so an operator is: to NHWC, one kernel, back. Kernels are called by name since tf.conv2d
- * refuses a stride together with a dilation, which a convolution's gradient has and every backend computes.
+ * wasm knows NHWC only, so an operator is: to NHWC, one kernel, back. Kernels are called by name since
+ * tf.conv2d refuses a stride together with a dilation, which a convolution's gradient has and every backend
+ * computes.
  */
 
 /** NCHW (or NCW) to NHWC. */
@@ -83,8 +84,9 @@ function emptyConv(site: OpSite, tf: Tf) {
 }
 
 /**
- * The gradient of Conv, done as a Conv (wasm's own backward kernel runs at 2 GFLOP/s, this at 25): the input's
- * cells stride apart with zeros between, a border as wide as the kernel less the pads, the kernel turned around.
+ * The gradient of Conv, done as a Conv (wasm's own backward kernel runs at 2 GFLOP/s, this at 25): the
+ * input's cells stride apart with zeros between, a border as wide as the kernel less the pads, the kernel
+ * turned around.
  */
 export const ConvTranspose: Operator = (site, tf) => {
   const [channels, each, ...kernel] = site.shape(1) as [number, number, ...number[]];
@@ -156,7 +158,7 @@ function backwards(site: OpSite, kernel: readonly number[], out: readonly number
   return { window: window as Window, strides, border };
 }
 
-/** How many cells of the full output pads cut off in front: given, or half of what the output shape leaves out. */
+/** Cells of the full output that pads cut off in front: given, or half of what the output shape leaves out. */
 function cutBefore(site: OpSite, { axis, total }: { axis: number; total: number }): number {
   if (axis < 0) return 0;
   const auto = site.string("auto_pad", "NOTSET");

@@ -73,7 +73,7 @@ function orNaN(tf: Tf, inputs: readonly [TfTensor, TfTensor], picked: TfTensor):
   return tf.add(picked, nanOnly(tf, tf.add(tf.square(a), tf.square(b))));
 }
 
-/** 0 for every number that is not negative, infinity included, and NaN for NaN; cheaper than isNaN and where. */
+/** 0 for every number that is not negative, infinity included; NaN for NaN. Cheaper than isNaN and where. */
 function nanOnly(tf: Tf, x: TfTensor): TfTensor {
   return tf.div(0, tf.add(x, 1));
 }
@@ -102,7 +102,7 @@ export const Div: Operator = (site, tf) => {
 
 const zero = (tf: Tf): TfTensor => tf.scalar(0, "int32");
 
-/** The result has the base's type. Powers that training meets often are products: pow is 70 times a product. */
+/** The result has the base's type. Powers that training often meets are products: pow costs 70 products. */
 export const Pow: Operator = (site, tf) => {
   const given = site.constant(1);
   const exponent = given && sizeOf(given.shape) === 1 ? site.numbers(1)[0] : undefined;
@@ -266,7 +266,7 @@ function bound(site: OpSite, at: { index: number; name: string; absent: number }
   return site.float(at.name, at.absent);
 }
 
-/** The three inputs broadcast together; branches are widened by hand since wasm's select wants equal shapes. */
+/** The three inputs broadcast together; branches are widened first, since wasm's select wants equal shapes. */
 export const Where: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const wide = (x: TfTensor) => expandTo(tf, unbool(tf, x), shape);

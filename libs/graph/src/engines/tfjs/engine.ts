@@ -5,9 +5,9 @@ import { download, upload } from "./convert.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
 /**
- * The tfjs engine: an interpreter over `tf`, which the app brings with `backend` registered ("wasm", "webgpu",
- * "webgl", "cpu", "tensorflow"). Loading checks every node and throws a Fault("unsupported") that names the
- * first one outside what the engine runs; stepping reads nothing back but the outputs.
+ * The tfjs engine: an interpreter over `tf`, which the app brings with `backend` registered ("wasm",
+ * "webgpu", "webgl", "cpu", "tensorflow"). Loading checks every node and throws a Fault("unsupported") that
+ * names the first one outside what the engine runs; stepping reads nothing back but the outputs.
  * Integers are 32 bits wide inside (int64 feeds are range-checked), float64 is computed as float32.
  */
 export function tfjsEngine(tf: Tf, backend: string): Engine {

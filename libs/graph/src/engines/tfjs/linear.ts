@@ -5,13 +5,13 @@ import { matMul } from "./product.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
 /**
- * From how many multiplications per matrix a batch on wasm is cheaper one matrix at a time. Its batched kernel
- * is a plain loop (2.2 GFLOP/s, one core); its 2-D kernel is XNNPACK (14 to 28), but a call and its copies
- * cost some 10 µs.
+ * From how many multiplications per matrix a batch on wasm is cheaper one matrix at a time. Its batched
+ * kernel is a plain loop (2.2 GFLOP/s, one core); its 2-D kernel is XNNPACK (14 to 28), but a call and its
+ * copies cost some 10 µs.
  */
 const WORTH_A_CALL = 12_800;
 
-/** α·A'·B' + β·C. On wasm a transposed operand is transposed first: the kernel's own way is 10 times slower. */
+/** α·A'·B' + β·C. On wasm operands are transposed first: the kernel's own way is 10 times slower. */
 export const Gemm: Operator = (site, tf) => {
   const alpha = site.float("alpha", 1);
   const beta = site.float("beta", 1);
@@ -110,8 +110,8 @@ function together(a: readonly number[], b: readonly number[]): number[] {
 }
 
 /**
- * A batch of products by the 2-D kernel. The matrices are cut from one copy of the heap (that is what dataSync
- * is on wasm, where nothing has to be waited for): tf.slice would copy the whole batch for every matrix.
+ * A batch of products by the 2-D kernel. The matrices are cut from one copy of the heap (which is what
+ * dataSync is on wasm, where nothing has to be waited for): tf.slice would copy the batch for every matrix.
  * Each then is a memory of its own, which product.ts need not look after; nor the batched kernel, which sets
  * nothing up.
  */

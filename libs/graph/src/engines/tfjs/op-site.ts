@@ -7,7 +7,7 @@ import type { Kernel, Tf, TfTensor } from "./tfjs.ts";
 /** An operator: reads and checks its node once, at load, and returns what runs at every step. */
 export type Operator = (site: OpSite, tf: Tf) => Kernel;
 
-/** The node reader with what only an engine needs: output statics, and constants in the form it wants them. */
+/** The node reader with what only an engine needs: output statics, and constants in the form it wants. */
 export class OpSite extends Site {
   /** Which backend runs; some kernels are worth avoiding on some. */
   readonly backend: string;
@@ -56,14 +56,14 @@ export class OpSite extends Site {
     return this.has(index) && this.#constants.has(this.node.inputs[index]!);
   }
 
-  /** Makes the kernel receive `change(constant)` for input `index`, computed once; false if it is no constant. */
+  /** Makes the kernel receive `change(constant)` for input `index`, made once; false if it is no constant. */
   prepare(index: number, how: string, change: (whole: TfTensor) => TfTensor): boolean {
     if (!this.isConstant(index)) return false;
     this.sources[index] = this.#constants.change(this.node.inputs[index]!, how, change);
     return true;
   }
 
-  /** Declares inputs that the kernel does not read, such as shapes: they are neither uploaded nor kept alive. */
+  /** Declares inputs the kernel does not read, such as shapes: they are neither uploaded nor kept alive. */
   skip(...indices: readonly number[]): void {
     for (const index of indices) if (index < this.sources.length) this.sources[index] = "";
   }

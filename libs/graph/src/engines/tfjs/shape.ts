@@ -5,7 +5,7 @@ import { upload } from "./convert.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Kernel, Tf } from "./tfjs.ts";
 
-/** Everything that only renames the shape: the traced graph already knows it, so shape inputs are not read. */
+/** What only renames the shape: the traced graph already knows it, so shape inputs are not read. */
 const renamed: Operator = (site, tf) => {
   const shape = site.shapeOut();
   site.skipFrom(1);
@@ -58,7 +58,7 @@ export const Split: Operator = (site, tf) => {
 
 type Cut = { axis: number; begin: number; step: number };
 
-/** Bounds must be known at load. Steps: tfjs's strided slice, which on wasm knows floats and steps forward only. */
+/** Bounds must be known at load. Steps: tfjs's strided slice, which on wasm knows floats and forward only. */
 export const Slice: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const cuts = cutsOf(site);
@@ -161,7 +161,7 @@ export const Range: Operator = (site, tf) => {
   return ((start, _, step) => tf.add(tf.mul(counts, step), start)) as Kernel;
 };
 
-/** Keeps the lower or upper triangle of the last two axes, k diagonals off; NaN and infinity outside become 0. */
+/** Keeps the lower or upper triangle of the last two axes, k diagonals off; even NaN outside becomes 0. */
 export const Trilu: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];

@@ -4,5 +4,5 @@ export type { DataTypeMap, Tensor as TfTensor } from "@tensorflow/tfjs-core";
 
 import type { Tensor as TfTensor } from "@tensorflow/tfjs-core";
 
-/** What a node does at run time: its input tensors in, its output tensors out. An absent input is undefined. */
+/** What a node does at run time: input tensors in, output tensors out. An absent input is undefined. */
 export type Kernel = (...inputs: TfTensor[]) => TfTensor | readonly TfTensor[];

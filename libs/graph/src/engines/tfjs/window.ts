@@ -14,7 +14,7 @@ export type Window = {
 
 type Pair = readonly [number, number];
 
-/** Reads kernel, strides, dilations, pads and auto_pad; `from` and `to` are the shapes the window moves between. */
+/** Reads strides, dilations, pads and auto_pad; `from` and `to` are the shapes the window moves between. */
 export function windowOf(
   site: OpSite,
   kernel: readonly number[],
