@@ -1,6 +1,6 @@
 /**
  * The graph as we hold it between steps: ONNX's own words, decoded once and never mutated.
- * Every step of DESIGN section 3 is a function Graph → Graph.
+ * Every step is a function Graph → Graph (docs/architecture.md, Training is an ONNX graph).
  */
 
 /** Element types we compute with. Weights in other types are dequantised or widened when they are read. */
@@ -48,7 +48,7 @@ export type Node = {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes: ReadonlyMap<string, Attribute>;
-  /** Exporter metadata, where module names are found (ONNX.md section 1). */
+  /** Exporter metadata, where module names are found (docs/onnx.md, Fields and names). */
   readonly metadata: ReadonlyMap<string, string>;
 };
 

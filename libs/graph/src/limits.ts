@@ -1,4 +1,4 @@
-/** What a file may ask of us before we allocate anything (RELIABILITY section 5). */
+/** What a file may ask of us before we allocate anything (docs/reliability.md, Files from outside). */
 export type Limits = {
   /** Bytes of the model file. */
   readonly modelBytes: number;

@@ -56,7 +56,9 @@ function writeGraph(graph: Graph): GraphProto {
   });
 }
 
-/** Metadata goes back as it came: merge and resolve find module names there (ONNX.md section 1). */
+/**
+ * Metadata goes back as it came: merge and resolve find module names there (docs/onnx.md, Fields and names).
+ */
 function writeNode(node: Node): NodeProto {
   const nested = {
     tensor: (value: Parameters<typeof writeTensor>[1]) => writeTensor("", value),

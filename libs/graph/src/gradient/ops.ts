@@ -87,9 +87,9 @@ export function opsOn(build: Builder): Ops {
 }
 
 /**
- * A product with a vector is written elementwise. It is as cheap, and tfjs's wasm backend must not see one
- * vector as [1, n] and as [n, 1]: it caches a product's set-up by the right operand's memory, and so reads
- * beyond it.
+ * A product with a vector is written elementwise. It is as cheap, and in a gradient a vector is often met as
+ * [1, n] and as [n, 1] (reshapes of one memory), which tfjs's wasm engine would have to copy and pack twice
+ * (docs/decisions/0010).
  */
 function products(build: Builder): Pick<Ops, "matmul"> {
   const matmul = (a: string, b: string) => {

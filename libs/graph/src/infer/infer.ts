@@ -51,7 +51,8 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
     throw new Fault("unsupported", describe(node, known.opset), { expected: "an operator Tutti knows" });
   const statics = rule(new Site(node, known));
   for (const { shape } of statics) {
-    // Checked before anyone allocates: shapes may come from the file's own constants (RELIABILITY section 5).
+    // Checked before anyone allocates: shapes may come from the file's own constants (docs/reliability.md,
+    // Files from outside).
     if (shape.every((size) => Number.isInteger(size) && size >= 0) && sizeOf(shape) <= LIMITS.elements)
       continue;
     const expected = `sizes ≥ 0 and at most ${LIMITS.elements} elements`;

@@ -23,7 +23,7 @@ if (!present)
 
 type Table = ReadonlyMap<string, Tensor>;
 
-/** safetensors: u64 header length, JSON header, data (ONNX.md section 3). */
+/** safetensors: u64 header length, JSON header, data (docs/onnx.md, Adapter files). */
 function safetensors(url: URL): Table {
   const bytes = new Uint8Array(readFileSync(url));
   const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
@@ -122,7 +122,7 @@ function merge(graph: Graph, adapter: Table, { scale, golden }: { scale: number;
       continue;
     }
     const [a, b] = [matrix(tensor), matrix(adapter.get(key.replace("lora_A", "lora_B"))!)];
-    // A folded batch norm scales the rows of the adapter's update too (ONNX.md section 1).
+    // A folded batch norm scales the rows of the adapter's update too (docs/onnx.md, Fields and names).
     const norm = golden.get(`bn_scale.${module}`);
     const rowScale = (row: number) => scale * Number(norm?.data[row] ?? 1);
     const delta = times(b, a);

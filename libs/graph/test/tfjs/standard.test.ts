@@ -12,7 +12,7 @@ import { BACKENDS, tf } from "./harness.ts";
 /** How many of the standard's cases run today on each backend; only ever raised. */
 const RUN_CASES = { wasm: 675, cpu: NIGHTLY ? 675 : 672 };
 
-/** Elements up to which a case runs on the cpu backend by day: beyond, one takes seconds. wasm runs them all. */
+/** Elements up to which a case runs on cpu by day: beyond, one takes seconds. wasm runs them all. */
 const LARGE = 50_000;
 
 /**

@@ -158,7 +158,7 @@ function backwards(site: OpSite, kernel: readonly number[], out: readonly number
   return { window: window as Window, strides, border };
 }
 
-/** Cells of the full output that pads cut off in front: given, or half of what the output shape leaves out. */
+/** Cells of the full output that pads cut off in front: given, or half of what the output lacks. */
 function cutBefore(site: OpSite, { axis, total }: { axis: number; total: number }): number {
   if (axis < 0) return 0;
   const auto = site.string("auto_pad", "NOTSET");

@@ -266,7 +266,7 @@ function bound(site: OpSite, at: { index: number; name: string; absent: number }
   return site.float(at.name, at.absent);
 }
 
-/** The three inputs broadcast together; branches are widened first, since wasm's select wants equal shapes. */
+/** The three inputs broadcast together; branches are widened, since wasm's select wants equal shapes. */
 export const Where: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const wide = (x: TfTensor) => expandTo(tf, unbool(tf, x), shape);

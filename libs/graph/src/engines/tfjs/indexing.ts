@@ -6,8 +6,8 @@ import type { Tf, TfTensor } from "./tfjs.ts";
 
 /*
  * Every operator here is one gatherND or scatterND over rows: the data seen as [rows, inner], the indices
- * turned into row numbers (at load, where they are constant). On wasm tf.gather copies element by element, 150
- * times slower than gatherND; and gatherND and scatterND do not look at bounds, so numbers are checked before.
+ * turned into row numbers (at load, where they are constant). On wasm tf.gather copies element by element,
+ * 150 times slower than gatherND; and gatherND and scatterND look at no bounds, so numbers are checked before.
  */
 
 /** How one index tensor becomes row numbers: entries along its last axis, each into its own dimension. */
@@ -22,7 +22,7 @@ type Rows = {
   entries: readonly number[];
 };
 
-/** Row numbers [count, 1] from input `rows.index`; what is returned is the identity for prepared constants. */
+/** Row numbers [count, 1] from input `rows.index`; the result is the identity for prepared constants. */
 function rowNumbers(site: OpSite, tf: Tf, rows: Rows): (indices: TfTensor) => TfTensor {
   const base = rows.base && site.keep(tf.tensor(rows.base.values, [...rows.base.shape], "int32"));
   const dims = site.keep(tf.tensor1d([...rows.dims], "int32"));

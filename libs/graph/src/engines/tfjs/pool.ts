@@ -43,7 +43,7 @@ export const MaxPool: Operator = (site, tf) => {
   };
 };
 
-/** Every cell under the window's moves, tap by tap: [N, C, out, out] each, in the kernel's row-major order. */
+/** Every cell under the window's moves, tap by tap: [N, C, out, out] each, row-major over the kernel. */
 function taps(tf: Tf, x: TfTensor, { window, fill }: { window: Window; fill: number }): TfTensor[] {
   const { kernel, strides, dilations, before, after, input, output } = window;
   const [n, c] = x.shape as [number, number];
@@ -109,7 +109,7 @@ function cells(
   return tf.tensor(values, [1, 1, ...output], "int32");
 }
 
-/** The mean over the cells inside the input, with count_include_pad over pads too (never ceil_mode's cells). */
+/** The mean over the cells inside the input, or with count_include_pad over pads too, never ceil_mode's. */
 export const AveragePool: Operator = (site, tf) => {
   const window = poolWindow(site);
   const out = site.shapeOut();
@@ -143,7 +143,7 @@ function padsOf(site: OpSite, window: Window): Bounds {
   return { before: window.before, after: axes === 1 ? [0, pads[0]!] : pads };
 }
 
-/** How many cells of each window lie inside the input widened by `bounds`, in the output's row-major order. */
+/** How many cells of each window lie inside the input widened by `bounds`, row-major over the output. */
 function counts(window: Window, bounds: Bounds): number[] {
   const along = (axis: 0 | 1): number[] =>
     Array.from({ length: window.output[axis] }, (_, at) => {
