@@ -38,6 +38,8 @@ export class World {
   /** Rows that a device has; 0 holds nothing out. */
   rows = 10;
   life!: Life;
+  readonly errors: unknown[] = [];
+  readonly #pending = new Set<string>();
   readonly #run: string;
   readonly #envelope;
   readonly #done = new Map<string, string>();
@@ -88,6 +90,7 @@ export class World {
     });
     this.life = { driver, clock, weather, store };
     this.#done.clear();
+    this.#pending.clear();
     await Promise.race([driver.start(), weather.died]);
   }
 
@@ -108,7 +111,8 @@ export class World {
     for (let idle = 0; idle < 500; idle++) {
       if (weather.dead) return false;
       if (done()) return true;
-      if (await this.turn()) idle = 0;
+      if (this.errors.length > 0) throw this.errors[0];
+      if (this.turn()) idle = 0;
       await new Promise((resolve) => setImmediate(resolve));
       if (weather.busy > 0) idle = 0;
       else if (idle > 5 && idle % 5 === 0) clock.next();
@@ -118,33 +122,41 @@ export class World {
     );
   }
 
-  /** Every device that has a new word answers it, all at once; whether anyone did. */
-  async turn(): Promise<boolean> {
-    const answers = [...this.here].map((device) => this.#answer(device));
-    const settled = await Promise.race([Promise.all(answers), this.life.weather.died]);
-    return settled?.includes(true) ?? false;
+  /** Every device that has a new word answers it, all at once; whether anyone began to. */
+  turn(): boolean {
+    const free = [...this.here].filter((device) => !this.#pending.has(device) && this.#isNews(device));
+    for (const device of free) {
+      this.#pending.add(device);
+      this.#answer(device, this.life)
+        .catch((error: unknown) => this.errors.push(error))
+        .finally(() => this.#pending.delete(device));
+    }
+    return free.length > 0;
   }
 
-  async #answer(device: string): Promise<boolean> {
-    const { driver } = this.life;
-    const word = driver.wordTo(device);
+  #isNews(device: string): boolean {
+    const word = this.driver.wordTo(device);
     if (word === null || word.word.case === "published" || word.word.case === "runOver") return false;
-    const bytes = String(encode(InstructionSchema, word));
-    if (this.#done.get(device) === bytes) return false;
+    return this.#done.get(device) !== String(encode(InstructionSchema, word));
+  }
+
+  async #answer(device: string, { driver, weather }: Life): Promise<void> {
+    const word = driver.wordTo(device)!;
     const player = this.players.get(device)!;
     const { task, attempt } = driver.round!.spec;
     const about = `${task.round}/${attempt} ${device}`;
     player.words = wordsOf(this.plan, task as Task, device, this.rows);
-    const { event, vector, session } = await player.answer(word);
+    weather.busy++;
+    const { event, vector, session } = await player.answer(word).finally(() => weather.busy--);
+    if (vector && this.acked.includes(about)) throw new Error(`${about}: its acknowledged upload was lost`);
     const now = vector && (session ?? sessionId(driver.round!.sum!));
     try {
       await driver.submit(device, event, vector && now ? { vector, session: now } : undefined);
-      this.#done.set(device, bytes);
+      this.#done.set(device, String(encode(InstructionSchema, word)));
       if (vector) this.acked.push(about);
     } catch {
       // A device tries again for as long as it hears the same word.
     }
-    return true;
   }
 
   /** Everything that a run leaves behind; equal for two runs that went the same way. */

@@ -1,0 +1,209 @@
+import type { Fault } from "@tutti/foundation/fault";
+import { firstHeader } from "@tutti/round/run";
+import { RoundRecordSchema } from "@tutti/wire/admin";
+import { create } from "@tutti/wire/message";
+import { afterEach, describe, expect, test } from "vitest";
+import { Player } from "../../../../libs/round/test/player.ts";
+import { ledgerOf } from "../../src/drive/ledger.ts";
+import { plan, temporary } from "./house.ts";
+import { World } from "./world.ts";
+
+const ABC = ["a", "b", "c"];
+const open: World[] = [];
+const places: { remove(): void }[] = [];
+afterEach(async () => {
+  for (const one of open.splice(0)) await one.close();
+  for (const place of places.splice(0)) place.remove();
+});
+
+async function world(
+  devices: readonly string[] = ABC,
+  change: Parameters<typeof plan>[0] = {},
+): Promise<World> {
+  const place = temporary();
+  places.push(place);
+  const one = new World(place.folder, plan(change), devices);
+  open.push(one);
+  await one.boot();
+  return one;
+}
+
+/** Ends this life as a kill does, and begins the next on the same disk. */
+async function reboot(one: World): Promise<void> {
+  await one.kill();
+  await one.boot();
+}
+
+const phase = (one: World) => one.driver.round?.phase;
+const code = (promise: Promise<unknown>) => promise.then(() => "taken").catch((fault: Fault) => fault.code);
+const leave = (one: World, device: string) => {
+  one.here.delete(device);
+  return one.driver.submit(device, { case: "disconnected", value: true });
+};
+const arrive = (one: World, device: string) => {
+  if (!one.players.has(device)) one.players.set(device, new Player(device));
+  one.here.add(device);
+  return one.driver.submit(device, { case: "connected", value: true });
+};
+
+describe("group commit", () => {
+  test("twenty uploads at once cost a few transactions", async () => {
+    const names = Array.from({ length: 20 }, (_, at) => `d${at + 10}`);
+    const one = await world(names, { cohort: { min: 3, max: 20 } });
+    await one.live(
+      () => one.driver.round?.sum?.kind === "secure" && one.driver.round.sum.session.phase === "masking",
+    );
+    const before = one.life.weather.count;
+    await one.live(() => one.acked.length === 20);
+    expect(one.life.weather.count - before).toBeLessThanOrEqual(8);
+    await one.live();
+    expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([20, 20]);
+  });
+});
+
+describe("a round's devices", () => {
+  test("a newcomer waits for the next round, and is in it though everyone expected is there", async () => {
+    const one = await world(ABC, { rounds: 2 });
+    await one.live(() => phase(one) === "training");
+    await arrive(one, "z");
+    expect(one.driver.wordTo("z")?.word.case).toBe("published");
+    await one.live();
+    expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([3, 4, 4]);
+  });
+
+  test("a device that leaves and returns within a stage hears its word again", async () => {
+    const one = await world();
+    await one.live(() => phase(one) === "summing");
+    const word = one.driver.wordTo("b");
+    expect(word).not.toBeNull();
+    await leave(one, "b");
+    await arrive(one, "b");
+    expect(one.driver.wordTo("b")).toEqual(word);
+    await one.live();
+    expect(one.driver.header.history[0]?.survivors).toBe(3);
+  });
+
+  test("who was here before a crash and does not come back is waited for five seconds, not a deadline", async () => {
+    const one = await world([...ABC, "d"]);
+    await one.live(() => phase(one) === "training");
+    one.here.delete("d");
+    await reboot(one);
+    await one.live(() => phase(one) === "summing");
+    expect(one.life.clock.nowMs()).toBeLessThanOrEqual(6_000);
+    await one.live();
+    expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([3, 3]);
+  });
+
+  test("an acknowledged upload stays in the sum when its device and the coordinator are gone", async () => {
+    const one = await world([...ABC, "d"]);
+    await one.live(() => one.acked.includes("0/0 d"));
+    one.here.delete("d");
+    await reboot(one);
+    await one.live();
+    expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([4, 3]);
+    expect(one.driver.header.history[0]?.examples).toBeCloseTo(40, 3);
+  });
+});
+
+describe("what must end by name", () => {
+  test("an evaluation in which nobody holds rows out", async () => {
+    const one = await world(ABC, { attempts: 1 });
+    await one.live(() => one.driver.header.round === 1);
+    one.rows = 0;
+    await one.live();
+    const { state, reason, version } = one.driver.header;
+    expect({ state, version }).toEqual({ state: "failed", version: 1 });
+    expect(reason).toBe("round 1, attempt 1 of 1: sum: expected some weight, got 0 examples");
+  });
+
+  test("a round nobody comes to: as many attempts as the plan has, each with its whole deadline", async () => {
+    const one = await world([], { attempts: 2, deadlines: { joinMs: 1_000 } });
+    await one.live();
+    expect(one.driver.header.reason).toBe("round 0, attempt 2 of 2: 0 of at least 3 devices came");
+    expect(one.life.clock.nowMs()).toBeGreaterThanOrEqual(2_000);
+    expect(one.life.clock.nowMs()).toBeLessThan(2_100);
+  });
+
+  test("a journal that is refused when it is replayed", async () => {
+    const one = await world(ABC, { attempts: 2 });
+    await one.live(() => phase(one) === "training");
+    const ledger = ledgerOf(one.life.store, one.run);
+    await ledger.read();
+    const [entry] = (await ledger.read()).entries;
+    await one.driver.shutdown();
+    await ledger.append([{ ...entry!, device: "nobody", event: { case: "ready", value: true } }], undefined);
+    await reboot(one);
+    await one.live();
+    expect(one.driver.header.state).toBe("finished");
+    expect(one.driver.header.reason).toContain("its journal does not replay: nobody was not invited");
+  });
+});
+
+describe("a run that is stopped", () => {
+  test("stays stopped, whatever was under way", async () => {
+    for (const moment of ["gathering", "training", "summing", "unmasking"]) {
+      const one = await world();
+      await one.live(() => phase(one) === moment);
+      await one.driver.stop();
+      await one.live();
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      expect(one.driver.header.state).toBe("stopped");
+      await reboot(one);
+      expect([one.driver.header.state, one.driver.round]).toEqual(["stopped", null]);
+      expect(one.driver.wordTo("a")?.word.case).toBe("runOver");
+    }
+  });
+
+  test("also while its round fails, with entries waiting behind it", async () => {
+    const one = await world(["a", "b"], { deadlines: { joinMs: 1_000 }, attempts: 5 });
+    const late = one.driver.submit("c", { case: "connected", value: true });
+    one.life.clock.next();
+    const stopped = one.driver.stop();
+    const after = one.driver.submit("d", { case: "ready", value: true });
+    const codes = Promise.all([code(late), code(after)]);
+    await stopped;
+    await one.live();
+    expect((await codes)[1]).toBe("conflict");
+    expect(one.driver.header.state).toBe("stopped");
+  });
+});
+
+describe("an upload", () => {
+  test("that arrives in the next round is refused, though its device is in that one too", async () => {
+    const one = await world(ABC, {
+      rounds: 2,
+      adapter: { method: "fedit", rank: 2, alpha: 4, targets: "all-linear" },
+    });
+    const masking = (round: number) => () =>
+      one.driver.round?.spec.task.round === round &&
+      one.driver.round.sum?.kind === "secure" &&
+      one.driver.round.sum.session.phase === "masking";
+    await one.live(masking(0));
+    const { sum, spec } = one.driver.round!;
+    const session = sum?.kind === "secure" ? sum.session.sid! : new Uint8Array();
+    const vector = new Uint32Array(spec.plan.tensors.length).fill(7);
+    await one.live(masking(1));
+    const late = code(one.driver.submit("a", { case: "uploaded", value: true }, { vector, session }));
+    await one.live();
+    expect(await late).toBe("conflict");
+    expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([3, 3, 3]);
+  });
+});
+
+describe("the header", () => {
+  test("with ten thousand rounds behind it goes through the store", async () => {
+    const one = await world();
+    await one.driver.shutdown();
+    const ledger = ledgerOf(one.life.store, one.run);
+    const { header } = await ledger.read();
+    const record = create(RoundRecordSchema, { survivors: 100, release: "ab".repeat(32), loss: 0.5 });
+    const long = { ...header, history: Array.from({ length: 10_000 }, () => record) };
+    await ledger.close(long);
+    expect((await ledger.read()).header.history).toHaveLength(10_000);
+  });
+
+  test("begins running, with nothing behind it", () => {
+    const header = firstHeader({ version: 0, manifest: "aa", adapter: "bb" });
+    expect([header.state, header.round, header.attempt, header.history.length]).toEqual(["running", 0, 0, 0]);
+  });
+});
