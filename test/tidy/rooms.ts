@@ -83,5 +83,5 @@ export const HOMES: Readonly<Record<string, readonly string[]>> = {
   "vega-datasets": ["examples/penguins/"],
 };
 
-/** Sizes of STYLE: hard limits on every file and function, medians over the house. */
+/** Sizes of CONTRIBUTING.md: hard limits on every file and function, medians over the house. */
 export const SIZES = { fileLines: 400, fileMedian: 120, functionLines: 70, lineLength: 110 } as const;

@@ -25,8 +25,8 @@ export type Accepted = {
 export type Rules = { readonly trust: Trust; readonly policy: Policy };
 
 /**
- * The door of DESIGN section 6. @throws Fault("refused" | "bad-message" | "bad-input") naming the first
- * thing wrong.
+ * The door of docs/protocol.md, An invitation. @throws Fault("refused" | "bad-message" | "bad-input") naming
+ * the first thing wrong.
  */
 export function checkInvite(
   invite: Invite,

@@ -20,9 +20,9 @@ export type Contributor = {
 };
 
 /**
- * The device's part of a round, data → train → clip → quantise (DESIGN section 2); masking and upload
- * follow when the coordinator opens a session. Plan, device name and round fix every random choice: same
- * rows, same words.
+ * The device's part of a round, data → train → clip → quantise (docs/architecture.md, The way of the data);
+ * masking and upload follow when the coordinator opens a session. Plan, device name and round fix every
+ * random choice: same rows, same words.
  */
 export async function contribute(work: Accepted, by: Contributor): Promise<Contribution> {
   const { plan, task } = work;

@@ -7,7 +7,7 @@ import { type Fields, fieldsOf } from "./fields.ts";
 
 /**
  * What a site allows, enforced on the device and nowhere else. Default deny: a file that is missing, does not
- * parse, lacks a field or has one we do not know refuses everything (RELIABILITY section 1, promise 5).
+ * parse, lacks a field or has one we do not know refuses everything (docs/reliability.md, promise 5).
  */
 export type Policy = {
   readonly version: 1;

@@ -129,8 +129,8 @@ function same(terms: Terms, own: Terms): boolean {
 }
 
 /**
- * Another model, task, attempt or vector than the one this device trained for is never masked (SECAGG
- * section 2, sid).
+ * Another model, task, attempt or vector than the one this device trained for is never masked
+ * (docs/protocol.md, Session id).
  */
 function mustAgree(terms: Terms, own: Terms): void {
   const show = ({ round, attempt, bits, length }: Terms) =>

@@ -20,7 +20,7 @@ export type Pointer = {
 
 /**
  * What a device keeps. Whatever is killed and when, `pointer` names a whole release: the old one or the new
- * one (RELIABILITY section 1, promise 4). Secrets of a session are never here.
+ * one (docs/reliability.md, promise 4). Secrets of a session are never here.
  */
 export type Store = {
   /** A complete artifact by hex SHA-256, or null. */

@@ -59,8 +59,9 @@ export type Trainer = {
 export type TrainerOptions = { readonly base: Uint8Array; readonly plan: Plan; readonly engine: Engine };
 
 /**
- * Trains a plan's adapter of a base model: read → trace → inject → loss → differentiate → run (DESIGN
- * section 3). Programs are made when first needed, one per set of active tensors, and kept until `dispose`.
+ * Trains a plan's adapter of a base model: read → trace → inject → loss → differentiate → run
+ * (docs/architecture.md, Training is an ONNX graph). Programs are made when first needed, one per set of
+ * active tensors, and kept until `dispose`.
  * @throws Fault("refused") when the base is not the plan's, or does not resolve to the plan's tensors.
  */
 export async function openTrainer({ base, plan, engine }: TrainerOptions): Promise<Trainer> {
@@ -181,7 +182,7 @@ function optimiserOf({ optimiser, clipGradient }: Plan["train"]): Optimiser<unkn
   }
 }
 
-/** SECAGG section 5, attack 6: a plan that asks for tensors the base does not have under its adapter. */
+/** docs/threat-model.md, attack 6: a plan that asks for tensors the base does not have under its adapter. */
 function checkTensors(own: readonly TensorSpec[], asked: readonly TensorSpec[]): void {
   const show = (tensors: readonly TensorSpec[]) => tensors.map(({ name, shape }) => `${name} [${shape}]`);
   const [here, there] = [show(own), show(asked)];

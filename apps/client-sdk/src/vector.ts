@@ -27,7 +27,7 @@ export type Outcome = {
   readonly metrics: Metrics;
 };
 
-/** clip → quantise: [weight·update…, weight, metrics…] as ring words (SECAGG section 3). */
+/** clip → quantise: [weight·update…, weight, metrics…] as ring words (docs/protocol.md, The vector). */
 export function wordsFor(
   plan: Plan,
   layout: Layout,

@@ -6,7 +6,7 @@ import { type Span, type WireField, wireBytes, wireFields, wireVarints } from "@
 /**
  * Where things lie in an .onnx file, found without decoding it: a merge must leave every other byte as it
  * is, and decoding and encoding a whole file does not promise that. Field numbers are onnx.proto3's
- * (ONNX.md section 1).
+ * (docs/onnx.md, Fields and names).
  */
 const MODEL = { graph: 7 } as const;
 const GRAPH = { node: 1, initializer: 5, input: 11 } as const;

@@ -2,15 +2,15 @@ import type { Node } from "@tutti/graph/ir";
 
 /**
  * Module names. Exporters fold, merge and rename weights, so a weight's own name is often anonymous or
- * another module's (ONNX.md section 1); the node says better where it came from.
+ * another module's (docs/onnx.md, Fields and names); the node says better where it came from.
  */
 
 /** Where torch's dynamo exporter writes the path of modules that led to a node, as a printed Python list. */
 const SCOPES = "pkg.torch.onnx.name_scopes";
 
 /**
- * The module a node was exported from (ONNX.md section 1): dynamo's metadata, the older exporter's path,
- * the names of the weights it reads, TensorFlow's scope. Undefined where none of them tells.
+ * The module a node was exported from (docs/onnx.md, Fields and names): dynamo's metadata, the older
+ * exporter's path, the names of the weights it reads, TensorFlow's scope. Undefined where none of them tells.
  */
 export function moduleOf(node: Node, weights: readonly string[] = []): string | undefined {
   const path = fromPath(node.name);

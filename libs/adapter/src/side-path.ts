@@ -16,7 +16,7 @@ export type Target = {
  * Emits `scale·B·A` of what the node reads, of the shape and type of the node's output, and returns its
  * name. Never the product B·A itself: two thin products cost (in + out)·rank per row rather than in·out.
  * The scale goes to B, the smaller operand. Transposes stand alone, since engines are slow at products that
- * transpose (ONNX.md section 2).
+ * transpose (docs/onnx.md, Operators).
  */
 export function sidePath(build: Builder, target: Target): string {
   const output = build.static(target.node.outputs[0]!);

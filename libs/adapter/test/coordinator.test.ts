@@ -1,7 +1,10 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 
-/** DESIGN section 2: the coordinator has no graph code. These are the files of this room that it loads. */
+/**
+ * docs/architecture.md, The rooms: the coordinator has no graph code. These are the files of this room that
+ * it loads.
+ */
 const SHARED = ["safetensors.ts", "spec.ts", "method.ts"];
 
 test("what the coordinator uses reaches no graph code", () => {

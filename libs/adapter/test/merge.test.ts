@@ -92,7 +92,7 @@ describe("merged file and injected graph agree in onnxruntime", () => {
   });
 });
 
-/** ONNX.md section 3, word for word: W'[o,i] = W[o,i] + s·Σ_r B[o,r]·A[r,i]. */
+/** docs/onnx.md, Adapter files, word for word: W'[o,i] = W[o,i] + s·Σ_r B[o,r]·A[r,i]. */
 function slowTwin(
   weight: Float32Array,
   { a, b }: { a: Float32Array; b: Float32Array },

@@ -9,7 +9,7 @@ const [A, B, TABLE_A, TABLE_B, HEAD] = tensors.map(({ name }) => name);
 const names = (method: Method, round: number) =>
   activeTensors(method, round, tensors).map(({ name }) => name);
 
-describe("ONNX.md section 4: what travels up", () => {
+describe("docs/onnx.md, Methods under a secure sum: what travels up", () => {
   test("fedit: both factors, every round", () => {
     for (const round of [0, 1, 2]) expect(names("fedit", round)).toEqual([A, B, TABLE_A, TABLE_B, HEAD]);
   });

@@ -9,7 +9,7 @@ const scoped = (scopes: string, op = "MatMul"): Node => {
   return { ...named("node_linear", op), metadata: new Map([["pkg.torch.onnx.name_scopes", scopes]]) };
 };
 
-describe("ONNX.md section 1: the module a node came from", () => {
+describe("docs/onnx.md, Fields and names: the module a node came from", () => {
   test("1. dynamo's metadata: the last module before the final name", () => {
     expect(moduleOf(scoped("['', 'm', 'm.bert', 'm.bert.layer.0.query', 'linear_3']"))).toBe(
       "m.bert.layer.0.query",

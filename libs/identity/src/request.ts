@@ -8,7 +8,7 @@ import { verify as portableVerify, type SigningKey, type Verify } from "./keys.t
 /** How long a signed request may be good for: longer would widen what a captured header is worth. */
 export const MAX_REQUEST_MS = 5 * 60_000;
 
-/** What a signature over a request covers (RELIABILITY section 5). */
+/** What a signature over a request covers (docs/protocol.md, Transport and requests). */
 export type RequestClaims = {
   readonly name: string;
   readonly session: Uint8Array;

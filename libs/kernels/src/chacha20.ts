@@ -3,8 +3,8 @@ import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 
 /**
- * Words under one nonce. Slices are independent: they can be made in parallel and in any order (SECAGG
- * section 2).
+ * Words under one nonce. Slices are independent: they can be made in parallel and in any order
+ * (docs/protocol.md, Keys).
  */
 export const SLICE_WORDS = 1 << 20;
 /** RFC 8439 section 2.3: a block is 16 words of keystream. */

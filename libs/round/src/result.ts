@@ -10,7 +10,7 @@ import { activeLayout, type RoundSpec, scaleOf } from "./spec.ts";
 /** What a cohort's plain sum says: the mean update over the active layout, and the round's record. */
 export type Result = { readonly mean: Float32Array; readonly record: RoundRecord };
 
-/** Reads a plain sum of `devices` quantised vectors, l words in the ring (SECAGG section 3). */
+/** Reads a plain sum of `devices` quantised vectors, l words in the ring (docs/protocol.md, The vector). */
 export function readSum(spec: RoundSpec, sum: Uint32Array, devices: number): Result {
   const scale = scaleOf(spec.plan);
   const length = activeLayout(spec).length;

@@ -15,8 +15,8 @@ import {
 } from "./summing.ts";
 
 /**
- * One attempt of one round as a pure state machine: `step(round, entry)` decides, apps/coordinator/drive acts.
- * Time comes with each entry, so that replaying a journal gives the same state bit for bit.
+ * One attempt of one round as a pure state machine: `step(round, entry)` decides, apps/coordinator/drive
+ * acts. Time comes with each entry, so that replaying a journal gives the same state bit for bit.
  */
 export type Round = {
   readonly spec: RoundSpec;
@@ -183,7 +183,10 @@ function invite(round: Round, nowMs: number): Round {
   return { ...round, phase: "training", invited, deadlineMs: nowMs + plan.deadlines.trainMs };
 }
 
-/** Only devices that are ready enter the cohort, so few vanish while keys are out (DESIGN section 4). */
+/**
+ * Only devices that are ready enter the cohort, so few vanish while keys are out (docs/architecture.md, A
+ * round).
+ */
 function openSum(round: Round, nowMs: number): Round {
   const { plan } = round.spec;
   const members = new Set([...round.ready].filter((device) => round.connected.has(device)));

@@ -24,7 +24,7 @@ export function activeLayout({ plan, task }: Pick<RoundSpec, "plan" | "task">): 
   return layoutOf(activeTensors(plan.adapter.method, task.round, plan.tensors));
 }
 
-/** How the plan quantises: SECAGG section 3, with cohort.max members at most. */
+/** How the plan quantises: docs/protocol.md, The vector, with cohort.max members at most. */
 export function scaleOf(plan: Plan): Scale {
   return {
     bits: plan.secureAggregation.bits,

@@ -26,7 +26,10 @@ export type StageEvent = Extract<
   { case: "advertised" | "shared" | "uploaded" | "attested" | "revealed" }
 >;
 
-/** Shares awaited beyond t: one liar is outvoted and named instead of spoiling the sum (SECAGG section 5, row 13). */
+/**
+ * Shares awaited beyond t: one liar is outvoted and named instead of spoiling the sum (docs/threat-model.md,
+ * attack 13).
+ */
 const SPARE_SHARES = 1;
 
 export function beginSum(terms: Terms, members: ReadonlySet<string>, trust: Trust): Summing {
@@ -90,7 +93,10 @@ export function remaining(sum: Summing): { count: number; did: string } {
     : { count: uploaded.size, did: "uploaded" };
 }
 
-/** The id every later message of the session carries: SECAGG section 2, or its counterpart without masks. */
+/**
+ * The id every later message of the session carries: docs/protocol.md, Session id, or its counterpart without
+ * masks.
+ */
 export function sessionId(sum: Summing): Uint8Array {
   if (sum.kind === "plain") return sha256(canonical("tutti/plain/v1", encode(TermsSchema, sum.terms)));
   if (!sum.session.sid)

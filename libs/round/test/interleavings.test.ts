@@ -6,7 +6,10 @@ import { stageOf, survivors } from "../src/summing.ts";
 import type { Answer } from "./player.ts";
 import { Stage } from "./stage.ts";
 
-/** Everything that can happen to a round, in any order. Answers are real; what is forged is refused or harmless. */
+/**
+ * Everything that can happen to a round, in any order. Answers are real; what is forged is refused or
+ * harmless.
+ */
 type Act =
   | { readonly kind: "come" | "go" | "answer" | "repeat" | "decline" | "forge"; readonly who: number }
   | { readonly kind: "wait"; readonly ms: number }
@@ -111,7 +114,8 @@ async function perform(stage: Stage, act: Exclude<Act, { kind: "everyone" }>, ha
         device,
         null,
       ];
-      // These are true of any device, or found out only when the sum is opened (SECAGG section 5, row 13).
+      // These are true of any device, or found out only when the sum is opened (docs/threat-model.md, attack
+      // 13).
       if (answer === null || ["uploaded", "ready", "revealed"].includes(answer.event.case!)) return;
       const liar = NAMES.find((name) => name !== sender)!;
       stage.say(liar, answer);

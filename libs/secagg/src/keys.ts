@@ -33,7 +33,9 @@ export function envelopeKey(
   return hkdf(secret, sid, canonical("env", from, to));
 }
 
-/** Overwrites secrets. Best effort: an engine may have copied them before (SECAGG section 5, attack 16). */
+/**
+ * Overwrites secrets. Best effort: an engine may have copied them before (docs/threat-model.md, attack 16).
+ */
 export function wipe(...secrets: readonly Uint8Array[]): void {
   for (const secret of secrets) secret.fill(0);
 }

@@ -29,8 +29,8 @@ const NONE = new Uint8Array(0);
 const NO_CERTIFICATE = { body: NONE, signature: NONE, subjectKey: NONE, binding: NONE };
 
 /**
- * sid (SECAGG section 2). Model and task are inside, so that masks of devices that were given different ones
- * do not cancel. On the full graph k, the holders of one device's shares, is n.
+ * sid (docs/protocol.md, Session id). Model and task are inside, so that masks of devices that were given
+ * different ones do not cancel. On the full graph k, the holders of one device's shares, is n.
  */
 export function sessionId(terms: Terms, at: { root: Uint8Array; n: number; threshold: number }): Uint8Array {
   const { run, round, attempt, modelHash, taskHash, bits, length } = terms;

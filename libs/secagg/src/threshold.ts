@@ -1,13 +1,13 @@
 import { Fault } from "@tutti/foundation/fault";
 
-/** Everyone shares with everyone up to here; beyond it SECAGG section 2 asks for the sparse graph. */
+/** Everyone shares with everyone up to here; the sparse graph of Bell et al. 2020 (Alg. 3) is for more. */
 export const MAX_MEMBERS = 100;
 /**
  * Two is the fewest that Shamir's scheme can split for. What a sum should have is each device's own floor.
  */
 export const MIN_MEMBERS = 2;
 
-/** How many of n the coordinator may control, by default: ceil(n/3) − 1 (SECAGG section 1). */
+/** How many of n the coordinator may control, by default: ceil(n/3) − 1 (docs/protocol.md, Threshold). */
 export function corruptible(n: number): number {
   return Math.ceil(n / 3) - 1;
 }

@@ -11,8 +11,8 @@ import { begin, memberOf, NOW_S, random, terms, upTo, wordAs } from "./federatio
 
 import { ALL, refusal, rosterWith, signedBy, survivorsOf } from "./malice.ts";
 
-// SECAGG section 5, by row: a malicious coordinator against the device's own functions: what rosters it
-// tries. Each expectation names the check that stops it.
+// docs/threat-model.md, Attacks, by number: a malicious coordinator against the device's own functions: what
+// rosters it tries. Each expectation names the check that stops it.
 
 describe("3: invented devices", () => {
   const replace = (advertisement: Advertisement) => (roster: Roster) => {

@@ -12,8 +12,8 @@ import { close, during, memberOf, terms, upTo, wordAs } from "./federation.ts";
 
 import { ALL, attestAll, attestationsOf, refusal, signedBy, survivorsOf } from "./malice.ts";
 
-// SECAGG section 5, by row: a malicious coordinator against the device's own functions: what it does in a
-// session. Each expectation names the check that stops it.
+// docs/threat-model.md, Attacks, by number: a malicious coordinator against the device's own functions: what
+// it does in a session. Each expectation names the check that stops it.
 
 describe("1: different survivors to different devices", () => {
   test("a signature on another U3 is not one on this device's statement", async () => {

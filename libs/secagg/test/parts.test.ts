@@ -25,7 +25,7 @@ function canonicalTwin(...fields: (string | number | Uint8Array)[]): Buffer {
 }
 const sha = (bytes: Buffer) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
-describe("thresholds (SECAGG section 1)", () => {
+describe("thresholds (docs/protocol.md, Threshold)", () => {
   test("3 → 2, 4 → 3, 5 → 4, 10 → 7, 100 → 67", () => {
     expect([3, 4, 5, 10, 100].map(thresholdFor)).toEqual([2, 3, 4, 7, 67]);
   });
@@ -48,7 +48,7 @@ describe("what is hashed and signed", () => {
   const sid = new Uint8Array(32).fill(3);
   const root = new Uint8Array(32).fill(4);
 
-  test("sid is SECAGG section 2's formula", () => {
+  test("sid is the formula of docs/protocol.md, Session id", () => {
     const modelHash = new Uint8Array(32).fill(1);
     const taskHash = new Uint8Array(32).fill(2);
     const terms = create(TermsSchema, {

@@ -5,8 +5,9 @@
 export type State = readonly Float32Array[];
 
 /**
- * A server rule: two functions (STYLE section 9). Both are pure, and coordinate-wise: what happens to one
- * coordinate depends on that coordinate alone, so a rule may be applied tensor by tensor.
+ * A server rule: two functions (CONTRIBUTING.md, The house style, on a page). Both are pure, and
+ * coordinate-wise: what happens to one coordinate depends on that coordinate alone, so a rule may be applied
+ * tensor by tensor.
  */
 export type Rule = {
   /** The state before the first round, for `length` coordinates. */

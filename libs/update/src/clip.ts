@@ -9,7 +9,7 @@ const SLACK = 1 - 2 ** -23;
 /**
  * The update scaled down so that its L2 norm is at most `norm` (McMahan et al. 2018, section 3); an update
  * that is short enough already is returned as it is. The argument is never written to.
- * A value that is not finite is a Fault: the device drops out and says why (SECAGG section 3).
+ * A value that is not finite is a Fault: the device drops out and says why (docs/protocol.md, The vector).
  */
 export function clip(update: Float32Array, norm: number): Float32Array {
   if (!(norm > 0 && Number.isFinite(norm))) {

@@ -5,7 +5,7 @@ import { checkFinite } from "./clip.ts";
 import { MAX_LENGTH } from "./layout.ts";
 
 /*
- * The vector of SECAGG section 3 and its arithmetic.
+ * The vector and its arithmetic (docs/protocol.md, The vector).
  *
  * Every word is an integer q in [−B, B], stored in two's complement mod 2^bits. The sum of n ≤ devices such
  * words lies in [−nB, nB], and devices·(2B+1) ≤ 2^bits gives nB < 2^(bits−1): so the sum mod 2^bits, read as
@@ -39,7 +39,7 @@ export type Scale = {
   readonly metrics: readonly number[];
 };
 
-/** SECAGG section 2: a cohort has at most 1,000 devices. */
+/** A cohort has at most 1,000 devices; more would be more cohorts. */
 export const MAX_DEVICES = 1000;
 
 assert(MAX_DEVICES * 3 <= 2 ** 32, "the widest word has a step for the largest cohort");

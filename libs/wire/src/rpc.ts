@@ -1,6 +1,6 @@
 import type { DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
 
-/** Largest single message; longer data travels in chunks (RELIABILITY section 3). */
+/** Largest single message; longer data travels in chunks (docs/reliability.md, Connections). */
 export const MAX_MESSAGE_BYTES = 1 << 20;
 /** Size of one chunk of an upload or a download. */
 export const CHUNK_BYTES = 256 << 10;

@@ -18,7 +18,7 @@ const GRPC_CODES = {
   deadline: 4, // DEADLINE_EXCEEDED
   "below-threshold": 9, // FAILED_PRECONDITION
   cancelled: 1,
-  // UNKNOWN: an error from storage means "unknown", never "no" (RELIABILITY promise 1).
+  // UNKNOWN: an error from storage means "unknown", never "no" (docs/reliability.md, promise 1).
   storage: 2,
 } as const satisfies Record<FaultCode, number>;
 

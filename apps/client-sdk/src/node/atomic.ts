@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 
 /**
- * Replaces a file as a whole: temp file, fsync, rename, fsync of the directory (RELIABILITY section 1,
+ * Replaces a file as a whole: temp file, fsync, rename, fsync of the directory (docs/reliability.md,
  * promise 4). Killed at any point, the old file or the new one is there. @throws Fault("storage").
  */
 export async function replaceFile(file: string, content: Uint8Array | string, mode = 0o644): Promise<void> {

@@ -98,7 +98,8 @@ export async function up(out: Outgoing, head: Uint8Array, rest: AsyncIterator<Me
 }
 
 /**
- * `write()` returning false is honoured: ignoring it took memory from 99 to 920 MB (RELIABILITY section 3).
+ * `write()` returning false is honoured: memory grows with the file otherwise (docs/reliability.md,
+ * Connections).
  */
 async function send(
   call: ClientWritableStream<Uint8Array>,

@@ -51,8 +51,8 @@ const AUTH_LIFE_MS = 60_000;
 const OPEN = new Set(["Hello", "Enroll"]);
 
 /**
- * RELIABILITY section 3: bounded messages, keepalive, and a reconnect no slower than the device's own
- * backoff.
+ * docs/reliability.md, Connections: bounded messages, keepalive, and a reconnect no slower than the device's
+ * own backoff.
  */
 const CHANNEL = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,

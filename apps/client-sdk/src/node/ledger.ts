@@ -4,8 +4,8 @@ import type { Ledger } from "@tutti/secagg/device/member";
 
 /**
  * Rounds that this device has helped to open, a line each, synced before a share is revealed: after a
- * restart too it helps with no second sum of the same round (SECAGG section 5, attack 10). A torn last line
- * counts as it stands; it names a round whose answer was not yet given.
+ * restart too it helps with no second sum of the same round (docs/threat-model.md, attack 10). A torn last
+ * line counts as it stands; it names a round whose answer was not yet given.
  */
 export function openLedger(file: string): Ledger {
   const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];

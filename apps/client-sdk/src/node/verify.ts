@@ -7,7 +7,7 @@ const SPKI = fromHex("302a300506032b6570032100");
 const MAX_KEYS = 1024;
 
 /**
- * Ed25519 by OpenSSL, which is faster than the portable code (SECAGG section 2, primitives). A key is let
+ * Ed25519 by OpenSSL, which is faster than the portable code (docs/protocol.md, Who is who). A key is let
  * in by the portable check of its first signature, which refuses keys of small order; OpenSSL itself
  * refuses S ≥ L.
  */

@@ -217,8 +217,8 @@ export class Driver {
     try {
       if (entries.length > 0) await this.options.ledger.append(entries, sum);
     } catch (cause) {
-      // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (RELIABILITY promise
-      // 1).
+      // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (docs/reliability.md,
+      // promise 1).
       for (const { settle } of accepted) settle.reject(unconfirmed(cause));
       return this.#reload();
     }
@@ -370,7 +370,10 @@ export class Driver {
     this.submit(device, event).catch(() => {});
   }
 
-  /** After a write that may or may not be on disk: only reading it again can tell (RELIABILITY promise 1). */
+  /**
+   * After a write that may or may not be on disk: only reading it again can tell (docs/reliability.md,
+   * promise 1).
+   */
   async #reload(): Promise<void> {
     while (!this.#closed) {
       try {

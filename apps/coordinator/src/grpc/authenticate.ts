@@ -43,7 +43,8 @@ const OPEN = new Set(["/tutti.v1.Federation/Hello", "/tutti.v1.Federation/Enroll
 const MAX_AUTH_BYTES = 1024;
 
 /**
- * Signed requests (RELIABILITY section 5): method, first message, session, nonce and expiry, each used once.
+ * Signed requests (docs/protocol.md, Transport and requests): method, first message, session, nonce and
+ * expiry, each used once.
  */
 export function authenticator(options: AuthenticatorOptions): Authenticator {
   const { lookup, random, verify } = options;

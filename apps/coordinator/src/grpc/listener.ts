@@ -8,7 +8,7 @@ import { Fault } from "@tutti/foundation/fault";
 const STREAM_WINDOW_BYTES = 1 << 20;
 const CONNECTION_WINDOW_BYTES = 4 << 20;
 const HANDSHAKE_MS = 10_000;
-/** Idle mutual-TLS connections take some 85 KB each (RELIABILITY section 3). */
+/** Idle TLS connections cost memory (docs/reliability.md, Connections). */
 const MAX_CONNECTIONS = 10_000;
 
 /** A TCP port whose connections go to a gRPC server, and the sockets behind its peers. */

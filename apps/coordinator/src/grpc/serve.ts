@@ -40,7 +40,7 @@ export type GrpcServer = {
   close(): Promise<void>;
 };
 
-/** RELIABILITY section 3: nothing is bounded by default. */
+/** docs/reliability.md, Connections: nothing is bounded by default. */
 const LIMITS = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,

@@ -7,7 +7,8 @@ const LOOK_MS = 5_000;
 const MIN_BYTES_PER_S = 1024;
 /** Looks in a row below the rate before the party is given up. */
 const SLOW_LOOKS = 2;
-// RELIABILITY section 2: cut within 15 s, or below 1 KB/s for 10 s. A wait may begin just after a look.
+// docs/reliability.md, Connections: cut within 15 s, or below 1 KB/s for 10 s. A wait may begin just after a
+// look.
 assert(LOOK_MS * SLOW_LOOKS >= 10_000 && LOOK_MS * (SLOW_LOOKS + 1) <= 15_000, "stalls are cut in 10..15 s");
 
 /**

@@ -16,7 +16,10 @@ export type OpenOptions = {
   readonly driver?: DriverName;
 };
 
-/** WAL with FULL: a commit is one append and one fsync, durable when it returns (RELIABILITY section 4). */
+/**
+ * WAL with FULL: a commit is one append and one fsync, durable when it returns (docs/reliability.md,
+ * Storage).
+ */
 const PRAGMAS = ["journal_mode = wal", "synchronous = full", "foreign_keys = on", "trusted_schema = off"];
 
 export type Opened = { readonly db: Kysely<Schema>; readonly driver: Driver; close(): void };

@@ -36,7 +36,8 @@ export type Journal = {
 
 /**
  * What a coordinator must not forget. Every write is one transaction and durable when its promise resolves; a
- * Fault("storage") means "unknown", so a writer reads again before it goes on (RELIABILITY promise 1).
+ * Fault("storage") means "unknown", so a writer reads again before it goes on (docs/reliability.md, promise
+ * 1).
  */
 export type Store = {
   /**

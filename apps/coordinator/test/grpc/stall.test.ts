@@ -15,7 +15,7 @@ const { upload, fetch, report } = Federation.method;
 beforeEach(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] }));
 afterEach(() => void vi.useRealTimers());
 
-describe("RELIABILITY 2: under 1 KB/s for 10 s is cut, within 15 s", () => {
+describe("docs/reliability.md, Connections: under 1 KB/s for 10 s is cut, within 15 s", () => {
   test.each([
     { name: "nothing at all", perSecond: 0, cut: true },
     { name: "just below the rate", perSecond: 1023, cut: true },

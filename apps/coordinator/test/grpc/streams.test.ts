@@ -134,7 +134,7 @@ describe("server streaming", () => {
     await until(() => returned);
   });
 
-  test("RELIABILITY 3: a slow reader holds a window and a message in memory, not the file", async () => {
+  test("a slow reader holds a window and a message in memory, not the file", async () => {
     let yielded = 0;
     const stream = await fetching({
       async *fetch() {

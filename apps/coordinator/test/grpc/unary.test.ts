@@ -106,7 +106,7 @@ describe("unary calls", () => {
   });
 });
 
-describe("RELIABILITY 5: signatures cover method, body, nonce, session and expiry", () => {
+describe("docs/protocol.md, Transport and requests: what a signature covers", () => {
   async function refusal(change: Partial<Signing>, sent = body): Promise<string> {
     world = await openWorld();
     const session = await hello(world);

@@ -209,7 +209,7 @@ describe.each(driversHere())("migrations on %s", (name) => {
   });
 });
 
-describe("RELIABILITY promise 1: acknowledged means durable", () => {
+describe("docs/reliability.md, promise 1: acknowledged means durable", () => {
   test("a writer killed again and again loses nothing that it acknowledged", async () => {
     let acknowledged = -1;
     for (const after of [1, 40, 3, 120]) {

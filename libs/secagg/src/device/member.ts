@@ -8,7 +8,8 @@ import type { Certificate } from "@tutti/wire/device";
 import type { Agree } from "../agree.ts";
 
 /**
- * The least that this device's own policy takes part in; a coordinator cannot lower it (SECAGG section 1).
+ * The least that this device's own policy takes part in; a coordinator cannot lower it (docs/protocol.md,
+ * Threshold).
  */
 export type Floor = { readonly devices: number; readonly threshold: number; readonly survivors: number };
 

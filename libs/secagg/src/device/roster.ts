@@ -9,9 +9,9 @@ import type { Member } from "./member.ts";
 import type { Advertised } from "./state.ts";
 
 /**
- * Stage 1's checks (SECAGG section 2): the device's own terms; enough members for its own floor; every
- * certificate and signature good; every name and key once; itself present, as it advertised; the threshold
- * that follows.
+ * Stage 1's checks (docs/protocol.md, Secure aggregation): the device's own terms; enough members for its own
+ * floor; every certificate and signature good; every name and key once; itself present, as it advertised; the
+ * threshold that follows.
  */
 export function checkRoster({ member, terms, advertisement }: Advertised, roster: Roster): Group {
   checkSameTerms(terms, roster.terms);

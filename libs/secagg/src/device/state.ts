@@ -95,8 +95,8 @@ export function drop(vault: Vault, secrets: Iterable<Uint8Array>): void {
 }
 
 /**
- * One answer per stage and session (SECAGG section 2): the same input gets the same answer again, any other
- * is refused. An input that `make` refuses leaves the stage open.
+ * One answer per stage and session (docs/protocol.md, Once): the same input gets the same answer again, any
+ * other is refused. An input that `make` refuses leaves the stage open.
  */
 export function once<Stage extends keyof Answers>(
   { vault, member }: Held,
