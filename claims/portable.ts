@@ -14,8 +14,8 @@ type Sizes = { readonly raw: number; readonly gzip: number };
 export const claim: Claim = {
   name: "portable",
   target:
-    "Vite bundles every library, and the device SDK without its node folder, for a browser: no Node built-in, " +
-    "no shim, no engine inside, and each bundle loads where a page's globals are all there is",
+    "Vite bundles every library, and the device SDK without its node folder, for a browser: no Node " +
+    "built-in, no shim, no engine inside, and each bundle loads where a page's globals are all there is",
   async run(report) {
     const rooms = [
       ...readdirSync(join(ROOT, "libs")).map((room) => `libs/${room}`),
