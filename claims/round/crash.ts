@@ -9,13 +9,16 @@ import { withHouse } from "../support/round/workplace.ts";
 const SITES = ["site-a", "site-b", "site-c", "site-d"] as const;
 const ROWS = { train: 64, heldOut: 32 };
 const SEED = 7;
-/** Where the coordinator dies: around the commit that holds an upload, or as soon as the site has its answer. */
+/**
+ * Where the coordinator dies: around the commit that holds an upload, or as soon as the site has its answer.
+ */
 const MOMENTS = ["before", "committed", "acknowledged"] as const;
 type Moment = (typeof MOMENTS)[number];
 
 type Resumed = {
   readonly finished: boolean;
   readonly attempts: number;
+  readonly failures: readonly string[];
   readonly survivors: number;
   /** Uploads that were durable when the coordinator died. */
   readonly durable: number;
@@ -75,7 +78,10 @@ async function undisturbedAdapter(house: House): Promise<Uint8Array> {
   return trained?.adapter ?? new Uint8Array();
 }
 
-/** The same recipe under another name, so that the same words are summed; the coordinator dies once on the way. */
+/**
+ * The same recipe under another name, so that the same words are summed; the coordinator dies once on the
+ * way.
+ */
 async function killed(
   house: House,
   { when, uploads, undisturbed }: { when: Moment; uploads: number; undisturbed: Uint8Array },
@@ -90,11 +96,12 @@ async function killed(
   const durable = journalOf(house, run).uploads.length;
   await house.serve();
   const { state, history } = await house.over(run);
-  const { uploads: all, attempts, endedMs } = journalOf(house, run);
+  const { uploads: all, attempts, failures, endedMs } = journalOf(house, run);
   const [, trained] = await house.releases(run);
   return {
     finished: state === "finished",
     attempts,
+    failures,
     survivors: history[0]?.survivors ?? 0,
     durable,
     once: all.length === SITES.length && new Set(all).size === SITES.length,

@@ -2,7 +2,7 @@ import { asFault, type Fault } from "@tutti/foundation/fault";
 import { HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { type Instruction, ListenRequestSchema } from "@tutti/wire/round";
-import { delayMs, LONGEST_DELAY_MS, mayPass, type Patience } from "./backoff.ts";
+import { delayMs, mayPass, type Patience } from "./backoff.ts";
 import type { Listener } from "./events.ts";
 import type { Link } from "./link.ts";
 
@@ -24,28 +24,41 @@ export type ListenOptions = {
 export async function listen(options: ListenOptions): Promise<void> {
   const { patience, emit, signal } = options;
   const { clock, jitter } = patience;
+  let waitedMs = 0;
   for (let attempt = 0; !signal.aborted; attempt++) {
-    const sinceMs = clock.nowMs();
-    const because = await stream(options);
+    const { because, heldMs } = await stream(options);
     if (signal.aborted) return;
     if (because && !mayPass(because) && because.code !== "cancelled") throw because;
     emit({ kind: "state", state: "reconnecting", ...(because && { because }) });
-    // A stream that held for a while was no failed attempt.
-    if (clock.nowMs() - sinceMs > LONGEST_DELAY_MS) attempt = 0;
-    await clock.sleep(delayMs(attempt, jitter), signal).catch(() => {});
+    // A stream that held for longer than it was waited for was no failed attempt: a coordinator that is killed now
+    // and then is found again at once, and one that takes calls only to drop them is asked ever less often.
+    if (heldMs > waitedMs) attempt = 0;
+    waitedMs = delayMs(attempt, jitter);
+    await clock.sleep(waitedMs, signal).catch(() => {});
   }
 }
 
-/** One stream from greeting to end; the Fault that ended it, if one did. */
-async function stream({ link, emit, signal, newest, hear }: ListenOptions): Promise<Fault | null> {
+/** One stream from greeting to end: the Fault that ended it, if one did, and how long it held once greeted. */
+async function stream({
+  link,
+  patience,
+  emit,
+  signal,
+  newest,
+  hear,
+}: ListenOptions): Promise<{ because: Fault | null; heldMs: number }> {
+  const nowMs = () => patience.clock.nowMs();
+  let greetedMs = Number.POSITIVE_INFINITY;
+  const held = () => Math.max(0, nowMs() - greetedMs);
   try {
     const request = create(ListenRequestSchema, { newestManifest: await newest() });
     // Greeting first tells that somebody is there: a coordinator with nothing to say sends no word.
     await link.hello(create(HelloRequestSchema), signal);
+    greetedMs = nowMs();
     emit({ kind: "state", state: "connected" });
     for await (const word of link.listen(request, signal)) hear(word);
-    return null;
+    return { because: null, heldMs: held() };
   } catch (error) {
-    return asFault(error);
+    return { because: asFault(error), heldMs: held() };
   }
 }

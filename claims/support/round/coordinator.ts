@@ -2,8 +2,8 @@
 import { appendFile } from "node:fs/promises";
 import { serveFederation } from "@tutti/coordinator/serve";
 import type { Change, Store } from "@tutti/coordinator/store/store";
-import { JournalEntrySchema, RunHeaderSchema } from "@tutti/wire/journal";
-import { decode, type MessageShape } from "@tutti/wire/message";
+import { JournalEntrySchema, type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
+import { decode } from "@tutti/wire/message";
 import { asChild, die } from "./child.ts";
 
 /** Where it ends itself: around the commit that holds the n-th upload of the round in progress. */
@@ -20,7 +20,7 @@ export type Committed = {
   readonly kind: "committed";
   readonly run: string;
   readonly events: readonly { readonly device: string; readonly event: string }[];
-  readonly header: { readonly state: string; readonly round: number; readonly attempt: number } | null;
+  readonly header: Pick<RunHeader, "state" | "reason" | "round" | "attempt"> | null;
   readonly release: number | null;
 };
 
@@ -74,12 +74,8 @@ function tell(run: string, { append, header, release }: Change): Committed {
 }
 
 function told(bytes: Uint8Array): NonNullable<Committed["header"]> {
-  const { state, round, attempt }: MessageShape<typeof RunHeaderSchema> = decode(
-    RunHeaderSchema,
-    bytes,
-    bytes.length,
-  );
-  return { state, round, attempt };
+  const { state, reason, round, attempt } = decode(RunHeaderSchema, bytes, bytes.length);
+  return { state, reason, round, attempt };
 }
 
 function bytesOf({ append, sum, header, release }: Change): Uint8Array {

@@ -7,6 +7,8 @@ export type Journal = {
   /** Shares revealed and accepted, in any round of the run. */
   readonly reveals: number;
   readonly attempts: number;
+  /** Why attempts failed; none where the first one did not. */
+  readonly failures: readonly string[];
   /** When the claim heard of the commit that ended the round; NaN while it has not. */
   readonly endedMs: number;
 };
@@ -19,6 +21,7 @@ export function journalOf(house: House, run: string): Journal {
   return {
     uploads: first.filter(({ event }) => event === "uploaded").map(({ device }) => device),
     reveals: events(commits).filter(({ event }) => event === "revealed").length,
+    failures: commits.flatMap(({ header }) => (header && header.attempt > 0 ? [header.reason] : [])),
     attempts: 1 + Math.max(0, ...commits.map(({ header }) => header?.attempt ?? 0)),
     endedMs: commits[end]?.heardMs ?? Number.NaN,
   };

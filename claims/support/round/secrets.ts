@@ -4,7 +4,7 @@ import type { Truth } from "./truth.ts";
 
 /** Consecutive values of a vector that are looked for together. */
 const WINDOW = 4;
-/** Weight and metrics, behind the update (SECAGG section 3). */
+/** Weight and metrics, behind the update (docs/protocol.md, The vector). */
 const TAIL = 6;
 /** A window with fewer different bytes, such as of zeros, would be found anywhere. */
 const FEWEST_BYTES = 6;
@@ -18,7 +18,9 @@ export const VECTORS = {
   tail: "quantised counts and losses, packed",
 } as const;
 
-/** Everything of a site that must stay its own, as windows and numbers in the encodings they could leave in. */
+/**
+ * Everything of a site that must stay its own, as windows and numbers in the encodings they could leave in.
+ */
 export function secretsOf(site: string, truth: Truth, bits: number): Needle[] {
   const words = Uint32Array.from(truth.words);
   const vectors = [
