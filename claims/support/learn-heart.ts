@@ -43,11 +43,36 @@ export function rowsOf(table: CsvTable, { data, loss }: Pick<Plan, "data" | "los
   return splitTable(table, { data: data!, loss, inputName: INPUT, ...nothing });
 }
 
-/** What the cross-validation chooses among; everything else stands in heart.yaml. */
-export type Recipe = { readonly learningRate: number; readonly steps: number; readonly rounds: number };
+/**
+ * What the cross-validation chooses among; everything else stands in heart.yaml. `scale` is how a feature reaches the
+ * regression: by each site's own mean and deviation, or by fixed clinical ranges that are part of the base model.
+ */
+export type Recipe = {
+  readonly scale: "site" | "ranges";
+  readonly learningRate: number;
+  readonly steps: number;
+  readonly rounds: number;
+};
 
 const RUN_FILE = fileURLToPath(new URL("../learn/heart.yaml", import.meta.url));
-const FEATURES = 13;
+
+/** Column, then what a cardiologist would call low and high; indicators are 0 or 1. No row was looked at for these. */
+const RANGES: readonly (readonly [string, number, number])[] = [
+  ["age, years", 20, 80],
+  ["sex", 0, 1],
+  ["resting blood pressure, mmHg", 80, 200],
+  ["cholesterol, mg/dl", 100, 400],
+  ["fasting blood sugar", 0, 1],
+  ["maximum heart rate, per minute", 60, 200],
+  ["angina on exercise", 0, 1],
+  ["ST depression, mm", -2, 6],
+  ...["pain 2", "pain 3", "pain 4", "ECG 1", "ECG 2"].map((name) => [name, 0, 1] as const),
+];
+/** From low … high to −1 … 1. */
+const CLINICAL = {
+  mean: RANGES.map(([, low, high]) => (low + high) / 2),
+  std: RANGES.map(([, low, high]) => (high - low) / 2),
+};
 
 /**
  * The run of heart.yaml for a seed, which draws the batches. The base, made in `folder`, is a logistic regression
@@ -58,18 +83,20 @@ export async function prepareHeart(
   { seed, recipe }: { seed: number; recipe?: Recipe },
 ): Promise<PreparedRun> {
   const random = seededRandom("weights that are overwritten");
-  const shape = { inputs: FEATURES, hidden: [], outputs: 1, inputName: INPUT, outputName: "logit" };
-  const graph = mlp({ ...shape, random });
-  const zeros = [...graph.initializers].map(
+  const shape = { inputs: RANGES.length, hidden: [], outputs: 1, inputName: INPUT, outputName: "logit" };
+  const graph = mlp({ ...shape, random, ...(recipe?.scale === "site" ? {} : { normalise: CLINICAL }) });
+  const trained = [...graph.initializers].filter(([name]) => /\.(weight|bias)$/.test(name));
+  const zeros = trained.map(
     ([name, { shape, data }]) => [name, float32(shape, new Float32Array(data.length))] as const,
   );
   const base = join(folder, "base.onnx");
-  await writeFile(base, write({ ...graph, initializers: new Map(zeros) }));
+  await writeFile(base, write({ ...graph, initializers: new Map([...graph.initializers, ...zeros]) }));
   const prepared = await prepareRun(RUN_FILE, { base, seed });
   return recipe ? { ...prepared, plan: withRecipe(prepared.plan, recipe) } : prepared;
 }
 
-function withRecipe(plan: Plan, { learningRate, steps, rounds }: Recipe): Plan {
+function withRecipe(plan: Plan, { scale, learningRate, steps, rounds }: Recipe): Plan {
   const optimiser = { ...plan.train.optimiser, learningRate };
-  return { ...plan, train: { ...plan.train, optimiser, steps }, rounds };
+  const data = { ...plan.data!, normalise: scale === "site" ? ("site" as const) : ("none" as const) };
+  return { ...plan, data, train: { ...plan.train, optimiser, steps }, rounds };
 }
