@@ -217,7 +217,7 @@ export declare type RequestAuth = Message<"tutti.v1.RequestAuth"> & {
   expiresMs: number;
 
   /**
-   * Ed25519 over canonical("tutti/request/v1", method, SHA-256(first request message), session, nonce, expires_ms).
+   * Ed25519 over canonical("tutti/request/v1", name, method, SHA-256(first request message), session, nonce, expires_ms).
    *
    * @generated from field: bytes signature = 5;
    */
