@@ -121,7 +121,7 @@ function nameOf(path: string): string {
   return path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length);
 }
 
-/** The copy that a folder's sources get: its own, else the root's. Our own rooms are links to their folders. */
+/** The copy that a folder gets: its own, else the root one. Our own rooms are links to their folders. */
 function installed(folder: string, name: string): { version?: string } | undefined {
   const own = manifests.find(({ manifest }) => manifest.name === name);
   if (own) return own.manifest;
