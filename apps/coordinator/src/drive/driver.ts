@@ -31,8 +31,8 @@ export type DriverOptions = {
   readonly changed: () => void;
 };
 
-/** How long devices may take to come back after the coordinator did. */
-const RECONNECT_MS = 5_000;
+/** How long devices may take to come back after the coordinator did: their longest pause of 10 s, and a greeting. */
+export const RECONNECT_MS = 12_000;
 /** Between a write that storage did not confirm and the next look at it. */
 const STORAGE_MS = 250;
 /** How often a completion that storage interrupted is tried before its round fails. */
