@@ -87,6 +87,11 @@ export class TestClock implements Clock {
     });
   }
 
+  /** Time passes, and whoever sleeps oversleeps. */
+  pass(ms: number): void {
+    this.#nowMs += ms;
+  }
+
   /** To the moment that someone sleeps until; false when nobody does. */
   next(): boolean {
     const [soonest] = this.#sleepers.sort((a, b) => a.atMs - b.atMs);
@@ -114,6 +119,8 @@ export class Weather {
   readonly #troubles: readonly Trouble[];
   #die: () => void = () => {};
   dead = false;
+  /** Called as each operation begins. */
+  onOperation: (name: string) => void = () => {};
 
   constructor(troubles: readonly Trouble[] = []) {
     this.#troubles = troubles;
@@ -135,6 +142,7 @@ export class Weather {
   async #around(name: string, act: () => Promise<unknown>): Promise<unknown> {
     const at = this.count++;
     this.names.push(name);
+    this.onOperation(name);
     this.busy++;
     try {
       await this.#strike(at, "before");
