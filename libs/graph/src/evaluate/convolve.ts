@@ -7,7 +7,11 @@ import { elements, filled, only, type Rule } from "./rule.ts";
 /** One place under the window: which kernel element lies over which position of the image. */
 type Tap = { readonly kernel: number; readonly position: number };
 
-/** Calls `visit` for each output position of a window with the taps that fall inside the image. */
+/**
+ * Calls `visit` for each output position of a window with the taps that fall inside the image. Padding is
+ * never built: a place outside is no tap. That is a zero to a sum, −∞ to a maximum and no element to a mean,
+ * so all operators of this file share the loop.
+ */
 function slide(
   window: Window,
   image: readonly number[],
@@ -33,7 +37,8 @@ function slide(
 
 /**
  * The definition: y[n,o,p] = bias[o] + Σ w[o,c,k]·x[n,c,p·stride + k·dilation − pad] over the group's
- * channels.
+ * channels. As everywhere in deep learning it is a correlation: the kernel is not turned around. Filters of
+ * one group are neighbours, so filter o belongs to group o / perGroup (Conv, since version 11).
  */
 export function Conv(at: Site, out: readonly Static[]) {
   const [batch, channels, ...image] = at.shape(0) as [number, number, ...number[]];
@@ -59,7 +64,11 @@ export function Conv(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => y[i]!)];
 }
 
-/** Conv's adjoint: each input element spreads the kernel over the output (ConvTranspose, since version 1). */
+/**
+ * Conv's adjoint: each input element spreads the kernel over the output (ConvTranspose, since version 1). The
+ * weight is `[channels, filters / group, …kernel]`, the first two the other way round from Conv's: it is the
+ * weight of the Conv whose gradient this would be.
+ */
 export function ConvTranspose(at: Site, out: readonly Static[]) {
   const [batch, channels, ...image] = at.shape(0) as [number, number, ...number[]];
   const [, perGroup, ...kernel] = at.shape(1) as [number, number, ...number[]];
@@ -96,7 +105,11 @@ export function ConvTranspose(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => y[i]!)];
 }
 
-/** Per plane (batch × channel) and output position: one number from the taps. */
+/**
+ * Per plane (batch × channel) and output position: one number from the taps. `whole` is what a mean divides
+ * by: the taps, or with `count_include_pad` every kernel place over image or padding (AveragePool, since
+ * version 7).
+ */
 function pool(
   at: Site,
   like: Static,
@@ -130,6 +143,11 @@ function covered(window: Window, image: readonly number[], output: number): numb
   }, 1);
 }
 
+/**
+ * The first of equal maxima in row-major order, as onnxruntime answers. Places count through the whole
+ * tensor, batch and channels included, and know nothing of padding (MaxPool, output `Indices`, since version
+ * 8).
+ */
 export const MaxPool: Rule = (at, out) => {
   const x = elements(at.need(0));
   const best = (start: number, taps: readonly Tap[]) =>
@@ -149,6 +167,7 @@ export const MaxPool: Rule = (at, out) => {
   return [values, places];
 };
 
+/** The same place counted with the first spatial axis running fastest; planes still follow one another. */
 function columnMajor(at: Site, position: number): number {
   const image = at.shape(0).slice(2);
   const steps = stridesOf(image);
@@ -161,6 +180,7 @@ function columnMajor(at: Site, position: number): number {
   }, 0);
 }
 
+/** Dilations came with version 19; the window's arithmetic does not care. */
 export function AveragePool(at: Site, out: readonly Static[]) {
   const x = numbers(at.need(0));
   const mean = (start: number, taps: readonly Tap[], whole: number) =>
@@ -168,7 +188,7 @@ export function AveragePool(at: Site, out: readonly Static[]) {
   return [pool(at, only(out), mean)];
 }
 
-/** All spatial axes at once. */
+/** All spatial axes at once: a pool whose kernel is the image (GlobalAveragePool, since version 1). */
 function global(reduce: (values: readonly number[]) => number): Rule {
   return (at, out) => {
     const x = numbers(at.need(0));

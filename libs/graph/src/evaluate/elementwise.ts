@@ -8,7 +8,11 @@ import { elements, filled, greater, lesser, only, type Rule, stretch, stretched,
 
 type Op<T> = (a: T, b: T) => T;
 
-/** Folds all inputs pairwise under broadcasting; int64 in bigints, everything else in doubles. */
+/**
+ * Folds all inputs pairwise under broadcasting; int64 in bigints, everything else in doubles. Exporters
+ * compute shapes with INT64_MAX and −1 among them, and 2^63 − 1 is no double: through numbers a Slice would
+ * end elsewhere. Bigints wrap to 64 bits when stored, as C's overflow does in practice.
+ */
 function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): Rule {
   return (at, out) => {
     const { dtype, shape } = only(out);
@@ -25,7 +29,10 @@ function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): Rule {
   };
 }
 
-/** JavaScript orders bigints and numbers alike, so one function compares both. */
+/**
+ * JavaScript orders bigints and numbers alike, so one function compares both. With NaN every comparison is
+ * false, NaN = NaN too: IEEE 754, which ONNX leaves unsaid.
+ */
 function comparison(holds: (a: number | bigint, b: number | bigint) => boolean): Rule {
   return (at, out) => {
     const [a, b] = [elements(at.need(0)), elements(at.need(1))];
@@ -47,16 +54,21 @@ export const Mul = arithmetic(
   (a, b) => a * b,
   (a, b) => a * b,
 );
+// Math.min and Math.max hand NaN on, as onnxruntime does: a value that diverged is not clipped away.
 export const Min = arithmetic((a, b) => Math.min(a, b), lesser);
 export const Max = arithmetic((a, b) => Math.max(a, b), greater);
 export const Sum = Add;
 
+/** Any number of inputs, which broadcast together (Sum, Mean, Min, Max: since version 8). */
 export const Mean: Rule = (at, out) => {
   const sum = elements(Sum(at, out)[0]!);
   return [filled(only(out), (i) => Number(sum[i]!) / at.inputCount)];
 };
 
-/** Integer division truncates toward zero, as C's does; by zero it is undefined and refused. */
+/**
+ * Integer division truncates toward zero, as C's does (Div, since version 14). By zero it is undefined: where
+ * engines crash or answer what they like, a folded constant must not settle on one answer, so it is refused.
+ */
 export const Div: Rule = (at, out) => {
   const { dtype } = only(out);
   const whole = dtype !== "float32" && dtype !== "float64" && dtype !== "float16";
@@ -109,11 +121,12 @@ export const Less = comparison((a, b) => a < b);
 export const LessOrEqual = comparison((a, b) => a <= b);
 export const Greater = comparison((a, b) => a > b);
 export const GreaterOrEqual = comparison((a, b) => a >= b);
-// bool is stored as 0 or 1.
+// bool is stored as 0 or 1. These take bool alone, so both sides are numbers here.
 export const And = comparison((a, b) => a !== 0 && b !== 0);
 export const Or = comparison((a, b) => a !== 0 || b !== 0);
 export const Xor = comparison((a, b) => (a !== 0) !== (b !== 0));
 
+/** Picks and computes nothing, so what the branch not taken holds (inf, NaN) never shows. */
 export function Where(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
   const choice = strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) }).data;
@@ -122,7 +135,10 @@ export function Where(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => (choice[i] ? yes[fromYes[i]!]! : no[fromNo[i]!]!))];
 }
 
-/** One function on doubles per element; rounding to the dtype comes last. */
+/**
+ * One function on doubles per element; rounding to the dtype comes last. Attributes are read again for every
+ * element: slow, and each operator stays the one line that the standard gives it.
+ */
 function unary(f: (x: number, at: Site) => number): Rule {
   return (at, out) => {
     const x = elements(at.need(0));
@@ -130,7 +146,7 @@ function unary(f: (x: number, at: Site) => number): Rule {
   };
 }
 
-/** For int64 the same in bigints. */
+/** For int64 the same in bigints: shapes pass through these (Relu of integers: since version 14). */
 function exact(f: (x: number) => number, onBigint: (x: bigint) => bigint): Rule {
   return (at, out) => {
     const x = elements(at.need(0));
@@ -151,6 +167,7 @@ export const Relu = exact(
   (x) => (x > 0n ? x : 0n),
 );
 export const Sign = exact(Math.sign, (x) => (x > 0n ? 1n : x < 0n ? -1n : 0n));
+// expm1 in this family: e^x − 1 written out would lose every digit where x is small.
 export const Celu = unary((x, at) => {
   const alpha = at.float("alpha", 1);
   return Math.max(0, x) + Math.min(0, alpha * Math.expm1(x / alpha));
@@ -161,19 +178,23 @@ export const Elu = unary((x, at) => (x < 0 ? at.float("alpha", 1) * Math.expm1(x
 export const Erf = unary(erf);
 export const Exp = unary(Math.exp);
 export const Floor = unary(Math.floor);
+// torch's hardsigmoid is alpha = 1/6, not this default; HardSwish is fixed at 1/6 and 1/2 (since version 14).
 export const HardSigmoid = unary((x, at) => clamp(at.float("alpha", 0.2) * x + at.float("beta", 0.5), 0, 1));
 export const HardSwish = unary((x) => x * clamp(x / 6 + 0.5, 0, 1));
 export const LeakyRelu = unary((x, at) => (x < 0 ? at.float("alpha", 0.01) * x : x));
 export const Log = unary(Math.log);
 export const Mish = unary((x) => x * Math.tanh(softplus(x)));
 export const Reciprocal = unary((x) => 1 / x);
+// The defaults are the standard's decimals of Klambauer et al. 2017's fixed point, as float32 holds them.
 export const Selu = unary(
   (x, at) => at.float("gamma", 1.05070102) * (x > 0 ? x : at.float("alpha", 1.67326319) * Math.expm1(x)),
 );
+/** Zero between −lambd and lambd; outside, moved toward zero by bias (Shrink, since version 9). */
 export const Shrink = unary((x, at) => {
   const [bias, limit] = [at.float("bias", 0), at.float("lambd", 0.5)];
   return x < -limit ? x + bias : x > limit ? x - bias : 0;
 });
+// Where e^−x overflows, 1/(1 + ∞) is 0, which is the limit; no case distinction is needed in doubles.
 export const Sigmoid = unary((x) => 1 / (1 + Math.exp(-x)));
 export const Sin = unary(Math.sin);
 export const Softplus = unary(softplus);
@@ -182,29 +203,36 @@ export const Sqrt = unary(Math.sqrt);
 export const Swish = unary((x, at) => x / (1 + Math.exp(-at.float("alpha", 1) * x)));
 export const Tan = unary(Math.tan);
 export const Tanh = unary(Math.tanh);
+// Strictly above the threshold (since version 10): at alpha itself the result is 0.
 export const ThresholdedRelu = unary((x, at) => (x > at.float("alpha", 1) ? x : 0));
 export const Not = unary((x) => (x === 0 ? 1 : 0));
 export const IsNaN = unary((x) => (Number.isNaN(x) ? 1 : 0));
+// Either sign may be asked for alone (since version 10).
 export const IsInf = unary((x, at) => {
   const wanted = x > 0 ? at.int("detect_positive", 1) : at.int("detect_negative", 1);
   return wanted && Math.abs(x) === Number.POSITIVE_INFINITY ? 1 : 0;
 });
 
-/** Ties go to even (Round, since version 11). */
+/** Ties go to even, as IEEE 754 rounds (Round, since version 11); Math.round would send them up. */
 export const Round = unary((x) => {
   const low = Math.floor(x);
   return x - low === 0.5 ? low + (low % 2 === 0 ? 0 : 1) : Math.round(x);
 });
 
-/** The exact form by the error function, or its tanh approximation (Gelu, since version 20). */
+/**
+ * The exact form by the error function, or its tanh approximation (Gelu, since version 20; Hendrycks and
+ * Gimpel 2016, section 2). onnxruntime's own Gelu (com.microsoft) knows the exact form alone.
+ */
 export const Gelu = unary((x, at) => {
   if (at.node.domain === "" && at.string("approximate", "none") === "tanh")
     return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
   return 0.5 * x * (1 + erf(x / Math.SQRT2));
 });
 
+/** x·σ(alpha·x) (com.microsoft), which onnxruntime's optimiser makes of CLIP's activation. */
 export const QuickGelu = unary((x, at) => x / (1 + Math.exp(-at.float("alpha", 1.702) * x)));
 
+/** The slope broadcasts one way, to x (PRelu, since version 7): a slope per channel is [C, 1, 1]. */
 export const PRelu: Rule = (at, out) => {
   const [x, slope] = [elements(at.need(0)), elements(at.need(1))];
   const from = stretched(at.shape(1), at.shape(0));
@@ -227,15 +255,21 @@ export const Clip: Rule = (at, out) => {
   return [filled(only(out), (i) => limit(x[i]!))];
 };
 
-/** The very same tensor: folding shares storage. */
+/** The very same tensor: folding shares storage, so an alias of a weight costs nothing. */
 export function Identity(at: Site) {
   return [at.need(0)];
 }
 
+/** Inference: nothing is dropped; infer has refused training mode. */
 export function Dropout(at: Site, out: readonly Static[]) {
   return [at.need(0), filled(out[1]!, () => 1)];
 }
 
+/**
+ * To bool: all but zero is true, NaN too. Float to integer truncates; out of range the standard leaves
+ * undefined, here it is what the array's type makes of it (Cast, since version 13). Text would need the
+ * standard's own syntax of numbers.
+ */
 export const Cast: Rule = (at, out) => {
   const { dtype } = only(out);
   const tensor = at.need(0);

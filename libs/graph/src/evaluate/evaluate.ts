@@ -14,6 +14,7 @@ import * as reduce from "./reduce.ts";
 import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
 
+/** Operators of the standard domain by their exports' names; Resize is inferred but not evaluated. */
 const STANDARD: ReadonlyMap<string, Rule> = operators(
   convolve,
   elementwise,
@@ -25,6 +26,7 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
   reduce,
   shape,
 );
+/** Those of onnxruntime's own that its optimiser and quantiser leave in files. */
 const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["Gelu", elementwise.Gelu],
   ["QuickGelu", elementwise.QuickGelu],
@@ -44,7 +46,7 @@ export type Evaluation = { readonly opset: number; constant(name: string): Tenso
 
 /**
  * The outputs of one node whose inputs are all known: plain TypeScript, int64 exact, floats in doubles
- * until stored.
+ * until stored. infer runs first, so whatever does not fit is refused there, in the same words as in tracing.
  */
 export function evaluateNode(node: Node, { opset, constant }: Evaluation): readonly Tensor[] {
   const rule = DOMAINS.get(node.domain)?.get(node.op);

@@ -4,13 +4,19 @@ import { int64, numeric, stridesOf } from "../tensor.ts";
 import { around, elements, filled, greater, lesser, only, pick } from "./rule.ts";
 
 // Gathers compute the positions that their indices mean and pick those; scatters write to the same positions.
+// Each scatter shares that arithmetic with the gather it is the adjoint of, so that the two cannot drift
+// apart.
 
-/** An index from the front, or a Fault: negative ones count from the end. */
+/**
+ * An index from the front, or a Fault: negative ones count from the end (Gather, since version 11). One
+ * outside is an error by the standard; reading past the data here would fold a wrong constant in silence.
+ */
 function inside(at: Site, index: number, size: number): number {
   if (index >= -size && index < size) return index < 0 ? index + size : index;
   throw at.fault("bad-input", "index", { expected: `one of ${-size}..${size - 1}`, got: `${index}` });
 }
 
+/** The data as [outer, axis, inner] slabs; each index takes a whole inner row of every outer one. */
 export function Gather(at: Site, out: readonly Static[]) {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   const { size, inner } = around(at.shape(0), axis);
@@ -23,7 +29,11 @@ export function Gather(at: Site, out: readonly Static[]) {
   return [pick(at.need(0), only(out).shape, from)];
 }
 
-/** For each element of the indices, the position in the data with its `axis` coordinate replaced. */
+/**
+ * For each element of the indices, the position in the data with its `axis` coordinate replaced. The indices
+ * may be shorter than the data along the other axes; then only the data's front is met (GatherElements, since
+ * version 13).
+ */
 function alongAxis(at: Site): Float64Array {
   const shape = at.shape(0);
   const axis = at.axis(at.int("axis", 0), shape.length);
@@ -41,7 +51,10 @@ export function GatherElements(at: Site, out: readonly Static[]) {
   return [pick(at.need(0), only(out).shape, alongAxis(at))];
 }
 
-/** Where the slices named by the last dimension of the indices start, and how long each is. */
+/**
+ * Where the slices named by the last dimension of the indices start, and how long each is. The first `batch`
+ * dimensions are shared: tuple t looks only into its own batch (GatherND, since version 12).
+ */
 function slices(at: Site, batch: number): { starts: number[]; length: number } {
   const shape = at.shape(0);
   const depth = at.shape(1).at(-1) ?? 0;
@@ -68,6 +81,7 @@ export function GatherND(at: Site, out: readonly Static[]) {
 
 type Combine = (old: number | bigint, update: number | bigint) => number | bigint;
 
+/** max and min came with version 18, add and mul with 16. */
 const REDUCTIONS: Readonly<Record<string, Combine>> = {
   none: (_, update) => update,
   // Both operands have the tensor's dtype, so they are both bigints or both numbers.
@@ -90,14 +104,17 @@ export function ScatterElements(at: Site, out: readonly Static[]) {
   return scatter(at, only(out), alongAxis(at));
 }
 
-/** Later updates of one position see earlier ones, so sums over duplicates are complete. */
+/**
+ * Later updates of one position see earlier ones, so sums over duplicates are complete. With reduction `none`
+ * duplicates are undefined by the standard; here the last one wins (ScatterND, since version 18).
+ */
 export function ScatterND(at: Site, out: readonly Static[]) {
   const { starts, length } = slices(at, 0);
   const to = starts.flatMap((start) => Array.from({ length }, (_, i) => start + i));
   return scatter(at, only(out), to);
 }
 
-/** Values are `[off, on]`; an index outside the depth lights nothing (OneHot, since version 11). */
+/** Values are `[off, on]`; an index outside −depth…depth − 1 lights nothing (OneHot, since version 11). */
 export function OneHot(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
   const axis = at.axis(at.int("axis", -1), shape.length);
@@ -120,7 +137,10 @@ export function NonZero(at: Site, out: readonly Static[]) {
   return [int64(rows.flat(), only(out).shape)];
 }
 
-/** Sorted; among equals the lower index comes first (TopK, since version 11). */
+/**
+ * Sorted; among equals the lower index comes first (TopK, since version 11). `sorted` 0 allows any order, so
+ * this one too; a twin must have one answer.
+ */
 export function TopK(at: Site, out: readonly Static[]) {
   const axis = at.axis(at.int("axis", -1), at.shape(0).length);
   const { outer, size, inner } = around(at.shape(0), axis);

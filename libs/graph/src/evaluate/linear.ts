@@ -4,7 +4,10 @@ import type { Site } from "../site.ts";
 import { numbers, stridesOf } from "../tensor.ts";
 import { filled, only, positions, stretched } from "./rule.ts";
 
-/** The textbook triple loop, in doubles. */
+/**
+ * The textbook triple loop, in doubles. Vectors gain an axis that the result loses again, and leading axes
+ * broadcast: the standard refers to numpy.matmul and adds nothing (MatMul, since version 13).
+ */
 export function MatMul(at: Site, out: readonly Static[]) {
   const [a, b] = [at.shape(0), at.shape(1)];
   const left = a.length === 1 ? [1, ...a] : a;
@@ -32,7 +35,7 @@ function starts(shape: readonly number[], batch: readonly number[]): Float64Arra
   return stretched(shape.slice(0, -2), batch).map((block) => block * size);
 }
 
-/** alpha·A'·B' + beta·C. */
+/** alpha·A'·B' + beta·C, where C broadcasts one way, to the product (Gemm, since version 7). */
 export function Gemm(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
   const [rows, columns] = [shape[0]!, shape[1]!];
@@ -50,6 +53,7 @@ export function Gemm(at: Site, out: readonly Static[]) {
   return [filled(only(out), element)];
 }
 
+/** An operand read as the product sees it; nothing is transposed in memory. */
 function matrix(at: Site, index: number, transposed: boolean) {
   const [rows, columns] = at.shape(index) as [number, number];
   const x = numbers(at.need(index));
@@ -59,7 +63,10 @@ function matrix(at: Site, index: number, transposed: boolean) {
   };
 }
 
-/** The sum over every combination of the letters that the result does not have, by definition. */
+/**
+ * The sum over every combination of the letters that the result does not have: numpy.einsum's definition,
+ * which Einsum (since version 12) refers to. No order of contraction is sought; a twin may be slow.
+ */
 export function Einsum(at: Site, out: readonly Static[]) {
   const { terms, result, sizes } = equationOf(at);
   const summed = [...sizes.keys()].filter((letter) => !result.includes(letter));

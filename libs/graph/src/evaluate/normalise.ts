@@ -3,7 +3,11 @@ import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
 import { around, filled, only, type Rule, stretched } from "./rule.ts";
 
-/** Before version 13 everything from `axis` on is one softmax; since then it is that axis alone. */
+/**
+ * Before version 13 everything from `axis` on is one softmax; since then it is that axis alone. Shifted by
+ * the largest so that no exponential overflows. A lane of −∞ alone gives NaN (−∞ minus −∞), as in torch:
+ * masks that hide a whole row rely on a Where behind it.
+ */
 function softmax(finish: (shifted: number, total: number) => number): Rule {
   return (at, out) => {
     const shape = at.shape(0);
@@ -27,7 +31,11 @@ function softmax(finish: (shifted: number, total: number) => number): Rule {
 export const Softmax = softmax((shifted, total) => Math.exp(shifted) / total);
 export const LogSoftmax = softmax((shifted, total) => shifted - Math.log(total));
 
-/** Over all axes from `axis` on; Scale and B broadcast to those (LayerNormalization, since version 17). */
+/**
+ * Over all axes from `axis` on; Scale and B broadcast to those (LayerNormalization, since version 17). The
+ * variance is the population's, of the centred values: the mean of squares less the squared mean would
+ * cancel.
+ */
 export function LayerNormalization(at: Site, out: readonly Static[]) {
   const shape = at.shape(0);
   const axis = at.axis(at.int("axis", -1), shape.length);
@@ -54,7 +62,10 @@ export function LayerNormalization(at: Site, out: readonly Static[]) {
   return [filled(out[0]!, value), filled(out[1]!, (i) => means[i]!), filled(out[2]!, (i) => inverses[i]!)];
 }
 
-/** scale·(x − mean)/√(var + ε) + bias per channel, with the file's own statistics. */
+/**
+ * scale·(x − mean)/√(var + ε) + bias per channel, with the file's own statistics (BatchNormalization, since
+ * version 15). Channels are axis 1, whatever the rank; a vector per example has no further axis.
+ */
 export function BatchNormalization(at: Site, out: readonly Static[]) {
   const { size, inner } = around(at.shape(0), 1);
   const [x, scale, bias, mean, variance] = [0, 1, 2, 3, 4].map((index) => numbers(at.need(index)));
@@ -104,7 +115,10 @@ export function RMSNormalization(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => (x[i]! / roots[Math.floor(i / length)]!) * scale[from[i]!]!)];
 }
 
-/** InstanceNormalization over groups of channels; scale and bias per channel (since version 21). */
+/**
+ * InstanceNormalization over groups of channels; scale and bias per channel (GroupNormalization, since
+ * version 21; Wu and He 2018). Channels of a group are neighbours, so a group is one contiguous lane.
+ */
 export function GroupNormalization(at: Site, out: readonly Static[]) {
   const { size: channels, inner } = around(at.shape(0), 1);
   const groups = at.int("num_groups");
@@ -127,7 +141,9 @@ export function GroupNormalization(at: Site, out: readonly Static[]) {
   return [filled(only(out), value)];
 }
 
-/** Each lane along the axis divided by its 1- or 2-norm; a lane of zeros stays. */
+/**
+ * Each lane along the axis divided by its 1- or 2-norm; a lane of zeros stays (LpNormalization-1 is silent).
+ */
 export function LpNormalization(at: Site, out: readonly Static[]) {
   const { size, inner } = around(at.shape(0), at.axis(at.int("axis", -1), at.shape(0).length));
   const p = at.int("p", 2);
@@ -158,7 +174,11 @@ export function Hardmax(at: Site, out: readonly Static[]) {
   return [filled(only(out), value)];
 }
 
-/** Each element over a power of the squares of its neighbours in the channels (LRN, since version 1). */
+/**
+ * Each element over a power of the squares of its neighbours in the channels (LRN, since version 1;
+ * Krizhevsky et al. 2012, section 3.3, though alpha is divided by the span here). An even span reaches
+ * further forward.
+ */
 export function LRN(at: Site, out: readonly Static[]) {
   const { size: channels, inner } = around(at.shape(0), 1);
   const span = at.int("size");

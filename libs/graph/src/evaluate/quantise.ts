@@ -21,6 +21,7 @@ function scaleOf(at: Site): (i: number) => number {
   return (i) => shape.reduce((sum, _, d) => sum + along(i, d) * own[d]!, 0);
 }
 
+/** (x − zero)·scale; a missing zero point is 0, also for uint8 (DequantizeLinear, since version 10). */
 export function DequantizeLinear(at: Site, out: readonly Static[]) {
   const [x, scale] = [numeric(at.need(0)), numbers(at.need(1))];
   const zero = at.has(2) ? numbers(at.need(2)) : undefined;
@@ -28,9 +29,13 @@ export function DequantizeLinear(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => (Number(x[i]!) - (zero?.[place(i)] ?? 0)) * scale[place(i)]!)];
 }
 
+/** What a level saturates to. The 16-, 4- and 2-bit types of later versions are refused by name. */
 const RANGES: Partial<Record<DType, readonly [number, number]>> = { uint8: [0, 255], int8: [-128, 127] };
 
-/** Rounds to even, then saturates. */
+/**
+ * y = saturate(round(x / scale) + zero), ties to even (QuantizeLinear, since version 10). The quotient is
+ * rounded to float32 first, as engines compute it: in doubles a tie of theirs would often be none.
+ */
 export function QuantizeLinear(at: Site, out: readonly Static[]) {
   const { dtype } = only(out);
   const range = RANGES[dtype];
@@ -43,7 +48,11 @@ export function QuantizeLinear(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => Math.min(high, Math.max(low, level(i))))];
 }
 
-/** The range always holds zero, so that padding is exact (DynamicQuantizeLinear, since version 11). */
+/**
+ * The range always holds zero, so that padding is exact (DynamicQuantizeLinear, since version 11). Each step
+ * is rounded to float32, as the standard's own function body would be: one level off would move a whole
+ * tensor.
+ */
 export function DynamicQuantizeLinear(at: Site, out: readonly Static[]) {
   const x = numbers(at.need(0));
   const low = x.reduce((a, b) => Math.min(a, b), 0);
@@ -54,7 +63,10 @@ export function DynamicQuantizeLinear(at: Site, out: readonly Static[]) {
   return [filled(out[0]!, level), filled(out[1]!, () => scale), filled(out[2]!, () => zero)];
 }
 
-/** Zero points: one, or one per row of A and per column of B. */
+/**
+ * Zero points: one, or one per row of A and per column of B (MatMulInteger, since version 10). They are
+ * subtracted before the product, whose sum int32 holds; a double holds it exactly.
+ */
 export function MatMulInteger(at: Site, out: readonly Static[]) {
   const [a, b] = [at.shape(0), at.shape(1)];
   const [rows, inner, columns] = [a.at(-2) ?? 1, a.at(-1)!, b.length > 1 ? b.at(-1)! : 1];
@@ -105,6 +117,7 @@ export function MatMulNBits(at: Site, out: readonly Static[]) {
   return [filled(only(out), element)];
 }
 
+/** Ties to even: Math.round sends them up. */
 function roundEven(x: number): number {
   const low = Math.floor(x);
   return x - low === 0.5 ? low + (low % 2 === 0 ? 0 : 1) : Math.round(x);

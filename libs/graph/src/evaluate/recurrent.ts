@@ -5,6 +5,7 @@ import { filled, type Rule } from "./rule.ts";
 
 type Activation = (x: number) => number;
 const sigmoid: Activation = (x) => 1 / (1 + Math.exp(-x));
+/** The three that exporters write; the standard's others are refused by name. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   Sigmoid: sigmoid,
   Tanh: Math.tanh,
@@ -18,7 +19,7 @@ type Cell = {
   /** W·x + b_W of a gate's unit, and R·h + b_R of it. */
   input(gate: number, unit: number, x: readonly number[]): number;
   recurrent(gate: number, unit: number, h: readonly number[]): number;
-  /** LSTM's peephole weight of input, output and forget gate (in that order), 0 where there is none. */
+  /** LSTM's peephole weight of input, output and forget gate (in P's order), 0 where there is none. */
   peephole(gate: number, unit: number): number;
 };
 
@@ -27,7 +28,9 @@ type Step = (at: Site, cell: Cell, now: { x: readonly number[]; state: State }) 
 
 /**
  * The loop over directions, batch and time that RNN, GRU and LSTM share. `sequence_lens` stops an example
- * early: its later outputs are zero and its last state stays (ONNX, GRU, since version 14).
+ * early: its later outputs are zero and its last state stays (ONNX, GRU, since version 14). The reverse
+ * direction begins at each example's own last step, not at the padding. The axes of X, Y and the states have
+ * the batch first with `layout` 1, else time or direction; that is all the layouts differ in.
  */
 function recurrent(gates: number, activations: readonly string[], step: Step): Rule {
   return (at, out) => {
@@ -71,6 +74,10 @@ function recurrent(gates: number, activations: readonly string[], step: Step): R
   };
 }
 
+/**
+ * One direction's share of W, R, B and P. B holds W's biases and then R's, apart because GRU's reset gate may
+ * scale the second alone. `activations` lists both directions' names, one after the other.
+ */
 function cellOf(
   at: Site,
   part: { d: number; gates: number; width: number; activations: readonly string[] },
@@ -107,12 +114,17 @@ function units(cell: Cell, value: (unit: number) => number): number[] {
   return Array.from({ length: cell.hidden }, (_, unit) => value(unit));
 }
 
+/** Elman's network: one gate, which is the state (RNN, since version 14). */
 export const RNN = recurrent(1, ["Tanh"], (_, cell, { x, state }) => {
   const h = units(cell, (unit) => cell.f[0]!(cell.input(0, unit, x) + cell.recurrent(0, unit, state.h)));
   return { h, c: state.c };
 });
 
-/** Gates z, r, h; `linear_before_reset` says whether r scales R·h + b or h itself. */
+/**
+ * Gates z, r, h, in the order of W's rows; `linear_before_reset` says whether r scales R·h + b or h itself:
+ * the first is torch's and cuDNN's, the second is the default and the paper's (GRU, since version 14; Cho et
+ * al. 2014).
+ */
 export const GRU = recurrent(3, ["Sigmoid", "Tanh"], (at, cell, { x, state }) => {
   const [f, g] = [cell.f[0]!, cell.f[1]!];
   const gate = (k: number) =>
@@ -128,7 +140,10 @@ export const GRU = recurrent(3, ["Sigmoid", "Tanh"], (at, cell, { x, state }) =>
   return { h, c: state.c };
 });
 
-/** Gates i, o, f, c; peepholes of input and forget gate see the old cell, the output gate's the new one. */
+/**
+ * Gates i, o, f, c, in the order of W's rows (torch's are i, f, g, o); peepholes of input and forget gate see
+ * the old cell, the output gate's the new one (LSTM, since version 14; Gers et al. 2002).
+ */
 export const LSTM = recurrent(4, ["Sigmoid", "Tanh", "Tanh"], (_, cell, { x, state }) => {
   const [f, g, h] = [cell.f[0]!, cell.f[1]!, cell.f[2]!];
   const sum = (gate: number, unit: number) => cell.input(gate, unit, x) + cell.recurrent(gate, unit, state.h);

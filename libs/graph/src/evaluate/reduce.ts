@@ -1,10 +1,13 @@
 import { reducedAxes } from "../infer/reduce.ts";
-import { type Static, sizeOf } from "../ir.ts";
+import { type DType, type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers, stridesOf } from "../tensor.ts";
 import { around, elements, filled, greater, lesser, only, positions, type Rule } from "./rule.ts";
 
-/** The groups of positions that a reduction puts together, one per element of its output. */
+/**
+ * The groups of positions that a reduction puts together, one per element of its output. Every group has the
+ * same members relative to its start, so two lists describe them all.
+ */
 function groups(at: Site): { starts: Float64Array; members: Float64Array } {
   const shape = at.shape(0);
   const strides = stridesOf(shape);
@@ -24,27 +27,41 @@ function reduction(onNumbers: (values: readonly number[]) => number): Rule {
   };
 }
 
-/** As `reduction`, but in bigints where the tensor is int64. */
+/**
+ * As `reduction`, but in bigints where the tensor is int64: ReduceProd of a shape is how exporters count
+ * elements, and ReduceMax of one how they pad.
+ */
 function exact(
   onNumbers: (a: number, b: number) => number,
   onBigints: (a: bigint, b: bigint) => bigint,
 ): Rule {
   return (at, out) => {
     const { starts, members } = groups(at);
+    if (members.length === 0) return [filled(only(out), () => nothing(at))];
     const x = elements(at.need(0));
-    if (!(x instanceof BigInt64Array))
-      return reduction((values) => (values.length ? values.reduce(onNumbers) : nothing(at)))(at, out);
+    if (!(x instanceof BigInt64Array)) return reduction((values) => values.reduce(onNumbers))(at, out);
     const value = (i: number) => Array.from(members, (member) => x[starts[i]! + member]!).reduce(onBigints);
-    return [filled(only(out), members.length ? value : () => nothing(at))];
+    return [filled(only(out), value)];
   };
 }
 
-/** What a reduction over no elements gives (ReduceSum and its kin, since version 20). */
-function nothing(at: Site): number {
-  if (at.node.op === "ReduceMax") return Number.NEGATIVE_INFINITY;
-  if (at.node.op === "ReduceMin") return Number.POSITIVE_INFINITY;
+/**
+ * What a reduction over no elements gives: the neutral element (ReduceSum and its kin, since version 20).
+ * Integers have no infinity; there the standard names the type's least and largest value.
+ */
+function nothing(at: Site): number | bigint {
+  const [least, most] = EXTREMES[at.dtype(0)] ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+  if (at.node.op === "ReduceMax") return least;
+  if (at.node.op === "ReduceMin") return most;
   return at.node.op === "ReduceProd" ? 1 : 0;
 }
+
+const EXTREMES: Partial<Record<DType, readonly [number | bigint, number | bigint]>> = {
+  int64: [-(2n ** 63n), 2n ** 63n - 1n],
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  int8: [-128, 127],
+  uint8: [0, 255],
+};
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
@@ -69,7 +86,10 @@ export const ReduceLogSumExp = reduction((values) => {
   return top + Math.log(sum(values.map((x) => Math.exp(x - top))));
 });
 
-/** The place of the best value along an axis; the first on a tie unless `select_last_index`. */
+/**
+ * The place of the best value along an axis; the first on a tie unless `select_last_index` (since version
+ * 12).
+ */
 function argument(better: (a: number | bigint, b: number | bigint) => boolean): Rule {
   return (at, out) => {
     const axis = at.axis(at.int("axis", 0), at.shape(0).length);
@@ -92,7 +112,10 @@ function argument(better: (a: number | bigint, b: number | bigint) => boolean): 
 export const ArgMax = argument((a, b) => a > b);
 export const ArgMin = argument((a, b) => a < b);
 
-/** Running sums; `exclusive` leaves out the element itself, `reverse` runs from the end. */
+/**
+ * Running sums; `exclusive` leaves out the element itself, `reverse` runs from the end (CumSum, since version
+ * 14). Position ids come from it (a running sum of a mask), hence exact in int64.
+ */
 export function CumSum(at: Site, out: readonly Static[]) {
   const shape = at.shape(0);
   const axis = at.axis(at.numbers(1)[0]!, shape.length);

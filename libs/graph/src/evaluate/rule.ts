@@ -3,7 +3,11 @@ import { type Static, sizeOf, type Tensor } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { allocate, numeric, storing, stridesOf } from "../tensor.ts";
 
-/** From constant inputs to the outputs whose statics `infer` has already worked out. */
+/**
+ * From constant inputs to the outputs whose statics `infer` has already worked out. A rule may thus trust
+ * shapes, axes and dtypes, and share what infer resolved (windows, spans, permutations) rather than resolve
+ * it again.
+ */
 export type Rule = (at: Site, out: readonly Static[]) => readonly Tensor[];
 
 /** The only output's static. */
@@ -34,6 +38,7 @@ export function strided(tensor: Tensor, shape: readonly number[], view: Walk): T
   return { dtype: tensor.dtype, shape, data };
 }
 
+/** An odometer: the last axis turns fastest, and each that is full goes back to its start and carries. */
 function walk(
   shape: readonly number[],
   { strides, start = 0 }: Walk,
@@ -59,7 +64,7 @@ export function stretched(from: readonly number[], to: readonly number[]): Float
   return positions(to, stretch(from, to));
 }
 
-/** Strides that read a tensor of shape `from` as if it had the broadcast shape `to`. */
+/** Strides that read a tensor of shape `from` as if it had the broadcast shape `to`: 0 where an axis is 1. */
 export function stretch(from: readonly number[], to: readonly number[]): readonly number[] {
   const own = stridesOf(from);
   return to.map((_, axis) => {
@@ -68,7 +73,7 @@ export function stretch(from: readonly number[], to: readonly number[]): readonl
   });
 }
 
-/** A new tensor of the elements at the given positions; any dtype. */
+/** A new tensor of the elements at the given positions; any dtype, and no element passes through a number. */
 export function pick(tensor: Tensor, shape: readonly number[], from: ArrayLike<number>): Tensor {
   if (tensor.dtype === "string") {
     const data = tensor.data as readonly string[];
@@ -80,7 +85,9 @@ export function pick(tensor: Tensor, shape: readonly number[], from: ArrayLike<n
   return { dtype: tensor.dtype, shape, data };
 }
 
-/** Elements to compute with: bigints of an int64 tensor, else numbers with halves decoded. */
+/**
+ * Elements to compute with: bigints of an int64 tensor, else numbers, halves decoded to what they stand for.
+ */
 export function elements(tensor: Tensor): ArrayLike<number | bigint> {
   if (tensor.dtype === "float16") return Float32Array.from(numeric(tensor) as Uint16Array, fromHalf);
   return numeric(tensor);

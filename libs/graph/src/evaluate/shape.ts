@@ -28,7 +28,9 @@ export function Transpose(at: Site, out: readonly Static[]) {
   return [strided(at.need(0), shape, { strides })];
 }
 
-/** A view that starts inside and may step backwards. */
+/**
+ * A view that starts inside and may step backwards; infer has clamped the bounds (Slice, since version 13).
+ */
 export function Slice(at: Site, out: readonly Static[]) {
   const own = stridesOf(at.shape(0));
   const cut = spans(at);
@@ -37,7 +39,7 @@ export function Slice(at: Site, out: readonly Static[]) {
   return [strided(at.need(0), only(out).shape, { strides, start })];
 }
 
-/** Parts lie one after another along the axis. */
+/** Parts lie one after another along the axis; their sizes are the outputs' own (Split, since version 18). */
 export function Split(at: Site, out: readonly Static[]) {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   const own = stridesOf(at.shape(0));
@@ -49,6 +51,7 @@ export function Split(at: Site, out: readonly Static[]) {
   });
 }
 
+/** Parts are written where they belong, so an int64 or a text passes through unchanged. */
 export function Concat(at: Site, out: readonly Static[]) {
   const { dtype, shape } = only(out);
   const axis = at.axis(at.int("axis"), shape.length);
@@ -72,7 +75,9 @@ export function Expand(at: Site, out: readonly Static[]) {
   return [strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) })];
 }
 
-/** Repeats the whole, not each element: positions are taken modulo the input's sizes. */
+/**
+ * Repeats the whole, not each element: positions are taken modulo the input's sizes (Tile, as numpy.tile).
+ */
 export function Tile(at: Site, out: readonly Static[]) {
   const { shape } = only(out);
   const [own, to] = [stridesOf(at.shape(0)), stridesOf(shape)];
@@ -83,8 +88,9 @@ export function Tile(at: Site, out: readonly Static[]) {
 }
 
 /**
- * Modes of Pad: what stands at a position outside the input, as a position inside, or -1 for the
- * constant.
+ * Modes of Pad: what stands at a position outside the input, as a position inside, or -1 for the constant.
+ * Reflection leaves out the border itself and goes back and forth where pads are wider than the input, as
+ * numpy.pad does; the standard only shows one turn (Pad, since version 19: wrap).
  */
 const OUTSIDE: Readonly<Record<string, (position: number, size: number) => number>> = {
   constant: () => -1,
@@ -97,6 +103,7 @@ const OUTSIDE: Readonly<Record<string, (position: number, size: number) => numbe
   wrap: (position, size) => ((position % size) + size) % size,
 };
 
+/** Negative pads cut: a position then begins inside the input, and the rest needs no case of its own. */
 export function Pad(at: Site, out: readonly Static[]) {
   const outside = OUTSIDE[at.string("mode", "constant")];
   if (!outside) throw at.fault("unsupported", "attribute mode", { got: at.string("mode") });
@@ -117,12 +124,16 @@ export function Pad(at: Site, out: readonly Static[]) {
   return [filled(only(out), element)];
 }
 
+/** One element repeated, so any dtype, text too; float32 zeros by default (since version 9). */
 export function ConstantOfShape(at: Site, out: readonly Static[]) {
   const value = at.node.attributes.get("value") as Extract<Attribute, { kind: "tensor" }> | undefined;
   if (value) return [pick(value.value, only(out).shape, new Float64Array(sizeOf(only(out).shape)))];
   return [filled(only(out), () => 0)];
 }
 
+/**
+ * start + i·delta and not a running sum, which would drift; how many is infer's (Range, since version 11).
+ */
 export const Range: Rule = (at, out) => {
   const [start, delta] = [elements(at.need(0))[0]!, elements(at.need(2))[0]!];
   if (typeof start === "bigint" && typeof delta === "bigint")
@@ -163,6 +174,7 @@ export function DepthToSpace(at: Site, out: readonly Static[]) {
   return [{ ...strided(at.need(0), split, { strides }), shape: only(out).shape }];
 }
 
+/** DepthToSpace's inverse in its DCR order; this operator has no mode (SpaceToDepth, since version 13). */
 export function SpaceToDepth(at: Site, out: readonly Static[]) {
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");
@@ -171,6 +183,7 @@ export function SpaceToDepth(at: Site, out: readonly Static[]) {
   return [{ ...strided(at.need(0), split, { strides }), shape: only(out).shape }];
 }
 
+/** `k` > 0 lies above the diagonal (EyeLike, since version 9). */
 export function EyeLike(at: Site, out: readonly Static[]) {
   const columns = at.shape(0)[1]!;
   const k = at.int("k", 0);

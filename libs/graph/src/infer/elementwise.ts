@@ -6,7 +6,7 @@ import { broadcast, one, type Rule, same, sameDtype } from "./rule.ts";
 // Operators that work on each element by itself. Which dtypes an operator takes is left to the engine; that
 // operands agree with each other is checked here, since a mismatch is how a wrong gradient rule first shows.
 
-/** Numbers in, numbers out: all inputs broadcast and share one dtype. */
+/** Numbers in, numbers out: all inputs broadcast and share one dtype (Add and its kin, since version 7). */
 const arithmetic: Rule = (at) => {
   const all = at.node.inputs.map((_, index) => index);
   return one(
@@ -18,6 +18,7 @@ const arithmetic: Rule = (at) => {
   );
 };
 
+/** Operands must agree in dtype as for sums; only the answer's is bool. */
 const comparison: Rule = (at) => [{ ...arithmetic(at)[0]!, dtype: "bool" }];
 
 export const Add = arithmetic;
@@ -38,7 +39,7 @@ export const LessOrEqual = comparison;
 export const Greater = comparison;
 export const GreaterOrEqual = comparison;
 
-/** The exponent may have a dtype of its own. */
+/** The exponent may have a dtype of its own; the result has the base's (Pow, since version 12). */
 export function Pow(at: Site) {
   return one(at.dtype(0), broadcast(at, [at.shape(0), at.shape(1)]));
 }
@@ -88,16 +89,18 @@ export const ThresholdedRelu = same;
 export const Tan = same;
 export const Tanh = same;
 
+/** One bool per element. */
 const test: Rule = (at) => one("bool", at.shape(0));
 export const IsInf = test;
 export const IsNaN = test;
 export const Not = test;
 
-/** `to` is ONNX's number of the element type (onnx.proto3, TensorProto.DataType). */
+/** `to` is ONNX's number of the element type (onnx.proto, TensorProto.DataType), not our name. */
 export function Cast(at: Site) {
   return one(dtypeOf(at.int("to"), "Cast"), at.shape(0));
 }
 
+/** Only the second input's dtype counts, so it need not be known before the run (since version 15). */
 export function CastLike(at: Site) {
   return one(at.dtype(1), at.shape(0));
 }

@@ -41,6 +41,7 @@ export function ScatterND(at: Site) {
   return same(at);
 }
 
+/** One update per index, at the index's own place but for the axis (ScatterElements, since version 18). */
 export function ScatterElements(at: Site) {
   sameDtype(at, [0, 2]);
   if (`${at.shape(1)}` !== `${at.shape(2)}`)
@@ -63,7 +64,7 @@ export function NonZero(at: Site) {
   return one("int64", [at.shape(0).length, count]);
 }
 
-/** Values and places of the `k` largest or smallest along an axis. */
+/** Values and places of the `k` largest or smallest along an axis; `k` was an attribute before version 10. */
 export function TopK(at: Site) {
   const k = at.has(1) ? at.numbers(1)[0]! : at.int("k");
   const shape = at.shape(0).with(at.axis(at.int("axis", -1), at.shape(0).length), k);

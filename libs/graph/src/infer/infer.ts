@@ -43,6 +43,7 @@ const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
 
 /**
  * The dtype and shape of each output of a node, in order; an output the node leaves out may be listed too.
+ * Shapes are numbers throughout: sizes were bound before (trace), so no rule has symbols to carry.
  * A Fault names the node for operators we do not know and for inputs that do not fit.
  */
 export function inferNode(node: Node, known: Known): readonly Static[] {
@@ -61,7 +62,9 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
   return statics;
 }
 
-/** Whether Tutti knows the operator at all. */
+/**
+ * Whether Tutti knows the operator at all: readers ask before anything is computed, to name what is missing.
+ */
 export function knowsOperator(node: Pick<Node, "op" | "domain">): boolean {
   return DOMAINS.get(node.domain)?.has(node.op) ?? false;
 }

@@ -1,7 +1,9 @@
 import type { Site } from "../site.ts";
 import { broadcast, demandSize, one, sameDtype } from "./rule.ts";
 
-/** numpy.matmul: vectors gain a dimension that is dropped again, leading dimensions broadcast. */
+/**
+ * numpy.matmul, to which the standard refers: vectors gain an axis that is dropped again, batches broadcast.
+ */
 export function MatMul(at: Site) {
   return one(sameDtype(at, [0, 1]), productShape(at));
 }
@@ -20,7 +22,10 @@ export function productShape(at: Site): readonly number[] {
   return shape;
 }
 
-/** A'·B' + C, where C broadcasts one way, to the product (Gemm, since version 7). */
+/**
+ * A'·B' + C, where C broadcasts one way, to the product (Gemm, since version 7). A C larger than the product
+ * would broadcast both ways and give another shape, hence the comparison.
+ */
 export function Gemm(at: Site) {
   const a = matrix(at, 0, at.int("transA", 0));
   const b = matrix(at, 1, at.int("transB", 0));
@@ -48,7 +53,11 @@ export type Equation = {
   readonly sizes: ReadonlyMap<string, number>;
 };
 
-/** An Einsum equation (Einsum, since version 12), `...` spelt out in capital letters from the front. */
+/**
+ * An Einsum equation (Einsum, since version 12), `...` spelt out in capital letters: terms whose ellipses
+ * differ in rank broadcast at the end, so a shorter one takes the last letters. Equations themselves use
+ * small letters.
+ */
 export function equationOf(at: Site): Equation {
   const text = at.string("equation").replaceAll(" ", "");
   const [left = "", right] = text.split("->");
@@ -73,8 +82,10 @@ export function equationOf(at: Site): Equation {
   return { terms, result, sizes };
 }
 
+/** Names of the axes an ellipsis stands for: sixteen, and no exporter writes so many. */
 const HIDDEN = "ABCDEFGHIJKLMNOP";
 
+/** A letter that only stands in the result would have no size; such an equation is malformed and gets 1. */
 export function Einsum(at: Site) {
   const { result, sizes } = equationOf(at);
   const all = at.node.inputs.map((_, index) => index);

@@ -5,6 +5,8 @@ import { same } from "./rule.ts";
 // The axis of a softmax is not checked here: before version 13 it may name the rank itself.
 export const Softmax = same;
 export const LogSoftmax = same;
+// Scale and bias are left to evaluate and the engines: their shapes changed between versions
+// (GroupNormalization took one per group until version 21) and never change the output's.
 export const InstanceNormalization = same;
 export const GroupNormalization = same;
 export const Hardmax = same;

@@ -24,6 +24,7 @@ export function DynamicQuantizeLinear(at: Site) {
   ];
 }
 
+/** Always int32, so that 8-bit products can be summed without loss (MatMulInteger, since version 10). */
 export function MatMulInteger(at: Site) {
   // The operands may differ in sign, so only their shapes must fit.
   return one("int32", productShape(at));

@@ -24,6 +24,7 @@ function recurrent(gates: number, states: number) {
   };
 }
 
+// Gates per cell, and how many last states follow Y: Y_h, and for LSTM Y_c.
 export const RNN = recurrent(1, 1);
 export const GRU = recurrent(3, 1);
 export const LSTM = recurrent(4, 2);

@@ -1,7 +1,10 @@
 import type { Site } from "../site.ts";
 import { one, type Rule, same } from "./rule.ts";
 
-/** Axes of a reduction, from the front; all of them where none are named, unless `noop_with_empty_axes`. */
+/**
+ * Axes of a reduction, from the front; all of them where none are named, unless `noop_with_empty_axes`. They
+ * are an input since version 13 (ReduceSum) or 18 (the others), an attribute before; `list` reads both.
+ */
 export function reducedAxes(at: Site): readonly number[] {
   const rank = at.shape(0).length;
   const named = at.list("axes", 1);
@@ -9,7 +12,7 @@ export function reducedAxes(at: Site): readonly number[] {
   return at.int("noop_with_empty_axes", 0) ? [] : at.shape(0).map((_, axis) => axis);
 }
 
-/** Reduced axes stay with size 1 unless `keepdims` is 0. */
+/** Reduced axes stay with size 1 unless `keepdims` is 0: the default is the other way round from numpy's. */
 const reduction: Rule = (at) => {
   const axes = new Set(reducedAxes(at));
   return one(at.dtype(0), without(at.shape(0), axes, at.int("keepdims", 1) !== 0));

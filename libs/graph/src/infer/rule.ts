@@ -1,7 +1,11 @@
 import type { DType, Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 
-/** From what stands at a node to the dtype and shape of each of its outputs. */
+/**
+ * From what stands at a node to the dtype and shape of each of its outputs. Constants may be read (shapes,
+ * axes), run-time values may not; a rule that needs one which is not constant faults by name through its
+ * Site.
+ */
 export type Rule = (at: Site) => readonly Static[];
 
 /** One output. */
@@ -29,7 +33,7 @@ export function broadcast(at: Site, shapes: readonly (readonly number[])[]): num
   });
 }
 
-/** All the given inputs must have one dtype, which is returned. */
+/** All the given inputs must have one dtype, which is returned; ONNX never promotes, unlike numpy. */
 export function sameDtype(at: Site, indices: readonly number[]): DType {
   const dtype = at.dtype(indices[0]!);
   for (const index of indices) {

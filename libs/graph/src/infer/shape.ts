@@ -6,6 +6,7 @@ import { broadcast, demandSize, one, sameDtype } from "./rule.ts";
 // Operators that move elements or only rename their places. Shapes they are given as inputs must be constant
 // by now: trace folds everything such a shape comes from.
 
+/** A constant as soon as the input's shape is known: the start of most shape arithmetic in files. */
 export function Shape(at: Site) {
   return one("int64", [shapeSpan(at).length]);
 }
@@ -46,7 +47,7 @@ export function Transpose(at: Site) {
   );
 }
 
-/** Transpose's order of axes; reversed where the node names none. */
+/** Transpose's order of axes; reversed where the node names none (Transpose, since version 1, as numpy's). */
 export function permutation(at: Site): readonly number[] {
   const rank = at.shape(0).length;
   const order = at.ints(
@@ -96,6 +97,7 @@ export function Squeeze(at: Site) {
   );
 }
 
+/** Sizes agree on every axis but the one joined; nothing broadcasts (Concat, since version 13). */
 export function Concat(at: Site) {
   const all = at.node.inputs.map((_, index) => index);
   const first = at.shape(0);
@@ -162,6 +164,7 @@ function span(size: number, asked: { start: number; end: number; step: number })
   return { start, step, count: Math.max(0, Math.ceil((end - start) / step)) };
 }
 
+/** Empty slices are allowed: a count of 0 is a shape like any other. */
 export function Slice(at: Site) {
   return one(
     at.dtype(0),
@@ -174,6 +177,7 @@ export function Expand(at: Site) {
   return one(at.dtype(0), broadcast(at, [at.shape(0), at.numbers(1)]));
 }
 
+/** One repeat per axis, and no fewer, unlike numpy.tile (Tile, since version 6). */
 export function Tile(at: Site) {
   const repeats = at.numbers(1);
   demandSize(at, "repeats", { expected: at.shape(0).length, got: repeats.length });
@@ -183,7 +187,10 @@ export function Tile(at: Site) {
   );
 }
 
-/** Elements added before and after each axis; negative values cut. */
+/**
+ * Elements added before and after each axis; negative values cut. All befores come first, then all afters, as
+ * in Conv. `axes` came with version 18, before that every axis had its pair; pads were an attribute until 11.
+ */
 export function padding(at: Site): readonly (readonly [number, number])[] {
   const rank = at.shape(0).length;
   const pads = at.list(at.opset < 2 ? "paddings" : "pads", 1) ?? [];
@@ -204,7 +211,10 @@ export function Pad(at: Site) {
   );
 }
 
-/** Zeros in float32 unless `value` says otherwise (ConstantOfShape, since version 9). */
+/**
+ * Zeros in float32 unless `value`, a tensor of one element, says otherwise (ConstantOfShape, since version
+ * 9).
+ */
 export function ConstantOfShape(at: Site) {
   const value = at.node.attributes.get("value") as Extract<Attribute, { kind: "tensor" }> | undefined;
   return one(value?.value.dtype ?? "float32", at.numbers(0));
@@ -229,12 +239,14 @@ export function DepthToSpace(at: Site) {
   return one(at.dtype(0), [batch, channels / block ** 2, height * block, width * block]);
 }
 
+/** Sizes that the block does not divide come out fractional, which the check of inferred shapes refuses. */
 export function SpaceToDepth(at: Site) {
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");
   return one(at.dtype(0), [batch, channels * block ** 2, height / block, width / block]);
 }
 
+/** `dtype` is ONNX's number; without it the input's (EyeLike, since version 9). */
 export function EyeLike(at: Site) {
   const dtype = at.node.attributes.has("dtype") ? dtypeOf(at.int("dtype"), "EyeLike") : at.dtype(0);
   return one(dtype, at.shape(0));
