@@ -124,7 +124,7 @@ function notPublic({ plan, base, initial }: PreparedRun, secrets: readonly Needl
   return secrets.filter((needle) => !known.has(needle));
 }
 
-/** One value of each kind that the coordinator does have, so that each way of searching is seen to find something. */
+/** Values that the coordinator does have, so that each way of searching is seen to find something. */
 function openly({ plan }: PreparedRun, adapter: Uint8Array | undefined): Needle[] {
   const tensors = adapter ? [...readSafetensors(adapter).values()] : [];
   const largest = tensors

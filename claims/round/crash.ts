@@ -16,8 +16,7 @@ const LONG_MS = 20_000;
 
 export const claim: Claim = {
   name: "round/crash",
-  target:
-    "a coordinator killed at any upload goes on with the same attempt and releases what an undisturbed one does",
+  target: "a coordinator killed at any upload goes on with the same attempt, and releases the same bytes",
   async run(report) {
     const rows = new Map(SITES.map((site) => [site, ROWS]));
     return await withHouse({ sites: rows, inTurn: true }, async (house) => {

@@ -25,7 +25,7 @@ const DEATHS: readonly Death[] = [
 export const claim: Claim = {
   name: "round/drop",
   target:
-    "a site killed at any stage leaves a sum that is bit-equal to the survivors' own; below the threshold nothing",
+    "a site killed at any stage leaves the exact sum of the others; below the threshold nothing is revealed",
   async run(report) {
     const rows = new Map(SITES.map((site) => [site, ROWS]));
     return await withHouse({ sites: rows }, async (house) => {
@@ -35,12 +35,14 @@ export const claim: Claim = {
         const one = await loseOne(house, { death, seed: at });
         report(`killed ${death.when} ${death.stage}: ${JSON.stringify(one)}`);
         survived.push(one);
+        await house.revive();
       }
       const stopped: Stopped[] = [];
       for (const { name, change, dead, death } of TOO_FEW) {
         const one = await loseTooMany(house, { name, change, dead, death });
         report(`${name}: ${JSON.stringify(one)}`);
         stopped.push(one);
+        await house.revive();
       }
       const held = survived.map((one, at) => isWhole(one, DEATHS[at]!));
       const figures = {

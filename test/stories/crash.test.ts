@@ -7,8 +7,8 @@ import { withHouse } from "../../claims/support/round/workplace.ts";
 const ROWS = { train: 32, heldOut: 16 };
 const THREE = new Map(["site-a", "site-b", "site-c"].map((site) => [site, ROWS]));
 
-/** The claim round/crash has every upload and every moment; here is one between a commit and its acknowledgement. */
-test("a coordinator killed before it could acknowledge an upload finishes the same round with the same bytes", {
+/** The claim round/crash has every upload and moment; here is one between commit and acknowledgement. */
+test("a coordinator killed before it could acknowledge an upload finishes with the same bytes", {
   timeout: 120_000,
 }, async () => {
   await withHouse({ sites: THREE, inTurn: true }, async (house) => {

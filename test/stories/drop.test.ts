@@ -5,7 +5,7 @@ import { withHouse } from "../../claims/support/round/workplace.ts";
 const ROWS = { train: 32, heldOut: 16 };
 const FOUR = new Map(["site-a", "site-b", "site-c", "site-d"].map((site) => [site, ROWS]));
 
-/** The claim round/drop has every stage; here are the one that costs a mask key and the one that costs the round. */
+/** The claim round/drop has every stage; here are one that costs a mask key and one that costs the round. */
 test("a site killed with its keys out leaves the exact sum of three; two of four leave nothing", {
   timeout: 120_000,
 }, async () => {
@@ -13,6 +13,7 @@ test("a site killed with its keys out leaves the exact sum of three; two of four
     const death = { stage: "share", when: "after" } as const;
     const survived = await loseOne(house, { death, seed: 1 });
     expect(survived, JSON.stringify(survived)).toSatisfy(() => isWhole(survived, death));
+    await house.revive();
 
     const stopped = await loseTooMany(house, {
       name: "two of four",

@@ -30,15 +30,15 @@ export async function listen(options: ListenOptions): Promise<void> {
     if (signal.aborted) return;
     if (because && !mayPass(because) && because.code !== "cancelled") throw because;
     emit({ kind: "state", state: "reconnecting", ...(because && { because }) });
-    // A stream that held for longer than it was waited for was no failed attempt: a coordinator that is killed now
-    // and then is found again at once, and one that takes calls only to drop them is asked ever less often.
+    // A stream that held for longer than it was waited for was no failed attempt: a coordinator killed now
+    // and then is found again at once; one that takes calls only to drop them is asked ever less often.
     if (heldMs > waitedMs) attempt = 0;
     waitedMs = delayMs(attempt, jitter);
     await clock.sleep(waitedMs, signal).catch(() => {});
   }
 }
 
-/** One stream from greeting to end: the Fault that ended it, if one did, and how long it held once greeted. */
+/** One stream: the Fault that ended it, if one did, and how long it held once greeted. */
 async function stream({
   link,
   patience,

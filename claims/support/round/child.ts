@@ -6,7 +6,7 @@ export type Ending = { readonly code: number | null; readonly signal: string | n
 
 type Listener<Said> = (said: Said) => void;
 
-/** A TypeScript program as a process of its own; it and we speak over Node's channel, its output goes to a log. */
+/** A TypeScript program as a process; it and we speak over Node's channel, its output goes to a log. */
 export class Child<Said> {
   readonly said: Said[] = [];
   readonly ended: Promise<Ending>;
@@ -73,7 +73,7 @@ export class Child<Said> {
   }
 }
 
-/** What a program that `Child` started was given, and its way to speak; it ends when nobody listens any more. */
+/** What a program that `Child` started was given, and its way to speak; it ends when nobody listens. */
 export function asChild<Args, Said, Told>(onWord: (word: Told) => void): [Args, (said: Said) => void] {
   process.on("message", onWord);
   process.on("disconnect", () => process.exit(0));

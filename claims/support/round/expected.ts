@@ -6,8 +6,8 @@ import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import type { PreparedRun } from "tutti/prepare";
 
 /**
- * The adapter that a run's first round makes of these sites' words, added in the clear: what must be released,
- * byte for byte. No key, mask or share is in here.
+ * The adapter that a run's first round makes of these sites' words, added in the clear: what must be
+ * released, byte for byte. No key, mask or share is in here.
  */
 export function adapterFrom(
   { plan, initial }: PreparedRun,

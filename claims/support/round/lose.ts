@@ -12,6 +12,8 @@ import type { Death } from "./site.ts";
 const VICTIM = "site-d";
 
 export type Survived = {
+  /** Whether the victim is really dead: a claim about deaths must not hold without them. */
+  readonly died: boolean;
   readonly finished: boolean;
   readonly attempts: number;
   readonly survivors: number;
@@ -19,6 +21,7 @@ export type Survived = {
 };
 
 export type Stopped = {
+  readonly died: boolean;
   readonly reason: string;
   readonly releases: number;
   readonly revealsSent: number;
@@ -32,7 +35,7 @@ export type TooFew = {
   readonly death: Death;
 };
 
-/** A run in which site-d dies once; it is started again afterwards. */
+/** A run in which site-d dies once. */
 export async function loseOne(
   house: House,
   { death, seed }: { death: Death; seed: number },
@@ -41,8 +44,8 @@ export async function loseOne(
   await house.armSite(VICTIM, death);
   const run = await house.begin(prepared);
   const { state, history } = await house.over(run);
-  await house.revive();
   return {
+    died: areDead(house, [VICTIM]),
     finished: state === "finished",
     attempts: journalOf(house, run).attempts,
     survivors: history[0]?.survivors ?? 0,
@@ -51,13 +54,14 @@ export async function loseOne(
 }
 
 /** A vector is in the sum exactly when its upload was acknowledged before its site died. */
-export function isWhole({ finished, attempts, survivors, exact }: Survived, { stage, when }: Death): boolean {
+export function isWhole(met: Survived, { stage, when }: Death): boolean {
+  const { died: killed, finished, attempts, survivors, exact } = met;
   const [died, upload] = [STAGES.indexOf(stage as "upload"), STAGES.indexOf("upload")];
   const isIn = died > upload || (died === upload && when === "after");
-  return finished && attempts === 1 && exact && survivors === (isIn ? 4 : 3);
+  return killed && finished && attempts === 1 && exact && survivors === (isIn ? 4 : 3);
 }
 
-/** Whether the first release is, byte for byte, what the words of the sites in it make when added in the clear. */
+/** Whether the release is, byte for byte, what the words of the sites in it make, added in the clear. */
 async function isExact(house: House, prepared: PreparedRun, run: string): Promise<boolean> {
   const [first, trained] = await house.releases(run);
   if (!first || !trained) return false;
@@ -68,7 +72,7 @@ async function isExact(house: House, prepared: PreparedRun, run: string): Promis
   return words.length === trained.release.cohorts[0] && equalBytes(expected, trained.adapter);
 }
 
-/** A run that cannot be finished, in one attempt; who died is started again afterwards. */
+/** A run that cannot be finished, in one attempt. */
 export async function loseTooMany(house: House, { name, change, dead, death }: TooFew): Promise<Stopped> {
   let revealsSent = 0;
   house.onSite = (_site, said) => {
@@ -80,8 +84,8 @@ export async function loseTooMany(house: House, { name, change, dead, death }: T
   );
   const { state, reason } = await house.over(run);
   const releases = (await house.releases(run)).length - 1;
-  await house.revive();
   return {
+    died: areDead(house, dead),
     reason: state === "failed" ? reason : `not failed: ${state}`,
     releases,
     revealsSent,
@@ -89,8 +93,11 @@ export async function loseTooMany(house: House, { name, change, dead, death }: T
   };
 }
 
-export function isSilent({ reason, releases, revealsSent, revealsTaken }: Stopped): boolean {
-  return (
-    /below threshold|of at least/.test(reason) && releases === 0 && revealsSent === 0 && revealsTaken === 0
-  );
+export function isSilent({ died, reason, releases, revealsSent, revealsTaken }: Stopped): boolean {
+  const named = /below threshold|of at least/.test(reason);
+  return died && named && releases === 0 && revealsSent === 0 && revealsTaken === 0;
+}
+
+function areDead(house: House, sites: readonly string[]): boolean {
+  return sites.every((site) => house.sites.get(site)?.over === true);
 }

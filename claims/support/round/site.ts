@@ -1,4 +1,4 @@
-// A site as a process: node --import tsx site.ts '<SiteArgs as JSON>'. It speaks to the claim that started it.
+// A site as a process: node --import tsx site.ts '<SiteArgs as JSON>'.
 import { writeFile } from "node:fs/promises";
 import { asChild, die } from "./child.ts";
 import { openWatched } from "./device.ts";

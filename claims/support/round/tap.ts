@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { PATHS } from "@tutti/coordinator/folder/layout";
 
-/** What went over the connections of a federation, in the clear: a chunk list for each direction of each one. */
+/** What went over the connections of a federation, in the clear: bytes for each direction of each one. */
 export type Tap = { readonly address: string; bytes(): Uint8Array[]; close(): void };
 
 /**
- * Stands between the sites and the coordinator with the coordinator's own TLS key, and keeps all that goes through:
- * at least what its handlers received and sent, and how it was framed.
+ * Stands between the sites and the coordinator with the coordinator's own TLS key, and keeps all that goes
+ * through: at least what its handlers received and sent, and how it was framed.
  */
 export async function tap(federation: string, port: number): Promise<Tap> {
   const key = await readFile(join(federation, PATHS.tlsKey));

@@ -16,7 +16,7 @@ export type Truth = {
   readonly round: number;
   /** The quantised vector: ring words. */
   readonly words: readonly number[];
-  /** Float32 over the layout that travels: after training minus before; empty where the round only evaluates. */
+  /** Float32 over the layout that travels: after training minus before. */
   readonly update: readonly number[];
   readonly trained: readonly number[];
   /** Rows trained on and held out, mean loss of each, and how many were answered right. */
@@ -29,7 +29,7 @@ type Seen = { before: Parameters | null; trained: Trained | null; score: Score |
 
 /**
  * Does the site's part of a round once more, beside the device. Plan, site and round fix every random choice
- * (client-sdk/contribute), so these are the words that the device will mask; the claims hold them against the sum.
+ * (client-sdk/contribute), so these are the words that the device will mask; claims hold them to the sum.
  */
 export async function truthOf(invite: Invite, site: Site, store: Store): Promise<Truth> {
   const stop = new AbortController();

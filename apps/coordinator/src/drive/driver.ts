@@ -31,7 +31,7 @@ export type DriverOptions = {
   readonly changed: () => void;
 };
 
-/** How long devices may take to come back after the coordinator did: their longest pause of 10 s, and a greeting. */
+/** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
 export const RECONNECT_MS = 12_000;
 /** Between a write that storage did not confirm and the next look at it. */
 const STORAGE_MS = 250;
