@@ -6,8 +6,7 @@ export type Context = { readonly output: Output; readonly signal: AbortSignal };
 
 /**
  * Runs a command's body with a context. The first Ctrl-C (or SIGTERM) aborts the signal, so that the command
- * can
- * stop what it started; a second one ends the process at once.
+ * can stop what it started; a second one ends the process at once.
  */
 export async function withContext(
   command: Command,

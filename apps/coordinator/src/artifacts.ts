@@ -10,9 +10,8 @@ import { publish, syncFolder } from "./folder/files.ts";
 export type Artifacts = {
   /**
    * Takes a file in pieces; durable, and under its name, when this resolves. A file that is there already is
-   * not
-   * read again. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for another
-   * size.
+   * not read again. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for
+   * another size.
    */
   put(sha256: string, chunks: AsyncIterable<Uint8Array>, totalBytes: number): Promise<void>;
   /** Returns the name of the bytes. */

@@ -7,8 +7,7 @@ const SPKI_PREFIX = Uint8Array.from([0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0
 
 /**
  * The y coordinates of the points of small order on edwards25519: 0, 1, p − 1 and the two of order 8. Anyone
- * can
- * sign for such a key, and OpenSSL takes it (Chalkias, Garillot, Nikolaenko 2020, section 2).
+ * can sign for such a key, and OpenSSL takes it (Chalkias, Garillot, Nikolaenko 2020, section 2).
  */
 const SMALL_ORDER_Y = new Set([
   "0000000000000000000000000000000000000000000000000000000000000000",

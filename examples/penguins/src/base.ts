@@ -17,8 +17,8 @@ const STEPS = 4;
 
 /**
  * How the base model was made: a small perceptron over raw measurements, trained on the public birds by the
- * same
- * graph machinery that trains adapters, with every weight trainable. The normaliser is part of the graph.
+ * same graph machinery that trains adapters, with every weight trainable. The normaliser is part of the
+ * graph.
  */
 export async function makeBase(
   birds: readonly Bird[],

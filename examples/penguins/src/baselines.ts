@@ -10,8 +10,7 @@ import { examplesOf } from "./examples.ts";
 
 /**
  * The same recipe without a federation: the run's rounds × steps on one set of birds, in one place, from the
- * same
- * first adapter. On one island's birds it is what that site reaches alone; on all of them, the ceiling.
+ * same first adapter. On one island's birds it is what that site reaches alone; on all of them, the ceiling.
  */
 export async function trainAlone(
   prepared: PreparedRun,

@@ -5,8 +5,7 @@ const WIDTH = 24;
 
 /**
  * Shows a run as it goes: a line for each finished round, and under them, on a terminal, one bar per site
- * that is
- * drawn over itself. Where there is no terminal the bars are left out.
+ * that is drawn over itself. Where there is no terminal the bars are left out.
  */
 export class Screen {
   readonly #live: boolean;

@@ -4,9 +4,8 @@ import * as v from "valibot";
 
 /**
  * The run file and the plan: one schema. A person writes a run file (YAML or JSON); `tutti run start`
- * resolves
- * it against the base model into a plan, which the run's owner signs. Devices check every task against the
- * plan.
+ * resolves it against the base model into a plan, which the run's owner signs. Devices check every task
+ * against the plan.
  */
 
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));

@@ -43,8 +43,7 @@ export function signEnvelope(payloadType: string, payload: Uint8Array, signer: S
 
 /**
  * The payload, once everything about it holds: its type, exactly one signature, a certificate by the
- * authority
- * for `role` valid at `nowS`, a keyid that is the certified key's, and the signature itself.
+ * authority for `role` valid at `nowS`, a keyid that is the certified key's, and the signature itself.
  * Otherwise a Fault("refused") naming which of these failed; nothing of the payload is read before.
  */
 export function openEnvelope(envelope: SignedEnvelope, expected: Expected): Opened {

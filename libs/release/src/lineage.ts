@@ -4,10 +4,9 @@ import type { OpenedRelease } from "./manifest.ts";
 
 /**
  * A Fault("refused") unless `next` may follow `current`, the release a device holds for a run (null: none
- * yet,
- * and any may come). No going back, no second content for a version, one run, one base, an unbroken line.
- * The same release again is accepted. A version that skips some is too, since a device may have slept; its
- * parents in between were not seen, so only that it has one can be checked.
+ * yet, and any may come). No going back, no second content for a version, one run, one base, an unbroken
+ * line. The same release again is accepted. A version that skips some is too, since a device may have slept;
+ * its parents in between were not seen, so only that it has one can be checked.
  */
 export function accept(current: OpenedRelease | null, next: OpenedRelease): void {
   if (current === null) return;

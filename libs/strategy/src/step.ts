@@ -25,8 +25,7 @@ export type Stepped = { readonly parameters: Float32Array; readonly held: State 
  *
  * A tensor that rests (RoLoRA's other factor, FFA's A) keeps its parameters and its state bit for bit: its
  * clock stands still. Momentum does not fade over rounds in which nothing was learnt about the tensor, and
- * does
- * not push it either; RoLoRA's A in rounds 0, 2, 4 moves just as it would in a run of A's rounds alone.
+ * does not push it either; RoLoRA's A in rounds 0, 2, 4 moves just as it would in a run of A's rounds alone.
  * A result that is not finite is a Fault, and the round can be dropped.
  */
 export function serverStep({ layout, active, parameters, mean, rule, held }: StepOptions): Stepped {

@@ -41,9 +41,8 @@ const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
 /**
  * Performs what libs/round decides, for one run. Entries that arrive while a transaction is being written
- * wait and
- * share the next one (group commit); an entry is acknowledged only when its transaction is durable, and what
- * devices are told is derived from committed state alone.
+ * wait and share the next one (group commit); an entry is acknowledged only when its transaction is durable,
+ * and what devices are told is derived from committed state alone.
  */
 export class Driver {
   header: RunHeader;

@@ -29,9 +29,8 @@ const SKEW_S = 3_600;
 
 /**
  * Makes a federation: authority, one owner, one coordinator with its TLS certificate. Written beside its
- * place and
- * then renamed, so it is there whole or not at all. @throws Fault("conflict") where something is there
- * already.
+ * place and then renamed, so it is there whole or not at all. @throws Fault("conflict") where something is
+ * there already.
  */
 export async function initFederation(options: InitOptions): Promise<void> {
   const folder = resolve(options.folder);

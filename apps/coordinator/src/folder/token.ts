@@ -26,8 +26,7 @@ const MAX_DAYS = 3650;
 
 /**
  * A join file for one device: the authority's grant on a fresh token key. Nothing about it is stored here;
- * the
- * coordinator knows the token as used when the first key bound to its serial enrols.
+ * the coordinator knows the token as used when the first key bound to its serial enrols.
  */
 export async function createToken(options: TokenOptions): Promise<JoinFile> {
   const { folder, name, labels, days, random, nowMs } = options;

@@ -95,8 +95,7 @@ function known(sessions: Sessions, auth: RequestAuth, nowMs: number): Session {
 
 /**
  * A wall clock that stands still when it is set back: a captured request whose nonce was forgotten at its
- * expiry
- * cannot become fresh again.
+ * expiry cannot become fresh again.
  */
 function neverBack(nowMs: () => number): () => number {
   let latest = Number.NEGATIVE_INFINITY;

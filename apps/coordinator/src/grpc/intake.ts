@@ -30,10 +30,8 @@ export class Received {
 
 /**
  * Between the network and grpc-js's own stream, which would read 16 messages ahead. A message is handed on
- * when the
- * one before it was taken; until then nothing more is read, and HTTP/2 flow control stops the sender. While
- * we wait
- * for the sender, `watch` sees to it that it goes on sending.
+ * when the one before it was taken; until then nothing more is read, and HTTP/2 flow control stops the
+ * sender. While we wait for the sender, `watch` sees to it that it goes on sending.
  */
 export function intake(watch: (peer: string, onStall: () => void) => Watch): ServerInterceptor {
   return (_method, call) => {

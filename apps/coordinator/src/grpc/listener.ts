@@ -51,8 +51,7 @@ export async function listen(
 
 /**
  * grpc-js leaves a server's receive window at HTTP/2's 64 KiB, with which a 4 MiB upload at 50 ms takes 5 s.
- * For the
- * one call in which it makes its HTTP/2 server, that server is made with our settings.
+ * For the one call in which it makes its HTTP/2 server, that server is made with our settings.
  */
 function withWindows<T>(make: () => T): T {
   const original = http2.createSecureServer;

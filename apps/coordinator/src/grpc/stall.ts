@@ -13,8 +13,7 @@ assert(LOOK_MS * SLOW_LOOKS >= 10_000 && LOOK_MS * (SLOW_LOOKS + 1) <= 15_000, "
 
 /**
  * Gives a party up when the bytes that went over its connection fall below the rate. Counting the connection
- * and not
- * messages spares a slow link on which one message takes a minute.
+ * and not messages spares a slow link on which one message takes a minute.
  */
 export function watchStall(bytesSoFar: () => number, onStall: () => void): Watch {
   let last = bytesSoFar();

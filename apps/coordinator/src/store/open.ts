@@ -48,10 +48,9 @@ export async function openSqlite(options: OpenOptions): Promise<Opened> {
 
 /**
  * A second coordinator on the same file would append to the same journal. SQLite's own exclusive mode cannot
- * keep it
- * out: libsql holds a closed file open until its last statement is collected, and would keep us out as well.
- * So an
- * empty database beside it is locked, without any statement; the system frees it however this process ends.
+ * keep it out: libsql holds a closed file open until its last statement is collected, and would keep us out
+ * as well. So an empty database beside it is locked, without any statement; the system frees it however this
+ * process ends.
  */
 function takeLock({ file, driver: name }: OpenOptions): Driver {
   return opening(`${file}.lock`, name, (lock) => lock.exec("begin exclusive"));

@@ -56,8 +56,7 @@ export type Store = {
   journal(run: string): Promise<Journal>;
   /**
    * All of a change or nothing. @throws Fault("not-found") for an unknown run; Fault("conflict") where a
-   * sequence
-   * number or a release's version holds other bytes already (the same bytes again: fine).
+   * sequence number or a release's version holds other bytes already (the same bytes again: fine).
    */
   commit(run: string, change: Change): Promise<void>;
   /** By version, oldest first. */
