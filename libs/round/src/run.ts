@@ -6,8 +6,9 @@ import { create } from "@tutti/wire/message";
 import { type Task, Task_Kind, TaskSchema } from "@tutti/wire/round";
 
 /**
- * A run between rounds: pure functions from header to header. Rounds 0 … rounds−1 train; one more evaluates
- * the last release; then the run is finished. A round that fails is tried again, `plan.attempts` times in all.
+ * A run between rounds: pure functions from header to header. Rounds 0 … rounds−1 train; one more
+ * evaluates the last release; then the run is finished. A round that fails is tried again,
+ * `plan.attempts` times in all.
  */
 
 /** A release as the header knows it: version, manifest digest and adapter artifact in hex SHA-256. */

@@ -11,8 +11,8 @@ import type { Summing } from "./summing.ts";
 export type Papers = { readonly plan: SignedEnvelope; readonly parent: SignedEnvelope };
 
 /**
- * The coordinator's current word to one device, derived from the state alone: after a reconnect or a crash the
- * same word is said again, and saying it twice is harmless. Null: nothing new, the device waits.
+ * The coordinator's current word to one device, derived from the state alone: after a reconnect or a crash
+ * the same word is said again, and saying it twice is harmless. Null: nothing new, the device waits.
  */
 export function wordTo(device: string, round: Round, papers: Papers): Instruction | null {
   switch (round.phase) {

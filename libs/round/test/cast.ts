@@ -39,7 +39,7 @@ export function planOf(change: Partial<Record<keyof Plan, unknown>> = {}): Plan 
   return parsePlan(new TextEncoder().encode(JSON.stringify(value)));
 }
 
-/** Signing keys cost milliseconds each: one identity per name serves every test; what it answered for does not. */
+/** Signing keys cost milliseconds each: every test has the same ones, with ledgers of its own. */
 const known = new Map<string, Member>();
 
 export function memberOf(name: string): Member {

@@ -18,7 +18,7 @@ export type Answer = {
   readonly session?: Uint8Array;
 };
 
-/** A device: the real secure-sum code of a device behind the words of a round. A repeated word repeats the answer. */
+/** A device: real secure-sum code behind the words of a round. A repeated word repeats the answer. */
 export class Player {
   readonly name: string;
   /** Its quantised update: what the sum must hold once, or not at all. */

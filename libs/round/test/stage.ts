@@ -23,7 +23,7 @@ export type StageOptions = {
   readonly expected?: readonly string[];
 };
 
-/** The pure machine, real devices around it, and a transcript of everything that is said: names, never bytes. */
+/** The pure machine, real devices around it, and a transcript of all that is said: names, never bytes. */
 export class Stage {
   readonly lines: string[] = [];
   readonly journal: JournalEntry[] = [];

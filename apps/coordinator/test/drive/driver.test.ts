@@ -83,7 +83,7 @@ describe("a round's devices", () => {
     expect(one.driver.header.history[0]?.survivors).toBe(3);
   });
 
-  test("who was here before a crash and does not come back is waited for some seconds, not a deadline", async () => {
+  test("a crash that a device does not come back from costs seconds, not a deadline", async () => {
     const one = await world([...ABC, "d"]);
     await one.live(() => phase(one) === "training");
     one.here.delete("d");
@@ -133,7 +133,7 @@ describe("what must end by name", () => {
     expect(reason).toBe("round 1, attempt 1 of 1: sum: expected some weight, got 0 examples");
   });
 
-  test("a round nobody comes to: as many attempts as the plan has, each with its whole deadline", async () => {
+  test("a round nobody comes to: every attempt, each with its whole deadline", async () => {
     const one = await world([], { attempts: 2, deadlines: { joinMs: 1_000 } });
     await one.live();
     expect(one.driver.header.reason).toBe("round 0, attempt 2 of 2: 0 of at least 3 devices came");

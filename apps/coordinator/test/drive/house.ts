@@ -16,7 +16,7 @@ import { quantise } from "@tutti/update/quantise";
 import type { Task } from "@tutti/wire/round";
 import { authority, NOW_S, planOf, random } from "../../../../libs/round/test/cast.ts";
 
-/** What the tests of driver and handlers stand on: keys, a plan whose artifacts exist, updates, a virtual clock. */
+/** What tests of driver and handlers stand on: keys, a plan with its artifacts, updates, a virtual clock. */
 
 export function signer(role: Role, name: string) {
   const key = signingKey(newSeed(random));
