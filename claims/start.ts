@@ -22,7 +22,8 @@ type Start = {
 export const claim: Claim = {
   name: "start",
   target:
-    `npm start, mean of ${SEEDS.length} seeds: at most ${SECONDS} s, federated accuracy at least ${FEDERATED}, at ` +
+    `npm start, mean of ${SEEDS.length} seeds: at most ${SECONDS} s, ` +
+    `federated accuracy at least ${FEDERATED}, at ` +
     `least ${OVER_ALONE.toFixed(2)} above the best site alone, within ${BELOW_CENTRAL} of central training`,
   async run(report) {
     const folder = await mkdtemp(join(tmpdir(), "tutti-start-"));

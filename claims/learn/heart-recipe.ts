@@ -25,7 +25,7 @@ export const claim: Claim = {
   name: "learn/heart-recipe",
   target:
     "The recipe of claims/learn/heart.yaml is what the one-standard-error rule picks from a grid of scale, " +
-    `learning rate, steps and rounds, by ${FOLDS}-fold cross-validation inside the four centres' training rows`,
+    `learning rate, steps and rounds, by ${FOLDS}-fold cross-validation inside the centres' training rows`,
   async run(report) {
     const centres = await readCentres();
     if (!centres) return { figures: { skipped: "../shared/data/heart is not there" }, holds: false };
@@ -53,8 +53,8 @@ export const claim: Claim = {
 };
 
 /**
- * Of all that are within one standard error of the best, the one that trains least (Breiman et al. 1984, section
- * 3.4.3): from zeros, learning rate × steps × rounds bounds how far the weights get.
+ * Of all that are within one standard error of the best, the one that trains least (Breiman et al. 1984,
+ * section 3.4.3): from zeros, learning rate × steps × rounds bounds how far the weights get.
  */
 function pick(tried: readonly Tried[]): { best: Tried; picked: Tried } {
   const best = tried.reduce((first, next) => (next.accuracy > first.accuracy ? next : first));
@@ -93,8 +93,8 @@ function leaveOut({ columns, rows }: CsvTable, fold: number): CsvTable {
 }
 
 /**
- * The run without its protocol: each site trains, the weighted mean is the next model. Without quantisation and
- * masks, which a choice among recipes does not need.
+ * The run without its protocol: each site trains, the weighted mean is the next model. Without quantisation
+ * and masks, which a choice among recipes does not need.
  */
 async function federatedAccuracy(
   { plan, base, initial }: Awaited<ReturnType<typeof prepareHeart>>,

@@ -104,7 +104,9 @@ async function accuracyAlone(
   return pooledAccuracy(await trainAlone(prepared, examples, { engine: oneThread() }), sites);
 }
 
-/** Right answers over all test rows; each centre's are normalised by its own training rows, as at its device. */
+/**
+ * Right answers over all test rows; each centre's are normalised by its own training rows, as at its device.
+ */
 async function pooledAccuracy(model: Uint8Array, sites: readonly Split[]): Promise<number> {
   const tests = joined(sites.map(({ heldOut }) => heldOut));
   return rounded((await rightOf(model, tests, isRight)) / tests.count);

@@ -16,8 +16,8 @@ export type AloneOptions = {
 };
 
 /**
- * The run's recipe on one set of rows in one place: the same base, first adapter, optimiser, rounds and factor in
- * turn. On one site's rows it is what that site reaches alone, on all of them central training.
+ * The run's recipe on one set of rows in one place: the same base, first adapter, optimiser, rounds and
+ * factor in turn. On one site's rows it is what that site reaches alone, on all of them central training.
  */
 export async function trainAlone(
   { plan, base, initial }: PreparedRun,

@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 /**
- * Runs a command to its end and gives its lines of stdout; stderr's last lines are in the error where it fails.
- * It gets no terminal, so it prints what a log would hold.
+ * Runs a command to its end and gives its lines of stdout; stderr's last lines are in the error where it
+ * fails. It gets no terminal, so it prints what a log would hold.
  */
 export async function runToEnd(
   command: string,

@@ -18,7 +18,10 @@ export type Centre = (typeof CENTRES)[number];
 const FILE = new URL("../../../shared/data/heart/fed_heart_flamby.csv", import.meta.url);
 const INPUT = "features";
 
-/** Each centre's own table, with FLamby's train and test rows in a column `split`; null where there is no data. */
+/**
+ * Each centre's own table, with FLamby's train and test rows in a column `split`; null where there is no
+ * data.
+ */
 export async function readCentres(): Promise<Readonly<Record<Centre, CsvTable>> | null> {
   const text = await readFile(FILE, "utf8").catch(() => null);
   if (text === null) return null;
@@ -44,8 +47,9 @@ export function rowsOf(table: CsvTable, { data, loss }: Pick<Plan, "data" | "los
 }
 
 /**
- * What the cross-validation chooses among; everything else stands in heart.yaml. `scale` is how a feature reaches the
- * regression: by each site's own mean and deviation, or by fixed clinical ranges that are part of the base model.
+ * What the cross-validation chooses among; everything else stands in heart.yaml. `scale` is how a feature
+ * reaches the regression: by each site's own mean and deviation, or by fixed clinical ranges that are part of
+ * the base model.
  */
 export type Recipe = {
   readonly scale: "site" | "ranges";
@@ -56,7 +60,10 @@ export type Recipe = {
 
 const RUN_FILE = fileURLToPath(new URL("../learn/heart.yaml", import.meta.url));
 
-/** Column, then what a cardiologist would call low and high; indicators are 0 or 1. No row was looked at for these. */
+/**
+ * Column, then what a cardiologist would call low and high; indicators are 0 or 1. No row was looked at for
+ * these.
+ */
 const RANGES: readonly (readonly [string, number, number])[] = [
   ["age, years", 20, 80],
   ["sex", 0, 1],
@@ -75,8 +82,8 @@ const CLINICAL = {
 };
 
 /**
- * The run of heart.yaml for a seed, which draws the batches. The base, made in `folder`, is a logistic regression
- * that knows nothing: all zeros, so that training that stops early is shrinkage towards zero.
+ * The run of heart.yaml for a seed, which draws the batches. The base, made in `folder`, is a logistic
+ * regression that knows nothing: all zeros, so that training that stops early is shrinkage towards zero.
  */
 export async function prepareHeart(
   folder: string,

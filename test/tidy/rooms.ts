@@ -72,7 +72,7 @@ export const HOMES: Readonly<Record<string, readonly string[]>> = {
   "@tensorflow/tfjs-backend-wasm": ["apps/client-sdk/src/node/engine.ts"],
   "@tensorflow/tfjs-node": ["apps/client-sdk/src/node/engine.ts"],
   "onnxruntime-common": ["libs/graph/src/engines/onnxruntime/"],
-  "onnxruntime-node": ["apps/client-sdk/src/node/"],
+  "onnxruntime-node": ["apps/client-sdk/src/node/onnxruntime.ts"],
   "@grpc/grpc-js": ["apps/client-sdk/src/node/", "apps/coordinator/src/grpc/"],
   kysely: ["apps/coordinator/src/store/"],
   libsql: ["apps/coordinator/src/store/"],

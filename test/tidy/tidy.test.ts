@@ -92,7 +92,7 @@ describe("where things live", () => {
     expect(wrong).toEqual([]);
   });
 
-  test("the coordinator reaches no code that could train or run a model; the device none that could aggregate", () => {
+  test("the coordinator reaches no code that trains or runs a model; the device none that aggregates", () => {
     const coordinator = reachable("apps/coordinator/src/serve.ts");
     expect([...coordinator].filter((path) => /libs\/(graph|train)\/|client-sdk/.test(path))).toEqual([]);
     const device = reachable("apps/client-sdk/src/node/index.ts");

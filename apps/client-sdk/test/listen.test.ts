@@ -44,7 +44,7 @@ test("one that takes calls only to drop them is asked ever less often", async ()
   expect(slept.slice(1).every((ms, at) => ms > slept[at]! || ms >= LONGEST_DELAY_MS / 2)).toBe(true);
 });
 
-test("one away for long is waited for with growing pauses, then found quickly when it breaks again", async () => {
+test("one away for long is waited for with growing pauses, then found quickly once it breaks", async () => {
   const slept = await pauses([...Array.from({ length: 8 }, () => 0), 20_000, 0]);
   expect(slept[7]).toBeGreaterThanOrEqual(LONGEST_DELAY_MS / 2);
   expect(slept[8]).toBeLessThanOrEqual(200);

@@ -111,7 +111,7 @@ describe("run file", () => {
 describe("plan", () => {
   const plan = PLAN as unknown as Plan;
 
-  test("bytes and back; what was filled in is in the bytes, so later defaults cannot change a signed plan", () => {
+  test("bytes and back; defaults are in the bytes, so later ones cannot change a signed plan", () => {
     const bytes = planBytes(plan);
     expect(planBytes(parsePlan(bytes))).toEqual(bytes);
     expect(fromUtf8(bytes)).toContain('"server":{"name":"fedavg","learningRate":1}');

@@ -238,7 +238,8 @@ describe("the DSSE file, envelope.md", () => {
 
   test("the specification's own file is read: no keyid, no certificate", () => {
     const envelope = envelopeFromJson(
-      '{"payload": "aGVsbG8gd29ybGQ=", "payloadType": "http://example.com/HelloWorld", "signatures": [{"sig": "A3Jq"}]}',
+      '{"payload": "aGVsbG8gd29ybGQ=", "payloadType": "http://example.com/HelloWorld", ' +
+        '"signatures": [{"sig": "A3Jq"}]}',
     );
     expect(fromUtf8(envelope.payload)).toBe("hello world");
     expect(envelope.signatures.map(({ keyid, certificate }) => [keyid, certificate])).toEqual([

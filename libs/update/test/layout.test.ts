@@ -40,7 +40,7 @@ describe("layout", () => {
     expect([...flat]).toEqual([0, 0, 7, 0]);
   });
 
-  test("refused by name: two of one name, a size that is none, a tensor missing or of another size, too much", () => {
+  test("refused by name: two of one name, no size, a tensor missing or of another size, too much", () => {
     const one = { name: "a", shape: [2] };
     expect(() => layoutOf([one, one])).toThrow("expected distinct names, got two of a");
     for (const size of [0, -1, 1.5, Number.NaN]) {

@@ -248,7 +248,7 @@ describe("refused (docs/threat-model.md, attack 11)", () => {
     expect(() => made({ metrics: [1] })).toThrow("metrics: expected 2, got 1");
   });
 
-  test("a sum of another length, of more devices, beyond what honest vectors add up to, or without weight", () => {
+  test("a sum of another length, of more devices, beyond what vectors add up to, or without weight", () => {
     const sum = quantise(good, SCALE, seededRandom(1));
     const sumOf = { scale: SCALE, length: 1, devices: 1 };
     expect(wordsOf(SCALE, 1)).toBe(4);

@@ -24,9 +24,8 @@ export function releasesCommand(): Command {
           const releases = manifests.map((envelope) => openRelease(envelope, { authority, nowS }));
           for (const { release } of releases) {
             const size = release.cohorts.length > 0 ? `cohort ${release.cohorts.join("+")}` : "initial";
-            output.say(
-              `version ${release.version}  ${size}  adapter ${release.adapter.sha256.slice(0, 12)}  ${release.createdAt}`,
-            );
+            const adapter = release.adapter.sha256.slice(0, 12);
+            output.say(`version ${release.version}  ${size}  adapter ${adapter}  ${release.createdAt}`);
           }
           const saved = options.out
             ? await saveRelease(admin, { run, folder: options.out, authority })

@@ -22,7 +22,8 @@ export function addressOf({ host, port }: { host: string; port: number }): strin
 
 export function configText(config: Config): string {
   const { version, name, host, port, listen } = config;
-  return `${JSON.stringify({ version, name, host, port, listen: { host: listen.host, port: listen.port } }, null, 2)}\n`;
+  const known = { version, name, host, port, listen: { host: listen.host, port: listen.port } };
+  return `${JSON.stringify(known, null, 2)}\n`;
 }
 
 /** Reads tutti.json strictly. @throws Fault("bad-input") naming the field. */

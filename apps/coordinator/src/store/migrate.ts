@@ -27,7 +27,8 @@ export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]>
  */
 export function migrate(driver: Driver, migrations: readonly Migration[]): void {
   driver.exec(
-    "create table if not exists migrations (number integer primary key not null, sha256 text not null) strict",
+    "create table if not exists migrations (number integer primary key not null, sha256 text not null)" +
+      " strict",
   );
   const applied = driver.prepare("select number, sha256 from migrations order by number").all([]) as {
     number: number;

@@ -52,7 +52,8 @@ describe("the platform's Ed25519 is the portable one", () => {
         for (const r of ys) {
           const key = fromHex(y);
           key[31] = key[31]! | sign;
-          // S = 0 and R of small order: good for one message in eight, or for all, where nobody checks the key.
+          // S = 0 and R of small order: good for one message in eight, or for all, where nobody checks the
+          // key.
           const signature = Uint8Array.from([...fromHex(r), ...new Uint8Array(32)]);
           for (let message = 0; message < 16; message++) {
             const bytes = Uint8Array.of(message);

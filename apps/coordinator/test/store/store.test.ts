@@ -110,7 +110,7 @@ describe.each(driversHere())("the store on %s", (driver) => {
     await expect(store.commit("r1", { release: other })).rejects.toMatchObject({ code: "conflict" });
   });
 
-  test("closing a round: header, release and an empty journal at once; other runs are untouched", async () => {
+  test("closing a round: header, release and empty journal at once; other runs untouched", async () => {
     await store.addRun(aRun);
     await store.addRun({ ...aRun, run: "r2" });
     for (const run of ["r1", "r2"])

@@ -1,6 +1,7 @@
 import { openStore } from "../../src/store/store.ts";
 
-// A coordinator's inner loop in a process of its own: commit, then say which commit was acknowledged. It is killed.
+// A coordinator's inner loop in a process of its own: commit, then say which commit was acknowledged. It is
+// killed.
 const file = process.argv[2]!;
 const store = await openStore({ file });
 if (!(await store.run("r"))) {
