@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve as resolvePath } from "node:path";
 import { initialAdapter } from "@tutti/adapter/initial";
 import { resolve } from "@tutti/adapter/resolve";
-import { writeSafetensors } from "@tutti/adapter/safetensors";
+import { writeTensors } from "@tutti/adapter/safetensors";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
@@ -27,9 +27,7 @@ export function resolveRun(runFile: RunFile, base: Uint8Array): PreparedRun {
   const { targets, save, rank, alpha } = runFile.adapter;
   const adapter = resolve(model, { targets, save, rank, alpha });
   const first = initialAdapter(adapter, seededRandom(`${runFile.seed}/initial`), model);
-  const initial = writeSafetensors(
-    adapter.tensors.map(({ name, shape }) => ({ name, shape, data: first.get(name) ?? new Float32Array() })),
-  );
+  const initial = writeTensors(adapter.tensors, first);
   const { base: _path, ...fields } = runFile;
   const plan: Plan = {
     version: 1,

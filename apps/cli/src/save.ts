@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { merge } from "@tutti/adapter/merge";
 import { toPeft } from "@tutti/adapter/peft";
 import { resolve } from "@tutti/adapter/resolve";
-import { readSafetensors } from "@tutti/adapter/safetensors";
+import { readTensors } from "@tutti/adapter/safetensors";
 import { Fault } from "@tutti/foundation/fault";
 import { read } from "@tutti/graph/read";
 import { parsePlan } from "@tutti/plan/plan";
@@ -37,9 +37,7 @@ export async function saveRelease(
   const base = await fetchArtifact(admin, release.base.sha256);
   const weights = await fetchArtifact(admin, release.adapter.sha256);
   checkArtifact(weights, release.adapter);
-  const tensors = new Map(
-    [...readSafetensors(weights)].map(([name, { data }]) => [name, data as Float32Array]),
-  );
+  const tensors = readTensors(plan.tensors, weights);
   const adapter = resolve(read(base), plan.adapter);
   const peft = toPeft(adapter, tensors);
   const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });

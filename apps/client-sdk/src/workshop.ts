@@ -1,12 +1,9 @@
-import { readSafetensors } from "@tutti/adapter/safetensors";
+import { readTensors } from "@tutti/adapter/safetensors";
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
-import { demand } from "@tutti/foundation/check";
-import { Fault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import type { ValueInfo } from "@tutti/graph/ir";
 import { type Plan, parsePlan, planBytes } from "@tutti/plan/plan";
 import type { OpenedRelease } from "@tutti/release/manifest";
-import { flatten, layoutOf, type TensorSpec } from "@tutti/update/layout";
 import { type Split, splitExamples } from "./examples.ts";
 import { obtain, type Wanted } from "./fetch.ts";
 import type { Site } from "./site.ts";
@@ -18,7 +15,10 @@ export type Workshop = {
   base(plan: Plan): Promise<Uint8Array>;
   rows(plan: Plan): Promise<Split>;
   trainer(plan: Plan): Promise<Trainer>;
-  /** Every tensor of the plan from an adapter's safetensors file. */
+  /**
+   * Every tensor of the plan from an adapter's safetensors file, which has exactly these, in these shapes.
+   * Finite or not is for the trial on activation to say.
+   */
   adapter(plan: Plan, wanted: Wanted): Promise<{ parameters: Parameters; bytes: Uint8Array }>;
   /** The plan of a run this device was once invited to, or null. */
   planOf(run: string): Promise<Plan | null>;
@@ -48,7 +48,7 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
       // One adapter at a time: a release keeps its own copy, and a long run would fill the disk.
       if (adapter !== null && adapter !== wanted.sha256) await store.discard(adapter);
       adapter = wanted.sha256;
-      return { parameters: parametersOf(plan.tensors, bytes), bytes };
+      return { parameters: readTensors(plan.tensors, bytes), bytes };
     },
     planOf: async (run) => {
       const text = await store.document(`plan-${run}`);
@@ -79,27 +79,6 @@ async function rowsFor(
     plan.evaluation.holdout,
     seededRandom(`${plan.seed}/${identity.name}`).fork("split"),
   );
-}
-
-/** An adapter file has exactly the plan's tensors, in its shapes. */
-function parametersOf(tensors: readonly TensorSpec[], bytes: Uint8Array): Parameters {
-  const file = readSafetensors(bytes);
-  const expected = `the plan's ${tensors.length} tensors`;
-  demand(
-    file.size === tensors.length,
-    () => new Fault("refused", "adapter", { expected, got: `${file.size}` }),
-  );
-  const parameters = new Map<string, Float32Array>();
-  for (const { name, shape } of tensors) {
-    const found = file.get(name);
-    const fits = found?.data instanceof Float32Array && `${found.shape}` === `${shape}`;
-    const got = found ? `${found.dtype} [${found.shape}]` : "none";
-    demand(fits, () => new Fault("refused", `adapter, ${name}`, { expected: `F32 [${shape}]`, got }));
-    parameters.set(name, found.data as Float32Array);
-  }
-  // Finite or not is for the trial on activation to say; lengths are checked here once more.
-  flatten(layoutOf(tensors), parameters);
-  return parameters;
 }
 
 /** Keeps what was made for the latest plan; making it failed: the next call tries again. */

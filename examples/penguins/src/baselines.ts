@@ -1,6 +1,6 @@
 import { merge } from "@tutti/adapter/merge";
 import { activeTensors } from "@tutti/adapter/method";
-import { readSafetensors } from "@tutti/adapter/safetensors";
+import { readTensors } from "@tutti/adapter/safetensors";
 import { openTrainer } from "@tutti/client-sdk/trainer";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
@@ -21,9 +21,7 @@ export async function trainAlone(
   const trainer = await openTrainer({ base, plan, engine });
   try {
     const random = seededRandom(`${plan.seed}/alone`);
-    let parameters = new Map(
-      [...readSafetensors(initial)].map(([name, { data }]) => [name, data as Float32Array]),
-    );
+    let parameters: ReadonlyMap<string, Float32Array> = readTensors(plan.tensors, initial);
     for (let round = 0; round < plan.rounds; round++) {
       const active = activeTensors(plan.adapter.method, round, plan.tensors);
       const { steps } = plan.train;
@@ -34,7 +32,7 @@ export async function trainAlone(
         steps,
         random: random.fork(`${round}`),
       });
-      parameters = new Map(trained.parameters);
+      parameters = trained.parameters;
     }
     return merge(base, trainer.adapter, parameters);
   } finally {

@@ -7,5 +7,5 @@ export { merge } from "./merge.ts";
 export { activeTensors, type Method } from "./method.ts";
 export { fromPeft, type Loaded, type PeftFiles, toPeft } from "./peft.ts";
 export { resolve } from "./resolve.ts";
-export { readSafetensors, writeSafetensors } from "./safetensors.ts";
+export { readSafetensors, readTensors, writeSafetensors, writeTensors } from "./safetensors.ts";
 export type { AdapterSpec, ResolvedAdapter } from "./spec.ts";

@@ -1,6 +1,7 @@
 import { concat, fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import type { TensorSpec } from "@tutti/update/layout";
 import { duplicateKey } from "./json-keys.ts";
 import { widenBfloat16, widenFloat16 } from "./widen.ts";
 
@@ -97,6 +98,42 @@ export function writeSafetensors(
   const length = new Uint8Array(8);
   new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
   return concat(length, header, ...tensors.map(({ data }) => bytesOf(data)));
+}
+
+/**
+ * An adapter's file: exactly these tensors, float32, in this order. Every device and the coordinator make the
+ * same bytes of the same values.
+ */
+export function writeTensors(
+  specs: readonly TensorSpec[],
+  data: ReadonlyMap<string, Float32Array>,
+): Uint8Array {
+  assert(data.size === specs.length, `safetensors: ${data.size} tensors for ${specs.length} names`);
+  return writeSafetensors(
+    specs.map(({ name, shape }) => {
+      const values = data.get(name);
+      assert(values, `safetensors: no data for ${name}`);
+      return { name, shape, data: values };
+    }),
+  );
+}
+
+/**
+ * The tensors of an adapter's file, by name in the order of `specs`. Half-width floats are not widened here:
+ * what was hashed and signed is float32.
+ * @throws Fault("bad-input") unless the file holds exactly these names, in these shapes, as F32.
+ */
+export function readTensors(specs: readonly TensorSpec[], bytes: Uint8Array): Map<string, Float32Array> {
+  const { tensors } = openSafetensors(bytes);
+  demand(tensors.size === specs.length, () => bad("adapter", `${specs.length} tensors`, `${tensors.size}`));
+  return new Map(
+    specs.map(({ name, shape }) => {
+      const found = tensors.get(name);
+      const got = found ? `${found.dtype} [${found.shape}]` : "none";
+      demand(found && got === `F32 [${shape}]`, () => bad(`tensor ${name}`, `F32 [${shape}]`, got));
+      return [name, floats(name, found).data];
+    }),
+  );
 }
 
 /** JSON of an object whose keys keep their order; a plain object would move number-like keys to the front. */

@@ -2,7 +2,13 @@ import { concat, u32, utf8 } from "@tutti/foundation/bytes";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { fromBfloat16, fromHalf } from "../../graph/src/half.ts";
-import { openSafetensors, readSafetensors, writeSafetensors } from "../src/safetensors.ts";
+import {
+  openSafetensors,
+  readSafetensors,
+  readTensors,
+  writeSafetensors,
+  writeTensors,
+} from "../src/safetensors.ts";
 import { widenBfloat16, widenFloat16 } from "../src/widen.ts";
 
 /** A file with any header text and data, lawful or not. */
@@ -50,6 +56,46 @@ describe("round trip", () => {
     const bytes = writeSafetensors([{ name: "x", shape: [], data: Float32Array.of(1) }], { round: "7" });
     expect(openSafetensors(bytes).metadata).toEqual({ round: "7" });
     expect(openSafetensors(bytes).tensors.get("x")!.bytes.byteOffset % 8).toBe(0);
+  });
+});
+
+describe("an adapter's file", () => {
+  const specs = [
+    { name: "b", shape: [2, 1] },
+    { name: "1", shape: [3] },
+  ];
+  const data = new Map([
+    ["1", Float32Array.of(3, 4, 5)],
+    ["b", Float32Array.of(1, 2)],
+  ]);
+  const named = (header: string, bytes: number) => () =>
+    readTensors(specs, file(header, new Uint8Array(bytes)));
+
+  test("the plan's tensors in the plan's order, whatever the order they are held in", () => {
+    const bytes = writeTensors(specs, data);
+    expect([...openSafetensors(bytes).tensors.get("1")!.bytes.subarray(0, 4)]).toEqual([0, 0, 64, 64]);
+    expect([...readTensors(specs, bytes)]).toEqual([
+      ["b", Float32Array.of(1, 2)],
+      ["1", Float32Array.of(3, 4, 5)],
+    ]);
+    expect(readTensors([...specs].reverse(), bytes)).toEqual(data);
+  });
+
+  test("another type, shape, name or number of tensors is refused by name", () => {
+    const b = `"b":${entry("F32", [2, 1], [0, 8])}`;
+    expect(named(`{${b},"1":${entry("F16", [3], [8, 14])}}`, 14)).toThrow(/1: expected F32 \[3\], got F16/);
+    expect(named(`{${b},"1":${entry("BF16", [3], [8, 14])}}`, 14)).toThrow(/got BF16/);
+    expect(named(`{${b},"1":${entry("F32", [1, 3], [8, 20])}}`, 20)).toThrow(/got F32 \[1,3\]/);
+    expect(named(`{${b},"2":${entry("F32", [3], [8, 20])}}`, 20)).toThrow(/1: expected .*got none/);
+    expect(named(`{${b}}`, 8)).toThrow(/adapter: expected 2 tensors, got 1/);
+  });
+
+  test("data that is missing, of another length or of no name is a bug", () => {
+    expect(() => writeTensors(specs, new Map([["b", Float32Array.of(1, 2)]]))).toThrow(/1 tensors for 2/);
+    expect(() => writeTensors(specs, new Map(data).set("b", Float32Array.of(1)))).toThrow(/b has 1 values/);
+    expect(() => writeTensors(specs.slice(1), data)).toThrow(/2 tensors for 1/);
+    const other = new Map([...data].map(([name, values]) => [`${name}x`, values]));
+    expect(() => writeTensors(specs, other)).toThrow(/no data for b/);
   });
 });
 

@@ -1,4 +1,4 @@
-import { readSafetensors, writeSafetensors } from "@tutti/adapter/safetensors";
+import { readTensors, writeTensors } from "@tutti/adapter/safetensors";
 import { assert } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { sha256Hex } from "@tutti/foundation/hash";
@@ -60,9 +60,7 @@ export function completer(publisher: Publisher): Complete {
 }
 
 async function loadAdapter(artifacts: Artifacts, plan: Plan, sha256: string): Promise<Float32Array> {
-  const tensors = readSafetensors(await artifacts.read(sha256));
-  const data = new Map([...tensors].map(([name, tensor]) => [name, tensor.data]));
-  return flatten(layoutOf(plan.tensors), data);
+  return flatten(layoutOf(plan.tensors), readTensors(plan.tensors, await artifacts.read(sha256)));
 }
 
 async function publish(
@@ -71,11 +69,7 @@ async function publish(
 ): Promise<SignedRelease & { adapter: string }> {
   const { spec, header, parameters, cohort } = made;
   const { plan, task } = spec;
-  const layout = layoutOf(plan.tensors);
-  const flat = unflatten(layout, parameters);
-  const bytes = writeSafetensors(
-    layout.tensors.map(({ name, shape }) => ({ name, shape, data: flat.get(name) ?? new Float32Array() })),
-  );
+  const bytes = writeTensors(plan.tensors, unflatten(layoutOf(plan.tensors), parameters));
   const adapter = await artifacts.putBytes(bytes);
   const release: Release = {
     run: task.run,
