@@ -205,15 +205,17 @@ function cycles(files: readonly Source[]): string[] {
   return found;
 }
 
+/** How a function begins on a line: a declaration, an arrow with a body, a method. */
+const OPENINGS = [
+  /^\s*(export )?(async )?function\b/,
+  /^\s*(const \w+ = )?(async )?\(.*=> \{$/,
+  /^ {2}(async )?[#*\w]+\(.*\{$/,
+];
+
 /** Functions by indentation, which the formatter guarantees: from the opening line to its closing brace. */
 function longFunctions({ path, lines }: Source): string[] {
   return lines.flatMap((line, start) => {
-    if (
-      !/^\s*(export )?(async )?function\b|^\s*(const \w+ = )?(async )?\(.*=> \{$|^ {2}(async )?[#*\w]+\(.*\{$/.test(
-        line,
-      )
-    )
-      return [];
+    if (!OPENINGS.some((opening) => opening.test(line))) return [];
     if (path.includes("/test/") || /describe\(/.test(line)) return [];
     const indent = line.length - line.trimStart().length;
     const end = lines.findIndex((other, at) => at > start && other.startsWith(`${" ".repeat(indent)}}`));

@@ -1,5 +1,6 @@
 import { assert, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { seededRandom } from "@tutti/foundation/random";
 import type { JournalEntry } from "@tutti/wire/journal";
 import { type RoundSpec, termsOf } from "./spec.ts";
 import {
@@ -177,9 +178,11 @@ function gather(round: Round, nowMs: number): Round {
   return { ...round, deadlineMs: Math.min(round.deadlineMs, nowMs + SETTLE_MS) };
 }
 
+/** Where more are here than fit: a draw that changes with every round, so nobody is left out for good. */
 function invite(round: Round, nowMs: number): Round {
-  const { plan } = round.spec;
-  const invited = new Set([...round.connected].sort().slice(0, plan.cohort.max));
+  const { plan, task, attempt } = round.spec;
+  const draw = seededRandom(`${plan.seed}/${task.run}/${task.round}/${attempt}/cohort`);
+  const invited = new Set(draw.shuffle([...round.connected].sort()).slice(0, plan.cohort.max));
   return { ...round, phase: "training", invited, deadlineMs: nowMs + plan.deadlines.trainMs };
 }
 
