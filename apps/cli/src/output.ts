@@ -19,8 +19,8 @@ export function outputOf(json: boolean): Output {
 }
 
 /** Exit codes, as printed at the end of `tutti --help`: scripts may rely on them. */
-export const EXIT_CODES: Readonly<Record<FaultCode | "bug", number>> = {
-  bug: 1,
+export const EXIT_CODES: Readonly<Record<FaultCode, number>> = {
+  internal: 1,
   "bad-input": 2,
   "not-found": 3,
   refused: 4,
@@ -39,9 +39,9 @@ export function reportFailure(error: unknown, json: boolean): number {
   if (!(error instanceof Fault)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     process.stderr.write(
-      json ? `${JSON.stringify({ error: { code: "bug", what: text } })}\n` : `tutti: a bug: ${text}\n`,
+      json ? `${JSON.stringify({ error: { code: "internal", what: text } })}\n` : `tutti: a bug: ${text}\n`,
     );
-    return EXIT_CODES.bug;
+    return EXIT_CODES.internal;
   }
   const { code, what, message } = error;
   const { expected, got, todo } = error.detail;

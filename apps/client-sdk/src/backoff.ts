@@ -1,5 +1,5 @@
 import type { Clock } from "@tutti/foundation/clock";
-import { asFault, type Fault } from "@tutti/foundation/fault";
+import { Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
 
 export const FIRST_DELAY_MS = 200;
@@ -15,8 +15,9 @@ export function delayMs(attempt: number, jitter: SeededRandom): number {
 }
 
 /**
- * Calls until it succeeds or fails for a reason that waiting does not mend. For idempotent calls only: one
- * that failed may have been heard. @throws the Fault of the last call, or the signal's reason.
+ * Calls until it succeeds or fails for a reason that waiting does not mend; an error that is no Fault is a bug,
+ * and it shows. For idempotent calls only: one that failed may have been heard. @throws what the last call
+ * threw, or the signal's reason.
  */
 export async function persist<T>(
   call: (signal: AbortSignal) => Promise<T>,
@@ -28,7 +29,7 @@ export async function persist<T>(
     try {
       return await call(signal);
     } catch (error) {
-      if (!mayPass(asFault(error))) throw error;
+      if (!(error instanceof Fault && mayPass(error))) throw error;
       await clock.sleep(delayMs(attempt, jitter), signal);
     }
   }

@@ -97,6 +97,18 @@ describe("waiting", () => {
     expect(await persist(flaky, patience, signal)).toBe(4);
     const no = async () => Promise.reject(new Fault("refused", "no"));
     await expect(persist(no, patience, signal)).rejects.toThrow("no");
+    let bugs = 0;
+    const bug = async () => {
+      bugs++;
+      throw new TypeError("x is undefined");
+    };
+    await expect(persist(bug, patience, signal)).rejects.toBeInstanceOf(TypeError);
+    const theirs = async () => {
+      bugs++;
+      throw new Fault("internal", "internal error");
+    };
+    await expect(persist(theirs, patience, signal)).rejects.toMatchObject({ code: "internal" });
+    expect(bugs).toBe(2);
     const stop = new AbortController();
     const never = async () => {
       stop.abort(new Fault("cancelled", "enough"));

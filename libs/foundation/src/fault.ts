@@ -10,7 +10,8 @@ export type FaultCode =
   | "deadline"
   | "below-threshold" // too few devices remain; nothing is revealed
   | "cancelled"
-  | "storage";
+  | "storage"
+  | "internal"; // a bug, here or on the other side: the same call would fail again
 
 /** Details that make a fault actionable: what was expected, what was found, what to do. */
 export type FaultDetail = { expected?: string; got?: string; todo?: string; cause?: unknown };
@@ -33,8 +34,11 @@ export class Fault extends Error {
   }
 }
 
-/** Any thrown value as a Fault; what is not one already becomes `code` with the original as its cause. */
-export function asFault(error: unknown, code: FaultCode = "unavailable"): Fault {
+/**
+ * Any thrown value as a Fault; what is not one already becomes `code` with the original as its cause: a bug,
+ * unless the caller knows better.
+ */
+export function asFault(error: unknown, code: FaultCode = "internal"): Fault {
   if (error instanceof Fault) return error;
   return new Fault(code, error instanceof Error ? error.message : String(error), { cause: error });
 }

@@ -27,6 +27,7 @@ describe("Fault", () => {
     expect([wrapped.code, wrapped.message, wrapped.cause]).toEqual(["storage", "boom", cause]);
     expect(asFault(wrapped)).toBe(wrapped);
     expect(asFault("text").message).toBe("text");
+    expect(asFault(cause).code).toBe("internal");
     expect("cause" in new Fault("refused", "x")).toBe(false);
   });
 });

@@ -20,10 +20,9 @@ const GRPC_CODES = {
   cancelled: 1,
   // UNKNOWN: an error from storage means "unknown", never "no" (docs/reliability.md, promise 1).
   storage: 2,
+  // INTERNAL: a bug on the other side; says nothing of what it was.
+  internal: 13,
 } as const satisfies Record<FaultCode, number>;
-
-/** INTERNAL: a bug on the other side; says nothing of what it was. */
-export const GRPC_INTERNAL = 13;
 
 /** Back, for a status that carries no Fault: from gRPC itself, a proxy, or a bug. */
 const FAULT_CODES: Readonly<Record<number, FaultCode>> = {
@@ -40,7 +39,8 @@ const FAULT_CODES: Readonly<Record<number, FaultCode>> = {
   10: "conflict",
   11: "bad-input",
   12: "unsupported",
-  // grpc-js also says INTERNAL of a connection that broke: worth another try.
+  // A bug travels as a Fault. Without one, INTERNAL is what grpc-js says of a stream that ended without a
+  // status, as when a proxy restarts: worth another try.
   13: "unavailable",
   14: "unavailable",
   15: "storage",

@@ -1,6 +1,6 @@
 import { Metadata } from "@grpc/grpc-js";
 import { Fault } from "@tutti/foundation/fault";
-import { FAULT_METADATA, faultBytes, GRPC_INTERNAL, grpcCodeOf } from "@tutti/wire/status";
+import { FAULT_METADATA, faultBytes, grpcCodeOf } from "@tutti/wire/status";
 
 /** What ends a call. */
 export type CallStatus = {
@@ -24,8 +24,9 @@ export function statusOf(fault: Fault): CallStatus {
  * A bug is reported here and not to the caller, who might learn from its message what it must not.
  */
 export function statusOfError(error: unknown, onBug: (error: unknown) => void): CallStatus {
-  if (error instanceof Fault && error.code !== "storage") return statusOf(error);
+  const code = error instanceof Fault ? error.code : "internal";
+  if (error instanceof Fault && code !== "storage" && code !== "internal") return statusOf(error);
   onBug(error);
-  if (error instanceof Fault) return statusOf(new Fault("unavailable", "storage", { todo: "Send it again" }));
-  return { code: GRPC_INTERNAL, details: "internal error", metadata: new Metadata() };
+  const storage = new Fault("unavailable", "storage", { todo: "Send it again" });
+  return statusOf(code === "storage" ? storage : new Fault("internal", "internal error"));
 }
