@@ -114,8 +114,7 @@ export class Conversation {
       accepted = checkInvite(invite, rules);
     } catch (error) {
       this.#refuse(error);
-      // Our own sentence about the coordinator's invitation: nothing of the site is in it.
-      return await this.#decline(invite, asFault(error).message);
+      return await this.#decline(invite, discreet(error));
     }
     await workshop.keepPlan(accepted.task.run, accepted.plan);
     await workshop.keepNewest(accepted.parent);
@@ -251,7 +250,12 @@ export class Conversation {
   }
 }
 
-/** What leaves the site of a failure in training: its name, and nothing about rows. */
+/**
+ * What leaves the site of a refusal or a failure: its code and subject. The sentence stays here, as the
+ * `refused` event: it may quote rows, or whom the policy approves and how much it allows. Storage's subject is
+ * a path, and a bug's may be anything.
+ */
 function discreet(error: unknown): string {
-  return error instanceof Fault ? `${error.code}: ${error.what}` : "training failed on the device";
+  const { code, what } = asFault(error);
+  return code === "storage" || code === "internal" ? code : `${code}: ${what}`;
 }

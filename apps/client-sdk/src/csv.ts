@@ -6,8 +6,8 @@ export type CsvTable = { readonly columns: readonly string[]; readonly rows: rea
 
 /**
  * Reads RFC 4180: comma-separated, a header line, cells in double quotes where they hold commas, quotes
- * (doubled) or line ends; LF or CRLF; a byte-order mark is passed over. @throws Fault("bad-input") naming
- * the line.
+ * (doubled) or line ends; LF or CRLF; a byte-order mark is passed over. @throws Fault("bad-input") about the
+ * file; its detail, which stays at the site, says which record.
  */
 export function parseCsv(text: string, file = "CSV"): CsvTable {
   const records = recordsOf(text.replace(/^\uFEFF/, ""), file);
@@ -19,8 +19,8 @@ export function parseCsv(text: string, file = "CSV"): CsvTable {
     () => new Fault("bad-input", `${file}, header`, { expected: "distinct columns", got: `two of ${twice}` }),
   );
   for (const [at, row] of rows.entries()) {
-    const detail = { expected: `${columns.length} cells`, got: `${row.length}` };
-    demand(row.length === columns.length, () => new Fault("bad-input", `${file}, record ${at + 1}`, detail));
+    const detail = { expected: `${columns.length} cells`, got: `${row.length} in record ${at + 1}` };
+    demand(row.length === columns.length, () => new Fault("bad-input", file, detail));
   }
   return { columns, rows };
 }
@@ -38,8 +38,8 @@ function recordsOf(text: string, file: string): string[][] {
     demand(
       match,
       () =>
-        new Fault("bad-input", `${file}, record ${records.length}`, {
-          expected: "a cell",
+        new Fault("bad-input", file, {
+          expected: `a cell in record ${records.length}`,
           got: JSON.stringify(text.slice(at, at + 20)),
         }),
     );

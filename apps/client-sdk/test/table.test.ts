@@ -36,8 +36,8 @@ describe("CSV, RFC 4180", () => {
   test("refusals name the record", () => {
     expect(() => parseCsv("")).toThrow(/header line/);
     expect(() => parseCsv("a,a\n1,2")).toThrow(/distinct columns, got two of a/);
-    expect(() => parseCsv("a,b\n1,2\n3")).toThrow(/record 2: expected 2 cells, got 1/);
-    expect(() => parseCsv('a,b\n1,x"y')).toThrow(/record 1: expected a cell/);
+    expect(() => parseCsv("a,b\n1,2\n3")).toThrow(/CSV: expected 2 cells, got 1 in record 2/);
+    expect(() => parseCsv('a,b\n1,x"y')).toThrow(/expected a cell in record 1, got/);
     expect(() => parseCsv('a\n"open')).toThrow(/record 1/);
   });
 });
