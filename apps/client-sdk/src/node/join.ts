@@ -1,5 +1,5 @@
-import { access, chmod, mkdir, readFile, rename, rm } from "node:fs/promises";
-import { join as path } from "node:path";
+import { access, mkdir, rename, rm } from "node:fs/promises";
+import { dirname, join as path, resolve } from "node:path";
 import { base64, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
@@ -11,7 +11,7 @@ import { type Certificate, CertificateSchema, EnrollRequestSchema } from "@tutti
 import { create, encode } from "@tutti/wire/message";
 import type { Link } from "../link.ts";
 import { defaultPolicy, policyText } from "../policy.ts";
-import { syncFolder, writeSynced } from "./atomic.ts";
+import { readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
 import { configText, FILES } from "./folder.ts";
 import { connect } from "./grpc.ts";
 
@@ -43,7 +43,7 @@ export async function join(options: JoinOptions): Promise<void> {
   await mustBeFree(folder);
   const staging = path(folder, STAGING);
   await mkdir(staging, { recursive: true });
-  const key = await stagedKey(path(staging, FILES.key), random);
+  const key = await keptKey(folder, random);
   const { certificate, name } = certify(file, key);
   await enrol({ file, key, certificate, name, link }).catch(async (error: unknown) => {
     // A token that was used will not be good again; a coordinator that is away may be back.
@@ -56,31 +56,47 @@ export async function join(options: JoinOptions): Promise<void> {
   await writeSynced(path(staging, FILES.certificate), encode(CertificateSchema, certificate));
   await writeSynced(path(staging, FILES.policy), policyText(defaultPolicy(owners, dataFolder ?? null)));
   await writeSynced(path(staging, FILES.device), config);
-  for (const name of [FILES.key, FILES.certificate, FILES.policy, FILES.device]) {
-    await rename(path(staging, name), path(folder, name));
-  }
-  await syncFolder(folder);
+  await moveIn(staging, folder);
   await rm(staging, { recursive: true, force: true });
 }
 
-async function mustBeFree(folder: string): Promise<void> {
-  const taken = await access(path(folder, FILES.device)).then(
+function isThere(file: string): Promise<boolean> {
+  return access(file).then(
     () => true,
     () => false,
   );
-  if (!taken) return;
+}
+
+async function mustBeFree(folder: string): Promise<void> {
+  if (!(await isThere(path(folder, FILES.device)))) return;
   const todo = "Leave it as it is, or join in another folder";
   throw new Fault("conflict", folder, { expected: "no device yet", got: `a ${FILES.device}`, todo });
 }
 
-/** The key of a joining that was cut short, else a new one, on disk before anybody hears of it. */
-async function stagedKey(file: string, random: SecretRandom): Promise<SigningKey> {
-  const held = await readFile(file).catch(() => null);
+/**
+ * The key of a joining that was cut short, wherever it was cut: the token is bound to that key and to no other.
+ * Else a new one, on disk with the folders that lead to it before anybody hears of it.
+ */
+async function keptKey(folder: string, random: SecretRandom): Promise<SigningKey> {
+  const staged = path(folder, STAGING, FILES.key);
+  const held = (await readIfThere(staged)) ?? (await readIfThere(path(folder, FILES.key)));
   if (held) return signingKey(fromBase64(fromUtf8(held).trim(), FILES.key));
   const seed = newSeed(random);
-  await writeSynced(file, `${base64(seed)}\n`, 0o600);
-  await chmod(file, 0o600);
+  await replaceFile(staged, `${base64(seed)}\n`, 0o600);
+  await syncFolder(folder);
+  await syncFolder(dirname(resolve(folder)));
   return signingKey(seed);
+}
+
+/** The key last but one: until `device.json` is there, the next joining finds it in one place or the other. */
+async function moveIn(staging: string, folder: string): Promise<void> {
+  await syncFolder(staging);
+  for (const name of [FILES.certificate, FILES.policy, FILES.key, FILES.device]) {
+    // The key alone may be in its place already, moved by a joining that was cut right after.
+    if (name === FILES.key && !(await isThere(path(staging, name)))) continue;
+    await rename(path(staging, name), path(folder, name));
+  }
+  await syncFolder(folder);
 }
 
 function certify(

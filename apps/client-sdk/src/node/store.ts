@@ -1,11 +1,11 @@
-import { appendFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { appendFile, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { fieldsOf } from "../fields.ts";
 import { activated, EMPTY, type HeldRelease, type Pointer, rolledBack, type Store } from "../store.ts";
-import { replaceFile, replaceFolder, syncFolder } from "./atomic.ts";
+import { readIfThere, replaceFile, replaceFolder, syncFolder } from "./atomic.ts";
 
 /**
  * A device's state in a folder:
@@ -111,14 +111,4 @@ async function sweep(releases: string, { current, previous }: Pointer): Promise<
       await rm(join(releases, name), { recursive: true, force: true });
   }
   await syncFolder(releases);
-}
-
-async function readIfThere(file: string): Promise<Uint8Array | null> {
-  try {
-    const bytes = await readFile(file);
-    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw new Fault("storage", file, { expected: "to be readable", got: `${cause}`, cause });
-  }
 }

@@ -1,0 +1,99 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join as path } from "node:path";
+import { equalBytes, fromBase64 } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { platformRandom } from "@tutti/foundation/random";
+import { issue } from "@tutti/identity/certificate";
+import { type JoinFile, joinFileText } from "@tutti/identity/join";
+import { newSeed, signingKey } from "@tutti/identity/keys";
+import { type Certificate, CertificateSchema, EnrollReplySchema } from "@tutti/wire/device";
+import { create, encode } from "@tutti/wire/message";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { join } from "../../src/node/join.ts";
+
+/** Renames that still happen before the process "dies". */
+const life = vi.hoisted(() => ({ renames: Number.POSITIVE_INFINITY }));
+vi.mock("node:fs/promises", async (original) => {
+  const real = await original<typeof import("node:fs/promises")>();
+  const rename = async (from: string, to: string) => {
+    await real.rename(from, to);
+    if (--life.renames === 0) throw new Error("killed");
+  };
+  return { ...real, rename };
+});
+
+let home: string;
+beforeAll(async () => {
+  home = await mkdtemp(path(tmpdir(), "tutti-join-"));
+});
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+const random = platformRandom();
+const authority = signingKey(newSeed(random));
+
+function joinFileOf(name: string): JoinFile {
+  const secret = newSeed(random);
+  const nowS = Math.floor(Date.now() / 1000);
+  const grant = issue(authority, {
+    role: "device",
+    name,
+    publicKey: signingKey(secret).publicKey,
+    notBeforeS: nowS - 100,
+    notAfterS: nowS + 1000,
+    serial: random.bytes(16),
+  });
+  return {
+    version: 1,
+    federation: "test",
+    address: "127.0.0.1:1",
+    tls: { certificate: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" },
+    authority: authority.publicKey,
+    token: { grant, secret },
+    owners: [],
+  };
+}
+
+/** A coordinator's one rule of a token: the first key bound to it, and no second one. */
+function enrolment() {
+  let bound: Uint8Array | null = null;
+  return {
+    enroll: async ({ certificate }: { certificate?: Certificate }) => {
+      const bytes = encode(CertificateSchema, certificate!);
+      if (bound && !equalBytes(bound, bytes)) throw new Fault("conflict", "token", { got: "another key" });
+      bound = bytes;
+      return create(EnrollReplySchema);
+    },
+    key: () => bound,
+  };
+}
+
+// The key into the staging folder, then four files out of it.
+test.each([1, 2, 3, 4, 5])(
+  "cut after rename %i, joining again finishes with the key that enrolled",
+  async (at) => {
+    const folder = path(home, `cut-${at}`);
+    const joinFile = joinFileText(joinFileOf("ward"));
+    const link = enrolment();
+    life.renames = at;
+    await expect(join({ joinFile, folder, random, link })).rejects.toThrow("killed");
+    life.renames = Number.POSITIVE_INFINITY;
+    const again = join({ joinFile, folder, random, link });
+    // After the last one the device is whole, and joining says so.
+    if (at === 5) await expect(again).rejects.toMatchObject({ code: "conflict", what: folder });
+    else await again;
+    const files = (await readdir(folder)).filter((name) => name !== ".joining");
+    expect(files.sort()).toEqual(["device.cert", "device.json", "device.key", "policy.json"]);
+    const certificate = new Uint8Array(await readFile(path(folder, "device.cert")));
+    expect(certificate).toEqual(link.key());
+    const { publicKey } = signingKey(fromBase64((await readFile(path(folder, "device.key"), "utf8")).trim()));
+    // The certificate binds the key that lies beside it.
+    expect(Buffer.from(certificate).includes(Buffer.from(publicKey))).toBe(true);
+  },
+);
+
+test("joining renames five files, so the test above cuts after each", async () => {
+  life.renames = 1000;
+  await join({ joinFile: joinFileText(joinFileOf("ward")), folder: path(home, "count"), link: enrolment() });
+  expect(1000 - life.renames).toBe(5);
+});
