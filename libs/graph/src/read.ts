@@ -35,7 +35,7 @@ const DOMAINS: ReadonlySet<string> = new Set(["", "ai.onnx", "com.microsoft"]);
  */
 export function read(bytes: Uint8Array, options: ReadOptions = {}): Model {
   const limits = { ...LIMITS, ...options.limits };
-  const proto = decode(ModelProtoSchema, bytes, limits.modelBytes);
+  const proto = decode(ModelProtoSchema, bytes, limits.modelBytes, { unknown: "keep" });
   if (!proto.graph) throw new Fault("bad-input", "model", { expected: "a graph", got: "none" });
   if (proto.functions.length > 0)
     throw new Fault("unsupported", "model functions", { got: proto.functions.map((f) => f.name).join(", ") });

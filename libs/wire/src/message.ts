@@ -20,14 +20,23 @@ export function encode<D extends DescMessage>(schema: D, message: MessageShape<D
   return toBinary(schema, message);
 }
 
-/** A message from at most `limit` bytes; a Fault for more bytes, or for bytes that do not decode. */
-export function decode<D extends DescMessage>(schema: D, bytes: Uint8Array, limit: number): MessageShape<D> {
+/**
+ * A message from at most `limit` bytes; a Fault for more bytes, or for bytes that do not decode. Fields that
+ * the schema does not know are dropped: kept, they would travel on in whatever holds this message. `unknown:
+ * "keep"` is for a file that is written back.
+ */
+export function decode<D extends DescMessage>(
+  schema: D,
+  bytes: Uint8Array,
+  limit: number,
+  { unknown = "drop" }: { unknown?: "drop" | "keep" } = {},
+): MessageShape<D> {
   const what = schema.typeName;
   if (bytes.length > limit) {
     throw new Fault("bad-message", what, { expected: `at most ${limit} bytes`, got: `${bytes.length}` });
   }
   try {
-    return fromBinary(schema, bytes);
+    return fromBinary(schema, bytes, { readUnknownFields: unknown === "keep" });
   } catch (cause) {
     const got = cause instanceof Error ? cause.message : "other bytes";
     throw new Fault("bad-message", what, { expected: "protobuf bytes", got, cause });

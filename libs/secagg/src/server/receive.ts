@@ -1,11 +1,14 @@
-import { checkBytes, demand, unreachable } from "@tutti/foundation/check";
+import { assert, checkBytes, demand, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { verify as portableVerify } from "@tutti/identity/keys";
+import { encode } from "@tutti/wire/message";
+import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import {
   type Advertisement,
   AdvertisementSchema,
   type AttestRequest,
   AttestRequestSchema,
+  EnvelopeSchema,
   type RevealRequest,
   RevealRequestSchema,
   type ShareRequest,
@@ -16,9 +19,21 @@ import { MAX_SEALED_BYTES } from "../envelope.ts";
 import { checkAdvertisement, checkDistinct, checkSession } from "../group.ts";
 import { SHARE_BYTES } from "../shares.ts";
 import { attestStatement } from "../statement.ts";
-import { checkSize } from "../threshold.ts";
+import { checkSize, MAX_MEMBERS } from "../threshold.ts";
 import { isEnough } from "./revealed.ts";
 import { groupOf, isRepeat, mustBe, mustBeIn, type ServerSession, type StageMessage } from "./state.ts";
+
+/** As encoded: a certificate's body has at most 4 KiB, and all else in an advertisement 32 or 64 bytes. */
+const MAX_ADVERTISEMENT_BYTES = 8 << 10;
+/** As encoded: two names of 64 characters beside the sealed shares. */
+const MAX_ENVELOPE_BYTES = 1 << 10;
+// Everybody's roster or delivery, which no member may make too long to travel; 16 KiB are for the terms.
+assert(
+  MAX_MEMBERS * MAX_ADVERTISEMENT_BYTES + (16 << 10) <= MAX_MESSAGE_BYTES &&
+    MAX_ENVELOPE_BYTES <= MAX_ADVERTISEMENT_BYTES &&
+    MAX_SEALED_BYTES < MAX_ENVELOPE_BYTES,
+  "a full session's words fit into one message",
+);
 
 /**
  * The session after a device's message; the same object for a repeat.
@@ -50,6 +65,15 @@ export function receive(session: ServerSession, device: string, message: StageMe
 function onAdvertise(session: ServerSession, device: string, advertisement: Advertisement): ServerSession {
   const { terms, trust, advertised } = session;
   const what = `keys of ${device}`;
+  const bytes = encode(AdvertisementSchema, advertisement).length;
+  demand(
+    bytes <= MAX_ADVERTISEMENT_BYTES,
+    () =>
+      new Fault("bad-message", what, {
+        expected: `at most ${MAX_ADVERTISEMENT_BYTES} bytes`,
+        got: `${bytes}`,
+      }),
+  );
   const known = advertised.get(device)?.advertisement;
   if (isRepeat(AdvertisementSchema, { known, now: advertisement }, what)) return session;
   mustBe(session, ["advertising"], what);
@@ -76,12 +100,19 @@ function onShare(session: ServerSession, device: string, request: ShareRequest):
   checkSession(what, request.session, sid);
   checkBytes(`commitment of ${device}`, request.commitment, 32);
   const bad = (expected: string, got: string) => () => new Fault("bad-message", what, { expected, got });
+  const { length } = request.envelopes;
+  demand(length <= parties.size, bad(`${parties.size} envelopes`, `${length}`));
   const to = new Set<string>();
   for (const envelope of request.envelopes) {
     demand(envelope.from === device, bad("envelopes from itself", "one from another"));
     demand(parties.has(envelope.to) && !to.has(envelope.to), bad("one to each member", "another address"));
     const bytes = envelope.sealed.length;
     demand(bytes <= MAX_SEALED_BYTES, bad(`at most ${MAX_SEALED_BYTES} bytes each`, `${bytes}`));
+    const encoded = encode(EnvelopeSchema, envelope).length;
+    demand(
+      encoded <= MAX_ENVELOPE_BYTES,
+      bad(`envelopes of at most ${MAX_ENVELOPE_BYTES} bytes`, `${encoded}`),
+    );
     to.add(envelope.to);
   }
   demand(to.size === parties.size, bad(`${parties.size} envelopes`, `${to.size}`));
