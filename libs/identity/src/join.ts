@@ -14,8 +14,11 @@ export type JoinFile = {
   readonly tls: { readonly certificate: string };
   /** The authority's Ed25519 public key, 32 bytes. */
   readonly authority: Uint8Array;
-  /** The authority's grant on the token's key, and the token's 32-byte seed: a secret until it is used. */
-  readonly token: { readonly grant: Certificate; readonly secret: Uint8Array };
+  /**
+   * The authority's grant on the token's key, and the token's 32-byte seed. Whoever has the seed can bind
+   * another key to the site's name, after it was used too: once used it is taken out, null (`spent`).
+   */
+  readonly token: { readonly grant: Certificate; readonly secret: Uint8Array | null };
   /** Run owners the site may approve. */
   readonly owners: readonly { readonly name: string; readonly publicKey: Uint8Array }[];
 };
@@ -27,6 +30,11 @@ const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const ADDRESS = /^(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/;
 const CERTIFICATE = /^\s*-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----\s*$/;
 
+/** The file after it was used: it still says whom to trust, and can make no site any more. */
+export function spent(join: JoinFile): JoinFile {
+  return { ...join, token: { ...join.token, secret: null } };
+}
+
 /** The file's text: JSON, keys in a fixed order, ending in a newline. */
 export function joinFileText(join: JoinFile): string {
   const { version, federation, address, tls, authority, token, owners } = join;
@@ -36,7 +44,10 @@ export function joinFileText(join: JoinFile): string {
     address,
     tls: { certificate: tls.certificate },
     authority: hex(authority),
-    token: { grant: base64(encode(CertificateSchema, token.grant)), secret: base64(token.secret) },
+    token: {
+      grant: base64(encode(CertificateSchema, token.grant)),
+      secret: token.secret && base64(token.secret),
+    },
     owners: owners.map(({ name, publicKey }) => ({ name, publicKey: hex(publicKey) })),
   };
   return `${JSON.stringify(plain, null, 2)}\n`;
@@ -128,7 +139,8 @@ function grantOf(value: unknown): Certificate {
   }
 }
 
-function secretOf(value: unknown): Uint8Array {
+function secretOf(value: unknown): Uint8Array | null {
+  if (value === null) return null;
   const path = "join file: token.secret";
   if (typeof value !== "string" || !/^[A-Za-z0-9+/]{43}=$/.test(value))
     throw new Fault("bad-input", path, { expected: "32 bytes in base64", got: "something else" });

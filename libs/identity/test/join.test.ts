@@ -3,7 +3,7 @@ import { Fault } from "@tutti/foundation/fault";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { issue } from "../src/certificate.ts";
-import { type JoinFile, joinFileText, parseJoinFile } from "../src/join.ts";
+import { type JoinFile, joinFileText, parseJoinFile, spent } from "../src/join.ts";
 import { signingKey } from "../src/keys.ts";
 
 const authority = signingKey(new Uint8Array(32).fill(1));
@@ -57,6 +57,13 @@ test("text and back", () => {
   });
 });
 
+test("spent, it has everything but the secret", () => {
+  const text = joinFileText(spent(join));
+  expect(text).not.toContain(base64(secret).slice(0, 12));
+  expect(JSON.parse(text).token.secret).toBeNull();
+  expect(parseJoinFile(text)).toEqual({ ...join, token: { grant, secret: null } });
+});
+
 describe("each field is checked and named", () => {
   test.each([
     ["version", 2],
@@ -77,6 +84,7 @@ describe("each field is checked and named", () => {
     ["token.grant", base64(new Uint8Array([255, 255]))],
     ["token.secret", base64(new Uint8Array(31))],
     ["token.secret", 7],
+    ["token.secret", ""],
     ["owners", {}],
     ["owners.0", "owner"],
     ["owners.0.name", "o/w"],

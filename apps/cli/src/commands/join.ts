@@ -4,7 +4,8 @@ import type { DeviceEvent } from "@tutti/client-sdk/events";
 import { csvData } from "@tutti/client-sdk/node/csv";
 import { Device } from "@tutti/client-sdk/node/device";
 import type { EngineName } from "@tutti/client-sdk/node/engine";
-import { join } from "@tutti/client-sdk/node/join";
+import { join, spendJoinFile } from "@tutti/client-sdk/node/join";
+import { asFault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { Command, Option } from "commander";
 import { type Context, withContext } from "../action.ts";
@@ -23,7 +24,8 @@ export function joinCommand(): Command {
     .addOption(new Option("--engine <name>", "what trains").choices(["tfjs", "onnxruntime"]).default("tfjs"))
     .addHelpText(
       "after",
-      "\nA folder that has joined before goes on with its key; the join file is then not needed again.",
+      "\nOnce joined, the join file's secret is removed from it. A folder that has joined before goes on with " +
+        "its key; the join file is then not needed again.",
     )
     .action((file: string, options: Options, command: Command) =>
       withContext(command, (context) => joinAndParticipate(file, options, context)),
@@ -42,6 +44,11 @@ async function joinAndParticipate(
     const joinFile = new TextDecoder().decode(await readOrSay(file, "join file"));
     await join({ joinFile, folder, random: platformRandom(), dataFolder: resolve(data) });
   }
+  // Also when joining was cut short right before: the file is then as good as a second key to this name.
+  await spendJoinFile(file, folder).catch((error) => {
+    if (asFault(error).code === "storage")
+      output.say(`${asFault(error).message}. Delete ${file} yourself: whoever has it can pose as this site`);
+  });
   const device = await Device.open({
     folder,
     data: csvData(),

@@ -17,7 +17,7 @@ export const FILES = {
   policy: "policy.json",
 };
 
-const MAX_CERTIFICATE_BYTES = 64 << 10;
+export const MAX_CERTIFICATE_BYTES = 64 << 10;
 
 /** What `device.json` says: where the coordinator is, and what was pinned when joining. */
 export type DeviceConfig = {

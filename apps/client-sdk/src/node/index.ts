@@ -6,4 +6,4 @@ export { type CsvOptions, csvData } from "./csv.ts";
 export { Device, type DeviceOptions } from "./device.ts";
 export { type EngineName, nodeEngine } from "./engine.ts";
 export { type ConnectOptions, connect, connectService } from "./grpc.ts";
-export { type JoinOptions, join } from "./join.ts";
+export { type JoinOptions, join, spendJoinFile } from "./join.ts";

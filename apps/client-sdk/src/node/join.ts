@@ -1,18 +1,18 @@
 import { access, mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join as path, resolve } from "node:path";
-import { base64, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
+import { base64, equalBytes, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { platformRandom, type SecretRandom } from "@tutti/foundation/random";
 import { bind, verifyCertificate } from "@tutti/identity/certificate";
-import { type JoinFile, parseJoinFile } from "@tutti/identity/join";
+import { type JoinFile, joinFileText, parseJoinFile, spent } from "@tutti/identity/join";
 import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
 import { type Certificate, CertificateSchema, EnrollRequestSchema } from "@tutti/wire/device";
-import { create, encode } from "@tutti/wire/message";
+import { create, decode, encode } from "@tutti/wire/message";
 import type { Link } from "../link.ts";
 import { defaultPolicy, policyText } from "../policy.ts";
 import { readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
-import { configText, FILES } from "./folder.ts";
+import { configText, FILES, MAX_CERTIFICATE_BYTES } from "./folder.ts";
 import { connect } from "./grpc.ts";
 
 export type JoinOptions = {
@@ -41,10 +41,11 @@ export async function join(options: JoinOptions): Promise<void> {
   const { joinFile, folder, random = platformRandom(), dataFolder, link } = options;
   const file = parseJoinFile(joinFile);
   await mustBeFree(folder);
+  const token = unspent(file);
   const staging = path(folder, STAGING);
   await mkdir(staging, { recursive: true });
   const key = await keptKey(folder, random);
-  const { certificate, name } = certify(file, key);
+  const { certificate, name } = certify(token, key, file.authority);
   await enrol({ file, key, certificate, name, link }).catch(async (error: unknown) => {
     // A token that was used will not be good again; a coordinator that is away may be back.
     if (asFault(error).code === "refused") await rm(staging, { recursive: true, force: true });
@@ -99,11 +100,36 @@ async function moveIn(staging: string, folder: string): Promise<void> {
   await syncFolder(folder);
 }
 
+/**
+ * Takes the secret out of the join file that this folder's device joined with; `tutti verify` still reads the
+ * rest. Another's file, or one that is spent already, stays as it is. A copy elsewhere is out of reach here:
+ * against that stands the pinning of peers (peers.ts).
+ * @throws Fault("storage") when it cannot be rewritten: then delete it by hand.
+ */
+export async function spendJoinFile(file: string, folder: string): Promise<void> {
+  const held = await readIfThere(file);
+  const own = await readIfThere(path(folder, FILES.certificate));
+  if (held === null || own === null) return;
+  const joinFile = parseJoinFile(fromUtf8(held));
+  const { body } = decode(CertificateSchema, own, MAX_CERTIFICATE_BYTES);
+  if (joinFile.token.secret === null || !equalBytes(joinFile.token.grant.body, body)) return;
+  await replaceFile(file, joinFileText(spent(joinFile)), 0o600);
+}
+
+type Token = { readonly grant: Certificate; readonly secret: Uint8Array };
+
+function unspent({ token: { grant, secret } }: JoinFile): Token {
+  if (secret) return { grant, secret };
+  const todo = "Ask the federation's operator for a new join file";
+  throw new Fault("refused", "join file", { expected: "an unused token", got: "a file that is spent", todo });
+}
+
 function certify(
-  { token, authority }: JoinFile,
+  { grant, secret }: Token,
   key: SigningKey,
+  authority: Uint8Array,
 ): { certificate: Certificate; name: string } {
-  const certificate = bind(token.grant, signingKey(token.secret), key.publicKey);
+  const certificate = bind(grant, signingKey(secret), key.publicKey);
   const nowS = Math.floor(systemClock().wallMs() / 1000);
   const { name } = verifyCertificate(certificate, { authority, role: "device", nowS });
   return { certificate, name };

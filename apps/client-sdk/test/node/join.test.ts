@@ -1,16 +1,16 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import { equalBytes, fromBase64 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { issue } from "@tutti/identity/certificate";
-import { type JoinFile, joinFileText } from "@tutti/identity/join";
+import { type JoinFile, joinFileText, parseJoinFile } from "@tutti/identity/join";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { type Certificate, CertificateSchema, EnrollReplySchema } from "@tutti/wire/device";
 import { create, encode } from "@tutti/wire/message";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { join } from "../../src/node/join.ts";
+import { join, spendJoinFile } from "../../src/node/join.ts";
 
 /** Renames that still happen before the process "dies". */
 const life = vi.hoisted(() => ({ renames: Number.POSITIVE_INFINITY }));
@@ -96,4 +96,31 @@ test("joining renames five files, so the test above cuts after each", async () =
   life.renames = 1000;
   await join({ joinFile: joinFileText(joinFileOf("ward")), folder: path(home, "count"), link: enrolment() });
   expect(1000 - life.renames).toBe(5);
+});
+
+test("a used join file is left without its secret, and joins nothing any more; another's is left alone", async () => {
+  const folder = path(home, "spent");
+  const [own, other] = [joinFileOf("ward"), joinFileOf("other")];
+  const [file, others] = [path(home, "own.join.json"), path(home, "other.join.json")];
+  await writeFile(file, joinFileText(own), { mode: 0o600 });
+  await writeFile(others, joinFileText(other));
+  const text = await readFile(file, "utf8");
+  await join({ joinFile: text, folder, random, link: enrolment() });
+  for (const each of [file, others, path(home, "none.join.json"), file]) await spendJoinFile(each, folder);
+  const left = parseJoinFile(await readFile(file, "utf8"));
+  expect(left).toEqual({ ...own, token: { ...own.token, secret: null } });
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+  expect(await readFile(others, "utf8")).toBe(joinFileText(other));
+  const again = join({ joinFile: joinFileText(left), folder: path(home, "again"), link: enrolment() });
+  await expect(again).rejects.toMatchObject({ code: "refused", message: expect.stringContaining("spent") });
+  await expect(readdir(path(home, "again"))).rejects.toThrow("ENOENT");
+});
+
+test("a join file that cannot be rewritten is told", async () => {
+  const folder = path(home, "stuck");
+  const file = path(home, "stuck.join.json");
+  await writeFile(file, joinFileText(joinFileOf("ward")));
+  await join({ joinFile: await readFile(file, "utf8"), folder, random, link: enrolment() });
+  await mkdir(`${file}.new`);
+  await expect(spendJoinFile(file, folder)).rejects.toMatchObject({ code: "storage", what: file });
 });

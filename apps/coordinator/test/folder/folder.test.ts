@@ -172,7 +172,7 @@ describe("createToken", () => {
     expect(join).toMatchObject({ federation: "hearts", address: "fl.example.org:7443", authority, owners });
     expect(join.tls.certificate).toBe(tls.certificate);
     const device = signingKey(newSeed(random));
-    const certificate = bind(join.token.grant, signingKey(join.token.secret), device.publicKey);
+    const certificate = bind(join.token.grant, signingKey(join.token.secret!), device.publicKey);
     const identity = verifyCertificate(certificate, { authority, role: "device", nowS });
     expect(identity).toMatchObject({
       name: "ward-3",
@@ -187,7 +187,7 @@ describe("createToken", () => {
     const [a, b] = await Promise.all(
       [1, 2].map(() => createToken({ folder, name: "w", days: 1, random, nowMs })),
     );
-    expect(hex(a!.token.secret)).not.toBe(hex(b!.token.secret));
+    expect(hex(a!.token.secret!)).not.toBe(hex(b!.token.secret!));
     expect(hex(a!.token.grant.body)).not.toBe(hex(b!.token.grant.body));
   });
 
