@@ -25,6 +25,12 @@ const DEADLINES_MS: Readonly<Record<string, number>> = {
 };
 const UNARY_DEADLINE_MS = 20_000;
 
+/**
+ * What a device's way back to its coordinator goes through. Only the coordinator can say no there, with a
+ * Fault; a bare status is of gRPC itself or of a proxy, and no reason to stay away.
+ */
+const RETURNING: ReadonlySet<string> = new Set(["Hello", "Listen"]);
+
 /** One request, one reply. `body` is what was signed, so it is what is sent. */
 export function unary<M extends DescMethod>(out: Outgoing<M>, body: Uint8Array): Promise<Reply<M>> {
   const { client, method, metadata, signal } = out;
@@ -167,5 +173,8 @@ function faultOf({ name }: DescMethod, error: ServiceError, signal: AbortSignal 
   if (signal?.aborted) return new Fault("cancelled", name, { cause: signal.reason });
   const [sent] = error.metadata?.get(FAULT_METADATA) ?? [];
   const fault = sent instanceof Uint8Array ? sent : undefined;
-  return faultFromGrpc({ code: error.code, details: error.details ?? error.message, fault });
+  const because = faultFromGrpc({ code: error.code, details: error.details ?? error.message, fault });
+  return fault === undefined && RETURNING.has(name)
+    ? new Fault("unavailable", because.message, { cause: because })
+    : because;
 }

@@ -1,14 +1,16 @@
+import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Verify } from "@tutti/identity/keys";
 import { type Plan, parsePlan } from "@tutti/plan/plan";
-import { type Release, signRelease } from "@tutti/release/manifest";
+import { releaseOf, signRelease } from "@tutti/release/manifest";
 import { openPlan } from "@tutti/release/plan";
 import { firstHeader } from "@tutti/round/run";
 import { RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
+import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
 import type { Federation } from "../folder/federation.ts";
@@ -16,7 +18,7 @@ import type { Store } from "../store/store.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
-import { Presence } from "./presence.ts";
+import { MAX_WORD_BYTES, Presence } from "./presence.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -25,6 +27,9 @@ export type CoordinatorParts = {
   readonly clock: Clock;
   readonly verify: Verify;
 };
+
+/** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
+const MAX_PLAN_BYTES = 512 << 10;
 
 /** The runs of a federation and the devices that are here; handlers translate messages into its calls. */
 export class Coordinator {
@@ -74,6 +79,15 @@ export class Coordinator {
     return all.find((driver) => driver.header.state === "running") ?? all.at(-1);
   }
 
+  /** The word to one device; a word that no message can hold is not said and fails its round by name. */
+  wordTo(device: string): Instruction | null {
+    const current = this.current();
+    const word = current?.wordTo(device) ?? null;
+    if (word === null || encode(InstructionSchema, word).length <= MAX_WORD_BYTES) return word;
+    current?.giveUp(tooLong(device));
+    return null;
+  }
+
   /** Starts a run from its owner's signed plan; the same plan again is the same run. */
   async startRun(envelope: SignedEnvelope): Promise<string> {
     // One after the other: two at once would both find no run in progress, or drive one run twice.
@@ -83,6 +97,15 @@ export class Coordinator {
   }
 
   async #startRun(envelope: SignedEnvelope): Promise<string> {
+    const planBytes = encode(SignedEnvelopeSchema, envelope);
+    demand(
+      planBytes.length <= MAX_PLAN_BYTES,
+      () =>
+        new Fault("bad-input", "plan", {
+          expected: `at most ${MAX_PLAN_BYTES} bytes, so that an invitation can hold it`,
+          got: `${planBytes.length}`,
+        }),
+    );
     const { plan, run } = openPlan(envelope, this.#ownerTrust());
     if (this.#drivers.has(run)) return run;
     const busy = this.current();
@@ -104,7 +127,6 @@ export class Coordinator {
     const first = this.#initialRelease(run, plan);
     const header = firstHeader({ version: 0, manifest: first.digest, adapter: plan.initial.sha256 });
     const headerBytes = encode(RunHeaderSchema, header);
-    const planBytes = encode(SignedEnvelopeSchema, envelope);
     if (!known)
       await store.addRun({ run, name: plan.name, plan: planBytes, header: headerBytes, state: "preparing" });
     const release = {
@@ -128,7 +150,7 @@ export class Coordinator {
     const current = this.current();
     for (const device of current ? this.presence.present() : []) {
       const word = current?.wordTo(device);
-      if (word) this.presence.tell(device, word);
+      if (word && !this.presence.tell(device, word)) current?.giveUp(tooLong(device));
     }
     for (const callback of this.#watchers) callback();
   };
@@ -182,21 +204,15 @@ export class Coordinator {
   }
 
   #initialRelease(run: string, plan: Plan): SignedRelease {
-    const release: Release = {
+    const release = releaseOf(plan, {
       run,
       version: 0,
       round: 0,
-      base: { sha256: plan.base.sha256 },
       adapter: plan.initial,
       parent: null,
       cohorts: [],
-      secureAggregation: plan.secureAggregation.enabled,
-      privacy: null,
-      method: plan.adapter.method,
-      rank: plan.adapter.rank,
-      alpha: plan.adapter.alpha,
-      createdAt: new Date(this.parts.clock.wallMs()).toISOString(),
-    };
+      wallMs: this.parts.clock.wallMs(),
+    });
     const envelope = signRelease(release, this.parts.federation.coordinator);
     return { version: 0, digest: sha256Hex(envelope.payload), envelope };
   }
@@ -211,4 +227,8 @@ export class Coordinator {
     if (current?.round) current.submit(device, { case: kind, value: true }).catch(() => {});
     this.changed();
   }
+}
+
+function tooLong(device: string): string {
+  return `the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`;
 }

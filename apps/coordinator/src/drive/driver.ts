@@ -144,6 +144,16 @@ export class Driver {
     );
   }
 
+  /** Fails the present attempt by name, between two commits; its devices reveal nothing. */
+  giveUp(reason: string): void {
+    const spec = this.round?.spec;
+    this.#jobs.push(async () => {
+      if (this.round !== null && this.round.spec === spec)
+        await this.#close(afterFailure(this.options.plan, this.header, reason));
+    });
+    this.#wake();
+  }
+
   /** Lets the present transaction finish; nothing more is accepted. */
   async shutdown(): Promise<void> {
     this.#closed = true;

@@ -2,9 +2,13 @@ import { equalBytes } from "@tutti/foundation/bytes";
 import { encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { InstructionSchema } from "@tutti/wire/round";
+import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 
 /** How long a device whose stream ended may take to come back before a round stops waiting for it. */
 export const GRACE_MS = 1_500;
+
+/** A word also travels inside a CheckIn's reply, which adds a few bytes. */
+export const MAX_WORD_BYTES = MAX_MESSAGE_BYTES - 1024;
 
 /** What a device says it does; for people watching, never about its data. */
 export type Activity = { readonly activity: string; readonly progress: number };
@@ -67,14 +71,19 @@ export class Presence {
     }
   }
 
-  /** Says the current word to a device that is here, unless it was the last thing it heard. */
-  tell(device: string, word: Instruction): void {
+  /**
+   * Says the current word to a device that is here, unless it was the last thing it heard. False for a word
+   * that no message can hold: saying it would end the line, and again whenever the device comes back.
+   */
+  tell(device: string, word: Instruction): boolean {
     const line = this.#lines.get(device);
-    if (line === undefined) return;
+    if (line === undefined) return true;
     const bytes = encode(InstructionSchema, word);
-    if (line.last !== null && equalBytes(line.last, bytes)) return;
+    if (bytes.length > MAX_WORD_BYTES) return false;
+    if (line.last !== null && equalBytes(line.last, bytes)) return true;
     line.last = bytes;
     line.say(word);
+    return true;
   }
 
   close(): void {

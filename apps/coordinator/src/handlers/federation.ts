@@ -67,7 +67,7 @@ function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
       yield* presence.listen(deviceOf(call), call.signal);
     },
     async checkIn(_request, call) {
-      const word = coordinator.current()?.wordTo(deviceOf(call));
+      const word = coordinator.wordTo(deviceOf(call));
       const idle = create(InstructionSchema, {
         word: { case: "idle", value: { retryAfterMs: RETRY_AFTER_MS } },
       });

@@ -47,6 +47,22 @@ describe("a device's line", () => {
   });
 });
 
+test("a word that no message can hold is not said", async () => {
+  const presence = new Presence({ onCame: () => {}, onGone: () => {} });
+  const stop = new AbortController();
+  const heard = presence.listen("a", stop.signal).next();
+  const plan = { payload: new Uint8Array(1 << 20) };
+  const long = create(InstructionSchema, { word: { case: "invite", value: { plan } } });
+  expect([presence.tell("b", long), presence.tell("a", long), presence.tell("a", idle(1))]).toEqual([
+    true,
+    false,
+    true,
+  ]);
+  expect((await heard).value).toEqual(idle(1));
+  stop.abort();
+  presence.close();
+});
+
 describe("a coordinator", () => {
   let place: ReturnType<typeof temporary>;
   let desk: Desk;
@@ -126,5 +142,26 @@ describe("a coordinator", () => {
         other.remove();
       }
     }
+  });
+
+  test("whose word is too long for one message fails the round by name, and keeps the lines", async () => {
+    await desk.startRun(plan({ attempts: 2 }));
+    const driver = desk.coordinator.current()!;
+    const planEnvelope = { ...driver.options.planEnvelope, payload: new Uint8Array(1 << 20) };
+    Object.assign(driver.options, { planEnvelope });
+    const lines = await desk.gather(...ABC);
+    while (desk.round && desk.clock.next()) await desk.settle();
+    expect(driver.header).toMatchObject({ state: "failed" });
+    expect(driver.header.reason).toMatch(/the word to \w is longer than 1047552 bytes/);
+    expect(lines.map(({ ended }) => ended)).toEqual([false, false, false]);
+  });
+
+  test("takes no plan that an invitation cannot hold", async () => {
+    const tensors = Array.from({ length: 9_000 }, (_, at) => ({
+      name: `${at}`.padEnd(60, "x"),
+      shape: [1, 1],
+    }));
+    await expect(desk.startRun(plan({ tensors }))).rejects.toThrow("plan: expected at most 524288 bytes");
+    expect(desk.coordinator.drivers()).toEqual([]);
   });
 });
