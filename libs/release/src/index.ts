@@ -8,6 +8,7 @@ export {
   type OpenedRelease,
   openRelease,
   type Release,
+  releaseOf,
   signRelease,
 } from "./manifest.ts";
 export { type OpenedPlan, openPlan, signPlan } from "./plan.ts";

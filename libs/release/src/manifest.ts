@@ -1,6 +1,7 @@
 import { utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import type { Plan } from "@tutti/plan/plan";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { openEnvelope, type Signer, signEnvelope, type Trust } from "./dsse.ts";
 import { exactly, flag, integer, items, jsonField, member, positive, sha256Text, text } from "./fields.ts";
@@ -40,6 +41,33 @@ export type Release = {
 
 /** A release and its name: SHA-256 of the signed payload, in hex. */
 export type OpenedRelease = { readonly release: Release; readonly digest: string };
+
+/** What a release does not have from its plan. */
+export type Made = Pick<Release, "run" | "version" | "round" | "adapter" | "parent" | "cohorts"> & {
+  /** When it was made, on the coordinator's wall clock. */
+  readonly wallMs: number;
+};
+
+/** The release that a round of a plan's run made; `checkContent` of the device holds the two together. */
+export function releaseOf(plan: Plan, made: Made): Release {
+  const { run, version, round, adapter, parent, cohorts, wallMs } = made;
+  const { method, rank, alpha } = plan.adapter;
+  return {
+    run,
+    version,
+    round,
+    base: { sha256: plan.base.sha256 },
+    adapter,
+    parent,
+    cohorts,
+    secureAggregation: plan.secureAggregation.enabled,
+    privacy: null,
+    method,
+    rank,
+    alpha,
+    createdAt: new Date(wallMs).toISOString(),
+  };
+}
 
 /**
  * Signs a release as an in-toto statement v1 about its adapter; a Fault for fields that no one could open.

@@ -1,5 +1,6 @@
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { sha256Hex } from "@tutti/foundation/hash";
+import type { Plan } from "@tutti/plan/plan";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { signEnvelope } from "../src/dsse.ts";
@@ -10,6 +11,7 @@ import {
   type OpenedRelease,
   openRelease,
   type Release,
+  releaseOf,
   signRelease,
 } from "../src/manifest.ts";
 import { COORDINATOR, OWNER, RELEASE, TRUST } from "./federation.ts";
@@ -27,6 +29,22 @@ describe("signRelease and openRelease", () => {
     expect(openRelease(envelope, TRUST)).toEqual({ release: RELEASE, digest: sha256Hex(envelope.payload) });
     const first = { ...RELEASE, version: 0, round: 0, parent: null, cohorts: [] };
     expect(openRelease(signRelease(first, COORDINATOR), TRUST).release).toEqual(first);
+  });
+
+  test("what a plan and a round say is in it, and it can be signed", () => {
+    const { run, version, round, base, adapter, parent, cohorts } = RELEASE;
+    const { method, rank, alpha } = RELEASE;
+    const plan = { base: { ...base, bytes: 9 }, adapter: { method, rank, alpha, targets: [] } };
+    const made = { run, version, round, adapter, parent, cohorts, wallMs: Date.UTC(2026, 0, 31, 12) };
+    for (const enabled of [true, false]) {
+      const release = releaseOf(
+        { ...plan, secureAggregation: { enabled, bits: 16 } } as unknown as Plan,
+        made,
+      );
+      const expected = { ...RELEASE, secureAggregation: enabled, createdAt: "2026-01-31T12:00:00.000Z" };
+      expect(release).toEqual(expected);
+      expect(openRelease(signRelease(release, COORDINATOR), TRUST).release).toEqual(expected);
+    }
   });
 
   test("the payload is an in-toto statement v1 about the adapter", () => {

@@ -4,7 +4,7 @@ import type { Clock } from "@tutti/foundation/clock";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
 import type { Plan } from "@tutti/plan/plan";
-import { type Release, signRelease } from "@tutti/release/manifest";
+import { releaseOf, signRelease } from "@tutti/release/manifest";
 import { nextAdapter, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
 import { afterSuccess } from "@tutti/round/run";
@@ -71,21 +71,15 @@ async function publish(
   const { plan, task } = spec;
   const bytes = writeTensors(plan.tensors, unflatten(layoutOf(plan.tensors), parameters));
   const adapter = await artifacts.putBytes(bytes);
-  const release: Release = {
+  const release = releaseOf(plan, {
     run: task.run,
     version: header.version + 1,
     round: task.round,
-    base: { sha256: plan.base.sha256 },
     adapter: { sha256: adapter, bytes: bytes.length },
     parent: header.manifest,
     cohorts: [cohort.length],
-    secureAggregation: plan.secureAggregation.enabled,
-    privacy: null,
-    method: plan.adapter.method,
-    rank: plan.adapter.rank,
-    alpha: plan.adapter.alpha,
-    createdAt: new Date(clock.wallMs()).toISOString(),
-  };
+    wallMs: clock.wallMs(),
+  });
   const envelope = signRelease(release, { key, certificate });
   return { version: release.version, digest: sha256Hex(envelope.payload), envelope, adapter };
 }
