@@ -15,9 +15,9 @@ export function delayMs(attempt: number, jitter: SeededRandom): number {
 }
 
 /**
- * Calls until it succeeds or fails for a reason that waiting does not mend; an error that is no Fault is a bug,
- * and it shows. For idempotent calls only: one that failed may have been heard. @throws what the last call
- * threw, or the signal's reason.
+ * Calls until it succeeds or fails for a reason that waiting does not mend; an error that is no Fault is a
+ * bug, and it shows. For idempotent calls only: one that failed may have been heard. @throws what the last
+ * call threw, or the signal's reason.
  */
 export async function persist<T>(
   call: (signal: AbortSignal) => Promise<T>,

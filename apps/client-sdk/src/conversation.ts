@@ -1,7 +1,7 @@
 import { hex } from "@tutti/foundation/bytes";
 import { demand, unreachable } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import { termsOf } from "@tutti/round/spec";
+import { taskHash, termsOf } from "@tutti/round/spec";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import {
@@ -20,7 +20,7 @@ import type { ModelHolder } from "./model.ts";
 import { type Reporter, reporter } from "./reporter.ts";
 import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
 import { type Site, trustOf } from "./site.ts";
-import { type Contribution, taskHash } from "./vector.ts";
+import type { Contribution } from "./vector.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** How a run ended for this device. */
@@ -252,8 +252,8 @@ export class Conversation {
 
 /**
  * What leaves the site of a refusal or a failure: its code and subject. The sentence stays here, as the
- * `refused` event: it may quote rows, or whom the policy approves and how much it allows. Storage's subject is
- * a path, and a bug's may be anything.
+ * `refused` event: it may quote rows, or whom the policy approves and how much it allows. Storage's subject
+ * is a path, and a bug's may be anything.
  */
 function discreet(error: unknown): string {
   const { code, what } = asFault(error);

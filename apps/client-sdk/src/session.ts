@@ -1,8 +1,8 @@
-import { canonical, equalBytes } from "@tutti/foundation/bytes";
+import { equalBytes } from "@tutti/foundation/bytes";
 import { demand, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
+import { plainSessionId } from "@tutti/round/spec";
 import { advertise } from "@tutti/secagg/device/advertise";
 import { attest } from "@tutti/secagg/device/attest";
 import { erase } from "@tutti/secagg/device/erase";
@@ -48,7 +48,7 @@ export function openSession(options: SessionOptions): Session {
 
 /** No masks: the plan turned them off, and `permit` found that the policy allows it. */
 function plainSession({ own, words }: SessionOptions): Session {
-  const session = sha256(canonical("tutti/plain/v1", encode(TermsSchema, own)));
+  const session = plainSessionId(own);
   return {
     isFor: (terms) => same(terms, own),
     open: (terms) => {

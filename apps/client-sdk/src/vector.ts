@@ -1,4 +1,3 @@
-import { sha256 } from "@tutti/foundation/hash";
 import type { SeededRandom } from "@tutti/foundation/random";
 import { type Metrics, metricSlots } from "@tutti/plan/metrics";
 import type { Plan } from "@tutti/plan/plan";
@@ -6,19 +5,12 @@ import { scaleOf } from "@tutti/round/spec";
 import { clip } from "@tutti/update/clip";
 import { flatten, type Layout } from "@tutti/update/layout";
 import { quantise } from "@tutti/update/quantise";
-import { encode } from "@tutti/wire/message";
-import { type Task, TaskSchema } from "@tutti/wire/round";
 
 /** Tensors by name, as an adapter is held everywhere on the device. */
 export type Parameters = ReadonlyMap<string, Float32Array>;
 
 /** What one round made of this device's rows; waits here until a session takes it. */
 export type Contribution = { readonly words: Uint32Array; readonly layout: Layout };
-
-/** SHA-256 of the encoded task: what a session's masks are bound to. */
-export function taskHash(task: Task): Uint8Array {
-  return sha256(encode(TaskSchema, task));
-}
 
 /** What the rows gave: the trained adapter, absent where the task only evaluates, and sums over rows. */
 export type Outcome = {

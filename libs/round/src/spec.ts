@@ -1,5 +1,5 @@
 import { activeTensors } from "@tutti/adapter/method";
-import { fromHex } from "@tutti/foundation/bytes";
+import { canonical, fromHex } from "@tutti/foundation/bytes";
 import { sha256 } from "@tutti/foundation/hash";
 import { metricBounds } from "@tutti/plan/metrics";
 import type { Plan } from "@tutti/plan/plan";
@@ -43,9 +43,19 @@ export function termsOf(spec: Pick<RoundSpec, "plan" | "task" | "attempt">): Ter
     round: task.round,
     attempt,
     modelHash: fromHex(plan.base.sha256),
-    taskHash: sha256(encode(TaskSchema, task)),
+    taskHash: taskHash(task),
     bits: plan.secureAggregation.bits,
     length: wordsOf(scaleOf(plan), activeLayout(spec).length),
     plain: !plan.secureAggregation.enabled,
   });
+}
+
+/** SHA-256 of the encoded task: what a session's masks are bound to. */
+export function taskHash(task: Task): Uint8Array {
+  return sha256(encode(TaskSchema, task));
+}
+
+/** The id of a session without masks: docs/protocol.md, Secure aggregation. */
+export function plainSessionId(terms: Terms): Uint8Array {
+  return sha256(canonical("tutti/plain/v1", encode(TermsSchema, terms)));
 }

@@ -1,10 +1,8 @@
-import { canonical } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256 } from "@tutti/foundation/hash";
 import { advance, openSession, receive, type ServerSession, waitingFor } from "@tutti/secagg/server/session";
 import type { JournalEntry } from "@tutti/wire/journal";
-import { encode } from "@tutti/wire/message";
-import { type Terms, TermsSchema } from "@tutti/wire/secagg";
+import type { Terms } from "@tutti/wire/secagg";
+import { plainSessionId } from "./spec.ts";
 
 /** What a session needs to check certificates; the same at every replay of a round. */
 export type Trust = Parameters<typeof openSession>[1];
@@ -98,7 +96,7 @@ export function remaining(sum: Summing): { count: number; did: string } {
  * masks.
  */
 export function sessionId(sum: Summing): Uint8Array {
-  if (sum.kind === "plain") return sha256(canonical("tutti/plain/v1", encode(TermsSchema, sum.terms)));
+  if (sum.kind === "plain") return plainSessionId(sum.terms);
   if (!sum.session.sid)
     throw new Fault("conflict", "session", { expected: "a fixed roster", got: "an earlier stage" });
   return sum.session.sid;
