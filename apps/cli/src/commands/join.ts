@@ -24,8 +24,8 @@ export function joinCommand(): Command {
     .addOption(new Option("--engine <name>", "what trains").choices(["tfjs", "onnxruntime"]).default("tfjs"))
     .addHelpText(
       "after",
-      "\nOnce joined, the join file's secret is removed from it. A folder that has joined before goes on with " +
-        "its key; the join file is then not needed again.",
+      "\nOnce joined, the join file's secret is removed from it. A folder that has joined before " +
+        "goes on with its key; the join file is then not needed again.",
     )
     .action((file: string, options: Options, command: Command) =>
       withContext(command, (context) => joinAndParticipate(file, options, context)),

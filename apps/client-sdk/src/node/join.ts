@@ -75,8 +75,8 @@ async function mustBeFree(folder: string): Promise<void> {
 }
 
 /**
- * The key of a joining that was cut short, wherever it was cut: the token is bound to that key and to no other.
- * Else a new one, on disk with the folders that lead to it before anybody hears of it.
+ * The key of a joining that was cut short, wherever it was cut: the token is bound to that key and to no
+ * other. Else a new one, on disk with the folders that lead to it before anybody hears of it.
  */
 async function keptKey(folder: string, random: SecretRandom): Promise<SigningKey> {
   const staged = path(folder, STAGING, FILES.key);
@@ -89,7 +89,7 @@ async function keptKey(folder: string, random: SecretRandom): Promise<SigningKey
   return signingKey(seed);
 }
 
-/** The key last but one: until `device.json` is there, the next joining finds it in one place or the other. */
+/** The key last but one: until `device.json` is there, the next joining finds it in one of two places. */
 async function moveIn(staging: string, folder: string): Promise<void> {
   await syncFolder(staging);
   for (const name of [FILES.certificate, FILES.policy, FILES.key, FILES.device]) {

@@ -98,7 +98,7 @@ test("joining renames five files, so the test above cuts after each", async () =
   expect(1000 - life.renames).toBe(5);
 });
 
-test("a used join file is left without its secret, and joins nothing any more; another's is left alone", async () => {
+test("a used join file keeps no secret and joins nothing any more; another's is left alone", async () => {
   const folder = path(home, "spent");
   const [own, other] = [joinFileOf("ward"), joinFileOf("other")];
   const [file, others] = [path(home, "own.join.json"), path(home, "other.join.json")];
