@@ -25,22 +25,19 @@ export type Accepted = {
 export type Rules = { readonly trust: Trust; readonly policy: Policy };
 
 /**
- * The door of docs/protocol.md, An invitation. @throws Fault("refused" | "bad-message" | "bad-input") naming
+ * The door of docs/protocol.md, An invitation; `newest` is the newest release accepted of its run. @throws Fault("refused" | "bad-message" | "bad-input") naming
  * the first thing wrong.
  */
-export function checkInvite(
-  invite: Invite,
-  rules: Rules & { newest: (run: string) => OpenedRelease | null },
-): Accepted {
+export function checkInvite(invite: Invite, rules: Rules & { newest: OpenedRelease | null }): Accepted {
   const { task, attempt } = invite;
   const { plan, run } = checkPlan(present("plan", invite.plan), rules);
   const manifest = present("parent", invite.parent);
   const work = present("task", task);
-  must("run", work.run === run, { expected: run, got: work.run });
+  must("invitation, run", work.run === run, { expected: run, got: work.run });
   checkKind(plan, work);
   const parent = openRelease(manifest, rules.trust);
   checkParent(plan, work, parent);
-  accept(rules.newest(run), parent);
+  accept(rules.newest, parent);
   return { plan, task: work, attempt, parent, manifest };
 }
 
@@ -61,8 +58,8 @@ export function checkRelease(
 ): OpenedRelease {
   const opened = openRelease(manifest, known.trust);
   const { release } = opened;
-  must("run of the release", release.run === known.run, { expected: known.run, got: release.run });
-  checkContent(known.plan, opened);
+  must("release, run", release.run === known.run, { expected: known.run, got: release.run });
+  checkContent("release", known.plan, opened);
   accept(known.newest, opened);
   return opened;
 }
@@ -71,42 +68,46 @@ function checkKind({ rounds }: Plan, { round, kind }: Task): void {
   const trains = kind === Task_Kind.TRAIN && round < rounds;
   const judges = kind === Task_Kind.EVALUATE && round === rounds;
   const expected = `training before round ${rounds}, evaluation at it`;
-  must("task", trains || judges, { expected, got: `kind ${Task_Kind[kind]} in round ${round}` });
+  must("invitation, task", trains || judges, { expected, got: `kind ${Task_Kind[kind]} in round ${round}` });
 }
 
 /** Each round that trains makes one release, so version and round count together from 0. */
 function checkParent(plan: Plan, task: Task, parent: OpenedRelease): void {
   const { release, digest } = parent;
   const named = equalBytes(fromHex(digest), task.parent);
-  must("parent", named, { expected: "the release that the task names", got: digest });
-  must("parent's run", release.run === task.run, { expected: task.run, got: release.run });
-  must("parent's version", release.version === task.round, {
+  must("invitation, parent", named, { expected: "the release that the task names", got: digest });
+  must("invitation, parent's run", release.run === task.run, { expected: task.run, got: release.run });
+  must("invitation, parent's version", release.version === task.round, {
     expected: `${task.round}`,
     got: `${release.version}`,
   });
-  checkContent(plan, parent);
+  checkContent("invitation", plan, parent);
 }
 
-function checkContent(plan: Plan, { release }: OpenedRelease): void {
+/** What any release of a plan's run has from its plan; `where` it came: an invitation, or on its own. */
+function checkContent(where: "invitation" | "release", plan: Plan, { release }: OpenedRelease): void {
   const { base, adapter, version, method, rank, alpha, secureAggregation } = release;
-  must("base of the release", base.sha256 === plan.base.sha256, {
+  must(`${where}, base model`, base.sha256 === plan.base.sha256, {
     expected: plan.base.sha256,
     got: base.sha256,
   });
   const first = adapter.sha256 === plan.initial.sha256 && adapter.bytes === plan.initial.bytes;
-  must("first adapter", version > 0 || first, { expected: plan.initial.sha256, got: adapter.sha256 });
+  must(`${where}, first adapter`, version > 0 || first, {
+    expected: plan.initial.sha256,
+    got: adapter.sha256,
+  });
   const own = `${plan.adapter.method}, rank ${plan.adapter.rank}, alpha ${plan.adapter.alpha}`;
   const told = `${method}, rank ${rank}, alpha ${alpha}`;
-  must("adapter of the release", own === told, { expected: own, got: told });
+  must(`${where}, adapter`, own === told, { expected: own, got: told });
   const secure = plan.secureAggregation.enabled;
-  must("aggregation", secure === secureAggregation, {
+  must(`${where}, aggregation`, secure === secureAggregation, {
     expected: `secure ${secure}`,
     got: `secure ${secureAggregation}`,
   });
 }
 
 function must(what: string, fine: boolean, detail: { expected: string; got: string }): void {
-  demand(fine, () => new Fault("refused", `invitation, ${what}`, detail));
+  demand(fine, () => new Fault("refused", what, detail));
 }
 
 function present<T>(what: string, value: T | undefined): T {

@@ -108,7 +108,7 @@ export class Conversation {
   async #invited(invite: Invite): Promise<void> {
     const { site, workshop } = this.#options;
     const newest = await workshop.newest(invite.task?.run ?? "");
-    const rules = { trust: trustOf(site), policy: site.policy, newest: () => newest };
+    const rules = { trust: trustOf(site), policy: site.policy, newest };
     let accepted: Accepted;
     try {
       accepted = checkInvite(invite, rules);

@@ -9,7 +9,7 @@ import { federation, inviteOf, NOW_S, planOf, policyOf, releaseOf, runOf } from 
 
 const fed = federation();
 const trust = { authority: fed.authority, nowS: NOW_S };
-const rules = { trust, policy: policyOf(fed), newest: () => null };
+const rules = { trust, policy: policyOf(fed), newest: null };
 const plan = planOf();
 const run = runOf(plan);
 const other = sha256Hex(utf8("another file"));
@@ -62,16 +62,16 @@ describe("an invitation", () => {
     const stolen = { ...inviteOf(fed, plan), parent: signRelease(releaseOf(plan, run), fed.owner) };
     refuse(stolen).toThrow(/role coordinator/);
     refuse(by({ run: other })).toThrow(/parent's run/);
-    refuse(by({ base: { sha256: other } })).toThrow(/base of the release/);
+    refuse(by({ base: { sha256: other } })).toThrow(/^invitation, base model/);
     refuse(by({ adapter: { sha256: other, bytes: plan.initial.bytes } })).toThrow(/first adapter/);
     refuse(by({ adapter: { sha256: plan.initial.sha256, bytes: 12 } })).toThrow(/first adapter/);
-    refuse(by({ rank: 3 })).toThrow(/adapter of the release/);
+    refuse(by({ rank: 3 })).toThrow(/^invitation, adapter/);
     refuse(by({ secureAggregation: false })).toThrow(/aggregation/);
   });
 
   test("no way back behind the newest release of the run", () => {
     const held: OpenedRelease = { release: releaseOf(plan, run, { version: 1 }), digest: other };
-    refuse(inviteOf(fed, plan), { newest: () => held }).toThrow(/version: expected at least 1, got 0/);
+    refuse(inviteOf(fed, plan), { newest: held }).toThrow(/version: expected at least 1, got 0/);
   });
 });
 
@@ -84,8 +84,13 @@ describe("a published release", () => {
     expect(checkRelease(next, known).digest).toBe(openRelease(next, trust).digest);
   });
 
+  test("of another base or method is refused as a release, not as an invitation", () => {
+    expect(() => checkRelease(publish({ base: { sha256: other } }), known)).toThrow(/^release, base model/);
+    expect(() => checkRelease(publish({ rank: 3 }), known)).toThrow(/^release, adapter/);
+  });
+
   test("of another run, or an older version", () => {
-    expect(() => checkRelease(publish({ run: other }), known)).toThrow(/run of the release/);
+    expect(() => checkRelease(publish({ run: other }), known)).toThrow(/^release, run/);
     const newest = { release: releaseOf(plan, run, { version: 2 }), digest: other };
     expect(() => checkRelease(publish(), { ...known, newest })).toThrow(/version/);
   });

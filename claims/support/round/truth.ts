@@ -37,7 +37,7 @@ export async function truthOf(invite: Invite, site: Site, store: Store): Promise
   const workshop = openWorkshop(apart, stop.signal);
   const seen: Seen = { before: null, trained: null, score: null };
   try {
-    const work = checkInvite(invite, { trust: trustOf(site), policy: site.policy, newest: () => null });
+    const work = checkInvite(invite, { trust: trustOf(site), policy: site.policy, newest: null });
     const { layout, words } = await contribute(work, {
       device: site.identity.name,
       policy: site.policy,
