@@ -25,8 +25,8 @@ export type Accepted = {
 export type Rules = { readonly trust: Trust; readonly policy: Policy };
 
 /**
- * The door of docs/protocol.md, An invitation; `newest` is the newest release accepted of its run. @throws Fault("refused" | "bad-message" | "bad-input") naming
- * the first thing wrong.
+ * The door of docs/protocol.md, An invitation; `newest` is the newest release accepted of its run. @throws
+ * Fault("refused" | "bad-message" | "bad-input") naming the first thing wrong.
  */
 export function checkInvite(invite: Invite, rules: Rules & { newest: OpenedRelease | null }): Accepted {
   const { task, attempt } = invite;

@@ -1,4 +1,3 @@
-import { fromHex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { Conversation, type RunEnd } from "./conversation.ts";
@@ -56,10 +55,9 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     };
     const conversation = new Conversation({ site, workshop, holder, signal: until, onRunOver });
     const { link, clock, jitter } = site;
-    const newest = async () => fromHex((await site.store.pointer()).current ?? "");
     try {
       const hear = (word: Parameters<Conversation["hear"]>[0]) => conversation.hear(word);
-      await listen({ link, patience: { clock, jitter }, emit, signal: until, newest, hear });
+      await listen({ link, patience: { clock, jitter }, emit, signal: until, hear });
     } finally {
       stop.abort(new Fault("cancelled", "the device stopped listening"));
       conversation.close();

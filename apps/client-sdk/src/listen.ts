@@ -11,8 +11,6 @@ export type ListenOptions = {
   readonly patience: Patience;
   readonly emit: Listener;
   readonly signal: AbortSignal;
-  /** SHA-256 of the newest manifest held, or empty. */
-  readonly newest: () => Promise<Uint8Array>;
   readonly hear: (word: Instruction) => void;
 };
 
@@ -44,19 +42,17 @@ async function stream({
   patience,
   emit,
   signal,
-  newest,
   hear,
 }: ListenOptions): Promise<{ because: Fault | null; heldMs: number }> {
   const nowMs = () => patience.clock.nowMs();
   let greetedMs = Number.POSITIVE_INFINITY;
   const held = () => Math.max(0, nowMs() - greetedMs);
   try {
-    const request = create(ListenRequestSchema, { newestManifest: await newest() });
     // Greeting first tells that somebody is there: a coordinator with nothing to say sends no word.
     await link.hello(create(HelloRequestSchema), signal);
     greetedMs = nowMs();
     emit({ kind: "state", state: "connected" });
-    for await (const word of link.listen(request, signal)) hear(word);
+    for await (const word of link.listen(create(ListenRequestSchema), signal)) hear(word);
     return { because: null, heldMs: held() };
   } catch (error) {
     return { because: asFault(error), heldMs: held() };

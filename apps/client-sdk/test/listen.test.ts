@@ -28,7 +28,7 @@ async function pauses(holdsMs: readonly number[]): Promise<number[]> {
     },
   };
   const patience = { clock, jitter: seededRandom("listen") };
-  const rest = { emit: () => {}, newest: async () => new Uint8Array(), hear: () => {} };
+  const rest = { emit: () => {}, hear: () => {} };
   await listen({ ...rest, link: link as never, patience, signal: stop.signal });
   return slept;
 }

@@ -280,12 +280,6 @@ export declare const InstructionSchema: GenMessage<Instruction>;
  * @generated from message tutti.v1.ListenRequest
  */
 export declare type ListenRequest = Message<"tutti.v1.ListenRequest"> & {
-  /**
-   * What the device holds, so that it is not sent again: SHA-256 of the newest manifest, or empty.
-   *
-   * @generated from field: bytes newest_manifest = 1;
-   */
-  newestManifest: Uint8Array;
 };
 
 /**
@@ -298,10 +292,6 @@ export declare const ListenRequestSchema: GenMessage<ListenRequest>;
  * @generated from message tutti.v1.CheckInRequest
  */
 export declare type CheckInRequest = Message<"tutti.v1.CheckInRequest"> & {
-  /**
-   * @generated from field: bytes newest_manifest = 1;
-   */
-  newestManifest: Uint8Array;
 };
 
 /**
