@@ -15,6 +15,7 @@ import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { AdvertiseRequestSchema, type Terms, TermsSchema } from "@tutti/wire/secagg";
 import type { Link } from "./link.ts";
+import { pinPeers } from "./peers.ts";
 import { type Site, trustOf } from "./site.ts";
 import { uploadParts } from "./upload.ts";
 
@@ -82,6 +83,7 @@ function secureSession({ own, words, site }: SessionOptions): Session {
       switch (word.case) {
         case "roster": {
           const shared = await share(state, word.value);
+          await pinPeers(site.store, shared.state.group.parties);
           reach(shared.state);
           return says((link, signal) => link.share(shared.message, signal));
         }
