@@ -77,7 +77,7 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
         verify,
       });
       // Nothing awaits between here and the return: of two copies that race, one is recorded first.
-      session.use({ name: auth.name, nonce: auth.nonce, expiresMs: auth.expiresMs }, now);
+      sessions.use(session, { name: auth.name, nonce: auth.nonce, expiresMs: auth.expiresMs }, now);
       return { name: auth.name, role, labels };
     },
   };

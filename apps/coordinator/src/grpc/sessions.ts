@@ -6,12 +6,16 @@ const IDLE_MS = 24 * 3_600_000;
 /** Hello is open to all: a session that nobody signed for is soon forgotten. */
 const UNUSED_MS = 5 * 60_000;
 const MAX_SESSIONS = 50_000;
+/** A device has one link, and after a crash or two some that nobody closed. */
+const SESSIONS_PER_NAME = 8;
 /** A nonce is remembered for 5 minutes at most; a device sends a few requests a second. */
 const MAX_NONCES = 20_000;
 
 /** The sessions a coordinator opened; in memory alone, so a restart makes every older signature worthless. */
 export class Sessions {
   readonly #all = new Map<string, Session>();
+  /** Those that a name signed for, oldest first; some may be over. */
+  readonly #named = new Map<string, Session[]>();
   readonly #random: SecretRandom;
 
   constructor(random: SecretRandom) {
@@ -21,7 +25,7 @@ export class Sessions {
   open(nowMs: number): Uint8Array {
     this.#makeRoom(nowMs);
     const id = this.#random.bytes(16);
-    this.#all.set(hex(id), new Session(nowMs));
+    this.#all.set(hex(id), new Session(hex(id), nowMs));
     return id;
   }
 
@@ -31,6 +35,20 @@ export class Sessions {
     if (!session?.isOver(nowMs)) return session;
     this.#all.delete(id);
     return undefined;
+  }
+
+  /**
+   * Records a request whose signature is good. A name that has too many sessions loses its oldest: used ones
+   * live for long, and one device must not hold them all. @throws as Session.use.
+   */
+  use(session: Session, request: Signed, nowMs: number): void {
+    const fresh = !session.used;
+    session.use(request, nowMs);
+    if (!fresh) return;
+    const own = (this.#named.get(request.name) ?? []).filter(({ id }) => this.#all.has(id));
+    own.push(session);
+    for (const { id } of own.splice(0, own.length - SESSIONS_PER_NAME)) this.#all.delete(id);
+    this.#named.set(request.name, own);
   }
 
   /** Drops what is over; if that is not enough, the oldest that nobody used, so that a flood drops itself. */
@@ -46,13 +64,17 @@ export class Sessions {
   }
 }
 
+type Signed = { readonly name: string; readonly nonce: Uint8Array; readonly expiresMs: number };
+
 export class Session {
+  readonly id: string;
   #lastMs: number;
   #name: string | null = null;
   /** By expiry, oldest first as far as clients agree; pruned from the front. */
   readonly #nonces = new Map<string, number>();
 
-  constructor(nowMs: number) {
+  constructor(id: string, nowMs: number) {
+    this.id = id;
     this.#lastMs = nowMs;
   }
 
@@ -68,7 +90,7 @@ export class Session {
    * Records a request whose signature is good. @throws Fault("refused") for a nonce or a session used
    * already.
    */
-  use(request: { name: string; nonce: Uint8Array; expiresMs: number }, nowMs: number): void {
+  use(request: Signed, nowMs: number): void {
     const { name, expiresMs } = request;
     if (this.#name !== null && this.#name !== name)
       throw new Fault("refused", `request by ${name}`, { expected: "its own session", got: "another's" });
