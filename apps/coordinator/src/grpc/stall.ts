@@ -4,12 +4,14 @@ import { assert } from "@tutti/foundation/check";
 export type Watch = { stop(): void };
 
 const LOOK_MS = 5_000;
-const MIN_BYTES_PER_S = 1024;
+export const MIN_BYTES_PER_S = 1024;
 /** Looks in a row below the rate before the party is given up. */
 const SLOW_LOOKS = 2;
+/** The longest that a party which moves nothing is waited for. */
+export const STALL_MS = LOOK_MS * (SLOW_LOOKS + 1);
 // docs/reliability.md, Connections: cut within 15 s, or below 1 KB/s for 10 s. A wait may begin just after a
 // look.
-assert(LOOK_MS * SLOW_LOOKS >= 10_000 && LOOK_MS * (SLOW_LOOKS + 1) <= 15_000, "stalls are cut in 10..15 s");
+assert(LOOK_MS * SLOW_LOOKS >= 10_000 && STALL_MS <= 15_000, "stalls are cut in 10..15 s");
 
 /**
  * Gives a party up when the bytes that went over its connection fall below the rate. Counting the connection

@@ -1,22 +1,16 @@
-import { concat, equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256Stream } from "@tutti/foundation/hash";
 import { verifyCertificate } from "@tutti/identity/certificate";
-import { unpackBits } from "@tutti/kernels/pack";
-import { termsOf } from "@tutti/round/spec";
-import { sessionId } from "@tutti/round/summing";
 import { AckSchema, CertificateSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
 import { create, encode } from "@tutti/wire/message";
 import { CheckInReplySchema, type Federation, InstructionSchema } from "@tutti/wire/round";
 import type { Call, Handlers } from "@tutti/wire/rpc";
-import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
-import type { Upload } from "../drive/waiting.ts";
 import type { Authenticator } from "../grpc/authenticate.ts";
 import { chunksFrom } from "./chunks.ts";
+import { Uploads } from "./upload.ts";
 
 const VERSION = "0.1.0";
 /** How long an idle device that cannot hold a stream should wait before it asks again. */
@@ -102,6 +96,7 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
 }
 
 function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "upload" | "attest" | "reveal"> {
+  const uploads = new Uploads(coordinator.parts.clock);
   return {
     advertise: async ({ advertisement, terms }, call) => {
       deviceOf(call);
@@ -116,8 +111,8 @@ function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "uplo
     upload: async (parts, call) => {
       const device = deviceOf(call);
       const driver = active(coordinator);
-      const upload = await readUpload(driver, parts);
-      await driver.submit(device, { case: "uploaded", value: true }, upload);
+      const upload = await uploads.read(driver.round, device, parts);
+      if (upload !== null) await driver.submit(device, { case: "uploaded", value: true }, upload);
       return create(AckSchema);
     },
     attest: (request, call) => say(coordinator, call, { case: "attested", value: request }),
@@ -130,63 +125,6 @@ async function say(coordinator: Coordinator, call: Call, event: JournalEntry["ev
   const device = deviceOf(call);
   await active(coordinator).submit(device, event);
   return create(AckSchema);
-}
-
-/**
- * The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken.
- */
-async function readUpload(driver: Driver, parts: AsyncIterable<UploadPart>): Promise<Upload> {
-  const { round } = driver;
-  if (!round?.sum)
-    throw new Fault("conflict", "upload", { expected: "a session that takes uploads", got: "none" });
-  const { bits, length } = termsOf(round.spec);
-  const expectedBytes = Math.ceil((bits * length) / 8);
-  const session = sessionId(round.sum);
-  const hash = sha256Stream();
-  const chunks: Uint8Array[] = [];
-  let header: UploadHeader | undefined;
-  let received = 0;
-  for await (const { part } of parts) {
-    if (part.case === "header") {
-      demand(
-        header === undefined,
-        () => new Fault("bad-message", "upload", { expected: "one header", got: "two" }),
-      );
-      header = checkHeader(part.value, { session, expectedBytes });
-    } else if (part.case === "chunk" && header) {
-      received += part.value.length;
-      if (received > expectedBytes) break;
-      hash.update(part.value);
-      chunks.push(part.value);
-    } else
-      throw new Fault("bad-message", "upload", {
-        expected: "a header, then chunks",
-        got: part.case ?? "nothing",
-      });
-  }
-  if (header === undefined || received !== expectedBytes) {
-    throw new Fault("bad-message", "upload", { expected: `${expectedBytes} bytes`, got: `${received}` });
-  }
-  if (!equalBytes(hash.digest(), header.sha256)) {
-    throw new Fault("bad-message", "upload", { expected: "the announced SHA-256", got: "another" });
-  }
-  return { vector: unpackBits(concat(...chunks), bits, length), session };
-}
-
-function checkHeader(
-  header: UploadHeader,
-  want: { session: Uint8Array; expectedBytes: number },
-): UploadHeader {
-  if (!equalBytes(header.session, want.session)) {
-    throw new Fault("conflict", "upload", { expected: "the session in progress", got: "another" });
-  }
-  if (header.packedBytes !== want.expectedBytes) {
-    throw new Fault("bad-message", "upload", {
-      expected: `${want.expectedBytes} bytes`,
-      got: `${header.packedBytes}`,
-    });
-  }
-  return header;
 }
 
 function active(coordinator: Coordinator): Driver {
