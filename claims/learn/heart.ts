@@ -27,8 +27,8 @@ const FLAMBY = {
 const NOTES = [
   "the choice of recipes was changed twice after test accuracies (.735, then .742) were seen; see heart.yaml",
   "cholesterol 0 means not measured, at Switzerland in every row: on a fixed scale it tells the hospital",
-  "FLamby's code scales by site for federated runs and by pooled rows for central: ours has one fixed scale, so " +
-    "fedAvg .748 is to be set beside our .742 by site, not beside this",
+  "FLamby's code scales by site for federated runs and by pooled rows for central, ours by fixed ranges: " +
+    "its fedAvg .748 is to be set beside our .742 by site, not beside this",
 ] as const;
 
 /** Accuracies of one seed, all on the same rows: every centre's test rows together. */

@@ -29,7 +29,7 @@ type Outcome = Readonly<Record<Models, Scores>>;
 export const claim: Claim = {
   name: "learn/sentiment",
   target:
-    "LoRA on a small BERT's query and value, its head whole, three sites under secure aggregation: mean test " +
+    "LoRA on a small BERT's query and value, its head whole, three sites under secure sums: mean test " +
     `accuracy of ${SPLITS.length} 80/20 splits within ${WITHIN} of central training by the same recipe`,
   async run(report) {
     const sentiment = await readSentiment();
