@@ -36,8 +36,10 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const { release, digest } = opened;
   const { run, version, round } = release;
   if (version === 0) return await serveBase(plan, by);
-  const { current } = await site.store.pointer();
+  const { current, rejected } = await site.store.pointer();
   if (current === digest && holder.loaded) return;
+  // Each word of the coordinator names the newest release again: without this it would undo a rollback.
+  if (rejected.includes(digest)) return skip(opened, by);
   report({ run, round, activity: "verifying", progress: 0 });
   const { parameters, bytes: adapter } = await workshop.adapter(plan, release.adapter);
   report({ run, round, activity: "merging", progress: 0 });
@@ -48,6 +50,13 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   await holder.swap(running, { run, version, digest });
   report({ run, round, activity: "waiting", progress: 0 });
   site.emit({ kind: "released", version, run, digest });
+}
+
+function skip({ digest, release: { version } }: OpenedRelease, { site, holder }: Activation): void {
+  if (holder.skipped.has(digest)) return;
+  holder.skipped.add(digest);
+  const detail = { expected: "a newer one", got: "the one this device went back from" };
+  site.emit({ kind: "refused", because: new Fault("refused", `release ${version}`, detail) });
 }
 
 /** Before the first release the base model answers, so an app has one from the start. */

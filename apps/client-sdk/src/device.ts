@@ -28,7 +28,10 @@ export type Device = {
   /** The model on this device, the same object before and after a release. */
   model(): Model;
   on(listener: Listener): () => void;
-  /** Goes back to the model before the newest one, offline. */
+  /**
+   * Goes back to the model before the newest one, offline. The one gone back from is not served again; a newer
+   * one is.
+   */
   rollback(): Promise<void>;
   close(): Promise<void>;
 };
@@ -72,7 +75,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     model: () => holder.model,
     on,
     rollback: async () => {
-      await site.store.rollback();
+      await site.store.rollback({ reject: true });
       await loadModel(site, holder);
     },
     close: async () => {
@@ -101,7 +104,8 @@ async function loadModel({ store, runtime, emit }: Site, holder: ModelHolder): P
       return await holder.swap(await runtime.open(held.model), { run, version, digest });
     } catch (error) {
       emit({ kind: "refused", because: asFault(error) });
-      await store.rollback();
+      // Its signed bytes may come again, whole: only what people went back from is rejected.
+      await store.rollback({ reject: false });
     }
   }
   const { base } = await store.pointer();

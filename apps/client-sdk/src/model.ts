@@ -28,6 +28,8 @@ type Slot = {
 export type ModelHolder = {
   readonly model: Model;
   readonly loaded: boolean;
+  /** Rejected releases that came again, by digest: each is told of once. */
+  readonly skipped: Set<string>;
   swap(running: Running, release: ModelRelease | null): Promise<void>;
   close(): Promise<void>;
 };
@@ -68,6 +70,7 @@ export function modelHolder(): ModelHolder {
     get loaded() {
       return slot !== null;
     },
+    skipped: new Set(),
     swap,
     close: async () => {
       const old = slot;

@@ -16,6 +16,8 @@ export type Pointer = {
   readonly base: string | null;
   readonly current: string | null;
   readonly previous: string | null;
+  /** Releases that the site went back from, newest last: none of them comes in again. */
+  readonly rejected: readonly string[];
 };
 
 /**
@@ -41,19 +43,25 @@ export type Store = {
   setBase(sha256: string): Promise<void>;
   /** Writes the release, then points at it; what was current becomes previous, anything older is removed. */
   activate(release: HeldRelease): Promise<void>;
-  /** Points back at the previous release, or at the base. */
-  rollback(): Promise<void>;
+  /** Points back at the previous release, or at the base; a rejected current one stays out from then on. */
+  rollback(options: { readonly reject: boolean }): Promise<void>;
 };
 
-export const EMPTY: Pointer = { base: null, current: null, previous: null };
+export const EMPTY: Pointer = { base: null, current: null, previous: null, rejected: [] };
+
+/** Lineage lets no older release of a run come back, so only a run's newest ones need to be remembered. */
+const MAX_REJECTED = 100;
 
 /** The pointer after a release is activated; activating the current one again changes nothing. */
 export function activated(pointer: Pointer, digest: string): Pointer {
   return pointer.current === digest ? pointer : { ...pointer, current: digest, previous: pointer.current };
 }
 
-export function rolledBack(pointer: Pointer): Pointer {
-  return { ...pointer, current: pointer.previous, previous: null };
+export function rolledBack(pointer: Pointer, { reject }: { readonly reject: boolean }): Pointer {
+  const { current, previous } = pointer;
+  const added = reject && current !== null ? [current] : [];
+  const rejected = [...pointer.rejected, ...added].slice(-MAX_REJECTED);
+  return { ...pointer, current: previous, previous: null, rejected };
 }
 
 /** A store for tests, simulation and pages that keep nothing. */
@@ -87,8 +95,8 @@ export function memoryStore(): Store {
       releases.set(release.digest, release);
       pointer = activated(pointer, release.digest);
     },
-    rollback: async () => {
-      pointer = rolledBack(pointer);
+    rollback: async (options) => {
+      pointer = rolledBack(pointer, options);
     },
   };
 }

@@ -245,6 +245,52 @@ describe("what goes wrong", () => {
     );
   });
 
+  test("a release gone back from stays out, through every word and a restart, until a newer one comes", async () => {
+    const script = scriptOf();
+    const store = memoryStore();
+    const published = () =>
+      script.say({
+        case: "published",
+        value: { run: script.run, manifest: script.parent.envelope } as never,
+      });
+    const publish = (value: number) => {
+      const adapter = adapterOf(settings, value);
+      script.publish(adapter, sha256Hex(adapter));
+      published();
+    };
+    const refusedOf = (events: DeviceEvent[]) =>
+      events.flatMap((event) => (event.kind === "refused" ? [event.because.message] : []));
+
+    const first = await deviceOn(script, "ann", { store });
+    const stop = new AbortController();
+    const taking = first.device.participate({ signal: stop.signal });
+    await until(() => first.kinds().includes("trained"));
+    publish(0.25);
+    await until(() => first.device.model().release?.version === 1);
+    await first.device.rollback();
+    expect(first.device.model().release).toBeNull();
+    for (let times = 0; times < 3; times++) published();
+    await until(() => refusedOf(first.events).length > 0);
+    stop.abort();
+    await taking;
+    expect(refusedOf(first.events)).toEqual([expect.stringMatching(/^release 1: expected a newer one/)]);
+    expect(first.device.model().release).toBeNull();
+    await first.device.close();
+
+    const again = await deviceOn(script, "ann", { store });
+    const over = new AbortController();
+    const resumed = again.device.participate({ signal: over.signal });
+    await until(() => script.here.length === 1);
+    published();
+    await until(() => refusedOf(again.events).length > 0);
+    expect(again.device.model().release).toBeNull();
+    publish(0.5);
+    await until(() => again.device.model().release?.version === 2);
+    over.abort();
+    await resumed;
+    expect(refusedOf(again.events)).toHaveLength(1);
+  });
+
   test("a session on other terms than the device's own gets no keys", async () => {
     const script = scriptOf();
     const stop = new AbortController();

@@ -52,7 +52,7 @@ export async function openFolderStore(folder: string): Promise<Store> {
       await point(next);
       await sweep(at("releases"), next);
     },
-    rollback: async () => await point(rolledBack(await pointer())),
+    rollback: async (options) => await point(rolledBack(await pointer(), options)),
   };
 }
 
@@ -101,7 +101,8 @@ async function readPointer(file: string): Promise<Pointer> {
   if (bytes === null) return EMPTY;
   const fields = fieldsOf("current.json", fromUtf8(bytes), "storage");
   const name = (field: string) => fields.optional(field, () => fields.string(field));
-  return { base: name("base"), current: name("current"), previous: name("previous") };
+  const rejected = fields.optional("rejected", () => fields.strings("rejected")) ?? [];
+  return { base: name("base"), current: name("current"), previous: name("previous"), rejected };
 }
 
 /** Removes what nothing points at: older releases, and what a killed activation left behind. */

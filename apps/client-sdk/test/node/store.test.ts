@@ -81,12 +81,21 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
     await store.setBase("base");
     const [one, two] = [releaseNumber(1), releaseNumber(2)];
     for (const release of [one, two, two]) await store.activate(release);
-    expect(await store.pointer()).toEqual({ base: "base", current: two.digest, previous: one.digest });
-    await store.rollback();
-    expect(await store.pointer()).toEqual({ base: "base", current: one.digest, previous: null });
+    expect(await store.pointer()).toEqual({
+      base: "base",
+      current: two.digest,
+      previous: one.digest,
+      rejected: [],
+    });
+    await store.rollback({ reject: true });
+    const back = { base: "base", current: one.digest, previous: null, rejected: [two.digest] };
+    expect(await store.pointer()).toEqual(back);
     expect(await store.release(one.digest)).toEqual(one);
-    await store.rollback();
-    expect((await store.pointer()).current).toBeNull();
+    await store.rollback({ reject: false });
+    expect(await store.pointer()).toEqual({ ...back, current: null });
+    // Nothing to go back from is nothing to reject.
+    await store.rollback({ reject: true });
+    expect(await store.pointer()).toEqual({ ...back, current: null });
   });
 
   test("documents are replaced as a whole", async () => {
