@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkInteger } from "@tutti/foundation/check";
@@ -9,8 +10,8 @@ import { publish, syncFolder } from "./folder/files.ts";
 /** Files named by the SHA-256 of what they hold (hex): models, adapters, strategy states. */
 export type Artifacts = {
   /**
-   * Takes a file in pieces; durable, and under its name, when this resolves. A file that is there already is
-   * not read again. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for
+   * Takes a file in pieces; durable, and under its name, when this resolves. One that is there already and
+   * whole is left alone, and the pieces unread; one that the disk changed is replaced. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for
    * another size.
    */
   put(sha256: string, chunks: AsyncIterable<Uint8Array>, totalBytes: number): Promise<void>;
@@ -48,7 +49,7 @@ export function openArtifacts(folder: string): Artifacts {
       const target = fileOf(sha256);
       checkInteger("artifact size", totalBytes, [0, MAX_ARTIFACT_BYTES]);
       await prepared();
-      if (await artifacts.has(sha256)) return;
+      if (await isWhole(target, sha256)) return;
       const part = `${target}.${randomBytes(6).toString("hex")}${PART}`;
       await guarded("writing an artifact", async () => {
         try {
@@ -123,6 +124,16 @@ async function receive(
   } finally {
     await handle.close();
   }
+}
+
+/** Whether the file is there and holds what its name says. */
+async function isWhole(file: string, sha256: string): Promise<boolean> {
+  if ((await sizeOf(file)) === undefined) return false;
+  return guarded("reading an artifact", async () => {
+    const hash = createHash("sha256");
+    for await (const piece of createReadStream(file)) hash.update(piece);
+    return hash.digest("hex") === sha256;
+  });
 }
 
 async function* stream(file: string, sha256: string, offset: number): AsyncGenerator<Uint8Array> {

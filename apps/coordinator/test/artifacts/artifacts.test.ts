@@ -142,3 +142,17 @@ async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   for await (const part of stream) parts.push(part.slice());
   return concat(...parts);
 }
+
+test("a file that the disk changed is mended by putting it again; a whole one is left alone", async () => {
+  const bytes = data(1000);
+  const name = await artifacts.putBytes(bytes);
+  for (const damaged of [data(999), data(1000).fill(7), new Uint8Array()]) {
+    await writeFile(join(folder, name), damaged);
+    await expect(artifacts.read(name)).rejects.toMatchObject({ code: "storage" });
+    await artifacts.put(name, pieces(bytes), bytes.length);
+    expect(await artifacts.read(name)).toEqual(bytes);
+    expect(await readdir(folder)).toEqual([name]);
+  }
+  const unread = { [Symbol.asyncIterator]: () => expect.unreachable() } as AsyncIterable<Uint8Array>;
+  await artifacts.put(name, unread, bytes.length);
+});
