@@ -183,11 +183,15 @@ function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string 
   return { expected: issue.expected ?? issue.message, got: issue.received };
 }
 
+/** What no single field can say. */
 function checked<T>(what: string, value: T): T {
-  const { cohort } = value as { cohort: { min: number; max: number } };
-  if (cohort.min <= cohort.max) return value;
-  throw new Fault("bad-input", `${what}, field cohort`, {
-    expected: "min ≤ max",
-    got: `${cohort.min} > ${cohort.max}`,
-  });
+  const { cohort, secureAggregation } = value as Pick<Plan, "cohort" | "secureAggregation">;
+  const bad = (expected: string, got: string) =>
+    new Fault("bad-input", `${what}, field cohort`, { expected, got });
+  if (cohort.min > cohort.max) throw bad("min ≤ max", `${cohort.min} > ${cohort.max}`);
+  const { bits } = secureAggregation;
+  // Each device needs three levels of the ring: −1, 0 and 1 (libs/update/src/quantise.ts).
+  if (cohort.max * 3 > 2 ** bits)
+    throw bad(`max · 3 ≤ 2^bits = ${2 ** bits}`, `${cohort.max} · 3 at ${bits} bits`);
+  return value;
 }

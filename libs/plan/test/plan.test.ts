@@ -47,6 +47,14 @@ function reorder(value: unknown, seed: number): unknown {
 }
 
 describe("run file", () => {
+  test("a cohort whose sum the ring cannot hold is refused: three levels for each device", () => {
+    const at = (bits: number, max: number) =>
+      parseRunFile({ ...RUN_FILE, cohort: { min: 3, max }, secureAggregation: { bits } });
+    expect(at(8, 85).cohort.max).toBe(85);
+    expect(() => at(8, 86)).toThrow("field cohort: expected max · 3 ≤ 2^bits = 256, got 86 · 3 at 8 bits");
+    expect(at(9, 100).cohort.max).toBe(100);
+  });
+
   test("the least that can be said, and what is filled in", () => {
     expect(parseRunFile(RUN_FILE)).toEqual({
       ...RUN_FILE,
