@@ -27,13 +27,29 @@ export function signingKey(seed: Uint8Array): SigningKey {
 }
 
 /**
+ * Whether anyone should be believed under this key: a canonical encoding, and a point of the prime-order
+ * subgroup other than zero. Under a key of small order anyone can sign; one with a part of small order
+ * (mixed) makes verifiers differ (Chalkias, Garillot, Nikolaenko 2020, section 2). Never throws.
+ */
+export function isSoundKey(publicKey: Uint8Array): boolean {
+  if (publicKey.length !== 32) return false;
+  try {
+    const point = ed25519.Point.fromBytes(publicKey);
+    return !point.isSmallOrder() && point.isTorsionFree();
+  } catch {
+    return false;
+  }
+}
+
+/**
  * Portable verification, RFC 8032 section 5.1.7 with the stricter choices: S < L, so that a signature cannot
- * be altered into a second good one; canonical encodings; no key of small order, for which anyone can sign.
+ * be altered into a second good one; canonical encodings; a sound key. The equation checked is the one times
+ * 8, OpenSSL's the one without; with R, too, in the prime-order subgroup the two say the same.
  */
 export const verify: Verify = (publicKey, message, signature) => {
-  if (publicKey.length !== 32 || signature.length !== 64) return false;
+  if (signature.length !== 64 || !isSoundKey(publicKey)) return false;
   try {
-    if (ed25519.Point.fromBytes(publicKey).isSmallOrder()) return false;
+    if (!ed25519.Point.fromBytes(signature.subarray(0, 32)).isTorsionFree()) return false;
     return ed25519.verify(signature, message, publicKey, { zip215: false });
   } catch {
     return false;

@@ -2,7 +2,8 @@ import { createPrivateKey, createPublicKey, sign as signNative, verify as verify
 import { platformRandom } from "@tutti/foundation/random";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { newSeed, signingKey, verify } from "../src/keys.ts";
+import { isSoundKey, newSeed, signingKey, verify } from "../src/keys.ts";
+import { mixed } from "./mixed.ts";
 
 const hex = (text: string) => new Uint8Array(Buffer.from(text, "hex"));
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
@@ -124,4 +125,16 @@ describe("Ed25519", () => {
     seed.fill(0);
     expect(key.sign(hex("01"))).toEqual(before);
   });
+});
+
+test("a key or an R with a part of small order is not good, though the equation times 8 holds", () => {
+  fc.assert(
+    fc.property(mixed, ({ publicKey, message, signature, good, soundKey }) => {
+      expect(isSoundKey(publicKey)).toBe(soundKey);
+      expect(verify(publicKey, message, signature)).toBe(good);
+      // OpenSSL checks without the 8, but does not look at the key itself.
+      if (soundKey) expect(nativeVerify(publicKey, message, signature)).toBe(good);
+    }),
+    { numRuns: 60 },
+  );
 });
