@@ -113,9 +113,10 @@ function secureSession({ own, words, site }: SessionOptions): Session {
 const STAGES: readonly DeviceState["stage"][] = ["advertised", "shared", "masked", "attested", "revealed"];
 
 function memberOf(site: Site): Member {
-  const { identity, policy, secret, ledger } = site;
+  const { identity, policy, secret, ledger, agree } = site;
   const { name, certificate, key } = identity;
-  return { name, certificate, key, ...trustOf(site), floor: policy.floor, random: secret, ledger };
+  const own = { name, certificate, key, floor: policy.floor, random: secret, ledger };
+  return { ...own, ...trustOf(site), ...(agree && { agree }) };
 }
 
 function says(send: Answer["send"]): Answer {

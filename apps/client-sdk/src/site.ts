@@ -3,6 +3,7 @@ import type { SecretRandom, SeededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import type { SigningKey, Verify } from "@tutti/identity/keys";
 import type { Trust } from "@tutti/release/dsse";
+import type { Agree } from "@tutti/secagg/agree";
 import type { Ledger } from "@tutti/secagg/device/member";
 import type { Certificate } from "@tutti/wire/device";
 import type { Listener } from "./events.ts";
@@ -42,6 +43,8 @@ export type Site = {
   readonly ledger: Ledger;
   /** A faster Ed25519 check than the portable one. */
   readonly verify?: Verify;
+  /** A faster X25519 than the portable one. */
+  readonly agree?: Agree;
   readonly emit: Listener;
 };
 

@@ -13,7 +13,7 @@ import { authenticator } from "./grpc/authenticate.ts";
 import { serveGrpc } from "./grpc/serve.ts";
 import { adminHandlers } from "./handlers/admin.ts";
 import { federationHandlers } from "./handlers/federation.ts";
-import { nativeVerify } from "./native.ts";
+import { nativeAgree, nativeVerify } from "./native.ts";
 import { openStore, type Store } from "./store/store.ts";
 
 export type ServeOptions = {
@@ -42,7 +42,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
   const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
-  const coordinator = new Coordinator({ store, artifacts, federation, clock, verify });
+  const coordinator = new Coordinator({ store, artifacts, federation, clock, verify, agree: nativeAgree });
   const auth = authenticator({
     lookup: (name) => lookup(coordinator, name),
     nowMs: () => clock.wallMs(),

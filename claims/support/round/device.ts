@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Device, openDevice } from "@tutti/client-sdk/device";
 import type { Listener } from "@tutti/client-sdk/events";
 import type { Data } from "@tutti/client-sdk/examples";
+import { nativeAgree } from "@tutti/client-sdk/node/agree";
 import { nodeEngine } from "@tutti/client-sdk/node/engine";
 import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
 import { connect } from "@tutti/client-sdk/node/grpc";
@@ -62,6 +63,7 @@ export async function openWatched(options: WatchedOptions): Promise<Device> {
     secret: platformRandom(),
     ledger: openLedger(join(folder, "rounds.log")),
     verify: nativeVerify(),
+    agree: nativeAgree,
   };
   return await openDevice({ ...site, events });
 }

@@ -6,6 +6,7 @@ import type { Engine } from "@tutti/graph/ir";
 import { type Device as Opened, openDevice } from "../device.ts";
 import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
+import { nativeAgree } from "./agree.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
 import { readConfig, readIdentity, readPolicy } from "./folder.ts";
 import { connect } from "./grpc.ts";
@@ -46,6 +47,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
     secret: platformRandom(),
     ledger: openLedger(join(folder, "rounds.log")),
     verify: nativeVerify(),
+    agree: nativeAgree,
     ...(events && { events }),
   });
   return device;

@@ -9,6 +9,7 @@ import { nextAdapter, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
 import { afterSuccess } from "@tutti/round/run";
 import { survivors } from "@tutti/round/summing";
+import type { Agree } from "@tutti/secagg/agree";
 import { unmask } from "@tutti/secagg/server/session";
 import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import type { Certificate } from "@tutti/wire/device";
@@ -34,6 +35,7 @@ export type Publisher = {
   readonly key: SigningKey;
   readonly certificate: Certificate;
   readonly clock: Clock;
+  readonly agree?: Agree;
 };
 
 /** unmask → strategy → adapter → publish. Running it twice gives the same adapter: it may be resumed. */
@@ -42,7 +44,9 @@ export function completer(publisher: Publisher): Complete {
     assert(round.sum !== null, "a complete round has a session");
     const { spec } = round;
     const cohort = survivors(round.sum);
-    const plain = round.sum.kind === "secure" ? await unmask(round.sum.session, sum) : sum;
+    const { agree } = publisher;
+    const plain =
+      round.sum.kind === "secure" ? await unmask(round.sum.session, sum, { ...(agree && { agree }) }) : sum;
     const { mean, record } = readSum(spec, plain, cohort.length);
     if (spec.task.kind === Task_Kind.EVALUATE)
       return { header: afterSuccess(spec.plan, header, { record, cohort }) };

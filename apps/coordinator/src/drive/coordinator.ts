@@ -7,6 +7,7 @@ import { type Plan, parsePlan } from "@tutti/plan/plan";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
 import { openPlan } from "@tutti/release/plan";
 import { firstHeader } from "@tutti/round/run";
+import type { Agree } from "@tutti/secagg/agree";
 import { RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
@@ -26,6 +27,8 @@ export type CoordinatorParts = {
   readonly federation: Federation;
   readonly clock: Clock;
   readonly verify: Verify;
+  /** A faster X25519 than the portable one. */
+  readonly agree?: Agree;
 };
 
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
@@ -106,7 +109,7 @@ export class Coordinator {
           got: `${planBytes.length}`,
         }),
     );
-    const { plan, run } = openPlan(envelope, this.#ownerTrust());
+    const { plan, run } = openPlan(envelope, this.#trust());
     if (this.#drivers.has(run)) return run;
     const busy = this.current();
     if (busy?.header.state === "running") {
@@ -159,7 +162,7 @@ export class Coordinator {
     run: string,
     { envelope, header }: { envelope: SignedEnvelope; header: ReturnType<typeof firstHeader> },
   ): Promise<void> {
-    const { store, clock, federation, verify } = this.parts;
+    const { store, clock, agree } = this.parts;
     // Its signature was checked when the run started; the owner's certificate may expire during a long run.
     const plan = parsePlan(envelope.payload);
     const newest = (await store.releases(run)).at(-1);
@@ -175,9 +178,9 @@ export class Coordinator {
       header,
       parent: decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
       ledger: ledgerOf(store, run),
-      trust: () => ({ authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify }),
+      trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
-      complete: completer({ ...this.parts, ...federation.coordinator }),
+      complete: completer({ ...this.parts, ...this.parts.federation.coordinator }),
       present: () => this.presence.present(),
       changed: this.changed,
     });
@@ -217,7 +220,7 @@ export class Coordinator {
     return { version: 0, digest: sha256Hex(envelope.payload), envelope };
   }
 
-  #ownerTrust() {
+  #trust() {
     const { federation, clock, verify } = this.parts;
     return { authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify };
   }

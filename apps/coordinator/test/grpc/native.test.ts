@@ -1,9 +1,11 @@
 import { fromHex } from "@tutti/foundation/bytes";
 import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, signingKey, verify } from "@tutti/identity/keys";
+import { agree, checkOrder, publicKeyOf } from "@tutti/secagg/agree";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { nativeVerify } from "../../src/native.ts";
+import { nativeAgree as deviceAgree } from "../../../client-sdk/src/node/agree.ts";
+import { nativeAgree, nativeVerify } from "../../src/native.ts";
 
 /** L, the order of the base point (RFC 8032 section 5.1), little-endian. */
 const ORDER = fromHex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
@@ -69,5 +71,51 @@ describe("the platform's Ed25519 is the portable one", () => {
         expect(nativeVerify(key, new Uint8Array(), signature)).toBe(false);
       }),
     );
+  });
+});
+
+describe.each([
+  ["coordinator", nativeAgree],
+  ["device", deviceAgree],
+])("the platform's X25519 is the portable one: the %s's", (_whose, native) => {
+  const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 });
+
+  test("any secret with any public key, canonical or not", () => {
+    fc.assert(
+      fc.property(bytes, bytes, (secret, theirs) => {
+        expect(native(secret, theirs)).toEqual(agree(secret, theirs));
+        expect(native(secret, publicKeyOf(theirs))).toEqual(agree(theirs, publicKeyOf(secret)));
+      }),
+    );
+  });
+
+  test("bytes that were written to since are another key", () => {
+    const theirs = publicKeyOf(new Uint8Array(32).fill(5));
+    const secret = new Uint8Array(32).fill(3);
+    const first = native(secret, theirs);
+    expect(native(secret, theirs)).toEqual(first);
+    secret.fill(4);
+    expect(native(secret, theirs)).toEqual(agree(secret, theirs));
+    expect(native(secret, theirs)).not.toEqual(first);
+  });
+
+  test("points of small order are refused", () => {
+    // 0, 1, the two of order 8, and p - 1 (RFC 7748, section 7, leaves the check to the protocol).
+    const points = [
+      "00".repeat(32),
+      `01${"00".repeat(31)}`,
+      "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+      "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+      `ec${"ff".repeat(30)}7f`,
+    ];
+    for (const point of points) {
+      expect(agree(new Uint8Array(32).fill(7), fromHex(point))).toEqual(new Uint8Array(32));
+      expect(() => checkOrder("key", fromHex(point), native)).toThrow(/key of full order/);
+    }
+  });
+
+  test("keys of another length throw", () => {
+    expect(() => native(new Uint8Array(31), new Uint8Array(32).fill(9))).toThrow();
+    expect(() => native(new Uint8Array(32), new Uint8Array(31).fill(9))).toThrow();
   });
 });
