@@ -1,4 +1,6 @@
 import { concat } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
 
 /** One release as it lies on the device: the signed manifest (DSSE JSON), the adapter, the merged model. */
 export type HeldRelease = {
@@ -34,7 +36,10 @@ export type Store = {
   complete(sha256: string): Promise<void>;
   /** Forgets the artifact, whole or not. */
   discard(sha256: string): Promise<void>;
-  /** Small signed documents by name: a run's plan, a run's newest manifest. */
+  /**
+   * Small signed documents by name: a run's plan, a run's newest manifest. @throws Fault("refused") for a name
+   * that is no file's (`checkedName`), or more than `MAX_DOCUMENT`.
+   */
   document(name: string): Promise<string | null>;
   putDocument(name: string, text: string): Promise<void>;
   pointer(): Promise<Pointer>;
@@ -46,6 +51,27 @@ export type Store = {
   /** Points back at the previous release, or at the base; a rejected current one stays out from then on. */
   rollback(options: { readonly reject: boolean }): Promise<void>;
 };
+
+/** Longest document, in characters; a plan is far below it, the list of peers (peers.ts) is the largest. */
+export const MAX_DOCUMENT = 16 << 20;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/**
+ * A name as it may become a file's. A coordinator chooses some of its letters (a run that nobody has checked
+ * yet), so no separator and no leading dot gets through. @throws Fault("refused").
+ */
+export function checkedName(name: string): string {
+  const expected = "1..128 of A-Z a-z 0-9 . _ - with no dot first";
+  const got = JSON.stringify(name.slice(0, 80));
+  demand(NAME.test(name), () => new Fault("refused", "name of what is stored", { expected, got }));
+  return name;
+}
+
+export function checkedText(name: string, text: string): string {
+  const detail = { expected: `at most ${MAX_DOCUMENT} characters`, got: `${text.length}` };
+  demand(text.length <= MAX_DOCUMENT, () => new Fault("refused", checkedName(name), detail));
+  return text;
+}
 
 export const EMPTY: Pointer = { base: null, current: null, previous: null, rejected: [] };
 
@@ -84,8 +110,8 @@ export function memoryStore(): Store {
       partials.delete(sha256);
       artifacts.delete(sha256);
     },
-    document: async (name) => documents.get(name) ?? null,
-    putDocument: async (name, text) => void documents.set(name, text),
+    document: async (name) => documents.get(checkedName(name)) ?? null,
+    putDocument: async (name, text) => void documents.set(checkedName(name), checkedText(name, text)),
     pointer: async () => pointer,
     release: async (digest) => releases.get(digest) ?? null,
     setBase: async (base) => {

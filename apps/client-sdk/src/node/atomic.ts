@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 
@@ -57,9 +57,11 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** A file's bytes; null only when there is none. @throws Fault("storage"). */
-export async function readIfThere(file: string): Promise<Uint8Array | null> {
+/** A file's bytes; null only when there is none. @throws Fault("storage"), also for more than `limit` bytes. */
+export async function readIfThere(file: string, limit = Infinity): Promise<Uint8Array | null> {
   try {
+    const { size } = limit === Infinity ? { size: 0 } : await stat(file);
+    if (size > limit) throw new Error(`${size} bytes, more than ${limit}`);
     const bytes = await readFile(file);
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   } catch (cause) {

@@ -4,8 +4,21 @@ import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { fieldsOf } from "../fields.ts";
-import { activated, EMPTY, type HeldRelease, type Pointer, rolledBack, type Store } from "../store.ts";
+import {
+  activated,
+  checkedName,
+  checkedText,
+  EMPTY,
+  type HeldRelease,
+  MAX_DOCUMENT,
+  type Pointer,
+  rolledBack,
+  type Store,
+} from "../store.ts";
 import { readIfThere, replaceFile, replaceFolder, syncFolder } from "./atomic.ts";
+
+/** A character of a string, half a pair or not, takes at most three bytes in UTF-8. */
+const MAX_DOCUMENT_BYTES = 3 * MAX_DOCUMENT;
 
 /**
  * A device's state in a folder:
@@ -18,7 +31,7 @@ import { readIfThere, replaceFile, replaceFolder, syncFolder } from "./atomic.ts
  * One process at a time: the folder is this device's own.
  */
 export async function openFolderStore(folder: string): Promise<Store> {
-  const at = (...parts: readonly string[]) => join(folder, ...parts);
+  const at = (name: string, ...parts: readonly string[]) => join(folder, name, ...parts.map(checkedName));
   for (const name of ["artifacts", "documents", "releases"]) await mkdir(at(name), { recursive: true });
   const part = (sha256: string) => at("artifacts", `${sha256}.part`);
   const pointer = () => readPointer(at("current.json"));
@@ -32,16 +45,17 @@ export async function openFolderStore(folder: string): Promise<Store> {
       });
     },
     // Not synced: bytes lost with the power fail their hash when they are read, and are fetched again.
-    complete: (sha256) => rename(part(sha256), at("artifacts", sha256)),
+    complete: async (sha256) => await rename(part(sha256), at("artifacts", sha256)),
     discard: async (sha256) => {
       await rm(part(sha256), { force: true });
       await rm(at("artifacts", sha256), { force: true });
     },
     document: async (name) => {
-      const bytes = await readIfThere(at("documents", `${name}.json`));
+      const bytes = await readIfThere(at("documents", `${checkedName(name)}.json`), MAX_DOCUMENT_BYTES);
       return bytes && fromUtf8(bytes, name);
     },
-    putDocument: (name, text) => replaceFile(at("documents", `${name}.json`), text),
+    putDocument: async (name, text) =>
+      await replaceFile(at("documents", `${checkedName(name)}.json`), checkedText(name, text)),
     pointer,
     release: (digest) => readRelease(at("releases", digest), digest),
     setBase: async (base) => await point({ ...(await pointer()), base }),

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { csvData, readUnder } from "../../src/node/csv.ts";
 import { openLedger } from "../../src/node/ledger.ts";
 import { openFolderStore } from "../../src/node/store.ts";
-import { memoryStore, type Store } from "../../src/store.ts";
+import { MAX_DOCUMENT, memoryStore, type Store } from "../../src/store.ts";
 import { planOf } from "../fixture.ts";
 import { releaseNumber } from "./release.ts";
 
@@ -105,6 +105,42 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
     await store.putDocument("plan-x", "two");
     expect(await store.document("plan-x")).toBe("two");
   });
+
+  test.each([
+    "../current",
+    "plan-../../x",
+    "a/b",
+    "a\\b",
+    "",
+    ".",
+    "..",
+    ".x",
+    "nul\0",
+    "a b",
+    "x".repeat(129),
+  ])("%j names no document", async (name) => {
+    const store = await fresh();
+    const refused = { code: "refused", what: "name of what is stored" };
+    await expect(store.document(name)).rejects.toMatchObject(refused);
+    await expect(store.putDocument(name, "text")).rejects.toMatchObject(refused);
+  });
+
+  test("a document has an end", async () => {
+    const store = await fresh();
+    const text = "x".repeat(MAX_DOCUMENT + 1);
+    await expect(store.putDocument("long", text)).rejects.toMatchObject({ code: "refused" });
+    expect(await store.document("long")).toBeNull();
+  });
+});
+
+test("a file is no document when it is too long, an artifact's name is none when it leads elsewhere", async () => {
+  const folder = join(home, "paths");
+  const store = await openFolderStore(folder);
+  await store.putDocument("plan-x", "text");
+  await truncate(join(folder, "documents", "plan-x.json"), 3 * MAX_DOCUMENT + 1);
+  await expect(store.document("plan-x")).rejects.toMatchObject({ code: "storage" });
+  for (const call of [store.artifact, store.partial, store.discard, store.complete, store.release])
+    await expect((async () => await call("../current"))()).rejects.toMatchObject({ code: "refused" });
 });
 
 test("a release with a byte changed, or cut short, is not served", async () => {
