@@ -29,8 +29,8 @@ export type Device = {
   model(): Model;
   on(listener: Listener): () => void;
   /**
-   * Goes back to the model before the newest one, offline. The one gone back from is not served again; a newer
-   * one is.
+   * Goes back to the model before the newest one, offline. The one gone back from is not served again; a
+   * newer one is.
    */
   rollback(): Promise<void>;
   close(): Promise<void>;

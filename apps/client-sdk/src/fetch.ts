@@ -11,6 +11,26 @@ import type { Store } from "./store.ts";
 /** What is wanted: an artifact by hash, and how long its signed description says it is. */
 export type Wanted = { readonly sha256: string; readonly bytes: number };
 
+/** Gets an artifact by hash; asked twice at once, it downloads once. */
+export type Fetcher = (wanted: Wanted) => Promise<Uint8Array>;
+
+/**
+ * One download per hash at a time: two would append to the same file and throw each other's bytes away.
+ */
+export function openFetcher(options: FetchOptions): Fetcher {
+  const flying = new Map<string, { readonly bytes: number; readonly whole: Promise<Uint8Array> }>();
+  return async function fetched(wanted: Wanted): Promise<Uint8Array> {
+    const { sha256, bytes } = wanted;
+    const other = flying.get(sha256);
+    if (other?.bytes === bytes) return await other.whole;
+    // One of two lengths is wrong; each is told so by the hash, in its turn.
+    if (other) return await other.whole.catch(() => {}).then(() => fetched(wanted));
+    const whole = obtain(wanted, options).finally(() => flying.delete(sha256));
+    flying.set(sha256, { bytes, whole });
+    return await whole;
+  };
+}
+
 export type FetchOptions = {
   readonly link: Pick<Link, "fetch">;
   readonly store: Pick<Store, "artifact" | "partial" | "append" | "complete" | "discard">;
@@ -27,7 +47,9 @@ export async function obtain(wanted: Wanted, options: FetchOptions): Promise<Uin
   const { link, store, patience, signal } = options;
   const held = await store.artifact(wanted.sha256);
   if (held && isWhole(wanted, held)) return held;
-  // Bytes on disk that changed are as good as none.
+  // What has the hash is good, whatever length was signed; bytes on disk that changed are as good as none.
+  const got = `${held?.length} bytes of it`;
+  demand(!held || sha256Hex(held) !== wanted.sha256, () => refused(wanted, got));
   if (held) await store.discard(wanted.sha256);
   try {
     await persist((signal) => download(wanted, { link, store, signal }), patience, signal);
@@ -49,13 +71,13 @@ async function download({ sha256, bytes }: Wanted, { link, store, signal }: Down
   if (offset >= bytes) return;
   const request = create(FetchRequestSchema, { sha256: fromHex(sha256), offset });
   for await (const { data } of link.fetch(request, signal)) {
-    offset += data.length;
-    const got = `at least ${offset}`;
+    const got = `at least ${offset + data.length}`;
     demand(
-      offset <= bytes,
+      offset + data.length <= bytes,
       () => new Fault("refused", `artifact ${sha256}`, { expected: `${bytes} bytes`, got }),
     );
-    await store.append(sha256, data);
+    await store.append(sha256, data, offset);
+    offset += data.length;
   }
   // A stream that ends early is a connection lost, not an answer.
   demand(

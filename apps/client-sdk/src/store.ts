@@ -31,14 +31,18 @@ export type Store = {
   artifact(sha256: string): Promise<Uint8Array | null>;
   /** Bytes of an artifact that is being downloaded. */
   partial(sha256: string): Promise<Uint8Array>;
-  append(sha256: string, chunk: Uint8Array): Promise<void>;
+  /**
+   * Appends at `offset`, the length so far. @throws Fault("unavailable") when it is another: somebody else
+   * wrote, and the download goes on from what is there.
+   */
+  append(sha256: string, chunk: Uint8Array, offset: number): Promise<void>;
   /** Makes the partial artifact, whose hash the caller has checked, a complete one. */
   complete(sha256: string): Promise<void>;
   /** Forgets the artifact, whole or not. */
   discard(sha256: string): Promise<void>;
   /**
-   * Small signed documents by name: a run's plan, a run's newest manifest. @throws Fault("refused") for a name
-   * that is no file's (`checkedName`), or more than `MAX_DOCUMENT`.
+   * Small documents by name: a run's plan, a run's newest manifest. @throws Fault("refused") for a name that
+   * is no file's (`checkedName`), or more than `MAX_DOCUMENT`.
    */
   document(name: string): Promise<string | null>;
   putDocument(name: string, text: string): Promise<void>;
@@ -73,6 +77,11 @@ export function checkedText(name: string, text: string): string {
   return text;
 }
 
+export function checkOffset(sha256: string, offset: number, length: number): void {
+  const detail = { expected: `to go on at byte ${length}`, got: `byte ${offset}` };
+  demand(offset === length, () => new Fault("unavailable", `artifact ${sha256}, appending`, detail));
+}
+
 export const EMPTY: Pointer = { base: null, current: null, previous: null, rejected: [] };
 
 /** Lineage lets no older release of a run come back, so only a run's newest ones need to be remembered. */
@@ -101,7 +110,10 @@ export function memoryStore(): Store {
   return {
     artifact: async (sha256) => artifacts.get(sha256) ?? null,
     partial: async (sha256) => partial(sha256),
-    append: async (sha256, chunk) => void partials.set(sha256, concat(partial(sha256), chunk)),
+    append: async (sha256, chunk, offset) => {
+      checkOffset(sha256, offset, partial(sha256).length);
+      partials.set(sha256, concat(partial(sha256), chunk));
+    },
     complete: async (sha256) => {
       artifacts.set(sha256, partial(sha256));
       partials.delete(sha256);

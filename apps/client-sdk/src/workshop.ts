@@ -5,7 +5,7 @@ import type { ValueInfo } from "@tutti/graph/ir";
 import { type Plan, parsePlan, planBytes } from "@tutti/plan/plan";
 import type { OpenedRelease } from "@tutti/release/manifest";
 import { type Split, splitExamples } from "./examples.ts";
-import { obtain, type Wanted } from "./fetch.ts";
+import { openFetcher, type Wanted } from "./fetch.ts";
 import type { Site } from "./site.ts";
 import { openTrainer, type Trainer } from "./trainer.ts";
 import type { Parameters } from "./vector.ts";
@@ -32,7 +32,7 @@ export type Workshop = {
 export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
   const { link, store } = site;
   const patience = { clock: site.clock, jitter: site.jitter };
-  const fetched = (wanted: Wanted) => obtain(wanted, { link, store, patience, signal });
+  const fetched = openFetcher({ link, store, patience, signal });
   const trainer = latest(
     async (plan) => openTrainer({ base: await fetched(plan.base), plan, engine: await site.engine() }),
     (old) => old.dispose(),

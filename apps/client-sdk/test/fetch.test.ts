@@ -6,7 +6,7 @@ import { create } from "@tutti/wire/message";
 import { ChunkSchema } from "@tutti/wire/round";
 import { describe, expect, test } from "vitest";
 import { delayMs, FIRST_DELAY_MS, LONGEST_DELAY_MS, persist } from "../src/backoff.ts";
-import { obtain } from "../src/fetch.ts";
+import { obtain, openFetcher } from "../src/fetch.ts";
 import { modelHolder, type Running } from "../src/model.ts";
 import { reporter } from "../src/reporter.ts";
 import { memoryStore } from "../src/store.ts";
@@ -58,9 +58,40 @@ describe("an artifact by hash", () => {
 
   test("a file that changed on disk is fetched again", async () => {
     const store = memoryStore();
-    await store.append(wanted.sha256, whole.slice(1));
+    await store.append(wanted.sha256, whole.slice(1), 0);
     await store.complete(wanted.sha256);
     const link = linkOf((offset) => [whole.slice(offset)]);
+    expect(await obtain(wanted, { link, store, patience, signal })).toEqual(whole);
+  });
+
+  test("asked for several times at once, it is downloaded once; a failure is for all, and forgotten", async () => {
+    const store = memoryStore();
+    const offsets: number[] = [];
+    let away = true;
+    const link = linkOf(function* (offset) {
+      offsets.push(offset);
+      if (away) throw new Fault("not-found", "artifact");
+      for (let at = offset; at < 1000; at += 100) yield whole.slice(at, at + 100);
+    });
+    const fetched = openFetcher({ link, store, patience, signal });
+    const failed = await Promise.allSettled([fetched(wanted), fetched(wanted)]);
+    expect(failed.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    away = false;
+    const all = [fetched(wanted), fetched({ ...wanted, bytes: 999 }), fetched(wanted)];
+    const [one, short, two] = await Promise.allSettled(all);
+    expect([one, two].map((each) => each?.status === "fulfilled" && each.value)).toEqual([whole, whole]);
+    expect(short).toMatchObject({ status: "rejected", reason: { code: "refused" } });
+    expect(offsets).toEqual([0, 0]);
+    expect(await store.artifact(wanted.sha256)).toEqual(whole);
+  });
+
+  test("two writers of one file, as two processes would be, corrupt nothing", async () => {
+    const store = memoryStore();
+    const link = linkOf(function* (offset) {
+      for (let at = offset; at < 1000; at += 100) yield whole.slice(at, at + 100);
+    });
+    const both = [0, 1].map(() => obtain(wanted, { link, store, patience, signal }).catch(() => null));
+    expect((await Promise.all(both)).some((bytes) => bytes !== null)).toBe(true);
     expect(await obtain(wanted, { link, store, patience, signal })).toEqual(whole);
   });
 

@@ -57,7 +57,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** A file's bytes; null only when there is none. @throws Fault("storage"), also for more than `limit` bytes. */
+/** A file's bytes; null only when there is none. @throws Fault("storage"), also above `limit` bytes. */
 export async function readIfThere(file: string, limit = Infinity): Promise<Uint8Array | null> {
   try {
     const { size } = limit === Infinity ? { size: 0 } : await stat(file);

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { appendFile, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
@@ -8,6 +8,7 @@ import {
   activated,
   checkedName,
   checkedText,
+  checkOffset,
   EMPTY,
   type HeldRelease,
   MAX_DOCUMENT,
@@ -39,7 +40,9 @@ export async function openFolderStore(folder: string): Promise<Store> {
   return {
     artifact: (sha256) => readIfThere(at("artifacts", sha256)),
     partial: async (sha256) => (await readIfThere(part(sha256))) ?? new Uint8Array(0),
-    append: async (sha256, chunk) => {
+    append: async (sha256, chunk, offset) => {
+      const held = await stat(part(sha256)).catch(() => null);
+      checkOffset(sha256, offset, held?.size ?? 0);
       await appendFile(part(sha256), chunk).catch((cause) => {
         throw new Fault("storage", part(sha256), { expected: "room for a chunk", got: `${cause}`, cause });
       });

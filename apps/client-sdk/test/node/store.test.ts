@@ -64,13 +64,17 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
   test("downloads grow, are completed or discarded", async () => {
     const store = await fresh();
     expect(await store.partial("aa")).toEqual(new Uint8Array(0));
-    await store.append("aa", Uint8Array.of(1, 2));
-    await store.append("aa", Uint8Array.of(3));
+    await store.append("aa", Uint8Array.of(1, 2), 0);
+    await store.append("aa", Uint8Array.of(3), 2);
+    for (const offset of [0, 2, 4])
+      await expect(store.append("aa", Uint8Array.of(4), offset)).rejects.toMatchObject({
+        code: "unavailable",
+      });
     expect(await store.artifact("aa")).toBeNull();
     await store.complete("aa");
     expect(await store.artifact("aa")).toEqual(Uint8Array.of(1, 2, 3));
     expect(await store.partial("aa")).toEqual(new Uint8Array(0));
-    await store.append("bb", Uint8Array.of(9));
+    await store.append("bb", Uint8Array.of(9), 0);
     await store.discard("bb");
     await store.discard("aa");
     expect([await store.artifact("aa"), await store.partial("bb")]).toEqual([null, new Uint8Array(0)]);
@@ -133,7 +137,7 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
   });
 });
 
-test("a file is no document when it is too long, an artifact's name is none when it leads elsewhere", async () => {
+test("a file too long is no document, and no artifact's name leads elsewhere", async () => {
   const folder = join(home, "paths");
   const store = await openFolderStore(folder);
   await store.putDocument("plan-x", "text");
