@@ -1,4 +1,5 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import type { Ledger } from "@tutti/secagg/device/member";
 
@@ -15,15 +16,25 @@ export function openLedger(file: string): Ledger {
     has: (run, round) => opened.has(line(run, round)),
     add: (run, round) => {
       try {
-        const handle = openSync(file, "a");
+        const isNew = !existsSync(file);
         // A new line first, in case the last one was torn.
-        writeSync(handle, `\n${line(run, round)}`);
-        fsyncSync(handle);
-        closeSync(handle);
+        synced(file, "a", (handle) => writeSync(handle, `\n${line(run, round)}`));
+        // Its name too: a ledger lost with the power is an empty one.
+        if (isNew) synced(dirname(file), "r");
       } catch (cause) {
         throw new Fault("storage", file, { expected: "to be written", got: `${cause}`, cause });
       }
       opened.add(line(run, round));
     },
   };
+}
+
+function synced(path: string, flags: "a" | "r", write: (handle: number) => void = () => {}): void {
+  const handle = openSync(path, flags);
+  try {
+    write(handle);
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
 }
