@@ -60,7 +60,7 @@ function skip({ digest, release: { version } }: OpenedRelease, { site, holder }:
 }
 
 /** Before the first release the base model answers, so an app has one from the start. */
-export async function serveBase(plan: Plan, { site, workshop, holder }: Activation): Promise<void> {
+async function serveBase(plan: Plan, { site, workshop, holder }: Activation): Promise<void> {
   const base = await workshop.base(plan);
   if (holder.loaded) return;
   await holder.swap(await site.runtime.open(base), null);

@@ -42,7 +42,7 @@ export function checkInvite(invite: Invite, rules: Rules & { newest: OpenedRelea
 }
 
 /** A plan signed by an owner whom the policy approves, within what it allows. */
-export function checkPlan(envelope: SignedEnvelope, { trust, policy }: Rules): { plan: Plan; run: string } {
+function checkPlan(envelope: SignedEnvelope, { trust, policy }: Rules): { plan: Plan; run: string } {
   const { payload, signer } = openEnvelope(envelope, { ...trust, payloadType: PLAN, role: "owner" });
   const plan = parsePlan(payload);
   permit(policy, plan, signer);

@@ -9,7 +9,7 @@ import type { Reporter } from "./reporter.ts";
 import { type Contribution, type Outcome, wordsFor } from "./vector.ts";
 import type { Workshop } from "./workshop.ts";
 
-export type Contributor = {
+type Contributor = {
   readonly device: string;
   readonly policy: Policy;
   readonly workshop: Workshop;
@@ -53,7 +53,8 @@ export async function contribute(work: Accepted, by: Contributor): Promise<Contr
       pause: breather(by.clock),
       signal: by.signal,
     });
-    by.emit({ kind: "trained", round: task.round, rows: trained.examples, loss: trained.loss });
+    const { engine } = trainer;
+    by.emit({ kind: "trained", round: task.round, rows: trained.examples, loss: trained.loss, engine });
     const sums = { trainExamples: trained.examples, trainLoss: trained.loss * trained.examples };
     outcome = { ...outcome, trained: trained.parameters, metrics: { ...outcome.metrics, ...sums } };
   }

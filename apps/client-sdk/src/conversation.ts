@@ -26,7 +26,7 @@ import type { Workshop } from "./workshop.ts";
 /** How a run ended for this device. */
 export type RunEnd = { readonly run: string; readonly outcome: string; readonly reason: string };
 
-export type ConversationOptions = {
+type ConversationOptions = {
   readonly site: Site;
   readonly workshop: Workshop;
   readonly holder: ModelHolder;

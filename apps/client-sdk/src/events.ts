@@ -20,7 +20,14 @@ export type DeviceEvent =
       readonly loss: number;
       readonly accuracy: number;
     }
-  | { readonly kind: "trained"; readonly round: number; readonly rows: number; readonly loss: number }
+  | {
+      readonly kind: "trained";
+      readonly round: number;
+      readonly rows: number;
+      readonly loss: number;
+      /** What ran the training graph, such as tfjs/wasm. */
+      readonly engine: string;
+    }
   | { readonly kind: "released"; readonly version: number; readonly run: string; readonly digest: string }
   | { readonly kind: "runOver"; readonly run: string; readonly outcome: string; readonly reason: string }
   | { readonly kind: "refused"; readonly because: Fault };

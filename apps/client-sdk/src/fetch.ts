@@ -12,7 +12,7 @@ import type { Store } from "./store.ts";
 export type Wanted = { readonly sha256: string; readonly bytes: number };
 
 /** Gets an artifact by hash; asked twice at once, it downloads once. */
-export type Fetcher = (wanted: Wanted) => Promise<Uint8Array>;
+type Fetcher = (wanted: Wanted) => Promise<Uint8Array>;
 
 /**
  * One download per hash at a time: two would append to the same file and throw each other's bytes away.
@@ -31,7 +31,7 @@ export function openFetcher(options: FetchOptions): Fetcher {
   };
 }
 
-export type FetchOptions = {
+type FetchOptions = {
   readonly link: Pick<Link, "fetch">;
   readonly store: Pick<Store, "artifact" | "partial" | "append" | "complete" | "discard">;
   readonly patience: Patience;

@@ -3,7 +3,5 @@ import type { Stub } from "@tutti/wire/rpc";
 
 /** The coordinator as a device sees it; node/grpc.ts is one, a simulation's in-process link another. */
 export type Link = Stub<typeof Federation> & {
-  /** The coordinator's wall clock minus ours in ms, as Hello told it; 0 before. */
-  offsetMs(): number;
   close(): void;
 };

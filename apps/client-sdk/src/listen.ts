@@ -6,7 +6,7 @@ import { delayMs, mayPass, type Patience } from "./backoff.ts";
 import type { Listener } from "./events.ts";
 import type { Link } from "./link.ts";
 
-export type ListenOptions = {
+type ListenOptions = {
   readonly link: Pick<Link, "hello" | "listen">;
   readonly patience: Patience;
   readonly emit: Listener;

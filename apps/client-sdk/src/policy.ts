@@ -3,6 +3,7 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { Identity } from "@tutti/identity/certificate";
 import type { Plan } from "@tutti/plan/plan";
+import { DEFAULT_FLOOR, type Floor } from "@tutti/secagg/device/member";
 import { type Fields, fieldsOf } from "./fields.ts";
 
 /**
@@ -14,7 +15,7 @@ export type Policy = {
   /** Whose signed plans may train here. */
   readonly owners: readonly { readonly name: string; readonly publicKey: string }[];
   /** Fewest devices, shares and survivors of a secure sum; a coordinator cannot lower them. */
-  readonly floor: { readonly devices: number; readonly threshold: number; readonly survivors: number };
+  readonly floor: Floor;
   readonly requireSecureAggregation: boolean;
   readonly methods: readonly string[];
   /** Largest L2 bound a plan may put on one update; null allows any. */
@@ -32,7 +33,7 @@ export function defaultPolicy(owners: Policy["owners"], dataFolder: string | nul
   return {
     version: 1,
     owners,
-    floor: { devices: 3, threshold: 2, survivors: 3 },
+    floor: DEFAULT_FLOOR,
     requireSecureAggregation: true,
     methods: ["fedit", "ffa", "rolora"],
     maxUpdateNorm: null,

@@ -5,7 +5,7 @@ import type { Activity, Listener } from "./events.ts";
 import type { Link } from "./link.ts";
 
 /** At most four reports a second leave the device. */
-export const REPORT_EVERY_MS = 250;
+const REPORT_EVERY_MS = 250;
 
 /** What a device is at, now: told to the app each time, to the coordinator now and then. */
 export type Reporter = (now: { run: string; round: number; activity: Activity; progress: number }) => void;

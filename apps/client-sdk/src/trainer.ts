@@ -56,7 +56,7 @@ export type Trainer = {
 };
 
 /** What it takes to train: the base ONNX file, the signed plan, and something that runs graphs. */
-export type TrainerOptions = { readonly base: Uint8Array; readonly plan: Plan; readonly engine: Engine };
+type TrainerOptions = { readonly base: Uint8Array; readonly plan: Plan; readonly engine: Engine };
 
 /**
  * Trains a plan's adapter of a base model: read → trace → inject → loss → differentiate → run

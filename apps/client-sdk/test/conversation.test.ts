@@ -94,6 +94,11 @@ describe("a run, from invitation to the last release", () => {
     const losses = devices.flatMap(({ events }) =>
       events.flatMap((event) => (event.kind === "trained" ? [event.loss * event.rows] : [])),
     );
+    const engines = devices.flatMap(({ events }) =>
+      events.flatMap((event) => (event.kind === "trained" ? [event.engine] : [])),
+    );
+    expect(engines).toEqual(NAMES.map(() => engine.name));
+    expect(engine.name).toMatch(/^tfjs\/./);
     expect(metricsOf(metrics).trainLoss).toBeCloseTo(
       losses.reduce((total, loss) => total + loss, 0),
       0,

@@ -187,7 +187,6 @@ export class Script {
       attest: (request) => stage({ stage: "attest", request }),
       reveal: (request) => stage({ stage: "reveal", request }),
       upload: (parts) => this.#upload(device, parts),
-      offsetMs: () => 0,
       close: () => {},
     };
   }

@@ -17,7 +17,7 @@ const WIDTHS = {
   ...{ I16: 2, U16: 2, I8: 1, U8: 1, BOOL: 1, F8_E4M3: 1, F8_E5M2: 1 },
 } as const;
 
-export type SafeDType = keyof typeof WIDTHS;
+type SafeDType = keyof typeof WIDTHS;
 
 /** A tensor as it lies in the file: `bytes` is a view, little-endian and row-major. */
 export type RawTensor = {
@@ -33,7 +33,7 @@ export type FloatTensor = {
   readonly data: Float32Array;
 };
 
-export type SafetensorsFile = {
+type SafetensorsFile = {
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, RawTensor>;
 };

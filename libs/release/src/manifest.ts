@@ -43,7 +43,7 @@ export type Release = {
 export type OpenedRelease = { readonly release: Release; readonly digest: string };
 
 /** What a release does not have from its plan. */
-export type Made = Pick<Release, "run" | "version" | "round" | "adapter" | "parent" | "cohorts"> & {
+type Made = Pick<Release, "run" | "version" | "round" | "adapter" | "parent" | "cohorts"> & {
   /** When it was made, on the coordinator's wall clock. */
   readonly wallMs: number;
 };

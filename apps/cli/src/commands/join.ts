@@ -78,7 +78,7 @@ function lineOf(event: DeviceEvent): string | null {
     case "evaluated":
       return `round ${event.round}: ${event.rows} own held-out rows, accuracy ${event.accuracy.toFixed(4)}`;
     case "trained":
-      return `round ${event.round}: trained on ${event.rows} rows, loss ${event.loss.toFixed(4)}`;
+      return `round ${event.round}: trained on ${event.rows} rows by ${event.engine}, loss ${event.loss.toFixed(4)}`;
     case "released":
       return `now serving version ${event.version} (${event.digest.slice(0, 12)})`;
     case "refused":

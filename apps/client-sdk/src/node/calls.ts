@@ -5,7 +5,7 @@ import { type DescMethod, MAX_MESSAGE_BYTES, pathOf } from "@tutti/wire/rpc";
 import { FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
 
 /** One call as it goes out: already signed. */
-export type Outgoing<M extends DescMethod = DescMethod> = {
+type Outgoing<M extends DescMethod = DescMethod> = {
   readonly client: Client;
   readonly method: M;
   readonly metadata: Metadata;

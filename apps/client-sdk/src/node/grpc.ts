@@ -31,7 +31,6 @@ export function connect(options: ConnectOptions): Link {
   const channel = new Channel(options);
   return {
     ...stubOf(Federation, channel),
-    offsetMs: () => channel.offsetMs,
     close: () => channel.client.close(),
   };
 }
@@ -70,7 +69,8 @@ const CHANNEL = {
 /** One TLS connection, and the session that signatures over it name. */
 class Channel {
   readonly client: Client;
-  offsetMs = 0;
+  /** The coordinator's wall clock minus ours, as Hello told it. */
+  #offsetMs = 0;
   readonly #options: ConnectOptions;
   readonly #clock: Clock;
   #session: Promise<HelloReply> | null = null;
@@ -93,7 +93,7 @@ class Channel {
     const method = Federation.method.hello;
     const body = encode(HelloRequestSchema, create(HelloRequestSchema));
     const reply = await unary({ client: this.client, method, metadata: new Metadata(), signal }, body);
-    this.offsetMs = reply.nowMs - this.#clock.wallMs();
+    this.#offsetMs = reply.nowMs - this.#clock.wallMs();
     return reply;
   }
 
@@ -113,7 +113,7 @@ class Channel {
       method: pathOf(method),
       bodyHash: sha256(body),
       nonce: new Uint8Array(randomBytes(16)),
-      expiresMs: Math.floor(this.#clock.wallMs() + this.offsetMs + AUTH_LIFE_MS),
+      expiresMs: Math.floor(this.#clock.wallMs() + this.#offsetMs + AUTH_LIFE_MS),
     });
     metadata.set(AUTH_METADATA, Buffer.from(encode(RequestAuthSchema, auth)));
     return metadata;
