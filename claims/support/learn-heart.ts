@@ -60,10 +60,7 @@ export type Recipe = {
 
 const RUN_FILE = fileURLToPath(new URL("../learn/heart.yaml", import.meta.url));
 
-/**
- * Column, then what a cardiologist would call low and high; indicators are 0 or 1. No row was looked at for
- * these.
- */
+/** Column, then what a textbook would call low and high (not what the rows do); indicators are 0 or 1. */
 const RANGES: readonly (readonly [string, number, number])[] = [
   ["age, years", 20, 80],
   ["sex", 0, 1],
