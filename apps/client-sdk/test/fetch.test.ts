@@ -64,7 +64,7 @@ describe("an artifact by hash", () => {
     expect(await obtain(wanted, { link, store, patience, signal })).toEqual(whole);
   });
 
-  test("asked for several times at once, it is downloaded once; a failure is for all, and forgotten", async () => {
+  test("asked for several times at once, it is downloaded once; a failure is forgotten", async () => {
     const store = memoryStore();
     const offsets: number[] = [];
     let away = true;

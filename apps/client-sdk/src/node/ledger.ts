@@ -11,16 +11,18 @@ import type { Ledger } from "@tutti/secagg/device/member";
 export function openLedger(file: string): Ledger {
   const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
   const opened = new Set(lines);
+  /** Whoever made the file may have been killed before its name was synced, so each process syncs it once. */
+  let named = false;
   const line = (run: string, round: number) => `${run} ${round}`;
   return {
     has: (run, round) => opened.has(line(run, round)),
     add: (run, round) => {
       try {
-        const isNew = !existsSync(file);
         // A new line first, in case the last one was torn.
         synced(file, "a", (handle) => writeSync(handle, `\n${line(run, round)}`));
         // Its name too: a ledger lost with the power is an empty one.
-        if (isNew) synced(dirname(file), "r");
+        if (!named) synced(dirname(file), "r");
+        named = true;
       } catch (cause) {
         throw new Fault("storage", file, { expected: "to be written", got: `${cause}`, cause });
       }

@@ -22,13 +22,13 @@ beforeAll(async () => {
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
 
-test("the first line is kept with the file's name, each later one by itself", async () => {
+test("a process's first line is kept with the file's name, each later one by itself", async () => {
   const file = join(home, "rounds.log");
   const ledger = openLedger(file);
   ledger.add("run", 0);
   expect(synced.splice(0)).toEqual(["file", "folder"]);
   ledger.add("run", 1);
   openLedger(file).add("run", 2);
-  expect(synced).toEqual(["file", "file"]);
+  expect(synced).toEqual(["file", "file", "folder"]);
   expect(await readFile(file, "utf8")).toBe("\nrun 0\nrun 1\nrun 2");
 });
