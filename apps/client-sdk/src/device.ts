@@ -47,12 +47,16 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
   const life = new AbortController();
   const workshop = openWorkshop(site, life.signal);
   await loadModel(site, holder);
+  const ended = new Set<string>();
 
   async function participate({ signal, once = true }: ParticipateOptions = {}): Promise<Participation> {
     const stop = new AbortController();
     const until = AbortSignal.any([life.signal, stop.signal, ...(signal ? [signal] : [])]);
     const runs = new Map<string, RunEnd>();
     const onRunOver = (end: RunEnd) => {
+      // A coordinator without a run greets with the end of the last one; told once, it is no news.
+      if (ended.has(end.run)) return;
+      ended.add(end.run);
       runs.set(end.run, end);
       if (once) stop.abort(new Fault("cancelled", "the run is over"));
     };

@@ -126,6 +126,23 @@ describe("a run, from invitation to the last release", () => {
     expect(devices.flatMap(({ events }) => events.filter(({ kind }) => kind === "refused"))).toEqual([]);
   });
 
+  test("taking part again waits for a new run, though the coordinator greets with the end of the last", async () => {
+    const script = scriptOf();
+    const { device } = await deviceOn(script, "ann");
+    const over = (run: string) => {
+      script.say({ case: "runOver", value: { run, outcome: "finished", reason: "" } as never });
+    };
+    const first = device.participate();
+    await until(() => script.here.length === 1);
+    over("aa".repeat(32));
+    expect((await first).runs).toHaveLength(1);
+    const again = device.participate();
+    await until(() => script.here.length === 1);
+    over("aa".repeat(32));
+    over("bb".repeat(32));
+    expect((await again).runs.map(({ run }) => run)).toEqual(["bb".repeat(32)]);
+  });
+
   test("the same seed and rows give the same sum, whatever the masks were", async () => {
     const sums = [];
     for (const _ of [1, 2]) {
