@@ -39,10 +39,19 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   const federation = await openFederation(folder);
   const clock = systemClock();
   const verify = nativeVerify;
+  const report = (line: string) => void process.stderr.write(`${line}\n`);
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
   const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
-  const coordinator = new Coordinator({ store, artifacts, federation, clock, verify, agree: nativeAgree });
+  const coordinator = new Coordinator({
+    store,
+    artifacts,
+    federation,
+    clock,
+    verify,
+    agree: nativeAgree,
+    report,
+  });
   const auth = authenticator({
     lookup: (name) => lookup(coordinator, name),
     nowMs: () => clock.wallMs(),

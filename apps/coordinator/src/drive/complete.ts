@@ -8,7 +8,7 @@ import { releaseOf, signRelease } from "@tutti/release/manifest";
 import { nextAdapter, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
 import { afterSuccess } from "@tutti/round/run";
-import { survivors } from "@tutti/round/summing";
+import { type Summing, survivors } from "@tutti/round/summing";
 import type { Agree } from "@tutti/secagg/agree";
 import { unmask } from "@tutti/secagg/server/session";
 import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
@@ -40,13 +40,14 @@ export type Publisher = {
 
 /** unmask → strategy → adapter → publish. Running it twice gives the same adapter: it may be resumed. */
 export function completer(publisher: Publisher): Complete {
+  // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
+  const opened = new WeakMap<Round, Uint32Array>();
   return async (round, { header, sum }) => {
     assert(round.sum !== null, "a complete round has a session");
     const { spec } = round;
     const cohort = survivors(round.sum);
-    const { agree } = publisher;
-    const plain =
-      round.sum.kind === "secure" ? await unmask(round.sum.session, sum, { ...(agree && { agree }) }) : sum;
+    const plain = opened.get(round) ?? (await openSum(round.sum, sum, publisher.agree));
+    opened.set(round, plain);
     const { mean, record } = readSum(spec, plain, cohort.length);
     if (spec.task.kind === Task_Kind.EVALUATE)
       return { header: afterSuccess(spec.plan, header, { record, cohort }) };
@@ -61,6 +62,13 @@ export function completer(publisher: Publisher): Complete {
     const next = { version: release.version, manifest: release.digest, adapter: release.adapter };
     return { header: afterSuccess(spec.plan, header, { record, cohort, release: next, strategy }), release };
   };
+}
+
+/** The plain sum. A large one takes minutes: the event loop turns between two mask streams. */
+async function openSum(of: Summing, sum: Uint32Array, agree: Agree | undefined): Promise<Uint32Array> {
+  if (of.kind === "plain") return sum;
+  const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
+  return await unmask(of.session, sum, { pause, ...(agree && { agree }) });
 }
 
 async function loadAdapter(artifacts: Artifacts, plan: Plan, sha256: string): Promise<Float32Array> {

@@ -20,6 +20,7 @@ import { completer, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
+import type { Report } from "./report.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -29,6 +30,8 @@ export type CoordinatorParts = {
   readonly verify: Verify;
   /** A faster X25519 than the portable one. */
   readonly agree?: Agree;
+  /** Told of what no caller hears of: storage that failed, and bugs. */
+  readonly report: Report;
 };
 
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
@@ -183,6 +186,7 @@ export class Coordinator {
       complete: completer({ ...this.parts, ...this.parts.federation.coordinator }),
       present: () => this.presence.present(),
       changed: this.changed,
+      report: this.parts.report,
     });
     this.#drivers.set(run, driver);
     try {

@@ -1,7 +1,6 @@
 import { assert, demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import { addInto } from "@tutti/kernels/ring";
 import type { Plan } from "@tutti/plan/plan";
 import { abandon, beginRound, type Effect, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
@@ -12,8 +11,10 @@ import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import type { Complete, SignedRelease } from "./complete.ts";
+import { Completion } from "./completion.ts";
 import type { Ledger } from "./ledger.ts";
-import { checkUpload, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
+import { backOffMs, type Report, trouble } from "./report.ts";
+import { checkUpload, type Upload, unconfirmed, type Waiting, withVector } from "./waiting.ts";
 
 export type DriverOptions = {
   readonly run: string;
@@ -29,14 +30,12 @@ export type DriverOptions = {
   readonly present: () => string[];
   /** After every committed change. */
   readonly changed: () => void;
+  /** Told of every failure of storage and of every bug. */
+  readonly report: Report;
 };
 
 /** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
 export const RECONNECT_MS = 12_000;
-/** Between a write that storage did not confirm and the next look at it. */
-const STORAGE_MS = 250;
-/** How often a completion that storage interrupted is tried before its round fails. */
-const COMPLETIONS = 5;
 const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
 /**
@@ -59,11 +58,20 @@ export class Driver {
   /** Ends every wait when the driver shuts down. */
   readonly #ending = new AbortController();
   #alarm = new AbortController();
+  /** Of storage, in a row: reading may work where writing does not, so only a write ends the row. */
+  #failures = 0;
+  readonly #completion: Completion;
 
   constructor(options: DriverOptions) {
     this.options = options;
     this.header = options.header;
     this.parent = options.parent;
+    const { complete, clock } = options;
+    this.#completion = new Completion({
+      complete,
+      sleep: (ms) => clock.sleep(ms, this.#ending.signal),
+      onFailure: (error, againMs) => this.#trouble(error, "completing a round", againMs),
+    });
   }
 
   /** Begins, or after a crash resumes, the header's round. */
@@ -181,7 +189,12 @@ export class Driver {
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#queue.length > 0 || this.#jobs.length > 0) {
       const job = this.#jobs.shift();
-      await (job ? job() : this.#commit(this.#queue.splice(0)));
+      try {
+        await (job ? job() : this.#commit(this.#queue.splice(0)));
+      } catch (bug) {
+        // Whatever it was, the next entry must find a worker.
+        this.#trouble(bug, "performing");
+      }
     }
     // In the same turn as the last look at the queue: what comes from now on wakes the worker again.
     this.#busy = false;
@@ -206,9 +219,10 @@ export class Driver {
         if (next === round) continue;
         round = next;
         entries.push(entry);
-        sum = this.#addVectors(more, item, sum);
+        sum = withVector(more, item, { sum, before: this.#sum });
         effects.push(...more);
       } catch (fault) {
+        if (!(fault instanceof Fault)) this.#trouble(fault, `taking ${item.event.case} by ${item.device}`);
         item.settle.reject(asFault(fault));
       }
     }
@@ -224,34 +238,21 @@ export class Driver {
   }): Promise<void> {
     const { round, accepted, entries, effects, sum } = change;
     try {
-      if (entries.length > 0) await this.options.ledger.append(entries, sum);
+      if (entries.length > 0) {
+        await this.options.ledger.append(entries, sum);
+        this.#failures = 0;
+      }
     } catch (cause) {
       // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (docs/reliability.md,
       // promise 1).
       for (const { settle } of accepted) settle.reject(unconfirmed(cause));
-      return this.#reload();
+      return this.#reload(cause, "writing the journal");
     }
     this.round = round;
     if (sum) this.#sum = sum;
     for (const { settle } of accepted) settle.resolve();
     if (entries.length > 0) this.options.changed();
     this.#perform(effects);
-  }
-
-  /**
-   * The running sum with the vector that the machine just accepted; copied first, since a commit may fail.
-   */
-  #addVectors(
-    effects: readonly Effect[],
-    item: Waiting,
-    sum: Uint32Array | undefined,
-  ): Uint32Array | undefined {
-    if (!effects.some((effect) => effect.kind === "add-vector")) return sum;
-    assert(item.upload !== undefined, "an accepted upload has its vector");
-    const { vector } = item.upload;
-    const next = sum ?? this.#sum?.slice() ?? new Uint32Array(vector.length);
-    addInto(next, vector);
-    return next;
   }
 
   #perform(effects: readonly Effect[]): void {
@@ -265,24 +266,14 @@ export class Driver {
     const { round } = this;
     assert(round !== null && this.#sum !== null, "a complete round has a sum");
     try {
-      const done = await this.#tryToComplete(round, { header: this.header, sum: this.#sum });
+      const done = await this.#completion.of(round, { header: this.header, sum: this.#sum });
       await this.#exclusively(async () => {
         if (this.#isStill(round, "unmasking")) await this.#close(done.header, done.release);
       });
     } catch (error) {
+      this.#completion.forget();
+      if (!this.#closed) this.#trouble(error, "completing a round");
       if (this.#isStill(round, "unmasking")) this.#say("", { case: "broken", value: asFault(error).message });
-    }
-  }
-
-  /** Its devices open no second sum of this round, so storage gets more than one chance. */
-  async #tryToComplete(round: Round, at: Parameters<Complete>[1]): ReturnType<Complete> {
-    for (let left = COMPLETIONS - 1; ; left--) {
-      try {
-        return await this.options.complete(round, at);
-      } catch (error) {
-        if (left === 0 || asFault(error).code !== "storage") throw error;
-        await this.options.clock.sleep(STORAGE_MS, this.#ending.signal);
-      }
     }
   }
 
@@ -306,9 +297,11 @@ export class Driver {
     if (this.#closed) return;
     try {
       await this.options.ledger.close(header, release);
-    } catch {
-      return this.#reload();
+    } catch (cause) {
+      return this.#reload(cause, "closing a round");
     }
+    this.#failures = 0;
+    this.#completion.forget();
     this.header = header;
     if (release) this.parent = release.envelope;
     this.#sum = null;
@@ -383,16 +376,25 @@ export class Driver {
    * After a write that may or may not be on disk: only reading it again can tell (docs/reliability.md,
    * promise 1).
    */
-  async #reload(): Promise<void> {
+  async #reload(failure: unknown, doing: string): Promise<void> {
+    let [cause, what] = [failure, doing];
     while (!this.#closed) {
+      const againMs = backOffMs(++this.#failures);
+      this.#trouble(cause, what, againMs);
       try {
-        await this.options.clock.sleep(STORAGE_MS, this.#ending.signal);
+        await this.options.clock.sleep(againMs, this.#ending.signal);
         await this.#load();
         // Whoever left while nothing could be written down.
         return this.#missAbsent();
-      } catch (cause) {
+      } catch (again) {
+        [cause, what] = [again, "reading the journal"];
         for (const { settle } of this.#queue.splice(0)) settle.reject(unconfirmed(cause));
       }
     }
+  }
+
+  #trouble(error: unknown, doing: string, againMs?: number): void {
+    const { run, clock, report } = this.options;
+    report(trouble(error, { at: clock.wallMs(), run, doing, ...(againMs !== undefined && { againMs }) }));
   }
 }

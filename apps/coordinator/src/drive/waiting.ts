@@ -1,7 +1,8 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import type { Round } from "@tutti/round/round";
+import { addInto } from "@tutti/kernels/ring";
+import type { Effect, Round } from "@tutti/round/round";
 import { sessionId } from "@tutti/round/summing";
 import type { JournalEntry } from "@tutti/wire/journal";
 
@@ -28,6 +29,22 @@ export function checkUpload({ sum }: Round, { event, upload }: Waiting): void {
     now && equalBytes(upload.session, now),
     () => new Fault("conflict", "upload", { expected: "the session in progress", got: "another" }),
   );
+}
+
+/**
+ * The running sum of a transaction with the vector that the machine just accepted; `before` is the committed
+ * one, which is copied first, since a commit may fail.
+ */
+export function withVector(
+  effects: readonly Effect[],
+  { upload }: Waiting,
+  { sum, before }: { sum: Uint32Array | undefined; before: Uint32Array | null },
+): Uint32Array | undefined {
+  if (!effects.some((effect) => effect.kind === "add-vector")) return sum;
+  assert(upload !== undefined, "an accepted upload has its vector");
+  const next = sum ?? before?.slice() ?? new Uint32Array(upload.vector.length);
+  addInto(next, upload.vector);
+  return next;
 }
 
 /** What a sender hears when storage failed: not "no", since the entry may be on disk. */

@@ -1,3 +1,4 @@
+import { Fault } from "@tutti/foundation/fault";
 import { afterEach, describe, expect, test } from "vitest";
 import { plan, type Trouble, temporary } from "./house.ts";
 import { World } from "./world.ts";
@@ -71,5 +72,78 @@ describe("storage that fails once", () => {
         await run.close();
       }
     }
+  });
+});
+
+describe("unmasking", () => {
+  test("lets the event loop turn for each mask, and is not done again when publishing fails", async () => {
+    const devices = Array.from({ length: 20 }, (_, at) => `d${at + 10}`);
+    const turns: [string, number][] = [];
+    const run = world(devices, { cohort: { min: 3, max: 20 } });
+    await run.boot();
+    const { weather } = run.life;
+    let count = 0;
+    const tick = () => {
+      count++;
+      if (!weather.dead && !done) setImmediate(tick);
+    };
+    let done = false;
+    tick();
+    let failed = false;
+    weather.onOperation = (name) => {
+      turns.push([name, count]);
+      if (name !== "putBytes" || failed) return;
+      failed = true;
+      throw new Fault("storage", "a test", { got: "ENOSPC" });
+    };
+    expect(await run.live(() => run.driver.header.round === 1)).toBe(true);
+    done = true;
+    const completions = turns.flatMap(([name], at) => (name === "complete" ? [at] : []));
+    const between = completions.map((at) => turns[at + 1]![1] - turns[at]![1]);
+    expect(completions).toHaveLength(2);
+    expect(between[0]).toBeGreaterThanOrEqual(20);
+    expect(between[1]).toBeLessThan(5);
+    expect(run.reports).toMatchObject([{ doing: "completing a round", code: "storage", againMs: 250 }]);
+    await run.close();
+  });
+});
+
+describe("storage that stays broken", () => {
+  test("is reported each time, asked ever less often, and nothing is unmasked twice", async () => {
+    const { traces, operations } = await undisturbed();
+    const close = operations.indexOf("commit", operations.indexOf("complete"));
+    // Writing fails seven times, reading in between works, as on a full disk.
+    const troubles = Array.from({ length: 7 }, (_, time) => close + 2 * time).map((at) => {
+      return { at, when: "before", how: "throw" } as const;
+    });
+    const run = world();
+    await run.boot(troubles);
+    expect(await run.live()).toBe(true);
+    expect(await run.traces()).toEqual(traces);
+    expect(run.life.weather.names.filter((name) => name === "complete")).toHaveLength(2);
+    expect(run.reports.map(({ doing, code, againMs }) => [doing, code, againMs])).toEqual(
+      [250, 500, 1000, 2000, 4000, 5000, 5000].map((againMs) => ["closing a round", "storage", againMs]),
+    );
+    await run.close();
+  });
+
+  test("a quiet run reports nothing, a bug is reported with its place", async () => {
+    const run = world();
+    await run.boot();
+    expect(await run.live(() => run.driver.round?.phase === "training")).toBe(true);
+    expect(run.reports).toEqual([]);
+    const nonsense = { case: "shared", value: null } as never;
+    await expect(run.driver.submit("a", nonsense)).rejects.toThrow();
+    Object.assign(run.driver.options, {
+      changed: () => {
+        throw new TypeError("a slip");
+      },
+    });
+    await run.driver.submit("a", { case: "ready", value: true });
+    Object.assign(run.driver.options, { changed: () => {} });
+    expect(await run.live()).toBe(true);
+    expect(run.reports.at(-1)).toMatchObject({ doing: "performing", code: "internal", error: "a slip" });
+    expect(run.reports.at(-1)!.stack).toContain("durable.test");
+    await run.close();
   });
 });

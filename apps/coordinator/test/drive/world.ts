@@ -39,6 +39,8 @@ export class World {
   rows = 10;
   life!: Life;
   readonly errors: unknown[] = [];
+  /** What the driver reported, in all its lives. */
+  readonly reports: Record<string, unknown>[] = [];
   readonly #pending = new Set<string>();
   readonly #run: string;
   readonly #envelope;
@@ -87,6 +89,7 @@ export class World {
       complete: weather.over({ complete }, ["complete"]).complete,
       present: () => [...this.here],
       changed: () => {},
+      report: (line) => this.reports.push(JSON.parse(line)),
     });
     this.life = { driver, clock, weather, store };
     this.#done.clear();

@@ -67,6 +67,7 @@ export class Desk {
       federation: federation as unknown as Federation,
       clock: this.clock,
       verify: TRUST.verify!,
+      report: () => {},
     });
     const auth = {
       openSession: () => ({ session: new Uint8Array(16), nowMs: 0 }),
