@@ -78,7 +78,7 @@ function lineOf(event: DeviceEvent): string | null {
     case "evaluated":
       return `round ${event.round}: ${event.rows} own held-out rows, accuracy ${event.accuracy.toFixed(4)}`;
     case "trained":
-      return `round ${event.round}: trained on ${event.rows} rows by ${event.engine}, loss ${event.loss.toFixed(4)}`;
+      return `round ${event.round}: ${trained(event)}`;
     case "released":
       return `now serving version ${event.version} (${event.digest.slice(0, 12)})`;
     case "refused":
@@ -88,6 +88,10 @@ function lineOf(event: DeviceEvent): string | null {
     case "activity":
       return null;
   }
+}
+
+function trained({ rows, engine, loss }: Extract<DeviceEvent, { kind: "trained" }>): string {
+  return `trained on ${rows} rows by ${engine}, loss ${loss.toFixed(4)}`;
 }
 
 async function exists(file: string): Promise<boolean> {
