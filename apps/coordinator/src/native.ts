@@ -7,48 +7,39 @@ import {
   verify as nodeVerify,
 } from "node:crypto";
 import { fromHex, hex } from "@tutti/foundation/bytes";
-import type { Verify } from "@tutti/identity/keys";
+import { isSoundKey, type Verify } from "@tutti/identity/keys";
 import type { Agree } from "@tutti/secagg/agree";
 
 /** SubjectPublicKeyInfo of an Ed25519 key up to the key itself (RFC 8410 section 4). */
 const SPKI_PREFIX = Uint8Array.from([0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00]);
 
-/**
- * The y coordinates of the points of small order on edwards25519: 0, 1, p − 1 and the two of order 8. Anyone
- * can sign for such a key, and OpenSSL takes it (Chalkias, Garillot, Nikolaenko 2020, section 2).
- */
-const SMALL_ORDER_Y = new Set([
-  "0000000000000000000000000000000000000000000000000000000000000000",
-  "0100000000000000000000000000000000000000000000000000000000000000",
-  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-]);
+/** Keys found sound: looking costs more than verifying, and the same few hundred come again and again. */
+const sound = new Map<string, KeyObject>();
+const MAX_KEYS = 4096;
 
 /**
- * Ed25519 by the platform, far faster than portable code. Keys that the portable check refuses (small order,
- * encodings of y ≥ p) are refused first; S < L and canonical R are OpenSSL's own rules. Never throws.
+ * Ed25519 by the platform, far faster than portable code, and with the same answers. OpenSSL takes keys of
+ * small and of mixed order; the portable check lets a key in first. S < L and canonical R are OpenSSL's own
+ * rules, and its equation, not times 8, admits no R of mixed order under a sound key. Never throws.
  */
 export const nativeVerify: Verify = (publicKey, message, signature) => {
-  if (publicKey.length !== 32 || signature.length !== 64 || isWeak(publicKey)) return false;
+  if (publicKey.length !== 32 || signature.length !== 64) return false;
   try {
-    return nodeVerify(null, message, keyOf(publicKey), signature);
+    const key = keyOf(publicKey);
+    return key !== undefined && nodeVerify(null, message, key, signature);
   } catch {
     return false;
   }
 };
 
-function keyOf(publicKey: Uint8Array): KeyObject {
-  return createPublicKey({ key: Buffer.concat([SPKI_PREFIX, publicKey]), format: "der", type: "spki" });
-}
-
-function isWeak(publicKey: Uint8Array): boolean {
-  const y = publicKey.slice();
-  // The top bit is the sign of x (RFC 8032 section 5.1.2).
-  y[31] = y[31]! & 0x7f;
-  if (SMALL_ORDER_Y.has(hex(y))) return true;
-  // p = 2^255 - 19: little-endian ed ff ... ff 7f.
-  return y[31] === 0x7f && y[0]! >= 0xed && y.subarray(1, 31).every((byte) => byte === 0xff);
+function keyOf(publicKey: Uint8Array): KeyObject | undefined {
+  const name = hex(publicKey);
+  const known = sound.get(name);
+  if (known || !isSoundKey(publicKey)) return known;
+  const key = createPublicKey({ key: Buffer.concat([SPKI_PREFIX, publicKey]), format: "der", type: "spki" });
+  if (sound.size >= MAX_KEYS) sound.clear();
+  sound.set(name, key);
+  return key;
 }
 
 /** PKCS 8 around an X25519 secret, up to its 32 bytes (RFC 8410, section 7). */

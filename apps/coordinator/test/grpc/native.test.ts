@@ -4,7 +4,9 @@ import { newSeed, signingKey, verify } from "@tutti/identity/keys";
 import { agree, checkOrder, publicKeyOf } from "@tutti/secagg/agree";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { mixed } from "../../../../libs/identity/test/mixed.ts";
 import { nativeAgree as deviceAgree } from "../../../client-sdk/src/node/agree.ts";
+import { nativeVerify as deviceVerify } from "../../../client-sdk/src/node/verify.ts";
 import { nativeAgree, nativeVerify } from "../../src/native.ts";
 
 /** L, the order of the base point (RFC 8032 section 5.1), little-endian. */
@@ -63,6 +65,18 @@ describe("the platform's Ed25519 is the portable one", () => {
             expect(verify(key, bytes, signature)).toBe(false);
           }
         }
+  });
+
+  test("keys and nonces of mixed order: both platforms' answers are the portable one", () => {
+    const device = deviceVerify();
+    fc.assert(
+      fc.property(mixed, ({ publicKey, message, signature, good }) => {
+        // Twice: the second time the key is known.
+        for (const answer of [nativeVerify, nativeVerify, device, device, verify])
+          expect(answer(publicKey, message, signature)).toBe(good);
+      }),
+      { numRuns: 50 },
+    );
   });
 
   test("wrong lengths are not good, and throw nothing", () => {
