@@ -267,7 +267,7 @@ describe("what goes wrong", () => {
     );
   });
 
-  test("a release gone back from stays out, through every word and a restart, until a newer one comes", async () => {
+  test("a release gone back from stays out, through a restart too, until a newer one comes", async () => {
     const script = scriptOf();
     const store = memoryStore();
     const published = () =>
