@@ -11,8 +11,9 @@ import { publish, syncFolder } from "./folder/files.ts";
 export type Artifacts = {
   /**
    * Takes a file in pieces; durable, and under its name, when this resolves. One that is there already and
-   * whole is left alone, and the pieces unread; one that the disk changed is replaced. @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for
-   * another size.
+   * whole is left alone, and the pieces unread; one that the disk changed is replaced.
+   * @throws Fault("refused") for other bytes than the name says; Fault("bad-message") for another
+   * size.
    */
   put(sha256: string, chunks: AsyncIterable<Uint8Array>, totalBytes: number): Promise<void>;
   /** Returns the name of the bytes. */

@@ -17,8 +17,8 @@ const EIGHTH = Point.fromHex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b1
 export type Signed = { publicKey: Uint8Array; message: Uint8Array; signature: Uint8Array };
 
 /**
- * Signatures whose key and R have a part of small order, `key`/8 and `nonce`/8 of the way round: 0 is none, and
- * with both 0 the signature is good. S is as in RFC 8032 section 5.1.6, so the equation times 8 always holds.
+ * Signatures whose key and R have a part of small order, `key`/8 and `nonce`/8 of the way round: 0 is none,
+ * and with both 0 the signature is good. S is as in RFC 8032 section 5.1.6, so the equation times 8 always holds.
  */
 export function sign(seed: bigint, message: Uint8Array, part: { key: number; nonce: number }): Signed {
   const secret = (seed % (ORDER - 1n)) + 1n;

@@ -322,9 +322,7 @@ export class Driver {
     return beginRound(spec, { connected: [], nowMs, trust: trust() });
   }
 
-  /**
-   * A fresh round's first entry fixes the moment that its deadlines count from, so that a replay has it too.
-   */
+  /** A fresh round's first entry fixes the moment that its deadlines count from, also for a replay. */
   #begin(): void {
     if (this.round === null) return;
     const settle = { resolve: () => {}, reject: () => {} };

@@ -27,9 +27,10 @@ export class Uploads {
   }
 
   /**
-   * The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is taken.
-   * Null, unread, for a device whose vector is in the sum already. @throws Fault("conflict" or "refused") from
-   * the header alone for a session or a device that takes no upload; Fault("deadline") below the stall rule.
+   * The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is
+   * taken. Null, unread, for a device whose vector is in the sum already.
+   * @throws Fault("conflict" or "refused") from the header alone for a session or a device that takes no
+   * upload; Fault("deadline") below the stall rule.
    */
   async read(round: Round | null, device: string, parts: AsyncIterable<UploadPart>): Promise<Upload | null> {
     if (!round?.sum)
