@@ -18,7 +18,8 @@ export type Signed = { publicKey: Uint8Array; message: Uint8Array; signature: Ui
 
 /**
  * Signatures whose key and R have a part of small order, `key`/8 and `nonce`/8 of the way round: 0 is none,
- * and with both 0 the signature is good. S is as in RFC 8032 section 5.1.6, so the equation times 8 always holds.
+ * and with both 0 the signature is good. S is as in RFC 8032 section 5.1.6, so the equation times 8 always
+ * holds.
  */
 export function sign(seed: bigint, message: Uint8Array, part: { key: number; nonce: number }): Signed {
   const secret = (seed % (ORDER - 1n)) + 1n;
