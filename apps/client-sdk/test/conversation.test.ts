@@ -126,7 +126,7 @@ describe("a run, from invitation to the last release", () => {
     expect(devices.flatMap(({ events }) => events.filter(({ kind }) => kind === "refused"))).toEqual([]);
   });
 
-  test("taking part again waits for a new run, though the coordinator greets with the end of the last", async () => {
+  test("taking part again waits for a new run, though greeted with the end of the last", async () => {
     const script = scriptOf();
     const { device } = await deviceOn(script, "ann");
     const over = (run: string) => {
