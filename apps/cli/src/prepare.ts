@@ -3,10 +3,10 @@ import { dirname, resolve as resolvePath } from "node:path";
 import { initialAdapter } from "@tutti/adapter/initial";
 import { resolve } from "@tutti/adapter/resolve";
 import { writeTensors } from "@tutti/adapter/safetensors";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
-import { read } from "@tutti/graph/read";
+import { type Model, read } from "@tutti/graph/read";
 import { type Plan, parseRunFile, type RunFile } from "@tutti/plan/plan";
 import { parse as parseYaml } from "yaml";
 
@@ -17,13 +17,14 @@ export type PreparedRun = { readonly plan: Plan; readonly base: Uint8Array; read
 export async function prepareRun(file: string, overrides: Partial<RunFile> = {}): Promise<PreparedRun> {
   const text = await readOrSay(file, "run file");
   const runFile = parseRunFile({ ...parseText(file, new TextDecoder().decode(text)), ...overrides });
-  const base = await readOrSay(resolvePath(dirname(file), runFile.base), `base model of ${file}`);
-  return resolveRun(runFile, base);
+  const path = resolvePath(dirname(file), runFile.base);
+  const base = await readOrSay(path, `base model of ${file}`, "Name another with --base");
+  return resolveRun(runFile, base, path);
 }
 
 /** The plan of a run file: targets resolved to tensors, the first adapter drawn from the run's seed. */
-export function resolveRun(runFile: RunFile, base: Uint8Array): PreparedRun {
-  const model = read(base);
+export function resolveRun(runFile: RunFile, base: Uint8Array, path = runFile.base): PreparedRun {
+  const model = readModel(base, path);
   const { targets, save, rank, alpha } = runFile.adapter;
   const adapter = resolve(model, { targets, save, rank, alpha });
   const first = initialAdapter(adapter, seededRandom(`${runFile.seed}/initial`), model);
@@ -39,14 +40,29 @@ export function resolveRun(runFile: RunFile, base: Uint8Array): PreparedRun {
   return { plan, base, initial };
 }
 
+/** The base model's graph; what is wrong with it is said with its file's name. */
+function readModel(bytes: Uint8Array, path: string): Model {
+  try {
+    return read(bytes);
+  } catch (cause) {
+    const { code, message } = asFault(cause);
+    throw new Fault(code, `base model ${path}`, {
+      expected: "an ONNX file Tutti reads",
+      got: message,
+      cause,
+    });
+  }
+}
+
 /** A file's bytes, or a Fault that says which file was wanted for what. */
-export async function readOrSay(path: string, what: string): Promise<Uint8Array> {
+export async function readOrSay(path: string, what: string, todo?: string): Promise<Uint8Array> {
   try {
     return new Uint8Array(await readFile(path));
   } catch (cause) {
     throw new Fault("not-found", `${what} ${path}`, {
       expected: "a readable file",
       got: (cause as Error).message,
+      ...(todo && { todo }),
       cause,
     });
   }

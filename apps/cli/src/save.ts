@@ -18,6 +18,8 @@ export type Saved = {
   readonly manifest: string;
   /** A PEFT folder. */
   readonly adapter: string;
+  /** The adapter's file as the manifest names it by hash; `tutti verify --adapter` takes this one. */
+  readonly signed: string;
   /** The base with the adapter merged in. */
   readonly merged: string;
   /** The run as it went: plan, rounds, releases. */
@@ -45,12 +47,14 @@ export async function saveRelease(
     release,
     manifest: join(folder, "manifest.json"),
     adapter: join(folder, "adapter"),
+    signed: join(folder, "adapter.safetensors"),
     merged: join(folder, "merged.onnx"),
     record: join(folder, "run.json"),
   };
   await mkdir(saved.adapter, { recursive: true });
   await writeFile(join(saved.adapter, "adapter_config.json"), peft.config);
   await writeFile(join(saved.adapter, "adapter_model.safetensors"), peft.weights);
+  await writeFile(saved.signed, weights);
   await writeFile(saved.merged, merge(base, adapter, tensors));
   await writeFile(saved.manifest, envelopeJson(envelope));
   await writeFile(saved.record, `${JSON.stringify({ plan, release, ...statusValue(status) }, null, 2)}\n`);

@@ -224,6 +224,8 @@ export class Conversation {
   }
 
   async #runOver({ run, outcome, reason, release }: RunOver): Promise<void> {
+    // A coordinator without a run tells everybody of its last one; only who was invited to it took part.
+    if ((await this.#options.workshop.planOf(run)) === null) return;
     this.#work?.stop.abort(new Fault("cancelled", "training", { got: "the run is over" }));
     this.#work = null;
     this.#endSession();

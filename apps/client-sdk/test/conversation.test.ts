@@ -3,6 +3,7 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import { type Engine, float32, type Tensors } from "@tutti/graph/ir";
 import { metricsOf } from "@tutti/plan/metrics";
+import { planBytes } from "@tutti/plan/plan";
 import { activeLayout, scaleOf } from "@tutti/round/spec";
 import { memoryLedger } from "@tutti/secagg/device/member";
 import { dequantise } from "@tutti/update/quantise";
@@ -128,7 +129,11 @@ describe("a run, from invitation to the last release", () => {
 
   test("taking part again waits for a new run, though greeted with the end of the last", async () => {
     const script = scriptOf();
-    const { device } = await deviceOn(script, "ann");
+    const store = memoryStore();
+    const { device } = await deviceOn(script, "ann", { store });
+    // As an invitation leaves it: what a device was never invited to is no run of its own.
+    const plan = new TextDecoder().decode(planBytes(settings.plan));
+    for (const run of ["aa", "bb"]) await store.putDocument(`plan-${run.repeat(32)}`, plan);
     const over = (run: string) => {
       script.say({ case: "runOver", value: { run, outcome: "finished", reason: "" } as never });
     };
@@ -139,6 +144,7 @@ describe("a run, from invitation to the last release", () => {
     const again = device.participate();
     await until(() => script.here.length === 1);
     over("aa".repeat(32));
+    over("cc".repeat(32));
     over("bb".repeat(32));
     expect((await again).runs.map(({ run }) => run)).toEqual(["bb".repeat(32)]);
   });

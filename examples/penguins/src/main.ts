@@ -21,8 +21,21 @@ const USAGE = `usage: npm start -- [--seed N] [--out folder] [--json]
 
 type Options = { seed: number; folder: string; json: boolean };
 
+/** parseArgs, whose own errors are about the command line and nothing else. */
+const parsed: typeof parseArgs = (config) => {
+  try {
+    return parseArgs(config);
+  } catch (cause) {
+    throw new Fault("bad-input", "command line", {
+      got: (cause as Error).message,
+      todo: `\n${USAGE}`,
+      cause,
+    });
+  }
+};
+
 function readOptions(): Options | null {
-  const { values } = parseArgs({
+  const { values } = parsed({
     options: {
       seed: { type: "string", default: "1" },
       out: { type: "string", default: "out/penguins" },

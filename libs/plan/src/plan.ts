@@ -168,9 +168,10 @@ export function planBytes(value: Plan): Uint8Array {
 }
 
 function parse<S extends v.GenericSchema>(what: string, schema: S, value: unknown): v.InferOutput<S> {
-  const result = v.safeParse(schema, value, { abortEarly: true });
+  const result = v.safeParse(schema, value);
   if (result.success) return checked(what, result.output);
-  const [issue] = result.issues;
+  // A misspelt field is both unknown and missing; its own name says more.
+  const issue = result.issues.find(({ expected }) => expected === "never") ?? result.issues[0];
   const path = v.getDotPath(issue);
   throw new Fault("bad-input", path ? `${what}, field ${path}` : what, contrast(issue));
 }

@@ -186,14 +186,15 @@ describe("shares", () => {
     expect(await reconstruct(few, { threshold: 40, good: () => true, suspects: new Set() })).toBeNull();
   });
 
-  test("three liars in a hundred are found by chance, the same way every time", {
+  test("three liars in a hundred are found, whoever is asked first", {
     timeout: 60_000,
   }, async () => {
     const holders = names(100);
     const secret = random.bytes(32);
     const shares = await splitSecret(secret, { holders, threshold: 67 });
     const liars = ["d03", "d50", "d66"];
-    for (const liar of liars) shares.get(liar)![0]! ^= 1;
+    // Each lies in a byte of its own: lies in the same byte cancel for one choice of holders in 256.
+    for (const [at, liar] of liars.entries()) shares.get(liar)![at]! ^= 1;
     const good = (other: Uint8Array) => Buffer.from(other).equals(secret);
     const options = { threshold: 67, good, suspects: new Set<string>() };
     expect(await reconstruct(shares, options)).toEqual({ secret, misfits: liars, certain: true });

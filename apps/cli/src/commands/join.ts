@@ -1,12 +1,16 @@
-import { access } from "node:fs/promises";
+import { access, stat } from "node:fs/promises";
 import { join as path, resolve } from "node:path";
 import type { DeviceEvent } from "@tutti/client-sdk/events";
 import { csvData } from "@tutti/client-sdk/node/csv";
 import { Device } from "@tutti/client-sdk/node/device";
 import type { EngineName } from "@tutti/client-sdk/node/engine";
+import { readConfig } from "@tutti/client-sdk/node/folder";
 import { join, spendJoinFile } from "@tutti/client-sdk/node/join";
-import { asFault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
+import { parseJoinFile } from "@tutti/identity/join";
+import { CertificateBodySchema } from "@tutti/wire/device";
+import { decode } from "@tutti/wire/message";
 import { Command, Option } from "commander";
 import { type Context, withContext } from "../action.ts";
 import type { Output } from "../output.ts";
@@ -38,9 +42,11 @@ async function joinAndParticipate(
   { output, signal }: Context,
 ): Promise<void> {
   const { folder, data, engine } = options;
-  if (await exists(path(folder, "device.json")))
-    output.say(`${folder}/ has joined before; going on with its key`);
-  else {
+  if (await exists(path(folder, "device.json"))) {
+    await mustBeSame(file, folder);
+    output.say(`${folder}/ has joined before; going on with its key and its policy.json`);
+  } else {
+    await mustBeFolder(data);
     const joinFile = new TextDecoder().decode(await readOrSay(file, "join file"));
     await join({ joinFile, folder, random: platformRandom(), dataFolder: resolve(data) });
   }
@@ -64,6 +70,27 @@ async function joinAndParticipate(
   } finally {
     await device.close();
   }
+}
+
+/** A folder is one site's for good: a join file for another name is not quietly passed over. */
+async function mustBeSame(file: string, folder: string): Promise<void> {
+  if (!(await exists(file))) return;
+  const { token } = parseJoinFile(new TextDecoder().decode(await readOrSay(file, "join file")));
+  const { name } = decode(CertificateBodySchema, token.grant.body, 4096);
+  const own = await readConfig(folder);
+  if (own.name === name) return;
+  throw new Fault("conflict", `${folder}/`, {
+    expected: `the join file of ${own.name}`,
+    got: `${file}, made for ${name}`,
+    todo: "Name another folder with --folder",
+  });
+}
+
+/** Before the token is used up: a site without its data folder would refuse every round. */
+async function mustBeFolder(data: string): Promise<void> {
+  const found = await stat(data).catch(() => null);
+  if (found?.isDirectory()) return;
+  throw new Fault("not-found", `data folder ${data}`, { expected: "a folder", todo: "Name it with --data" });
 }
 
 function tell(line: string | null, output: Output): void {

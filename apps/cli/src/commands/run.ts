@@ -80,8 +80,12 @@ function stopCommand(): Command {
 async function watchRun(admin: AdminLink, run: string, { output, signal }: Context): Promise<void> {
   let shown = 0;
   let last: RunStatus | undefined;
+  let waiting = "";
   for await (const status of admin.watch({ $typeName: "tutti.v1.RunRequest", run }, signal)) {
     for (const record of status.history.slice(shown)) output.say(roundLine(record, status.rounds));
+    const now = waitingLine(status);
+    if (now !== waiting && now !== "") output.say(now);
+    waiting = now;
     shown = status.history.length;
     last = status;
   }
@@ -93,6 +97,13 @@ async function watchRun(admin: AdminLink, run: string, { output, signal }: Conte
       got: `${last?.state}: ${last?.reason}`,
     });
   output.result(statusValue(last), sentence(last));
+}
+
+/** While a round waits for sites: how many are here. */
+function waitingLine({ phase, round, attempt, devices }: RunStatus): string {
+  const here = devices.filter(({ connected }) => connected).map(({ device }) => device);
+  if (phase !== "gathering" || (round > 0 && attempt === 0)) return "";
+  return `round ${round}, attempt ${attempt + 1}: waiting for sites; here: ${here.join(", ") || "none yet"}`;
 }
 
 function sentence({ name, state, round, rounds, phase, reason }: RunStatus): string {

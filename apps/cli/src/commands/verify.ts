@@ -16,7 +16,7 @@ export function verifyCommand(): Command {
     .argument("<manifest>", "manifest.json of a release")
     .option("--authority <hex>", "the federation's public key")
     .option("--join <file>", "take the federation's public key from a join file")
-    .option("--adapter <file>", "also check this adapter file against the manifest")
+    .option("--adapter <file>", "also check this file, adapter.safetensors of a saved release")
     .option("--base <file>", "also check this base model against the manifest")
     .action((path: string, options: Options, command: Command) =>
       withContext(command, async ({ output }) => {

@@ -120,7 +120,7 @@ type Token = { readonly grant: Certificate; readonly secret: Uint8Array };
 
 function unspent({ token: { grant, secret } }: JoinFile): Token {
   if (secret) return { grant, secret };
-  const todo = "Ask the federation's operator for a new join file";
+  const todo = "Ask the federation's operator for a join file under a new name";
   throw new Fault("refused", "join file", { expected: "an unused token", got: "a file that is spent", todo });
 }
 
@@ -148,12 +148,12 @@ async function enrol({ file, key, certificate, name, link }: Enrolment): Promise
   try {
     await (link ?? own)?.enroll(create(EnrollRequestSchema, { certificate }));
   } catch (error) {
-    const { code, message } = asFault(error);
+    const { code } = asFault(error);
     if (code !== "conflict") throw error;
-    const todo = "Ask the federation's operator for a new join file";
+    const todo = "Ask the federation's operator for a join file under a new name";
     throw new Fault("refused", `joining as ${name}`, {
-      expected: "an unused token",
-      got: message,
+      expected: "a name and a token that nobody has used",
+      got: "used ones",
       todo,
       cause: error,
     });

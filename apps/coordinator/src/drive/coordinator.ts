@@ -113,7 +113,9 @@ export class Coordinator {
         }),
     );
     const { plan, run } = openPlan(envelope, this.#trust());
-    if (this.#drivers.has(run)) return run;
+    const same = this.#drivers.get(run);
+    if (same?.header.state === "running") return run;
+    if (same) throw over(plan.name, same.header.state);
     const busy = this.current();
     if (busy?.header.state === "running") {
       throw new Fault("conflict", "run", {
@@ -238,4 +240,13 @@ export class Coordinator {
 
 function tooLong(device: string): string {
   return `the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`;
+}
+
+/** A plan is its run's id, so it can be run once. */
+function over(name: string, state: string): Fault {
+  return new Fault("conflict", `run ${name}`, {
+    expected: "a plan that was not run before",
+    got: `one whose run is over (${state})`,
+    todo: "Change the run file's name or seed for a new run",
+  });
 }
