@@ -74,7 +74,24 @@ export function faultFromGrpc(status: {
 }): Fault {
   const sent = status.fault && parseFault(status.fault);
   if (sent) return sent;
-  return new Fault(FAULT_CODES[status.code] ?? "unavailable", clipText(status.details) || "call failed");
+  return unanswered(FAULT_CODES[status.code] ?? "unavailable", clipText(status.details));
+}
+
+/** A status without a Fault: the transport's own words, the two commonest in ours. */
+function unanswered(code: FaultCode, details: string): Fault {
+  const refused = /ECONNREFUSED (\S*\w)/.exec(details);
+  if (refused) {
+    const todo = "Is the coordinator running (`tutti serve`), and is this its address?";
+    return new Fault(code, `coordinator at ${refused[1]}`, {
+      expected: "an answer",
+      got: "nothing listens there",
+      todo,
+    });
+  }
+  if (/self-signed certificate|certificate/.test(details)) {
+    return new Fault(code, "coordinator", { expected: "the certificate of the join file", got: "another" });
+  }
+  return new Fault(code, details.replace(/\s*Resolution note:\s*$/, "") || "call failed");
 }
 
 function parseFault(bytes: Uint8Array): Fault | undefined {
