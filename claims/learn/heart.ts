@@ -1,15 +1,16 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { trainAlone } from "@tutti/client-sdk/alone";
 import type { CsvTable } from "@tutti/client-sdk/csv";
 import type { Split } from "@tutti/client-sdk/examples";
 import type { Tensor } from "@tutti/graph/ir";
 import type { PreparedRun } from "tutti/prepare";
 import type { Claim } from "../claim.ts";
-import { joined, rightOf, trainAlone } from "../support/learn-alone.ts";
 import { oneThread } from "../support/learn-engine.ts";
 import { type TestFederation, withFederation } from "../support/learn-federation.ts";
 import { deviation, interval95, mean, rounded } from "../support/learn-figures.ts";
 import { CENTRES, type Centre, csvText, prepareHeart, readCentres, rowsOf } from "../support/learn-heart.ts";
+import { joined, rightOf } from "../support/learn-rows.ts";
 
 const SEEDS = [1, 2, 3, 4, 5] as const;
 const TARGET = 0.76;

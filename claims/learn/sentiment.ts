@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { trainAlone } from "@tutti/client-sdk/alone";
 import type { Split } from "@tutti/client-sdk/examples";
 import { Device } from "@tutti/client-sdk/node/device";
 import { join as enrol } from "@tutti/client-sdk/node/join";
@@ -8,10 +9,10 @@ import { platformRandom } from "@tutti/foundation/random";
 import type { Tensor } from "@tutti/graph/ir";
 import { prepareRun } from "tutti/prepare";
 import type { Claim } from "../claim.ts";
-import { joined, rightOf, trainAlone } from "../support/learn-alone.ts";
 import { oneThread } from "../support/learn-engine.ts";
 import { type TestFederation, withFederation } from "../support/learn-federation.ts";
 import { interval95, mean, rounded } from "../support/learn-figures.ts";
+import { joined, rightOf } from "../support/learn-rows.ts";
 import { readSentiment, type Sentiment, SITES, type SiteName, splitOf } from "../support/learn-sentiment.ts";
 
 const RUN_FILE = fileURLToPath(new URL("sentiment.yaml", import.meta.url));

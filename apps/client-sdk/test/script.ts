@@ -31,7 +31,7 @@ import {
 } from "@tutti/wire/round";
 import { TermsSchema, type UploadPart } from "@tutti/wire/secagg";
 import type { Link } from "../src/link.ts";
-import { type Federation, NOW_S, runOf } from "./fixture.ts";
+import { type Federation, NOW_S, releaseOf, runOf } from "./fixture.ts";
 
 const ack = create(AckSchema);
 
@@ -78,21 +78,7 @@ export class Script {
     this.plan = plan;
     this.run = runOf(plan);
     for (const bytes of artifacts) this.artifacts.set(hashOf(bytes), bytes);
-    const release: Release = {
-      run: this.run,
-      version: 0,
-      round: 0,
-      base: { sha256: plan.base.sha256 },
-      adapter: plan.initial,
-      parent: null,
-      cohorts: [],
-      secureAggregation: plan.secureAggregation.enabled,
-      privacy: null,
-      method: plan.adapter.method,
-      rank: plan.adapter.rank,
-      alpha: plan.adapter.alpha,
-      createdAt: "2026-01-31T12:00:00Z",
-    };
+    const release = releaseOf(plan, this.run);
     this.parent = { release, envelope: signRelease(release, fed.coordinator) };
     this.task = this.#taskFor(0);
   }

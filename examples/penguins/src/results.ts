@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
+import { trainAlone } from "@tutti/client-sdk/alone";
 import type { Engine } from "@tutti/graph/ir";
 import { layoutOf } from "@tutti/update/layout";
 import type { PreparedRun } from "tutti/prepare";
 import { accuracyOf } from "./accuracy.ts";
-import { trainAlone } from "./baselines.ts";
 import { type Bird, type Flock, ISLANDS, SPECIES } from "./birds.ts";
+import { examplesOf } from "./examples.ts";
 import type { Federated } from "./federation.ts";
 
 type Accuracy = { readonly accuracy: number };
@@ -29,7 +30,8 @@ export async function measure(options: {
   const score = async (model: Uint8Array): Promise<Accuracy> => ({
     accuracy: await accuracyOf(model, flock.test),
   });
-  const alone = async (birds: readonly Bird[]) => score(await trainAlone(prepared, birds, engine));
+  const alone = async (birds: readonly Bird[]) =>
+    score(await trainAlone(prepared, examplesOf(birds), { engine }));
   const local: Record<string, Accuracy> = {};
   for (const island of ISLANDS) local[island] = await alone(flock.sites[island]);
   return {
