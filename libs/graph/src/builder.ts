@@ -16,6 +16,8 @@ export type AttributeInit = number | string | readonly number[] | { readonly flo
  * and nodes over constants alone are computed at once (fold.ts).
  */
 export type Builder = {
+  /** Version of the operator set that nodes are written in. */
+  readonly opset: number;
   /** Emits a node with one output and returns the output's name. `com.microsoft::Op` names another domain. */
   emit(op: string, inputs: readonly string[], attributes?: Readonly<Record<string, AttributeInit>>): string;
   /** Emits a node with several outputs. */
@@ -24,6 +26,8 @@ export type Builder = {
     inputs: readonly string[],
     options: { outputs: number; attributes?: Readonly<Record<string, AttributeInit>> },
   ): readonly string[];
+  /** Appends a node as it stands; its outputs are values the base already gives a static to. */
+  place(node: Node): void;
   /** Adds an initializer and returns its name; equal small constants are shared. */
   constant(tensor: Tensor, hint?: string): string;
   /** A float32 scalar constant. */
@@ -70,7 +74,7 @@ export function builderOn(base?: TracedGraph, opset = base?.opset ?? 17): Builde
 /** State of a builder: it only ever appends, so names handed out stay valid until `finish`. */
 class GraphBuilder implements Builder {
   readonly #name: string;
-  readonly #opset: number;
+  readonly opset: number;
   readonly #inputs: ValueInfo[];
   readonly #outputs: ValueInfo[];
   readonly #nodes: Node[];
@@ -83,7 +87,7 @@ class GraphBuilder implements Builder {
 
   constructor(base: TracedGraph | undefined, opset: number) {
     this.#name = base?.name ?? "tutti";
-    this.#opset = opset;
+    this.opset = opset;
     this.#inputs = [...(base?.inputs ?? [])];
     this.#outputs = [...(base?.outputs ?? [])];
     this.#nodes = [...(base?.nodes ?? [])];
@@ -148,8 +152,16 @@ class GraphBuilder implements Builder {
   ): Form {
     const { axes, ...rest } = attributes;
     const since = AXES_INPUT_SINCE[op];
-    if (axes === undefined || since === undefined || this.#opset < since) return { inputs, attributes };
+    if (axes === undefined || since === undefined || this.opset < since) return { inputs, attributes };
     return { inputs: [inputs[0]!, this.ints(axes as readonly number[])], attributes: rest };
+  }
+
+  place(node: Node): void {
+    assert(
+      node.outputs.every((name) => name === "" || this.#statics.has(name)),
+      `${node.op} ${node.name} was traced`,
+    );
+    this.#nodes.push(node);
   }
 
   constant(tensor: Tensor, hint = "constant"): string {
@@ -214,7 +226,7 @@ class GraphBuilder implements Builder {
   finish(): TracedGraph {
     return live({
       name: this.#name,
-      opset: this.#opset,
+      opset: this.opset,
       inputs: this.#inputs,
       outputs: this.#outputs,
       initializers: this.#initializers,

@@ -1,10 +1,11 @@
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { builderOn } from "./builder.ts";
-import { type Ops, opsOn } from "./gradient/ops.ts";
+import { expanded } from "./expand/expand.ts";
 import { Adjoint } from "./gradient/rule.ts";
 import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
+import { type Ops, opsOn } from "./ops.ts";
 import { describe } from "./site.ts";
 
 export type DifferentiateOptions = {
@@ -25,8 +26,9 @@ const MIN_OPSET = 11;
  * section 3.2: the adjoint sweep, here over nodes). A name the loss does not depend on gets zeros.
  * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient.
  */
-export function differentiate(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
-  check(graph, { loss, wrt });
+export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
+  check(traced, { loss, wrt });
+  const graph = inRules(traced, { loss, wrt });
   const build = builderOn(graph);
   const ops = opsOn(build);
   const active = dependents(graph, wrt);
@@ -42,6 +44,13 @@ export function differentiate(graph: TracedGraph, { loss, wrt }: DifferentiateOp
   for (const name of wrt)
     build.output(gradients.get(name) ?? ops.zeros(shapeOf(graph, name), name), `grad.${name}`);
   return build.finish();
+}
+
+/** Operators without a rule of their own, where a gradient must pass, in terms of those that have one. */
+function inRules(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
+  const active = dependents(graph, wrt);
+  const wanted = (node: Node) => !ruleOf(node) && node.inputs.some((input) => active.has(input));
+  return expanded(graph, { wanted, keep: [loss, ...wrt] });
 }
 
 type Sweep = {

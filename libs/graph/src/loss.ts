@@ -1,8 +1,8 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Builder, builderOn } from "./builder.ts";
-import { type Ops, opsOn, range } from "./gradient/ops.ts";
 import type { DType, TracedGraph } from "./ir.ts";
+import { type Ops, opsOn, range } from "./ops.ts";
 
 export type LossKind = "softmax-cross-entropy" | "binary-cross-entropy" | "mean-squared-error";
 

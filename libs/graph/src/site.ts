@@ -35,6 +35,11 @@ export class Site {
     return this.node.inputs.length;
   }
 
+  /** Name of an input that must be there. */
+  input(index: number): string {
+    return this.#name(index);
+  }
+
   static(index: number): Static {
     return this.#known.static(this.#name(index));
   }

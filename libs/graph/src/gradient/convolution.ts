@@ -1,4 +1,4 @@
-import { type Ops, range } from "./ops.ts";
+import { type Ops, range } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 import { reverse } from "./shape.ts";
 import { dilateAll, fit, padFor, places, shifted, type Window, windowOf } from "./window.ts";

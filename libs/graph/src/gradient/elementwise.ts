@@ -1,4 +1,4 @@
-import type { Ops } from "./ops.ts";
+import type { Ops } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
 /** A rule for y = f(x), from a function that emits dy · f′(x). */

@@ -1,5 +1,5 @@
 import type { Tensor } from "../ir.ts";
-import { axisOf, type Ops, range, rowMajor } from "./ops.ts";
+import { axisOf, type Ops, range, rowMajor } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
 /** ScatterND can add from here on (ScatterND-16); before, rows are spread by a one-hot product. */

@@ -1,6 +1,6 @@
 import { sizeOf } from "../ir.ts";
-import type { Ops } from "./ops.ts";
-import { range, sameShape } from "./ops.ts";
+import type { Ops } from "../ops.ts";
+import { range, sameShape } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
 /**

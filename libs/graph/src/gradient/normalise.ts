@@ -1,4 +1,4 @@
-import { axisOf, type Ops, range } from "./ops.ts";
+import { axisOf, type Ops, range } from "../ops.ts";
 import { type Adjoint, once, type Rule } from "./rule.ts";
 
 /** dx = y·(dy − Σ dy·y). */

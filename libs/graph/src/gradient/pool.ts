@@ -1,5 +1,5 @@
+import { type Ops, range } from "../ops.ts";
 import { tensorOf } from "../tensor.ts";
-import { type Ops, range } from "./ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 import { dilateAll, fit, padFor, places, reach, shifted, type Window, windowOf } from "./window.ts";
 

@@ -1,4 +1,4 @@
-import { axisOf, type Ops, range } from "./ops.ts";
+import { axisOf, type Ops, range } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
 /** The axes a reduction goes over, and the shape of its result as if it had kept them with size 1. */

@@ -1,6 +1,6 @@
 import type { Node } from "../ir.ts";
+import type { Ops } from "../ops.ts";
 import { type Known, Site } from "../site.ts";
-import type { Ops } from "./ops.ts";
 
 /**
  * The reverse of one operator: for each input a function that emits its gradient, or undefined where there
@@ -34,13 +34,6 @@ export class Adjoint extends Site {
   /** The first output. */
   get y(): string {
     return this.node.outputs[0]!;
-  }
-
-  /** Name of an input that must be there. */
-  input(index: number): string {
-    if (!this.has(index))
-      throw this.fault("bad-input", `input ${index}`, { expected: "a value", got: "nothing" });
-    return this.node.inputs[index]!;
   }
 }
 

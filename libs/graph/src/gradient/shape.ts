@@ -1,4 +1,4 @@
-import { axisOf, type Ops, range } from "./ops.ts";
+import { axisOf, type Ops, range } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
 /** Whatever only renames positions: the gradient takes x's shape again. Shape inputs have no gradient. */

@@ -1,5 +1,5 @@
+import { type Ops, range } from "../ops.ts";
 import type { Site } from "../site.ts";
-import { type Ops, range } from "./ops.ts";
 import { dilate } from "./shape.ts";
 
 /** How a kernel moves over the spatial axes; one entry per axis. */

@@ -1,11 +1,14 @@
 import { evaluateNode, evaluates } from "../../src/evaluate/evaluate.ts";
+import { expanded } from "../../src/expand/expand.ts";
 import type { Node, Tensor, Tensors, TracedGraph } from "../../src/ir.ts";
 
 /**
  * A slow float64 interpreter: what a graph means. Operators that libs/graph/src/evaluate has (checked against
- * onnxruntime in its own tests) come from there; windows are written out here, one loop per index.
+ * onnxruntime in its own tests) come from there; windows are written out here, one loop per index;
+ * what neither has runs as its expansion (checked against onnxruntime in test/expand).
  */
-export function run64(graph: TracedGraph, feeds: Tensors): Tensors {
+export function run64(traced: TracedGraph, feeds: Tensors): Tensors {
+  const graph = expanded(traced, { wanted: (node) => !WINDOWS[node.op] && !evaluates(node) });
   const values = new Map<string, Tensor>([...graph.initializers, ...feeds]);
   const constant = (name: string) => values.get(name);
   for (const node of graph.nodes) {

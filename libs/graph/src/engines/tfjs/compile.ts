@@ -1,9 +1,10 @@
 import { assert } from "@tutti/foundation/check";
+import { expanded } from "../../expand/expand.ts";
 import type { Node, Static, TracedGraph } from "../../ir.ts";
 import { describe, type Known } from "../../site.ts";
 import { Constants } from "./constants.ts";
 import { OpSite } from "./op-site.ts";
-import { operatorOf } from "./ops.ts";
+import { hasKernel, operatorOf } from "./ops.ts";
 import type { Kernel, Tf, TfTensor } from "./tfjs.ts";
 
 /** One node, ready to run. */
@@ -22,9 +23,11 @@ export type Compiled = { readonly steps: readonly Step[]; readonly constants: Co
 
 /**
  * Every node checked and turned into a kernel. Nodes that read constants alone run now and become constants
- * (the transposes of frozen weights a gradient reads, for one); nodes nobody reads are left out.
+ * (the transposes of frozen weights a gradient reads, for one); nodes nobody reads are left out. Operators
+ * without a kernel run as their expansion.
  */
-export async function compile(tf: Tf, backend: string, graph: TracedGraph): Promise<Compiled> {
+export async function compile(tf: Tf, backend: string, traced: TracedGraph): Promise<Compiled> {
+  const graph = expanded(traced, { wanted: (node) => !hasKernel(node) });
   const constants = new Constants(tf, graph.initializers);
   try {
     const known = knownOf(graph, constants);

@@ -1,4 +1,5 @@
 import { Fault } from "@tutti/foundation/fault";
+import type { Node } from "../../ir.ts";
 import { operators } from "../../operators.ts";
 import { describe } from "../../site.ts";
 import * as convolution from "./convolution.ts";
@@ -24,6 +25,11 @@ export const OPERATORS = operators<Operator>(
   pool,
   pad,
 );
+
+/** Whether the engine has a kernel of its own for an operator; others run as their expansion. */
+export function hasKernel({ domain, op }: Pick<Node, "domain" | "op">): boolean {
+  return domain === "" && OPERATORS.has(op);
+}
 
 /** The operator of a node; an unknown one is a Fault("unsupported") naming node, operator, domain and set. */
 export function operatorOf(site: OpSite): Operator {

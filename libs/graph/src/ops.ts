@@ -1,5 +1,5 @@
-import type { AttributeInit, Builder } from "../builder.ts";
-import { sizeOf, type Tensor } from "../ir.ts";
+import type { AttributeInit, Builder } from "./builder.ts";
+import { sizeOf, type Tensor } from "./ir.ts";
 
 type Attributes = Readonly<Record<string, AttributeInit>>;
 
