@@ -1,4 +1,3 @@
-import type { Ops } from "../ops.ts";
 import { single } from "./rule.ts";
 
 /** x where x > λ or x < −λ, moved towards 0 by `bias`; else 0 (ONNX, Shrink). */
@@ -9,11 +8,3 @@ export const Shrink = single((at, ops) => {
   const above = ops.op("Greater", [x, ops.number(lambda, x)]);
   return ops.where(above, ops.sub(x, ops.number(bias, x)), low);
 });
-
-/** x·σ(α·x) (com.microsoft, QuickGelu). */
-export const QuickGelu = single((at, ops) => {
-  const x = at.input(0);
-  return ops.mul(x, sigmoid(ops, ops.scale(x, at.float("alpha", 1.702))));
-});
-
-const sigmoid = (ops: Ops, x: string): string => ops.op("Sigmoid", [x]);

@@ -3,10 +3,17 @@ import { type Node, type Static, sizeOf } from "../ir.ts";
 import { LIMITS } from "../limits.ts";
 import { operators } from "../operators.ts";
 import { describe, type Known, Site } from "../site.ts";
+import * as attention from "./attention.ts";
 import * as convolve from "./convolve.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
+import * as loss from "./loss.ts";
+import * as microsoftActivation from "./microsoft/activation.ts";
+import * as microsoftAttention from "./microsoft/attention.ts";
+import * as microsoftLinear from "./microsoft/linear.ts";
+import * as microsoftNormalise from "./microsoft/normalise.ts";
+import * as microsoftQuantise from "./microsoft/quantise.ts";
 import * as normalise from "./normalise.ts";
 import * as quantise from "./quantise.ts";
 import * as recurrent from "./recurrent.ts";
@@ -17,10 +24,12 @@ import * as shape from "./shape.ts";
 
 /** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
 const STANDARD: ReadonlyMap<string, Rule> = operators(
+  attention,
   convolve,
   elementwise,
   indexing,
   linear,
+  loss,
   normalise,
   quantise,
   recurrent,
@@ -30,11 +39,13 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
 );
 
 /** onnxruntime's own operators (com.microsoft), as its optimiser writes them. */
-const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
-  ["Gelu", elementwise.Gelu],
-  ["QuickGelu", elementwise.Gelu],
-  ["MatMulNBits", quantise.MatMulNBits],
-]);
+const MICROSOFT: ReadonlyMap<string, Rule> = operators(
+  microsoftActivation,
+  microsoftAttention,
+  microsoftLinear,
+  microsoftNormalise,
+  microsoftQuantise,
+);
 
 const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
   ["", STANDARD],

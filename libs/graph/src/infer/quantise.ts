@@ -1,7 +1,7 @@
 import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
 import { productShape } from "./linear.ts";
-import { demandSize, one } from "./rule.ts";
+import { one } from "./rule.ts";
 
 /** (x − zero)·scale, in the scale's dtype. */
 export function DequantizeLinear(at: Site) {
@@ -28,11 +28,4 @@ export function DynamicQuantizeLinear(at: Site) {
 export function MatMulInteger(at: Site) {
   // The operands may differ in sign, so only their shapes must fit.
   return one("int32", productShape(at));
-}
-
-/** A·dequantised(B)ᵀ, where B's rows are `[N, blocks, bytes per block]` (com.microsoft, MatMulNBits). */
-export function MatMulNBits(at: Site) {
-  const [k, n] = [at.int("K"), at.int("N")];
-  demandSize(at, "inner size of input 0", { expected: k, got: at.shape(0).at(-1) ?? 0 });
-  return one(at.dtype(0), at.shape(0).with(-1, n));
 }
