@@ -6,6 +6,7 @@ import { Adjoint } from "./gradient/rule.ts";
 import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
 import { type Ops, opsOn } from "./ops.ts";
+import { modern } from "./raise.ts";
 import { describe } from "./site.ts";
 
 export type DifferentiateOptions = {
@@ -16,20 +17,16 @@ export type DifferentiateOptions = {
 };
 
 /**
- * Slice, Pad and Clip take inputs rather than attributes from here on, and gradients are written with those.
- */
-const MIN_OPSET = 11;
-
-/**
  * Reverse-mode differentiation, symbolic: the graph with one more output `grad.<name>` per name in `wrt`,
- * of that value's shape. Only what lies between `wrt` and the loss is built (Griewank & Walther 2008,
- * section 3.2: the adjoint sweep, here over nodes). A name the loss does not depend on gets zeros.
+ * of that value's shape, in operator set 16 or later (raise.ts). Only what lies between `wrt` and the loss is
+ * built (Griewank & Walther 2008, section 3.2: the adjoint sweep, here over nodes). A name the loss does not
+ * depend on gets zeros.
  * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient.
  */
 export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
   check(traced, { loss, wrt });
-  const graph = inRules(traced, { loss, wrt });
-  const build = builderOn(graph);
+  const graph = inRules(modern(seen(traced, [loss, ...wrt])), { loss, wrt });
+  const build = builderOn({ ...graph, outputs: traced.outputs });
   const ops = opsOn(build);
   const active = dependents(graph, wrt);
   const gradients = new Map<string, string>();
@@ -44,6 +41,13 @@ export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateO
   for (const name of wrt)
     build.output(gradients.get(name) ?? ops.zeros(shapeOf(graph, name), name), `grad.${name}`);
   return build.finish();
+}
+
+/** The graph with the given values among its outputs, so that no rewriting on the way drops one. */
+function seen(graph: TracedGraph, names: readonly string[]): TracedGraph {
+  const missing = new Set(names.filter((name) => !graph.outputs.some((output) => output.name === name)));
+  const outputs = [...missing].map((name) => ({ name, ...graph.statics.get(name)! }));
+  return { ...graph, outputs: [...graph.outputs, ...outputs] };
 }
 
 /** Operators without a rule of their own, where a gradient must pass, in terms of those that have one. */
@@ -132,15 +136,6 @@ function noRule(graph: TracedGraph, node: Node, { wrt }: Sweep): Fault {
 }
 
 function check(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): void {
-  demand(
-    graph.opset >= MIN_OPSET,
-    () =>
-      new Fault("unsupported", "differentiate", {
-        expected: `operator set ${MIN_OPSET} or later`,
-        got: `${graph.opset}`,
-        todo: "Export the model with a newer operator set",
-      }),
-  );
   for (const name of [loss, ...wrt]) {
     demand(
       isFloat(graph, name),

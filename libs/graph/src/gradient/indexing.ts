@@ -2,13 +2,9 @@ import type { Tensor } from "../ir.ts";
 import { axisOf, type Ops, range, rowMajor } from "../ops.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
-/** ScatterND can add from here on (ScatterND-16); before, rows are spread by a one-hot product. */
-const OPSET_SCATTER_ADD = 16;
-
 /**
  * y takes rows of the data along `axis`; in reverse each row of dy is added to the row it came from.
- * Forms, cheapest first: constant indices without repeats, a gather; else ScatterND with addition; else, in
- * older operator sets, a product with the one-hot matrix of the indices.
+ * Constant indices without repeats are a gather the other way; others a ScatterND with addition.
  */
 export const Gather: Rule = (site, ops) => [
   () => {
@@ -59,52 +55,21 @@ function spreadRows(ops: Ops, site: Adjoint, { axis, size }: { axis: number; siz
   const rest = data.filter((_, i) => i !== axis);
   const width = rest.reduce((product, d) => product * d, 1);
   const rows = ops.reshape(ops.transpose(site.dy, front), [count, width]);
-  const flat = wrapped(ops, ops.reshape(indices, [count]), size);
-  const table =
-    site.opset >= OPSET_SCATTER_ADD
-      ? scatterRows(ops, rows, { flat, size })
-      : oneHotRows(ops, rows, { flat, size });
+  const flat = wrapped(ops, asLong(ops, ops.reshape(indices, [count])), size);
+  const target = ops.zeros([size, width], rows);
+  const table = ops.op("ScatterND", [target, ops.reshape(flat, [count, 1]), rows], { reduction: "add" });
   const back = range(data.length).map((i) => (i === axis ? 0 : i < axis ? i + 1 : i));
   return ops.transpose(ops.reshape(table, [size, ...rest]), back);
 }
 
-type Rows = { readonly flat: string; readonly size: number };
-
-function scatterRows(ops: Ops, rows: string, { flat, size }: Rows): string {
-  const [count, width] = ops.shape(rows) as [number, number];
-  const indices = ops.reshape(flat, [count, 1]);
-  return ops.op("ScatterND", [ops.zeros([size, width], rows), indices, rows], { reduction: "add" });
-}
-
-/** table[v] = Σ_k [index k is v]·row k, as one product. */
-function oneHotRows(ops: Ops, rows: string, { flat, size }: Rows): string {
-  const [count] = ops.shape(rows) as [number, number];
-  const values = ops.op("Cast", [ops.reshape(ops.build.ints(range(size)), [size, 1])], {
-    to: typeCode(ops, flat),
-  });
-  const hit = ops.op("Equal", [values, ops.reshape(flat, [1, count])]);
-  return ops.matmul(ops.where(hit, ops.number(1, rows), ops.number(0, rows)), rows);
-}
-
-/** Negative indices count from the end; Mod takes the divisor's sign, which is just that. */
+/** Negative int64 indices count from the end; Mod takes the divisor's sign, which is just that. */
 function wrapped(ops: Ops, indices: string, size: number): string {
-  const fixed = ops.build.constantOf(indices);
-  if (fixed)
-    return ops.build.ints(Array.from(fixed.data as BigInt64Array, (index) => axisOf(Number(index), size)));
-  const bound = ops.build.ints([size]);
-  const like = ops.build.static(indices).dtype === "int32" ? ops.op("Cast", [bound], { to: 6 }) : bound;
-  return ops.op("Mod", [indices, like]);
-}
-
-/** TensorProto.DataType of an index: INT32 or INT64. */
-function typeCode(ops: Ops, indices: string): number {
-  return ops.build.static(indices).dtype === "int32" ? 6 : 7;
+  return ops.op("Mod", [indices, ops.build.ints([size])]);
 }
 
 /** y[i…] = data[indices[i…]]: in reverse ScatterND with addition over the same indices. */
 export const GatherND: Rule = (site, ops) => [
   () => {
-    demandScatter(site);
     const batch = site.int("batch_dims", 0);
     const indices = batch === 0 ? site.input(1) : withBatch(ops, site, batch);
     return ops.op("ScatterND", [ops.zeros(site.shape(0), site.dy), indices, site.dy], { reduction: "add" });
@@ -125,7 +90,6 @@ function withBatch(ops: Ops, site: Adjoint, batch: number): string {
  */
 export const GatherElements: Rule = (site, ops) => [
   () => {
-    demandScatter(site);
     const data = site.shape(0);
     const axis = axisOf(site.int("axis", 0), data.length);
     const cell = [...site.shape(1), 1];
@@ -152,13 +116,4 @@ function coordinate(ops: Ops, shape: readonly number[], axis: number): string {
 
 function asLong(ops: Ops, x: string): string {
   return ops.build.static(x).dtype === "int64" ? x : ops.op("Cast", [x], { to: 7 });
-}
-
-function demandScatter(site: Adjoint): void {
-  if (site.opset >= OPSET_SCATTER_ADD) return;
-  throw site.fault("unsupported", "gradient", {
-    expected: `operator set ${OPSET_SCATTER_ADD}, where ScatterND can add`,
-    got: `${site.opset}`,
-    todo: "Export the model with a newer operator set",
-  });
 }

@@ -28,14 +28,9 @@ function withoutNaN({ readers, y }: Adjoint, ops: Ops): string {
   return ops.where(ops.op("IsNaN", [y]), ops.number(0, y), y);
 }
 
-/**
- * Before opset 13 the input was flattened at `axis` (default 1); since then one axis is normalised (default
- * −1).
- */
+/** One axis; `differentiate` has raised graphs in which it was several (raise.ts). */
 function softmaxAxes(site: Adjoint): readonly number[] {
-  const rank = site.shape(0).length;
-  if (site.opset >= 13) return [axisOf(site.int("axis", -1), rank)];
-  return range(rank).slice(axisOf(site.int("axis", 1), rank));
+  return [axisOf(site.int("axis", -1), site.shape(0).length)];
 }
 
 /**
