@@ -1,1 +1,67 @@
-export {};
+import { windowOf } from "../infer/convolve.ts";
+import { type Ops, range } from "../ops.ts";
+import type { Site } from "../site.ts";
+import { single } from "./rule.ts";
+
+/** (Σ |x|ᵖ)^(1/p) under each window (LpPool, since version 2). A sum over a box is one per axis in turn. */
+export const LpPool = single((at, ops) => {
+  const window = windowOf(at, at.ints("kernel_shape"));
+  const sums = window.kernel.reduce(
+    (x, kernel, i) => {
+      const [stride, dilation, out] = [window.strides[i]!, window.dilations[i]!, window.out[i]!];
+      return slid(ops, x, { axis: i + 2, kernel, stride, dilation, out, before: window.pads[i]![0] });
+    },
+    powers(at, ops),
+  );
+  return root(at, ops, sums);
+});
+
+/** The same over all of space. */
+export const GlobalLpPool = single((at, ops) =>
+  root(at, ops, ops.sum(powers(at, ops), range(at.shape(0).length).slice(2), true)),
+);
+
+type Slide = {
+  readonly axis: number;
+  readonly kernel: number;
+  readonly stride: number;
+  readonly dilation: number;
+  readonly out: number;
+  readonly before: number;
+};
+
+/** Sums under a window that slides along one axis: a slice per tap, over zeros beyond the edges. */
+function slid(ops: Ops, x: string, slide: Slide): string {
+  const { axis, kernel, stride, dilation, out, before } = slide;
+  const reach = (out - 1) * stride + 1;
+  const needed = reach + (kernel - 1) * dilation;
+  const size = ops.shape(x)[axis]!;
+  const edge = (count: number) => ops.shape(x).map((_, i) => (i === axis ? count : 0));
+  const padded = ops.pad(x, { before: edge(before), after: edge(Math.max(0, needed - before - size)) });
+  const tap = (k: number) =>
+    ops.slice(padded, {
+      axes: [axis],
+      starts: [k * dilation],
+      ends: [k * dilation + reach],
+      steps: [stride],
+    });
+  return range(kernel).map(tap).reduce(ops.add);
+}
+
+/** |x|ᵖ. */
+function powers(at: Site, ops: Ops): string {
+  const x = at.input(0);
+  const p = at.int("p", 2);
+  if (p === 2) return ops.mul(x, x);
+  const size = ops.op("Abs", [x]);
+  return p === 1 ? size : ops.op("Pow", [size, ops.number(p, x)]);
+}
+
+/** x^(1/p), and a slope of 0 rather than ∞ where a window holds nothing but zeros. */
+function root(at: Site, ops: Ops, x: string): string {
+  const p = at.int("p", 2);
+  if (p === 1) return x;
+  const some = ops.op("Greater", [x, ops.number(0, x)]);
+  const safe = ops.where(some, x, ops.number(1, x));
+  return ops.gate(some, p === 2 ? ops.op("Sqrt", [safe]) : ops.op("Pow", [safe, ops.number(1 / p, x)]));
+}

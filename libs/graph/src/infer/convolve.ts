@@ -101,6 +101,8 @@ export function AveragePool(at: Site) {
   return one(at.dtype(0), pooled(at));
 }
 
+export const LpPool = AveragePool;
+
 /** Spatial axes stay with size 1. */
 export function GlobalAveragePool(at: Site) {
   const [batch, channels, ...spatial] = at.shape(0);
@@ -108,6 +110,7 @@ export function GlobalAveragePool(at: Site) {
 }
 
 export const GlobalMaxPool = GlobalAveragePool;
+export const GlobalLpPool = GlobalAveragePool;
 
 /** ConvTranspose's output sizes: given, or what a Conv with this window would have come from. */
 export function ConvTranspose(at: Site) {

@@ -12,7 +12,13 @@ export const GroupNormalization = same;
 export const Hardmax = same;
 export const LpNormalization = same;
 export const LRN = same;
-export const RMSNormalization = same;
+export const MeanVarianceNormalization = same;
+
+/** The normalised tensor; onnxruntime's form of it also gives the inverse root over the normalised axes. */
+export function RMSNormalization(at: Site) {
+  return [at.static(0), LayerNormalization(at)[1]] as const;
+}
+export const SimplifiedLayerNormalization = RMSNormalization;
 
 /** Outputs: the normalised tensor, then mean and inverse standard deviation over the normalised axes. */
 export function LayerNormalization(at: Site) {

@@ -17,6 +17,37 @@ describe("Shrink", () => {
   }
 });
 
+// Away from the steps at 0 and at α, where there is no slope to compare.
+const smooth = { shape: [6], values: [-3, -1.2, -0.3, 0.4, 1.3, 2] };
+
+test.each([
+  ["Celu", {}],
+  ["Celu", { alpha: { float: 2.5 } }],
+  ["Selu", {}],
+  ["Selu", { alpha: { float: 1.2 }, gamma: { float: 0.7 } }],
+  ["ThresholdedRelu", {}],
+  ["ThresholdedRelu", { alpha: { float: 0.6 } }],
+  ["Tan", {}],
+] as const)("%s %o", async (op, attributes) => {
+  await agrees({ op, inputs: [x], attributes });
+  await checkGradient({
+    op,
+    inputs: [op === "Tan" ? { shape: [3], values: [-1, 0.2, 1] } : smooth],
+    attributes,
+  });
+});
+
+test("Swish", async () => {
+  await agrees({ op: "Swish", opset: 24, inputs: [x], attributes: { alpha: { float: 1.3 } } });
+  await checkGradient({ op: "Swish", opset: 24, inputs: [smooth], attributes: { alpha: { float: 1.3 } } });
+});
+
+test("Mean of inputs that broadcast", async () => {
+  const inputs = [f32([2, 1], [1, 2]), f32([3], [3, 4, 5]), f32([2, 3], [6, 7, 8, 9, 10, 11])];
+  await agrees({ op: "Mean", inputs });
+  await checkGradient({ op: "Mean", inputs: inputs.map(({ shape }) => ({ shape })) });
+});
+
 test("com.microsoft QuickGelu", async () => {
   await agrees({
     op: "QuickGelu",
