@@ -1,13 +1,14 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import type { Tensor, Tensors, TracedGraph, ValueInfo } from "./ir.ts";
+import type { Graph, Static, Tensor, Tensors, ValueInfo } from "./ir.ts";
 
 /**
  * Turns named initializers into graph inputs, so that they can be trained and fed; `demote` puts values back.
- * Their values leave the graph: read them from `graph.initializers` first.
+ * Their values leave the graph: read them from `graph.initializers` first. Before `trace` every weight is
+ * there; after it, one that was only read in another form (sliced, transposed) has become that form.
  * @throws Fault("not-found") when a name is no initializer, "unsupported" when it is not float32.
  */
-export function promote(graph: TracedGraph, names: readonly string[]): TracedGraph {
+export function promote<G extends Graph>(graph: G, names: readonly string[]): G {
   const initializers = new Map(graph.initializers);
   const promoted: ValueInfo[] = [];
   for (const name of names) {
@@ -23,11 +24,11 @@ export function promote(graph: TracedGraph, names: readonly string[]): TracedGra
 }
 
 /** Turns graph inputs into initializers holding the given values: the reverse of `promote`. */
-export function demote(graph: TracedGraph, values: Tensors): TracedGraph {
+export function demote<G extends Graph & Traced>(graph: G, values: Tensors): G {
   for (const [name, { dtype, shape }] of values) {
     const input = graph.inputs.find((candidate) => candidate.name === name);
     demand(input, () => new Fault("not-found", `demote ${name}`, { expected: "a graph input" }));
-    const known = graph.statics.get(name) ?? { dtype: input.dtype, shape: input.shape };
+    const known = graph.statics?.get(name) ?? { dtype: input.dtype, shape: input.shape };
     demand(
       known.dtype === dtype && `${known.shape}` === `${shape}`,
       () =>
@@ -44,7 +45,10 @@ export function demote(graph: TracedGraph, values: Tensors): TracedGraph {
   };
 }
 
-function weight(graph: TracedGraph, name: string): Tensor {
+/** A graph that may have been traced. */
+type Traced = { readonly statics?: ReadonlyMap<string, Static> };
+
+function weight(graph: Graph, name: string): Tensor {
   const tensor = graph.initializers.get(name);
   demand(
     tensor,
