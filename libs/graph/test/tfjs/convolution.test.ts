@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, test } from "vitest";
 import { sizeOf, type Tensor } from "../../src/ir.ts";
 import { dim, property } from "./arbitrary.ts";
-import { type AttributeInit, agrees, type Case, f32 } from "./harness.ts";
+import { type AttributeInit, agrees, type Case, f32, u8 } from "./harness.ts";
 
 const wave = (shape: readonly number[], phase = 0): Tensor =>
   f32(
@@ -13,14 +13,14 @@ const wave = (shape: readonly number[], phase = 0): Tensor =>
 const per = <T>(value: fc.Arbitrary<T>, axes: number) =>
   fc.array(value, { minLength: axes, maxLength: axes });
 
-/** A window over one or two axes: kernel, strides, dilations, pads, and inputs it fits into. */
-const windows = fc.constantFrom(1, 2).chain((axes) =>
+/** A window over one to three axes: kernel, strides, dilations, pads, and inputs it fits into. */
+const windows = fc.constantFrom(1, 2, 3).chain((axes) =>
   fc.record({
     kernel: per(fc.integer({ min: 1, max: 3 }), axes),
     strides: per(fc.integer({ min: 1, max: 3 }), axes),
     dilations: per(fc.integer({ min: 1, max: 2 }), axes),
     pads: per(fc.integer({ min: 0, max: 2 }), 2 * axes),
-    input: per(fc.integer({ min: 5, max: 8 }), axes),
+    input: per(fc.integer({ min: 5, max: axes > 2 ? 6 : 8 }), axes),
   }),
 );
 
@@ -30,7 +30,7 @@ const groupings = fc.constantFrom([1, 1, 1], [3, 4, 1], [3, 3, 3], [2, 6, 2], [4
 const constants = fc.subarray([0, 1, 2]);
 
 describe("Conv", () => {
-  test("strides, dilations, pads, groups, one and two axes", () =>
+  test("strides, dilations, pads, groups, one to three axes", () =>
     property(
       fc
         .tuple(windows, groupings, dim, fc.boolean(), constants)
@@ -141,8 +141,34 @@ describe("MaxPool", () => {
         inputs: [wave([2, 3, ...pool.input])],
         outputs: 2,
       })),
-      { runs: 16 },
+      { runs: 20 },
     ));
+  test("indices with the first spatial axis fastest", async () => {
+    for (const image of [
+      [4, 5],
+      [3, 4, 5],
+    ])
+      await agrees({
+        op: "MaxPool",
+        attributes: { kernel_shape: image.map(() => 2), storage_order: 1 },
+        inputs: [wave([2, 3, ...image])],
+        outputs: 2,
+      });
+  });
+  test("of 8-bit integers", async () => {
+    for (const outputs of [1, 2])
+      await agrees({
+        op: "MaxPool",
+        attributes: { kernel_shape: [2, 3], pads: [1, 1, 0, 1] },
+        inputs: [
+          u8(
+            [1, 2, 4, 4],
+            Array.from({ length: 32 }, (_, i) => (i * 37) % 256),
+          ),
+        ],
+        outputs,
+      });
+  });
   test("indices of equal cells name the first", () =>
     agrees({
       op: "MaxPool",
@@ -165,6 +191,7 @@ describe("MaxPool", () => {
       for (const shape of [
         [2, 3, 4],
         [2, 3, 4, 5],
+        [2, 3, 2, 4, 5],
       ])
         await agrees({ op, inputs: [wave(shape)] });
   });

@@ -58,6 +58,11 @@ export const i32 = (shape: readonly number[], values: readonly number[]): Tensor
   shape,
   data: Int32Array.from(values),
 });
+export const u8 = (shape: readonly number[], values: readonly number[]): Tensor => ({
+  dtype: "uint8",
+  shape,
+  data: Uint8Array.from(values),
+});
 export const bool = (shape: readonly number[], values: readonly number[]): Tensor => ({
   dtype: "bool",
   shape,

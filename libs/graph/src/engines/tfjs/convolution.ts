@@ -1,7 +1,8 @@
 import { sizeOf } from "../../ir.ts";
 import type { Operator, OpSite } from "./op-site.ts";
+import { asChannels, product, toFirst } from "./outer.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
-import { checkSpace, paddingOf, pair, type Window, windowOf } from "./window.ts";
+import { ofMoves, paddingOf, type Window, windowOf } from "./window.ts";
 
 /*
  * wasm knows NHWC only, so an operator is: to NHWC, one kernel, back. Kernels are called by name since
@@ -9,33 +10,23 @@ import { checkSpace, paddingOf, pair, type Window, windowOf } from "./window.ts"
  * computes.
  */
 
-/** NCHW (or NCW) to NHWC. */
-export function toLast(tf: Tf, x: TfTensor): TfTensor {
-  const [n, c, ...space] = x.shape as [number, number, ...number[]];
-  const [h, w] = pair(space, 1);
-  return tf.transpose(tf.reshape(x, [n, c, h, w]), [0, 2, 3, 1]);
-}
-
-/** NHWC to the NCHW (or NCW) shape given. */
-export function toFirst(tf: Tf, y: TfTensor, shape: number[]): TfTensor {
-  return tf.reshape(tf.transpose(y, [0, 3, 1, 2]), shape);
-}
-
 export const Conv: Operator = (site, tf) => {
   const [filters, each, ...kernel] = site.shape(1) as [number, number, ...number[]];
   const out = site.shapeOut();
   const groups = site.int("group", 1);
   const window = windowOf(site, kernel, { from: site.shape(0), to: out });
   if (sizeOf(out) === 0 || sizeOf(site.shape(0)) === 0) return emptyConv(site, tf);
-  const depthwise = groups > 1 && each === 1;
+  // The taps along axes beyond two are channels of their own.
+  const depth = each * product(window.outer, "kernel");
+  const depthwise = groups > 1 && depth === 1;
   const arrange = (w: TfTensor): TfTensor =>
     depthwise
       ? tf.transpose(tf.reshape(w, [groups, filters / groups, ...window.kernel]), [2, 3, 0, 1])
-      : tf.transpose(tf.reshape(w, [filters, each, ...window.kernel]), [2, 3, 1, 0]);
+      : tf.transpose(tf.reshape(w, [filters, depth, ...window.kernel]), [2, 3, 1, 0]);
   const ready = site.prepare(1, depthwise ? "depthwise filter" : "HWIO filter", arrange);
   return (x, w, bias) => {
     const filter = ready ? w : arrange(w);
-    const last = toLast(tf, x);
+    const last = asChannels(tf, x, window.outer);
     const y = depthwise
       ? kernelOf(tf, "DepthwiseConv2dNative", { x: last, filter, window })
       : convGroups(tf, { x: last, filter, window, groups });
@@ -92,26 +83,26 @@ export const ConvTranspose: Operator = (site, tf) => {
   const [channels, each, ...kernel] = site.shape(1) as [number, number, ...number[]];
   const out = site.shapeOut();
   const groups = site.int("group", 1);
-  checkSpace(site, kernel.length);
   if (sizeOf(out) === 0 || sizeOf(site.shape(0)) === 0) return emptyConv(site, tf);
   const { window, strides, border } = backwards(site, kernel, out);
-  const depthwise = groups > 1 && groups === channels && each === 1;
+  const taps = product(window.outer, "kernel");
+  const depthwise = groups > 1 && groups === channels && each === 1 && taps === 1;
   const arrange = (w: TfTensor): TfTensor => {
-    const square = tf.reverse(tf.reshape(w, [channels, each, ...window.kernel]), [2, 3]);
-    if (depthwise) return tf.transpose(square, [2, 3, 0, 1]);
-    const grouped = tf.reshape(square, [
-      groups,
-      channels / groups,
-      each,
-      window.kernel[0] * window.kernel[1],
-    ]);
-    const hwio = tf.transpose(grouped, [3, 1, 0, 2]);
-    return tf.reshape(hwio, [...window.kernel, channels / groups, groups * each]);
+    const turned = tf.reverse(
+      w,
+      [...kernel.keys()].map((axis) => axis + 2),
+    );
+    if (depthwise) return tf.transpose(tf.reshape(turned, [channels, 1, ...window.kernel]), [2, 3, 0, 1]);
+    const cells = window.kernel[0] * window.kernel[1];
+    const grouped = tf.reshape(turned, [groups, channels / groups, each, taps, cells]);
+    const hwio = tf.transpose(grouped, [4, 1, 3, 0, 2]);
+    return tf.reshape(hwio, [...window.kernel, (channels / groups) * taps, groups * each]);
   };
   const ready = site.prepare(1, "turned filter", arrange);
   return (x, w, bias) => {
     const filter = ready ? w : arrange(w);
-    const spread = withBorder(tf, apart(tf, toLast(tf, x), strides), border);
+    const last = asChannels(tf, apartOuter(tf, x, strides), window.outer);
+    const spread = withBorder(tf, apart(tf, last, planeOf(strides)), border);
     const y = depthwise
       ? kernelOf(tf, "DepthwiseConv2dNative", { x: spread, filter, window })
       : convGroups(tf, { x: spread, filter, window, groups });
@@ -121,46 +112,47 @@ export const ConvTranspose: Operator = (site, tf) => {
 
 type Border = { top: number; bottom: number; left: number; right: number };
 
-/** The plain convolution a ConvTranspose is, and the border its spread input needs (negative: cut off). */
+/**
+ * The plain convolution a ConvTranspose is. The last two axes get a border beforehand, with which wasm's
+ * kernel is rid of padding; the outer ones carry theirs in their moves (negative: cut off).
+ */
 function backwards(site: OpSite, kernel: readonly number[], out: readonly number[]) {
-  const ones = kernel.map(() => 1);
-  const strides = pair(site.ints("strides", ones), 1);
-  const dilations = pair(site.ints("dilations", ones), 1);
-  const extra = pair(
-    site.ints(
-      "output_padding",
-      kernel.map(() => 0),
-    ),
-    0,
+  const strides = site.ints(
+    "strides",
+    kernel.map(() => 1),
   );
-  const sizes = pair(kernel, 1);
-  const input = pair(site.shape(0).slice(2), 1);
-  const output = pair(out.slice(2), 1);
-  const edges = ([0, 1] as const).map((axis) => {
-    const span = (sizes[axis] - 1) * dilations[axis] + 1;
-    const full = strides[axis] * (input[axis] - 1) + span + extra[axis];
-    const before = cutBefore(site, { axis: axis - (2 - kernel.length), total: full - output[axis] });
+  const dilations = site.ints(
+    "dilations",
+    kernel.map(() => 1),
+  );
+  const extra = site.ints(
+    "output_padding",
+    kernel.map(() => 0),
+  );
+  const moves = kernel.map((size, axis) => {
+    const [input, output] = [site.shape(0)[axis + 2]!, out[axis + 2]!];
+    const stride = strides[axis]!;
+    const span = (size - 1) * dilations[axis]! + 1;
+    const full = stride * (input - 1) + span + extra[axis]!;
+    const cut = cutBefore(site, { axis, total: full - output });
     // The spread input has stride·size cells, its last stride - 1 of them zeros.
-    return [span - 1 - before, output[axis] + before - strides[axis] * input[axis]] as const;
+    const [before, after] = [span - 1 - cut, output + cut - stride * input];
+    const move = { kernel: size, stride: 1, dilation: dilations[axis]!, before, after };
+    return { ...move, input: stride * input, output };
   });
-  const [rows, columns] = edges as [readonly [number, number], readonly [number, number]];
-  const border = { top: rows[0], bottom: rows[1], left: columns[0], right: columns[1] };
+  const whole = ofMoves(moves);
+  const border = {
+    top: whole.before[0],
+    bottom: whole.after[0],
+    left: whole.before[1],
+    right: whole.after[1],
+  };
   const none = [0, 0] as const;
-  const window = {
-    kernel: sizes,
-    strides: [1, 1],
-    dilations,
-    before: none,
-    after: none,
-    input,
-    output,
-  } as const;
-  return { window: window as Window, strides, border };
+  return { window: { ...whole, before: none, after: none }, strides, border };
 }
 
 /** Cells of the full output that pads cut off in front: given, or half of what the output lacks. */
 function cutBefore(site: OpSite, { axis, total }: { axis: number; total: number }): number {
-  if (axis < 0) return 0;
   const auto = site.string("auto_pad", "NOTSET");
   if (auto === "SAME_UPPER") return Math.floor(total / 2);
   if (auto === "SAME_LOWER") return Math.ceil(total / 2);
@@ -168,17 +160,31 @@ function cutBefore(site: OpSite, { axis, total }: { axis: number; total: number 
   return site.node.attributes.has("pads") ? site.ints("pads")[axis]! : 0;
 }
 
+/** The strides along the last two axes. */
+const planeOf = (strides: readonly number[]) => [strides.at(-2) ?? 1, strides.at(-1)!] as const;
+
+/** NC… with stride - 1 zeros after each cell of the axes in front of the last two. */
+function apartOuter(tf: Tf, x: TfTensor, strides: readonly number[]): TfTensor {
+  const shape = [...x.shape];
+  return strides.slice(0, -2).reduce((held, stride, axis) => {
+    if (stride === 1) return held;
+    const inner = sizeOf(shape.slice(axis + 3));
+    shape[axis + 2]! *= stride;
+    return tf.reshape(tf.pad(tf.reshape(held, [-1, 1, inner]), zeros(stride - 1)), shape);
+  }, x);
+}
+
 /** NHWC with stride - 1 rows and columns of zeros after each; pads of inserted axes, reshaped away. */
 function apart(tf: Tf, x: TfTensor, [down, across]: readonly [number, number]): TfTensor {
   const [n, h, w, c] = x.shape as [number, number, number, number];
-  const wide = across === 1 ? x : tf.pad(tf.reshape(x, [n * h, w, 1, c]), insert(across - 1));
+  const wide = across === 1 ? x : tf.pad(tf.reshape(x, [n * h * w, 1, c]), zeros(across - 1));
   const row = w * across * c;
-  const tall = down === 1 ? wide : tf.pad(tf.reshape(wide, [n, h, 1, row]), insert(down - 1));
+  const tall = down === 1 ? wide : tf.pad(tf.reshape(wide, [n * h, 1, row]), zeros(down - 1));
   return tf.reshape(tall, [n, h * down, w * across, c]);
 }
 
-const insert = (count: number): [number, number][] => [
-  [0, 0],
+/** After the middle axis of three. */
+const zeros = (count: number): [number, number][] => [
   [0, 0],
   [0, count],
   [0, 0],

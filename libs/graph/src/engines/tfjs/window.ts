@@ -1,6 +1,21 @@
 import type { OpSite } from "./op-site.ts";
 
-/** A sliding window over two spatial axes; one-dimensional ones get a first axis of size 1. */
+/** How a window moves along one axis. */
+export type Move = {
+  readonly kernel: number;
+  readonly stride: number;
+  readonly dilation: number;
+  /** Cells added at either end; negative ones are cut off. */
+  readonly before: number;
+  readonly after: number;
+  readonly input: number;
+  readonly output: number;
+};
+
+/**
+ * A sliding window over the last two spatial axes, which kernels know, and its moves along those in front of
+ * them, which are done beside the kernels (outer.ts). One-dimensional ones get a first axis of size 1.
+ */
 export type Window = {
   readonly kernel: readonly [number, number];
   readonly strides: readonly [number, number];
@@ -10,17 +25,19 @@ export type Window = {
   readonly after: readonly [number, number];
   readonly input: readonly [number, number];
   readonly output: readonly [number, number];
+  readonly outer: readonly Move[];
 };
 
 type Pair = readonly [number, number];
 
-/** Reads strides, dilations, pads and auto_pad; `from` and `to` are the shapes the window moves between. */
-export function windowOf(
-  site: OpSite,
-  kernel: readonly number[],
-  shapes: { from: readonly number[]; to: readonly number[] },
-): Window {
-  checkSpace(site, kernel.length);
+type Shapes = { from: readonly number[]; to: readonly number[] };
+
+/** The window of a node; `from` and `to` are the shapes it moves between. */
+export const windowOf = (site: OpSite, kernel: readonly number[], shapes: Shapes): Window =>
+  ofMoves(movesOf(site, kernel, shapes));
+
+/** Reads strides, dilations, pads and auto_pad: a move along each spatial axis. */
+export function movesOf(site: OpSite, kernel: readonly number[], shapes: Shapes): Move[] {
   const ones = kernel.map(() => 1);
   const strides = site.ints("strides", ones);
   const dilations = site.ints("dilations", ones);
@@ -31,21 +48,34 @@ export function windowOf(
   );
   const before = paddingBefore(site, total);
   const after = total.map((sum, axis) => Math.max(0, sum - before[axis]!));
-  return {
-    kernel: pair(kernel, 1),
-    strides: pair(strides, 1),
-    dilations: pair(dilations, 1),
-    before: pair(before, 0),
-    after: pair(after, 0),
-    input: pair(input, 1),
-    output: pair(output, 1),
-  };
+  return kernel.map((size, axis) => ({
+    kernel: size,
+    stride: strides[axis]!,
+    dilation: dilations[axis]!,
+    before: before[axis]!,
+    after: after[axis]!,
+    input: input[axis]!,
+    output: output[axis]!,
+  }));
 }
 
-/** One or two spatial axes, or a Fault. */
-export function checkSpace(site: OpSite, axes: number): void {
-  if (axes === 1 || axes === 2) return;
-  throw site.fault("unsupported", "kernel", { expected: "one or two spatial axes", got: `${axes}` });
+/** The move along an axis of size 1 that is not there. */
+const STILL: Move = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, input: 1, output: 1 };
+
+/** The window that moves so along its spatial axes, in order. */
+export function ofMoves(moves: readonly Move[]): Window {
+  const [rows, columns] = [moves.at(-2) ?? STILL, moves.at(-1) ?? STILL];
+  const both = (key: keyof Move): Pair => [rows[key], columns[key]];
+  return {
+    kernel: both("kernel"),
+    strides: both("stride"),
+    dilations: both("dilation"),
+    before: both("before"),
+    after: both("after"),
+    input: both("input"),
+    output: both("output"),
+    outer: moves.slice(0, -2),
+  };
 }
 
 /** With auto_pad the odd cell goes after (SAME_UPPER) or before (SAME_LOWER). */
@@ -55,11 +85,6 @@ function paddingBefore(site: OpSite, total: readonly number[]): readonly number[
   if (auto === "SAME_LOWER") return total.map((sum) => Math.ceil(sum / 2));
   if (auto === "VALID") return total.map(() => 0);
   return site.ints("pads", [...total, ...total].fill(0)).slice(0, total.length);
-}
-
-/** One or two numbers as two, the missing first one given. */
-export function pair(values: readonly number[], first: number): Pair {
-  return values.length === 1 ? [first, values[0]!] : [values[0]!, values[1]!];
 }
 
 /** tfjs's explicit padding of an NHWC tensor. */
