@@ -23,6 +23,13 @@ export { type Builder, builderOn } from "./builder.ts";
 export { type DifferentiateOptions, differentiate } from "./differentiate.ts";
 export { evaluate } from "./evaluate/evaluate.ts";
 export { inferNode } from "./infer/infer.ts";
-export { LOSS_INPUTS, LOSS_OUTPUTS, type LossKind, type LossOptions, withLoss } from "./loss.ts";
+export {
+  LOSS_INPUTS,
+  LOSS_OUTPUTS,
+  type Loss,
+  type LossKind,
+  type LossOptions,
+  withLoss,
+} from "./loss.ts";
 export { demote, promote } from "./promote.ts";
 export { live, readsOf } from "./prune.ts";

@@ -1,14 +1,28 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { type Builder, builderOn } from "./builder.ts";
-import type { DType, TracedGraph } from "./ir.ts";
-import { type Ops, opsOn, range } from "./ops.ts";
+import { builderOn } from "./builder.ts";
+import type { TracedGraph } from "./ir.ts";
+import { nextToken, softmaxCrossEntropy } from "./loss/classes.ts";
+import { contrastivePair } from "./loss/pairs.ts";
+import type { LossRule, Rows } from "./loss/rule.ts";
+import { binaryCrossEntropy, huber, meanSquaredError } from "./loss/values.ts";
+import { type Ops, opsOn } from "./ops.ts";
 
-export type LossKind = "softmax-cross-entropy" | "binary-cross-entropy" | "mean-squared-error";
+/** A loss by name, with what it needs to know. */
+export type Loss =
+  | { readonly kind: "softmax-cross-entropy" }
+  | { readonly kind: "binary-cross-entropy" }
+  | { readonly kind: "mean-squared-error" }
+  /** Where the square ends and the straight line begins; 1 unless told. */
+  | { readonly kind: "huber"; readonly delta?: number }
+  | { readonly kind: "next-token" }
+  /** How far rows with different labels are pushed apart; 1 unless told. */
+  | { readonly kind: "contrastive-pair"; readonly margin?: number };
 
-export type LossOptions = {
-  readonly kind: LossKind;
-  /** The value the loss is taken of: logits [batch, classes], logits [batch, …] or predictions [batch, …]. */
+export type LossKind = Loss["kind"];
+
+export type LossOptions = Loss & {
+  /** The value the loss is taken of; the graph's first output unless told. */
   readonly output?: string;
 };
 
@@ -16,113 +30,93 @@ export type LossOptions = {
 export const LOSS_INPUTS = ["label", "row_weight"] as const;
 export const LOSS_OUTPUTS = ["loss", "loss_sum", "correct", "weight_sum"] as const;
 
-/** Per row: its loss and how far it was answered right (0…1), both [batch]. */
-type Rows = { readonly loss: string; readonly correct: string };
-
 /**
- * Appends a loss to a graph; the graph's own outputs stay. New inputs: `label` (int64 [batch] for softmax
- * cross-entropy, else float32 of the output's shape) and `row_weight` (float32 [batch]; 0 for padding). New
- * outputs, all scalars: `loss` (mean weighted by row), `loss_sum`, `correct` (weighted count of right
- * answers; 0 for squared error) and `weight_sum`. Where a row has several elements (BCE, MSE), its loss is
- * their mean, as in torch. Labels are not checked here: the data layer has refused those outside 0…classes −
- * 1, and one that came through would count as loss 0. A row of weight 0 must still be finite; batches repeat
- * a real row as padding.
+ * Appends a loss to a graph; the graph's own outputs stay.
+ *
+ * | kind | output | label |
+ * |---|---|---|
+ * | softmax-cross-entropy | logits [batch, …, classes] | int64 [batch, …] |
+ * | next-token | logits [batch, length, vocabulary] | int64 [batch, length]: the token ids |
+ * | binary-cross-entropy | logits [batch, …] | float32 [batch, …], 0 to 1 |
+ * | mean-squared-error, huber | predictions [batch, …] | float32 [batch, …] |
+ * | contrastive-pair | embeddings [batch, width] | int64 [batch]: rows with one label belong together |
+ *
+ * New inputs: `label`, and `row_weight` (float32 [batch]; 0 for padding). New outputs, all scalars: `loss`,
+ * the weighted mean; `loss_sum`; `correct`, the weighted count of right answers (0 for regressions); and
+ * `weight_sum`. Elements of one row of values count as their mean, as in torch; tokens and pairs are a mean
+ * over those that count in the whole batch, as Hugging Face's token mean is, each weighing as its row. Always
+ * `loss` = `loss_sum` / `weight_sum`, and `correct` ≤ `weight_sum`. Labels are not checked here: the data
+ * layer has refused those outside 0…classes − 1, and one that came through would count as loss 0. A row of
+ * weight 0 must still be finite; batches repeat a real row as padding.
  * @throws Fault("unsupported" | "bad-input" | "not-found" | "conflict") naming the output or the clashing
  * name.
  */
-export function withLoss(graph: TracedGraph, { kind, output }: LossOptions): TracedGraph {
-  const name = output ?? graph.outputs[0]?.name;
-  const known = graph.statics.get(name ?? "");
-  demand(
-    name && known,
-    () => new Fault("not-found", `loss output ${name}`, { expected: "a value of the graph" }),
-  );
-  demand(
-    known.dtype === "float32" && known.shape.length > 0,
-    () => new Fault("unsupported", `loss of ${name}`, { expected: "float32 [batch, …]", got: known.dtype }),
-  );
+export function withLoss(graph: TracedGraph, options: LossOptions): TracedGraph {
+  const name = outputOf(graph, options.output);
   for (const taken of [...LOSS_INPUTS, ...LOSS_OUTPUTS]) {
     const free = !graph.statics.has(taken) && !graph.outputs.some((other) => other.name === taken);
     demand(free, () => new Fault("conflict", `withLoss: the model already has a value called ${taken}`));
   }
   const build = builderOn(graph);
-  const rows = ROWS[kind](opsOn(build), build, name);
-  total(opsOn(build), rows, known.shape[0]!);
+  const ops = opsOn(build);
+  const weight = build.input({ name: "row_weight", dtype: "float32", shape: [build.shape(name)[0]!] });
+  total(ops, ruleOf(options)(ops, name, weight), weight);
   return build.finish();
 }
 
-function total(ops: Ops, rows: Rows, batch: number): void {
+function outputOf(graph: TracedGraph, asked: string | undefined): string {
+  const name = asked ?? graph.outputs[0]?.name;
+  const known = graph.statics.get(name ?? "");
+  demand(
+    name && known,
+    () => new Fault("not-found", `loss output ${name}`, { expected: "a value of the graph" }),
+  );
+  const got = `${known.dtype} [${known.shape}]`;
+  demand(
+    known.dtype === "float32" && known.shape.length > 0,
+    () => new Fault("unsupported", `loss of ${name}`, { expected: "float32 [batch, …]", got }),
+  );
+  return name;
+}
+
+function ruleOf(loss: Loss): LossRule {
+  switch (loss.kind) {
+    case "softmax-cross-entropy":
+      return softmaxCrossEntropy;
+    case "binary-cross-entropy":
+      return binaryCrossEntropy;
+    case "mean-squared-error":
+      return meanSquaredError;
+    case "huber":
+      return huber(above("huber delta", loss.delta ?? 1));
+    case "next-token":
+      return nextToken;
+    case "contrastive-pair":
+      return contrastivePair(above("contrastive-pair margin", loss.margin ?? 1));
+  }
+}
+
+function above(what: string, value: number): number {
+  const got = `${value}`;
+  demand(
+    Number.isFinite(value) && value > 0,
+    () => new Fault("bad-input", what, { expected: "a number above 0", got }),
+  );
+  return value;
+}
+
+function total(ops: Ops, rows: Rows, weight: string): void {
   const { build } = ops;
-  const weight = build.input({ name: "row_weight", dtype: "float32", shape: [batch] });
-  const lossSum = ops.sum(ops.mul(rows.loss, weight), [0]);
+  const weighted = (x: string) => ops.sum(ops.mul(x, weight), [0]);
   const weightSum = ops.sum(weight, [0]);
+  const sums = { loss: weighted(rows.loss), correct: weighted(rows.correct) };
   // A batch of padding alone has weight 0 and loss 0: the floor makes that 0/1e-12 and not 0/0.
-  build.output(ops.div(lossSum, ops.op("Max", [weightSum, build.scalar(1e-12)])), "loss");
-  build.output(lossSum, "loss_sum");
-  build.output(ops.sum(ops.mul(rows.correct, weight), [0]), "correct");
+  const over = (x: string, count: string) => ops.div(x, ops.op("Max", [count, build.scalar(1e-12)]));
+  const parts = rows.parts === undefined ? undefined : weighted(rows.parts);
+  const loss = over(sums.loss, parts ?? weightSum);
+  const scaled = (x: string) => (parts === undefined ? x : ops.mul(over(x, parts), weightSum));
+  build.output(loss, "loss");
+  build.output(scaled(sums.loss), "loss_sum");
+  build.output(scaled(sums.correct), "correct");
   build.output(weightSum, "weight_sum");
 }
-
-const ROWS: Record<LossKind, (ops: Ops, build: Builder, output: string) => Rows> = {
-  "softmax-cross-entropy": softmaxCrossEntropy,
-  "binary-cross-entropy": binaryCrossEntropy,
-  "mean-squared-error": meanSquaredError,
-};
-
-/**
- * −log softmax(x)[label]. LogSoftmax subtracts the row's maximum in every engine, so no exponential
- * overflows.
- */
-function softmaxCrossEntropy(ops: Ops, build: Builder, logits: string): Rows {
-  const shape = build.shape(logits);
-  demand(
-    shape.length === 2,
-    () =>
-      new Fault("unsupported", `softmax cross-entropy of ${logits}`, {
-        expected: "logits [batch, classes]",
-        got: `shape [${shape}]`,
-      }),
-  );
-  const [batch, classes] = [shape[0]!, shape[1]!];
-  const label = build.input({ name: "label", dtype: "int64", shape: [batch] });
-  const column = ops.reshape(label, [batch, 1]);
-  const hit = ops.op("Equal", [column, ops.reshape(build.ints(range(classes)), [1, classes])]);
-  // Picked by Where: a class masked to −inf must not meet a factor 0 (−inf·0 is NaN).
-  const picked = ops.gate(hit, ops.op("LogSoftmax", [logits], { axis: 1 }));
-  const best = ops.op("ArgMax", [logits], { axis: 1, keepdims: 0 });
-  return {
-    loss: ops.op("Neg", [ops.sum(picked, [1])]),
-    correct: toFloat(ops, ops.op("Equal", [best, label])),
-  };
-}
-
-/** −y·log σ(x) − (1 − y)·log(1 − σ(x)) = softplus(x) − x·y, which is stable for every x. */
-function binaryCrossEntropy(ops: Ops, build: Builder, logits: string): Rows {
-  const label = build.input({ name: "label", dtype: "float32", shape: build.shape(logits) });
-  const loss = ops.sub(ops.op("Softplus", [logits]), ops.mul(logits, label));
-  const said = toFloat(ops, ops.op("Greater", [logits, build.scalar(0)]));
-  const meant = toFloat(ops, ops.op("Greater", [label, build.scalar(0.5)]));
-  return { loss: rowMean(ops, loss), correct: rowMean(ops, toFloat(ops, ops.op("Equal", [said, meant]))) };
-}
-
-function meanSquaredError(ops: Ops, build: Builder, predictions: string): Rows {
-  const label = build.input({ name: "label", dtype: "float32", shape: build.shape(predictions) });
-  const off = ops.sub(predictions, label);
-  return {
-    loss: rowMean(ops, ops.mul(off, off)),
-    correct: ops.zeros([build.shape(predictions)[0]!], predictions),
-  };
-}
-
-function rowMean(ops: Ops, x: string): string {
-  const [, ...rest] = range(ops.shape(x).length) as [number, ...number[]];
-  return ops.mean(x, rest);
-}
-
-function toFloat(ops: Ops, x: string): string {
-  const dtype: DType = ops.build.static(x).dtype;
-  return dtype === "float32" ? x : ops.op("Cast", [x], { to: FLOAT });
-}
-
-/** TensorProto.DataType FLOAT. */
-const FLOAT = 1;
