@@ -3,10 +3,13 @@
 // For users.
 export type { Examples } from "./batches.ts";
 export {
+  type AdagradOptions,
   type AdamWOptions,
+  adagrad,
   adamW,
   chain,
   clipNorm,
+  clipValue,
   type GradientRule,
   type Optimiser,
   proximal,
@@ -14,6 +17,14 @@ export {
   type SgdOptions,
   sgd,
 } from "./optimiser.ts";
+export {
+  type Controls,
+  controlled,
+  type LocalWork,
+  nextControl,
+  nextServerControl,
+} from "./scaffold.ts";
+export { type Course, cosine, linear, type Schedule, stepwise, warmUp } from "./schedule.ts";
 
 // For neighbours: import the file, not this index.
 export { type BatchPlan, batches, inOrder } from "./batches.ts";

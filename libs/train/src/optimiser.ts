@@ -78,6 +78,32 @@ export function adamW(options: AdamWOptions): Optimiser<AdamWState> {
   };
 }
 
+export type AdagradOptions = { readonly learningRate: Rate; readonly epsilon?: number };
+
+type AdagradState = { readonly step: number; readonly squares: Float32Array };
+
+/** s ← s + g²; p ← p − lr·g/(√s + ε) (Duchi et al. 2011, figure 1 with a diagonal; ε as torch has it). */
+export function adagrad({ learningRate, epsilon = 1e-10 }: AdagradOptions): Optimiser<AdagradState> {
+  return {
+    begin: (length) => ({ step: 0, squares: new Float32Array(length) }),
+    step: (params, gradient, state) => {
+      sameLength(params, gradient);
+      const rate = rateAt(learningRate, state.step);
+      const squares = state.squares.map((s, i) => s + gradient[i]! ** 2);
+      const next = params.map((p, i) => p - (rate * gradient[i]!) / (Math.sqrt(squares[i]!) + epsilon));
+      return [next, { step: state.step + 1, squares }];
+    },
+  };
+}
+
+/** Cuts every coordinate to −most…most. */
+export function clipValue(most: number): GradientRule<null> {
+  return {
+    begin: () => null,
+    apply: (gradient) => [gradient.map((g) => Math.min(most, Math.max(-most, g))), null],
+  };
+}
+
 /** Scales the gradient down to L2 norm `maxNorm` where it is longer (Pascanu et al. 2013, algorithm 1). */
 export function clipNorm(maxNorm: number): GradientRule<null> {
   return {

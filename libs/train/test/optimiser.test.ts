@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { adamW, chain, clipNorm, type Optimiser, proximal, sgd } from "../src/optimiser.ts";
+import {
+  adagrad,
+  adamW,
+  chain,
+  clipNorm,
+  clipValue,
+  type Optimiser,
+  proximal,
+  sgd,
+} from "../src/optimiser.ts";
 
 // Multiples of 1/16: float32 holds them exactly, and none is so small that m/√v of Adam loses its digits.
 const sixteenth = fc.integer({ min: -32, max: 32 }).map((n) => n / 16);
@@ -99,6 +108,22 @@ describe("adamW", () => {
   });
 });
 
+test("adagrad against one coordinate at a time in float64", () =>
+  fc.assert(
+    fc.property(vectors, ([start, gradients]) => {
+      const [lr, epsilon] = [0.1, 1e-3];
+      const twin = start.map((p, i) => {
+        let sum = 0;
+        for (const gradient of gradients) {
+          sum += gradient[i]! ** 2;
+          p -= (lr * gradient[i]!) / (Math.sqrt(sum) + epsilon);
+        }
+        return p;
+      });
+      near(run(adagrad({ learningRate: lr, epsilon }), start, gradients), twin);
+    }),
+  ));
+
 test("a rate that changes with the step", () => {
   const learningRate = (step: number) => (step === 0 ? 1 : 0.5);
   expect(run(sgd({ learningRate }), [0], [[1], [1], [1]])).toEqual([-2]);
@@ -111,6 +136,11 @@ describe("gradient rules", () => {
     expect(clip.apply(short, short, null)[0]).toEqual(short);
     const [long] = clip.apply(Float32Array.of(30, 40), short, null);
     near([...long], [0.6, 0.8]);
+  });
+
+  test("clipValue cuts each coordinate", () => {
+    const [cut] = clipValue(1).apply(Float32Array.of(-3, 0.5, 2), new Float32Array(3), null);
+    expect([...cut]).toEqual([-1, 0.5, 1]);
   });
 
   test("proximal pulls back to where training began", () => {
