@@ -107,6 +107,19 @@ describe("by element", () => {
       })),
       { runs: 20 },
     ));
+  test("ScatterElements that multiplies or keeps the least or greatest, duplicates and all", () =>
+    property(
+      fc
+        .tuple(elements, fc.subarray([0, 1]), fc.constantFrom("mul", "min", "max"))
+        .map(([{ x, axis, indices, updates }, constant, reduction]) => ({
+          op: "ScatterElements",
+          opset: 18,
+          attributes: { axis, reduction },
+          inputs: [x, indices, updates],
+          constant,
+        })),
+      { runs: 20 },
+    ));
   test("ScatterElements that writes", () =>
     agrees({
       op: "ScatterElements",
@@ -146,6 +159,17 @@ describe("ScatterND", () => {
       ),
       { runs: 25 },
     ));
+  test("multiplies or keeps the least or greatest, a row met three times among them", async () => {
+    const inputs = [count([4, 2]), i64([4, 1], [1, -3, 0, 1]), f32([4, 2], [9, -8, 7, 6, -5, 4, 0.5, 2])];
+    for (const reduction of ["mul", "min", "max"])
+      for (const constant of [[], [1]])
+        await agrees({ op: "ScatterND", opset: 18, attributes: { reduction }, inputs, constant });
+  });
+  test("of integers", async () => {
+    const inputs = [i64([3], [5, -6, 7]), i64([3, 1], [0, 0, 2]), i64([3], [4, 3, 8])];
+    for (const reduction of ["add", "mul", "min", "max"])
+      await agrees({ op: "ScatterND", opset: 18, attributes: { reduction }, inputs });
+  });
   test("writes", () =>
     agrees({ op: "ScatterND", inputs: [count([4, 2]), i64([2, 1], [3, -4]), f32([2, 2], [9, 8, 7, 6])] }));
   test("of no updates", () =>

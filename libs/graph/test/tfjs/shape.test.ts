@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, test } from "vitest";
 import { sizeOf, type Tensor } from "../../src/ir.ts";
 import { bools, broadcastable, dim, flag, floats, longs, property, shapeOf } from "./arbitrary.ts";
-import { agrees, bool, f32, i64 } from "./harness.ts";
+import { agrees, bool, f32, i32, i64 } from "./harness.ts";
 
 const count = (shape: readonly number[]): Tensor =>
   f32(
@@ -193,6 +193,22 @@ describe("shape", () => {
     await agrees({ op: "Pad", inputs: [i64([2], [4, 5]), vector([1, 1])], constant: [1] });
     await agrees({ op: "Pad", inputs: [bool([2], [1, 0]), vector([1, 1])], constant: [1] });
   });
+  test("Pad with a value that is fed, cells cut off too", async () => {
+    const pads = vector([1, -1, 0, 2]);
+    for (const [x, value] of [
+      [count([3, 4]), f32([], [Number.NaN])],
+      [f32([2, 2], [Infinity, 1, Number.NaN, 2]), f32([1], [-7])],
+      [i64([2, 2], [4, 5, 6, 7]), i64([], [9])],
+      [bool([2, 2], [1, 0, 0, 1]), bool([], [1])],
+    ] as const)
+      await agrees({ op: "Pad", opset: 18, inputs: [x, pads, value], constant: [1] });
+  });
+  test("EyeLike: any diagonal, any type", async () => {
+    for (const k of [-2, 0, 1])
+      for (const dtype of [1, 6, 7])
+        await agrees({ op: "EyeLike", opset: 9, attributes: { k, dtype }, inputs: [count([3, 4])] });
+    await agrees({ op: "EyeLike", opset: 9, inputs: [i32([2, 2], [3, 4, 5, 6])] });
+  });
   test("Trilu", () =>
     property(
       fc
@@ -200,12 +216,13 @@ describe("shape", () => {
           shapeOf(2, 4).chain((s) => floats(s)),
           flag,
           fc.option(fc.integer({ min: -3, max: 3 }), { nil: undefined }),
+          fc.subarray([1]),
         )
-        .map(([x, upper, k]) => ({
+        .map(([x, upper, k, constant]) => ({
           op: "Trilu",
           attributes: { upper },
           inputs: k === undefined ? [x] : [x, i64([], [k])],
-          constant: [1],
+          constant: k === undefined ? [] : constant,
         })),
     ));
   test("Trilu drops what is infinite or NaN outside", () =>

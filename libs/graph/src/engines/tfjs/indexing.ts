@@ -5,13 +5,13 @@ import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
 /*
- * Every operator here is one gatherND or scatterND over rows: the data seen as [rows, inner], the indices
+ * Every operator here and in scatter.ts is gatherND or scatterND over rows: the data seen as [rows, inner], the indices
  * turned into row numbers (at load, where they are constant). On wasm tf.gather copies element by element,
  * 150 times slower than gatherND. Neither gatherND nor scatterND looks at bounds: numbers are checked first.
  */
 
 /** How one index tensor becomes row numbers: entries along its last axis, each into its own dimension. */
-type Rows = {
+export type Rows = {
   /** Input holding the indices, shaped [...groups, k]. */
   index: number;
   /** Sizes of the k dimensions indexed, and how many rows one step in each skips. */
@@ -23,7 +23,7 @@ type Rows = {
 };
 
 /** Row numbers [count, 1] from input `rows.index`; the result is the identity for prepared constants. */
-function rowNumbers(site: OpSite, tf: Tf, rows: Rows): (indices: TfTensor) => TfTensor {
+export function rowNumbers(site: OpSite, tf: Tf, rows: Rows): (indices: TfTensor) => TfTensor {
   const base = rows.base && site.keep(tf.tensor(rows.base.values, [...rows.base.shape], "int32"));
   const dims = site.keep(tf.tensor1d([...rows.dims], "int32"));
   const strides = site.keep(tf.tensor1d([...rows.strides], "int32"));
@@ -110,7 +110,7 @@ export const GatherND: Operator = (site, tf) => {
 };
 
 /** Indices of the updates' own shape, into one axis; the other coordinates are the entry's own position. */
-function elementRows(site: OpSite, tf: Tf): (indices: TfTensor) => TfTensor {
+export function elementRows(site: OpSite, tf: Tf): (indices: TfTensor) => TfTensor {
   const shape = site.shape(0);
   const entries = site.shape(1);
   const axis = site.axis(site.int("axis", 0), shape.length);
@@ -133,51 +133,6 @@ export const GatherElements: Operator = (site, tf) => {
   const rows = sizeOf(site.shape(0));
   return (x, indices) => tf.reshape(tf.gatherND(tf.reshape(x, [rows, 1]), numbers(indices)), out);
 };
-
-export const ScatterND: Operator = (site, tf) => {
-  const shape = site.shape(0);
-  const k = site.shape(1).at(-1)!;
-  const dims = shape.slice(0, k);
-  const count = sizeOf(site.shape(1).slice(0, -1));
-  const inner = sizeOf(shape.slice(k));
-  if (count * inner === 0 || sizeOf(shape) === 0) return (x) => x;
-  const numbers = rowNumbers(site, tf, { index: 1, dims, strides: stridesOf(dims), entries: [count] });
-  return scatter(site, tf, { numbers, rows: sizeOf(dims), count, inner });
-};
-
-export const ScatterElements: Operator = (site, tf) => {
-  const count = sizeOf(site.shape(1));
-  const rows = sizeOf(site.shape(0));
-  if (count === 0 || rows === 0) return (x) => x;
-  return scatter(site, tf, { numbers: elementRows(site, tf), rows, count, inner: 1 });
-};
-
-type Scatter = { numbers: (indices: TfTensor) => TfTensor; rows: number; count: number; inner: number };
-
-/** reduction none writes, add sums (duplicates too, as a gradient of Gather needs); others are refused. */
-function scatter(site: OpSite, tf: Tf, how: Scatter) {
-  const reduction = site.string("reduction", "none");
-  if (reduction !== "none" && reduction !== "add")
-    throw site.fault("unsupported", "attribute reduction", { expected: "none or add", got: reduction });
-  const { numbers, rows, count, inner } = how;
-  const out = site.shapeOut();
-  const onZeros = reduction === "add" && isZero(site, 0);
-  if (onZeros) site.skip(0);
-  return (x: TfTensor, indices: TfTensor, updates: TfTensor): TfTensor => {
-    const at = numbers(indices) as never;
-    const given = tf.reshape(updates, [count, inner]);
-    if (reduction === "none")
-      return tf.reshape(tf.tensorScatterUpdate(tf.reshape(x, [rows, inner]), at, given), out);
-    const sums = tf.reshape(tf.scatterND(at, given, [rows, inner]), out);
-    return onZeros ? sums : tf.add(x, sums);
-  };
-}
-
-/** Whether an input is known to be all zeros, as the start of a gradient of Gather is. */
-function isZero(site: OpSite, index: number): boolean {
-  const data = site.constant(index)?.data;
-  return data instanceof Float32Array && data.every((value) => value === 0);
-}
 
 function nothing(site: OpSite, tf: Tf) {
   const shape = site.shapeOut();

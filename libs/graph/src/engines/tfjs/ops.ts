@@ -8,9 +8,11 @@ import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
 import type { Operator, OpSite } from "./op-site.ts";
+import * as order from "./order.ts";
 import * as pad from "./pad.ts";
 import * as pool from "./pool.ts";
 import * as reduce from "./reduce.ts";
+import * as scatter from "./scatter.ts";
 import * as shape from "./shape.ts";
 
 /** Every operator the engine runs, by its name in the standard domain. */
@@ -21,6 +23,8 @@ export const OPERATORS = operators<Operator>(
   reduce,
   normalise,
   indexing,
+  scatter,
+  order,
   convolution,
   pool,
   pad,

@@ -1,5 +1,6 @@
 import { sizeOf } from "../../ir.ts";
-import { filled, viaInt, WASM_RANK } from "./broadcast.ts";
+import { stridesOf } from "../../tensor.ts";
+import { expandTo, filled, truth, viaInt, WASM_RANK } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -48,9 +49,14 @@ function source(mode: "reflect" | "edge" | "wrap", at: number, size: number): nu
 }
 
 function constant(site: OpSite, tf: Tf, sides: readonly Side[]) {
-  const out = site.shapeOut();
+  if (site.has(2) && !site.constant(2)) return constantFed(site, tf, sides);
   const value = padValue(site);
   site.skip(2);
+  return padding(site, tf, { sides, value });
+}
+
+function padding(site: OpSite, tf: Tf, { sides, value }: { sides: readonly Side[]; value: number }) {
+  const out = site.shapeOut();
   const { from, to } = merged(site, sides);
   const grows = to.some(([before, after]) => before + after > 0);
   const cuts = sides.some(({ before, after }) => before < 0 || after < 0);
@@ -66,6 +72,29 @@ function constant(site: OpSite, tf: Tf, sides: readonly Side[]) {
     return cuts ? tf.slice(padded, begin, out) : padded;
   };
 }
+
+/** With a value that is computed: zeros, then the value wherever there is no cell of the input. */
+function constantFed(site: OpSite, tf: Tf, sides: readonly Side[]) {
+  const out = site.shapeOut();
+  const strides = stridesOf(out);
+  const given = Uint8Array.from({ length: sizeOf(out) }, (_, at) =>
+    out.every((size, axis) => {
+      const cell = (Math.floor(at / strides[axis]!) % size) - sides[axis]!.before;
+      return cell >= 0 && cell < site.shape(0)[axis]!;
+    })
+      ? 1
+      : 0,
+  );
+  const inside = site.keep(tf.tensor(given, out, "bool"));
+  const zeros = padding(site, tf, { sides, value: 0 });
+  return (x: TfTensor, _pads: TfTensor, value: TfTensor): TfTensor => {
+    const wide = expandTo(tf, tf.reshape(value, []), out);
+    const chosen = tf.where(inside, unbool(tf, zeros(x)), unbool(tf, wide));
+    return x.dtype === "bool" ? truth(tf, chosen) : chosen;
+  };
+}
+
+const unbool = (tf: Tf, x: TfTensor): TfTensor => (x.dtype === "bool" ? tf.cast(x, "int32") : x);
 
 const more = (count: number): number => Math.max(0, count);
 

@@ -3,7 +3,7 @@ import { tensorOf } from "../../tensor.ts";
 import { expandTo, filled } from "./broadcast.ts";
 import { upload } from "./convert.ts";
 import type { Operator, OpSite } from "./op-site.ts";
-import type { Kernel, Tf } from "./tfjs.ts";
+import type { Kernel, Tf, TfTensor } from "./tfjs.ts";
 
 /** What only renames the shape: the traced graph already knows it, so shape inputs are not read. */
 const renamed: Operator = (site, tf) => {
@@ -161,20 +161,37 @@ export const Range: Operator = (site, tf) => {
   return ((start, _, step) => tf.add(tf.mul(counts, step), start)) as Kernel;
 };
 
+/** Ones on the k-th diagonal; of the input only the shape counts. */
+export const EyeLike = known((site) => {
+  const [rows, columns] = site.result().shape as [number, number];
+  const k = site.int("k", 0);
+  return Array.from({ length: rows * columns }, (_, at) =>
+    (at % columns) - Math.floor(at / columns) === k ? 1 : 0,
+  );
+});
+
 /** Keeps the lower or upper triangle of the last two axes, k diagonals off; even NaN outside becomes 0. */
 export const Trilu: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
   const upper = site.int("upper", 1) !== 0;
+  const type = site.typeOut();
+  const cut = (x: TfTensor, mask: TfTensor) =>
+    tf.where(expandTo(tf, mask, shape), x, filled(tf, shape, { value: 0, type }));
+  if (sizeOf(shape) === 0) return (x) => x;
+  const diagonals = Int32Array.from(
+    { length: rows * columns },
+    (_, at) => (at % columns) - Math.floor(at / columns),
+  );
+  const inside = (k: TfTensor) => {
+    const places = tf.tensor(diagonals, [rows, columns], "int32");
+    return upper ? tf.greaterEqual(places, k) : tf.lessEqual(places, k);
+  };
+  if (site.has(1) && !site.constant(1)) return (x, k) => cut(x, inside(tf.reshape(k!, [])));
   const k = site.has(1) ? site.numbers(1)[0]! : 0;
   site.skip(1);
-  const inside = (row: number, column: number) => (upper ? column >= row + k : column <= row + k);
-  const mask = Uint8Array.from({ length: rows * columns }, (_, at) =>
-    inside(Math.floor(at / columns), at % columns) ? 1 : 0,
-  );
-  const held = site.keep(tf.tensor(mask, [rows, columns], "bool"));
-  const type = site.typeOut();
-  return (x) => tf.where(expandTo(tf, held, shape), x, filled(tf, shape, { value: 0, type }));
+  const mask = site.keep(tf.tidy(() => inside(tf.scalar(k, "int32"))));
+  return (x) => cut(x, mask);
 };
 
 export const CumSum: Operator = (site, tf) => {
