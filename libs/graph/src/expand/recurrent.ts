@@ -1,6 +1,7 @@
 import type { Ops } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { type Activation, activationsOf } from "./cell.ts";
+import { cutInto, joined } from "./parts.ts";
 import type { Expansion } from "./rule.ts";
 
 /** One direction's cell: weights with the inputs as rows, so that no step multiplies by a transposed one. */
@@ -118,22 +119,6 @@ function biasApart(at: Site, kind: Kind): boolean {
   return kind.gates === 3 && at.int("linear_before_reset", 0) !== 0;
 }
 
-/** x in pieces along an axis, from one Split; itself where there is one. */
-export function cutInto(
-  ops: Ops,
-  x: string,
-  { axis, sizes }: { axis: number; sizes: readonly number[] },
-): readonly string[] {
-  if (sizes.length === 1) return [x];
-  const { build } = ops;
-  // The sizes moved from an attribute to an input (Split, since version 13).
-  const late = build.opset >= 13;
-  return build.emitMany("Split", late ? [x, build.ints(sizes)] : [x], {
-    outputs: sizes.length,
-    attributes: late ? { axis } : { axis, split: sizes },
-  });
-}
-
 function cellOf(at: Site, ops: Ops, part: { kind: Kind; frame: Frame; d: number }): Cell {
   const { kind, frame, d } = part;
   const { hidden } = frame;
@@ -227,23 +212,19 @@ function unroll(cell: Cell, { x, masks, start, backward, step }: Course): Run {
 /** Y: `[steps, directions, batch, hidden]`, or with the batch first `[batch, steps, directions, hidden]`. */
 function sequence(ops: Ops, frame: Frame, runs: readonly Run[]): string {
   const { steps, batch, hidden, batchFirst } = frame;
-  const joined = runs.map(({ y }) => ops.reshape(concat(ops, y, 0), [steps, 1, batch, hidden]));
-  const y = concat(ops, joined, 1);
+  const pieces = runs.map(({ y }) => ops.reshape(joined(ops, y, 0), [steps, 1, batch, hidden]));
+  const y = joined(ops, pieces, 1);
   return batchFirst ? ops.transpose(y, [2, 0, 1, 3]) : y;
 }
 
 /** Y_h or Y_c: `[directions, batch, hidden]`, or `[batch, directions, hidden]`. */
 function lastState(ops: Ops, { batch, hidden, batchFirst }: Frame, last: readonly string[]): string {
   const shape = batchFirst ? [batch, 1, hidden] : [1, batch, hidden];
-  return concat(
+  return joined(
     ops,
     last.map((h) => ops.reshape(h, shape)),
     batchFirst ? 1 : 0,
   );
-}
-
-export function concat(ops: Ops, parts: readonly string[], axis: number): string {
-  return parts.length === 1 ? parts[0]! : ops.op("Concat", parts, { axis });
 }
 
 /** Elman's network: h = f(x + h·Rᵀ) (RNN, since version 14). */

@@ -6,6 +6,7 @@ import * as einsum from "./einsum.ts";
 import * as loss from "./loss.ts";
 import * as microsoftActivation from "./microsoft/activation.ts";
 import * as microsoftAttention from "./microsoft/attention.ts";
+import * as microsoftGroupQuery from "./microsoft/group-query.ts";
 import * as microsoftLinear from "./microsoft/linear.ts";
 import * as microsoftNormalise from "./microsoft/normalise.ts";
 import * as microsoftQuantise from "./microsoft/quantise.ts";
@@ -14,6 +15,7 @@ import * as pool from "./pool.ts";
 import * as quantise from "./quantise.ts";
 import * as recurrent from "./recurrent.ts";
 import * as resize from "./resize.ts";
+import * as rotary from "./rotary.ts";
 import type { Expansion } from "./rule.ts";
 
 /** Operators of the standard domain that we can say in simpler ones. */
@@ -27,12 +29,14 @@ const STANDARD: ReadonlyMap<string, Expansion> = operators(
   quantise,
   recurrent,
   resize,
+  rotary,
 );
 
 /** onnxruntime's own operators (com.microsoft), as its optimiser writes them. */
 const MICROSOFT: ReadonlyMap<string, Expansion> = operators(
   microsoftActivation,
   microsoftAttention,
+  microsoftGroupQuery,
   microsoftLinear,
   microsoftNormalise,
   microsoftQuantise,
