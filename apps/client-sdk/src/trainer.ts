@@ -20,7 +20,18 @@ import { trace } from "@tutti/graph/trace";
 import type { Plan } from "@tutti/plan/plan";
 import { batches, type Examples } from "@tutti/train/batches";
 import { evaluate, fit } from "@tutti/train/fit";
-import { adamW, chain, clipNorm, type Optimiser, sgd } from "@tutti/train/optimiser";
+import {
+  adagrad,
+  adamW,
+  chain,
+  clipNorm,
+  type GradientRule,
+  type Optimiser,
+  proximal,
+  type Rate,
+  sgd,
+} from "@tutti/train/optimiser";
+import { cosine, linear, warmUp } from "@tutti/train/schedule";
 import { flatten, type Layout, layoutOf, type TensorSpec, unflatten } from "@tutti/update/layout";
 import type { Parameters } from "./vector.ts";
 
@@ -154,7 +165,7 @@ function graphFor(
   shapes: Record<string, readonly number[]>,
 ): TracedGraph {
   const injected = inject(trace(model.graph, { shapes }), adapter);
-  const judged = withLoss(injected, { kind: plan.loss });
+  const judged = withLoss(injected, typeof plan.loss === "string" ? { kind: plan.loss } : plan.loss);
   if (tensors.length === 0) return judged;
   return differentiate(judged, { loss: "loss", wrt: tensors.map(({ name }) => name) });
 }
@@ -172,14 +183,30 @@ function fixedOf(all: Layout, active: Layout, parameters: Parameters): Tensors {
   );
 }
 
-function optimiserOf({ optimiser, clipGradient }: Plan["train"]): Optimiser<unknown> {
-  const rules = clipGradient === undefined ? [] : [clipNorm(clipGradient)];
+function optimiserOf(train: Plan["train"]): Optimiser<unknown> {
+  const { optimiser, clipGradient, proximal: mu } = train;
+  const rules: GradientRule<unknown>[] = [];
+  if (clipGradient !== undefined) rules.push(clipNorm(clipGradient) as GradientRule<unknown>);
+  if (mu !== undefined) rules.push(proximal(mu) as GradientRule<unknown>);
+  const learningRate = rateOf(train);
   switch (optimiser.name) {
     case "sgd":
-      return chain(rules, sgd(optimiser)) as Optimiser<unknown>;
+      return chain(rules, sgd({ ...optimiser, learningRate })) as Optimiser<unknown>;
     case "adamw":
-      return chain(rules, adamW(optimiser)) as Optimiser<unknown>;
+      return chain(rules, adamW({ ...optimiser, learningRate })) as Optimiser<unknown>;
+    case "adagrad":
+      return chain(rules, adagrad({ learningRate })) as Optimiser<unknown>;
   }
+}
+
+/** The rate at each step of a round; optimisers begin anew in every round, and so does the schedule. */
+function rateOf({ optimiser, schedule, steps }: Plan["train"]): Rate {
+  const from = optimiser.learningRate;
+  if (schedule === undefined) return from;
+  const { name, warmUp: rise = 0, to = 0 } = schedule;
+  const course = { from, to, steps: Math.max(1, steps - rise) };
+  const after = name === "constant" ? () => from : name === "linear" ? linear(course) : cosine(course);
+  return rise === 0 ? after : warmUp(rise, after);
 }
 
 /** docs/threat-model.md, attack 6: a plan that asks for tensors the base does not have under its adapter. */

@@ -70,6 +70,30 @@ describe("openTrainer", () => {
     }
   });
 
+  test("schedule and pull of the plan reach every step", async () => {
+    const moved = async (train: Partial<typeof plan.train>) => {
+      const optimiser = { name: "sgd", learningRate: 0.05, momentum: 0 } as const;
+      const trainer = await openTrainer({
+        base,
+        plan: { ...plan, train: { ...plan.train, optimiser, ...train } },
+        engine,
+      });
+      const options = { parameters, active, examples: rows, steps: 4, random: seededRandom("same") };
+      const trained = await trainer.train(options);
+      await trainer.dispose();
+      return [...trained.parameters].reduce(
+        (sum, [name, data]) => sum + Math.hypot(...data.map((v, at) => v - parameters.get(name)![at]!)),
+        0,
+      );
+    };
+    const free = await moved({ steps: 4 });
+    expect(await moved({ steps: 4, schedule: { name: "linear" } })).toBeLessThan(0.8 * free);
+    expect(await moved({ steps: 4, schedule: { name: "constant", warmUp: 3 } })).toBeLessThan(0.8 * free);
+    expect(await moved({ steps: 4, proximal: 10 })).toBeLessThan(0.9 * free);
+    const adagrad = await moved({ steps: 4, optimiser: { name: "adagrad", learningRate: 0.05 } });
+    expect(adagrad).not.toBeCloseTo(free, 3);
+  });
+
   test("a base or tensors other than the plan's are refused", async () => {
     const changed = base.slice();
     changed[changed.length - 1]! ^= 1;

@@ -19,12 +19,35 @@ const optimiser = v.variant("name", [
     name: v.literal("sgd"),
     learningRate: positive,
     momentum: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0),
+    nesterov: v.exactOptional(v.boolean()),
   }),
   v.strictObject({
     name: v.literal("adamw"),
     learningRate: positive,
     weightDecay: v.optional(v.pipe(v.number(), v.minValue(0)), 0),
   }),
+  v.strictObject({ name: v.literal("adagrad"), learningRate: positive }),
+]);
+
+/** The learning rate over a round's steps: `warmUp` steps up, then from there to `to` (libs/train/schedule). */
+const schedule = v.strictObject({
+  name: v.picklist(["constant", "linear", "cosine"]),
+  warmUp: v.exactOptional(natural(1, 100_000)),
+  to: v.exactOptional(v.pipe(v.number(), v.finite(), v.minValue(0))),
+});
+
+/** A loss by its name, or with what it needs to know (libs/graph/loss). */
+const loss = v.union([
+  v.picklist([
+    "softmax-cross-entropy",
+    "binary-cross-entropy",
+    "mean-squared-error",
+    "huber",
+    "next-token",
+    "contrastive-pair",
+  ]),
+  v.strictObject({ kind: v.literal("huber"), delta: positive }),
+  v.strictObject({ kind: v.literal("contrastive-pair"), margin: positive }),
 ]);
 
 /** How the coordinator moves the adapter by the mean update (libs/strategy). */
@@ -67,8 +90,13 @@ const fields = {
     alpha: positive,
     targets: v.union([v.literal("all-linear"), v.array(v.string())]),
     save: v.optional(v.array(v.string()), []),
+    /** Scale alpha/√rank rather than alpha/rank. */
+    rslora: v.exactOptional(v.boolean()),
+    /** Rank or alpha of the modules that a pattern matches. */
+    rankPattern: v.exactOptional(v.record(v.string(), natural(1, 256))),
+    alphaPattern: v.exactOptional(v.record(v.string(), positive)),
   }),
-  loss: v.picklist(["softmax-cross-entropy", "binary-cross-entropy", "mean-squared-error"]),
+  loss,
   data: v.optional(data),
   train: v.strictObject({
     optimiser,
@@ -76,6 +104,9 @@ const fields = {
     batchSize: natural(1, 4096),
     /** Gradient clipping by L2 norm; absent means none. */
     clipGradient: v.optional(positive),
+    schedule: v.exactOptional(schedule),
+    /** FedProx: μ, the pull back to the round's model; absent means none. */
+    proximal: v.exactOptional(positive),
   }),
   rounds: natural(1, 10_000),
   server: v.optional(server, { name: "fedavg" }),

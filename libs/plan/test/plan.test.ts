@@ -79,6 +79,11 @@ describe("run file", () => {
     ["adapter.method", "flora"],
     ["adapter.targets", "some"],
     ["loss", "hinge"],
+    ["loss", { kind: "huber" }],
+    ["loss", { kind: "huber", delta: 1, margin: 1 }],
+    ["adapter.rankPattern", { query: 0 }],
+    ["train.schedule", { name: "step" }],
+    ["train.proximal", -1],
     ["train.optimiser", { name: "lbfgs" }],
     ["train.optimiser.learningRate", -1],
     ["train.optimiser.momentum", 1],
@@ -98,6 +103,24 @@ describe("run file", () => {
   ])("%s = %j is refused, and the field is named", (path, value) => {
     const [field] = path.split(".");
     expect(() => parseRunFile(put(RUN_FILE, path, value))).toThrow(new RegExp(`^run file, field ${field}`));
+  });
+
+  test("what may be said beside: it is kept as it was said, and nothing is filled in", () => {
+    const more = {
+      ...RUN_FILE,
+      adapter: { ...RUN_FILE.adapter, rslora: true, rankPattern: { query: 8 }, alphaPattern: { query: 4 } },
+      loss: { kind: "contrastive-pair", margin: 0.5 },
+      train: {
+        ...RUN_FILE.train,
+        optimiser: { name: "sgd", learningRate: 0.1, momentum: 0.9, nesterov: true },
+        schedule: { name: "cosine", warmUp: 5, to: 0.01 },
+        proximal: 0.1,
+      },
+    };
+    expect(parseRunFile(more)).toMatchObject(more);
+    const parsed = parseRunFile(RUN_FILE);
+    expect(Object.keys(parsed.train)).toEqual(["optimiser", "steps", "batchSize"]);
+    expect(Object.keys(parsed.adapter).sort()).toEqual(["alpha", "method", "rank", "save", "targets"]);
   });
 
   test("a member that nobody knows is refused, so that a misspelt option cannot be passed over", () => {
