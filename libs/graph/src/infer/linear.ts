@@ -8,14 +8,14 @@ export function MatMul(at: Site) {
   return one(sameDtype(at, [0, 1]), productShape(at));
 }
 
-/** The shape of a product of the first two inputs, whatever their dtypes. */
-export function productShape(at: Site): readonly number[] {
-  const [left, right] = [at.shape(0), at.shape(1)];
+/** The shape of a product of the first input and another one, whatever their dtypes. */
+export function productShape(at: Site, second = 1): readonly number[] {
+  const [left, right] = [at.shape(0), at.shape(second)];
   if (left.length === 0 || right.length === 0)
     throw at.fault("bad-input", "input", { expected: "rank 1 or more" });
   const a = left.length === 1 ? [1, ...left] : left;
   const b = right.length === 1 ? [...right, 1] : right;
-  demandSize(at, "rows of input 1", { expected: a.at(-1)!, got: b.at(-2)! });
+  demandSize(at, `rows of input ${second}`, { expected: a.at(-1)!, got: b.at(-2)! });
   const shape = broadcast(at, [a.slice(0, -2), b.slice(0, -2)]);
   if (left.length > 1) shape.push(a.at(-2)!);
   if (right.length > 1) shape.push(b.at(-1)!);
@@ -54,9 +54,8 @@ export type Equation = {
 };
 
 /**
- * An Einsum equation (Einsum, since version 12), `...` spelt out in capital letters: terms whose ellipses
- * differ in rank broadcast at the end, so a shorter one takes the last letters. Equations themselves use
- * small letters.
+ * An Einsum equation (Einsum, since version 12), `...` spelt out in letters of its own: terms whose ellipses
+ * differ in rank broadcast at the end, so a shorter one takes the last letters.
  */
 export function equationOf(at: Site): Equation {
   const text = at.string("equation").replaceAll(" ", "");
@@ -77,13 +76,16 @@ export function equationOf(at: Site): Equation {
   }
   // Without an arrow: the ellipsis, then letters that occur once, in alphabetical order.
   const all = terms.join("");
-  const single = [...new Set(all)].filter((letter) => letter >= "a" && all.split(letter).length === 2).sort();
+  const single = [...new Set(all)].filter((letter) => letter >= "A" && all.split(letter).length === 2).sort();
   const result = right === undefined ? HIDDEN.slice(0, most) + single.join("") : spelt(right, most);
   return { terms, result, sizes };
 }
 
-/** Names of the axes an ellipsis stands for: sixteen, and no exporter writes so many. */
-const HIDDEN = "ABCDEFGHIJKLMNOP";
+/**
+ * Names of the axes an ellipsis stands for, none a letter: sixteen, and no exporter writes so many. In order of
+ * their codes, all of them below the letters.
+ */
+const HIDDEN = "0123456789:;<=>?";
 
 /** A letter that only stands in the result would have no size; such an equation is malformed and gets 1. */
 export function Einsum(at: Site) {
