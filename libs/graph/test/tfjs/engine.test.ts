@@ -2,6 +2,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { beforeEach, describe, expect, test } from "vitest";
 import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import type { Attribute, Node, Static, Tensor, TracedGraph } from "../../src/ir.ts";
+import { tensorOf } from "../../src/tensor.ts";
 import { f32, i64, tf } from "./harness.ts";
 
 const node = (
@@ -40,6 +41,9 @@ function graphOf(
   };
 }
 
+const asHalf = ({ shape, data }: Tensor): Tensor =>
+  tensorOf("float16", shape, Array.from(data as Float32Array));
+
 const square: Static = { dtype: "float32", shape: [2, 2] };
 const x = f32([2, 2], [1, 2, 3, 4]);
 const w = f32([2, 2], [1, 0, 2, 1]);
@@ -68,11 +72,22 @@ describe("loading", () => {
     expect((await program.step(new Map([["x", x]]))).get("y")!.data).toEqual(Float32Array.of(-1, -2, -3, -4));
     await program.dispose();
   });
-  test("float16 and strings are refused by name", async () => {
-    const half: Static = { dtype: "float16", shape: [2] };
-    const cast = node("Cast", ["x"], ["y"], { to: { kind: "int", value: 10 } });
-    const graph = graphOf([cast], { inputs: { x: square }, made: { y: half }, outputs: ["y"] });
-    await expect(tfjsEngine(tf, "wasm").load(graph)).rejects.toThrow(/y: .*got float16/);
+  test("strings are refused by name", async () => {
+    const text: Static = { dtype: "string", shape: [2] };
+    const cast = node("Cast", ["x"], ["y"], { to: { kind: "int", value: 8 } });
+    const graph = graphOf([cast], { inputs: { x: square }, made: { y: text }, outputs: ["y"] });
+    await expect(tfjsEngine(tf, "wasm").load(graph)).rejects.toThrow(/y: .*got string/);
+  });
+  test("halves are fed and given out, and computed in float32, expansions too", async () => {
+    const half: Static = { dtype: "float16", shape: [2, 2] };
+    const values = { inputs: { x: half }, constants: { w: asHalf(w) }, made: { m: half, y: half } };
+    const shrink = node("Shrink", ["m"], ["y"], { bias: { kind: "float", value: 0.1 } });
+    const graph = graphOf([node("MatMul", ["x", "w"], ["m"]), shrink], { ...values, outputs: ["y"] });
+    const program = await tfjsEngine(tf, "wasm").load(graph);
+    const got = (await program.step(new Map([["x", asHalf(x)]]))).get("y")!;
+    // [1 2; 3 4] times [1 0; 2 1], each moved down by 0.1.
+    expect(got).toEqual(asHalf(f32([2, 2], [4.9, 1.9, 10.9, 3.9])));
+    await program.dispose();
   });
   test("a backend nobody registered is a fault", async () => {
     const graph = graphOf([], { inputs: { x: square }, made: {}, outputs: ["x"] });

@@ -17,6 +17,7 @@ export type AttributeInit =
   | readonly number[]
   | { float: number }
   | { floats: readonly number[] }
+  | { strings: readonly string[] }
   | Tensor;
 
 /** One node, its inputs by value: `constant` ones are initializers, the others are fed. */
@@ -74,6 +75,7 @@ function attribute(value: AttributeInit): Attribute {
   if (typeof value === "string") return { kind: "string", value };
   if ("float" in value) return { kind: "float", value: value.float };
   if ("floats" in value) return { kind: "floats", value: value.floats };
+  if ("strings" in value) return { kind: "strings", value: value.strings };
   if ("dtype" in value) return { kind: "tensor", value };
   return { kind: "ints", value };
 }
@@ -147,6 +149,8 @@ function protoAttribute(name: string, value: AttributeInit) {
       return { name, type: Kind.INTS, ints: it.value.map(BigInt) };
     case "floats":
       return { name, type: Kind.FLOATS, floats: [...it.value] };
+    case "strings":
+      return { name, type: Kind.STRINGS, strings: it.value.map((text) => new TextEncoder().encode(text)) };
     case "tensor":
       return { name, type: Kind.TENSOR, t: protoTensor(it.value) };
     default:

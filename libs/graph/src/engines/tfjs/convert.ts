@@ -1,4 +1,5 @@
 import { Fault } from "@tutti/foundation/fault";
+import { fromHalf, toHalf } from "../../half.ts";
 import type { DType, Tensor } from "../../ir.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -9,13 +10,14 @@ const LOW = -(2n ** 31n);
 const HIGH = 2n ** 31n - 1n;
 
 /**
- * How a dtype lives in tfjs: all integers as int32 (each element range-checked on the way in), float64 as
- * float32. float16 and strings are refused by name: weights in float16 are widened when a file is read.
+ * How a dtype lives in tfjs: all integers as int32 (each element range-checked on the way in), other floats
+ * as float32. Strings are refused by name.
  */
 export function tfType(dtype: DType, what: string): TfType {
   switch (dtype) {
     case "float32":
     case "float64":
+    case "float16":
       return "float32";
     case "int64":
     case "int32":
@@ -24,7 +26,6 @@ export function tfType(dtype: DType, what: string): TfType {
       return "int32";
     case "bool":
       return "bool";
-    case "float16":
     case "string":
       throw new Fault("unsupported", what, { expected: "a dtype the tfjs engine computes with", got: dtype });
   }
@@ -40,6 +41,7 @@ function plain(tensor: Tensor, what: string): Float32Array | Int32Array | Uint8A
   const { data } = tensor;
   if (data instanceof BigInt64Array) return narrow(data, what);
   if (data instanceof Float32Array || data instanceof Int32Array) return data;
+  if (tensor.dtype === "float16") return Float32Array.from(data as Uint16Array, fromHalf);
   if (data instanceof Float64Array) return Float32Array.from(data);
   if (data instanceof Uint8Array && tensor.dtype === "bool") return data;
   return Int32Array.from(data as Uint8Array | Int8Array);
@@ -83,6 +85,8 @@ function widen(
       return Uint8Array.from(values, (value) => (value === 0 ? 0 : 1));
     case "float64":
       return Float64Array.from(values);
+    case "float16":
+      return Uint16Array.from(values, toHalf);
     default:
       return Float32Array.from(values);
   }

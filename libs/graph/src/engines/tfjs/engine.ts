@@ -1,5 +1,6 @@
 import { Fault } from "@tutti/foundation/fault";
 import type { Engine, Program, Static, Tensor, Tensors, TracedGraph } from "../../ir.ts";
+import { widened } from "../../widen.ts";
 import { type Compiled, compile, run } from "./compile.ts";
 import { download, upload } from "./convert.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
@@ -8,16 +9,28 @@ import type { Tf, TfTensor } from "./tfjs.ts";
  * The tfjs engine: an interpreter over `tf`, which the app brings with `backend` registered ("wasm",
  * "webgpu", "webgl", "cpu", "tensorflow"). Loading checks every node and throws a Fault("unsupported") that
  * names the first one outside what the engine runs; stepping reads nothing back but the outputs.
- * Integers are 32 bits wide inside (int64 feeds are range-checked), float64 is computed as float32.
+ * Integers are 32 bits wide inside (int64 feeds are range-checked); float64 and float16 are computed as
+ * float32, fed and given out as what they are.
  */
 export function tfjsEngine(tf: Tf, backend: string): Engine {
   return {
     name: `tfjs/${backend}`,
     async load(graph) {
       await useBackend(tf, backend);
-      return program(tf, backend, { graph, compiled: await compile(tf, backend, graph) });
+      return program(tf, backend, { graph, compiled: await compile(tf, backend, inFloat32(graph)) });
     },
   };
+}
+
+/** The graph without halves: in float32 throughout, so what half would round or overflow on the way does not. */
+function inFloat32(graph: TracedGraph): TracedGraph {
+  const half = ({ dtype }: Static) => dtype === "float16";
+  if (![...graph.statics.values(), ...graph.initializers.values()].some(half)) return graph;
+  const statics = [...graph.statics].map(([name, value]): [string, Static] => [
+    name,
+    half(value) ? { ...value, dtype: "float32" } : value,
+  ]);
+  return { ...widened(graph), statics: new Map(statics) };
 }
 
 async function useBackend(tf: Tf, backend: string): Promise<void> {
