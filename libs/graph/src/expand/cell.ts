@@ -3,16 +3,19 @@ import type { Site } from "../site.ts";
 
 export type Activation = (x: string) => string;
 
-/** What a function's α and β are unless the node says otherwise; undefined where it has none. */
+/** What a function's α and β are unless the node says so; undefined where it has none. */
 type Known = {
-  readonly alpha?: number;
-  readonly beta?: number;
+  readonly alpha?: number | "given";
+  readonly beta?: number | "given";
   readonly emit: (ops: Ops, x: string, to: { alpha: number; beta: number }) => string;
 };
 
 const plain = (op: string): Known => ({ emit: (ops, x) => ops.op(op, [x]) });
 
-/** The functions the standard allows inside a cell, with its defaults (RNN, since version 7, activations). */
+/**
+ * The functions the standard allows inside a cell, with the defaults of the operators of these names. Affine and
+ * ScaledTanh are no operators any more, so theirs must be given (RNN, since version 7, activations).
+ */
 const FUNCTIONS: Readonly<Record<string, Known>> = {
   sigmoid: plain("Sigmoid"),
   tanh: plain("Tanh"),
@@ -20,11 +23,11 @@ const FUNCTIONS: Readonly<Record<string, Known>> = {
   softsign: plain("Softsign"),
   softplus: plain("Softplus"),
   affine: {
-    ...{ alpha: 1, beta: 0 },
+    ...{ alpha: "given", beta: "given" },
     emit: (ops, x, { alpha, beta }) => ops.add(ops.scale(x, alpha), ops.number(beta, x)),
   },
   scaledtanh: {
-    ...{ alpha: 1, beta: 1 },
+    ...{ alpha: "given", beta: "given" },
     emit: (ops, x, { alpha, beta }) => ops.scale(ops.op("Tanh", [ops.scale(x, beta)]), alpha),
   },
   hardsigmoid: {
@@ -84,10 +87,17 @@ function known(at: Site, name: string): Known {
 }
 
 /** Hands out a list's values one by one, then the default. */
-function taker(at: Site, name: string): (fallback: number) => number {
+function taker(at: Site, name: string): (fallback: number | "given") => number {
   const given = at.node.attributes.get(name);
   const values = given?.kind === "floats" ? [...given.value] : [];
-  return (fallback) => values.shift() ?? fallback;
+  return (fallback) => {
+    const value = values.shift() ?? fallback;
+    if (value !== "given") return value;
+    throw at.fault("bad-input", `attribute ${name}`, {
+      expected: "a value for each function",
+      got: "too few",
+    });
+  };
 }
 
 /**

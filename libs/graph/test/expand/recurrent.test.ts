@@ -1,7 +1,10 @@
 import { seededRandom } from "@tutti/foundation/random";
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { builderOn } from "../../src/builder.ts";
+import { expanded } from "../../src/expand/expand.ts";
 import type { Tensor } from "../../src/ir.ts";
-import { agrees, type Case, f32, i32 } from "../tfjs/harness.ts";
+import { checkGradient, type Input } from "../gradient/check.ts";
+import { agrees, type Case, expectClose, f32, i32, onTfjs, reference } from "../tfjs/harness.ts";
 
 const GATES = { RNN: 1, GRU: 3, LSTM: 4 } as const;
 type Kind = keyof typeof GATES;
@@ -68,3 +71,139 @@ for (const kind of KINDS) {
     });
   });
 }
+
+describe("layout 1 (batch first), which onnxruntime lacks: as layout 0 with axes moved", () => {
+  for (const kind of KINDS) {
+    test(kind, async () => {
+      const given = inputs(kind, { directions: 2, steps: 3, batch: 2 }, "BLhc");
+      const moved = given.map((x, i) => (x && [0, 5, 6].includes(i) ? swapFront(x) : x));
+      const attributes = { hidden_size: 3, direction: "bidirectional" };
+      const base: Case = { op: kind, opset: 14, outputs: outputs(kind), attributes, inputs: given };
+      const wanted = await reference(base);
+      const statics = new Map(
+        [...wanted].map(([name, y]) => [name, name === "y0" ? toFront(y) : swapFront(y)]),
+      );
+      const first = { ...base, inputs: moved, attributes: { ...attributes, layout: 1 } };
+      const got = await onTfjs("wasm", first, statics);
+      for (const [name, tensor] of statics) expectClose(got.get(name)!, tensor, name, 1e-5);
+    });
+  }
+});
+
+/** The first two axes exchanged. */
+function swapFront(x: Tensor): Tensor {
+  const [a, b, c] = x.shape as [number, number, number];
+  const data = x.data as Float32Array;
+  return f32(
+    [b, a, c],
+    Array.from(
+      data,
+      (_, at) => data[((Math.floor(at / c) % a) * b + Math.floor(at / c / a)) * c + (at % c)]!,
+    ),
+  );
+}
+
+/** Y of `[steps, directions, batch, hidden]` as `[batch, steps, directions, hidden]`. */
+function toFront(y: Tensor): Tensor {
+  const [steps, directions, batch, hidden] = y.shape as [number, number, number, number];
+  const flat = { ...y, shape: [steps * directions, batch, hidden] };
+  return { ...swapFront(flat), shape: [batch, steps, directions, hidden] };
+}
+
+describe("activations", () => {
+  const ALL = ["Affine", "Relu", "LeakyRelu", "ThresholdedRelu", "Tanh", "ScaledTanh"];
+  const more = ["Sigmoid", "HardSigmoid", "Elu", "Softsign", "Softplus"];
+  for (const name of [...ALL, ...more]) {
+    test(`RNN with ${name}, α and β given`, async () => {
+      const attributes = {
+        activations: { strings: [name] },
+        activation_alpha: { floats: [0.3] },
+        activation_beta: { floats: [0.6] },
+      };
+      await run("RNN", { attributes, inputs: inputs("RNN", {}, "B") });
+    });
+  }
+  test("GRU and LSTM with their own by direction, α taken in turn", async () => {
+    const gru = { strings: ["HardSigmoid", "LeakyRelu", "Sigmoid", "Elu"] };
+    const attributes = { direction: "bidirectional", activation_alpha: { floats: [0.3, 0.2, 0.7] } };
+    const beta = { activation_beta: { floats: [0.4] } };
+    await run("GRU", {
+      attributes: { ...attributes, ...beta, activations: gru },
+      inputs: inputs("GRU", { directions: 2 }, "B"),
+    });
+    const lstm = { strings: ["Sigmoid", "Relu", "Softsign", "Sigmoid", "Tanh", "Softplus"] };
+    await run("LSTM", {
+      attributes: { direction: "bidirectional", activations: lstm },
+      inputs: inputs("LSTM", { directions: 2 }, "B"),
+    });
+  });
+});
+
+test("GRU with linear_before_reset, forward and reverse", async () => {
+  for (const direction of ["forward", "reverse", "bidirectional"]) {
+    const given = inputs("GRU", { directions: direction === "bidirectional" ? 2 : 1 }, "BLh");
+    const attributes = { direction, linear_before_reset: 1 };
+    await run("GRU", { attributes, inputs: given });
+    await run("GRU", {
+      attributes: { ...attributes, clip: { float: 0.4 } },
+      inputs: given,
+      constant: [1, 2, 4],
+    });
+  }
+});
+
+test("LSTM with input_forget", async () => {
+  await run("LSTM", { attributes: { input_forget: 1 }, inputs: inputs("LSTM", {}, "Bhc") });
+});
+
+describe("gradients of X, W, R, B, first states and peepholes", () => {
+  const shapes = (kind: Kind, directions: number, wanted: string): Input[] =>
+    inputs(kind, { width: 2, hidden: 2, directions }, wanted).map((x, i) =>
+      x === undefined ? undefined : i === 4 ? { tensor: x } : { shape: x.shape },
+    );
+  const variants: readonly [Kind, Record<string, number>][] = [
+    ["RNN", {}],
+    ["GRU", {}],
+    ["GRU", { linear_before_reset: 1 }],
+    ["LSTM", {}],
+  ];
+  for (const [kind, rest] of variants) {
+    for (const direction of ["forward", "bidirectional"]) {
+      test(`${kind} ${direction} ${JSON.stringify(rest)}`, async () => {
+        const directions = direction === "forward" ? 1 : 2;
+        const attributes = { hidden_size: 2, direction, ...rest };
+        const wanted = kind === "LSTM" ? "BLhcP" : "BLh";
+        const given = shapes(kind, directions, wanted);
+        await checkGradient({ op: kind, attributes, outputs: outputs(kind), inputs: given, range: [-1, 1] });
+      });
+    }
+  }
+});
+
+test("a step of GRU with frozen weights is 12 nodes, of LSTM 11", () => {
+  for (const [kind, perStep] of [
+    ["GRU", 12],
+    ["LSTM", 11],
+  ] as const) {
+    const nodesOf = (steps: number) => {
+      const b = builderOn(undefined, 17);
+      const [x, ...weights] = inputs(kind, { steps }, "B");
+      const names = [b.input({ name: "x", dtype: "float32", shape: x!.shape })];
+      for (const w of weights) names.push(w ? b.constant(w) : "");
+      const attributes = { hidden_size: 3, ...(kind === "GRU" ? { linear_before_reset: 1 } : {}) };
+      b.output(b.emitMany(kind, names, { outputs: 1, attributes })[0]!);
+      return expanded(b.finish(), { wanted: () => true }).nodes.length;
+    };
+    expect(nodesOf(9) - nodesOf(8), kind).toBe(perStep);
+  }
+});
+
+test("an activation we do not know, and too few names, are refused by name", async () => {
+  const refused = (strings: readonly string[]) => {
+    const given = inputs("GRU", {}, "");
+    const statics = new Map([["y0", f32([3, 1, 2, 3], new Float32Array(18))]]);
+    return onTfjs("cpu", { op: "GRU", attributes: { activations: { strings } }, inputs: given }, statics);
+  };
+  await expect(refused(["Sigmoid", "Sinus"])).rejects.toThrow(/GRU.*attribute activations.*Sinus/);
+  await expect(refused(["Sigmoid"])).rejects.toThrow(/GRU.*attribute activations.*2 names/);
+});
