@@ -20,6 +20,7 @@ export { write } from "./write.ts";
 
 // For neighbours: import the file, not this index.
 export { type Builder, builderOn } from "./builder.ts";
+export { type CheckpointOptions, checkpointed } from "./checkpoint.ts";
 export { type DifferentiateOptions, differentiate } from "./differentiate.ts";
 export { evaluate } from "./evaluate/evaluate.ts";
 export { inferNode } from "./infer/infer.ts";
@@ -31,5 +32,6 @@ export {
   type LossOptions,
   withLoss,
 } from "./loss.ts";
+export { constantBytes, liveBytes, peakBytes } from "./memory.ts";
 export { demote, promote } from "./promote.ts";
 export { live, readsOf } from "./prune.ts";
