@@ -1,7 +1,9 @@
 import type { Graph, Node } from "@tutti/graph/ir";
+import { endsOf } from "./ends.ts";
 import { matches, moduleOf, tailOf } from "./names.ts";
 import { type Source, type Sources, useKey } from "./sources.ts";
 import type { AdaptedModule, AdapterKind, Use } from "./spec.ts";
+import { opOf, wiresOf } from "./wires.ts";
 
 /** A weight that factors can stand beside: a module before it has a rank. */
 export type Candidate = Omit<AdaptedModule, "rank" | "alpha" | "scale">;
@@ -10,55 +12,107 @@ export type Candidate = Omit<AdaptedModule, "rank" | "alpha" | "scale">;
 export type GivenNames = Readonly<Record<string, string>>;
 
 /** One node with a constant weight. `layout` is how the node reads it, not how the file stores it. */
-export type Site = {
-  readonly node: Node;
+export type Site = Slot & { readonly node: Node; readonly source: Source };
+
+type Slot = {
   readonly input: number;
   readonly kind: AdapterKind;
   readonly layout: "in-out" | "out-in";
-  readonly source: Source;
+  /** [in, out] where the stored tensor's shape does not say it. */
+  readonly size?: readonly [number, number];
 };
 
 /** Every node of the graph with a weight we know how to adapt, in the graph's order. */
 export function sitesOf(graph: Graph, sources: Sources): readonly Site[] {
-  return graph.nodes.flatMap((node) => siteOf(node, sources) ?? []);
+  const wires = wiresOf(graph);
+  return graph.nodes.flatMap((node) => {
+    const slot = SLOTS[opOf(node)]?.(node, sources);
+    const source = slot && sources.of(node.inputs[slot.input] ?? "");
+    if (!source || !adaptable(node, slot, source) || !endsOf(node, slot.input, wires)) return [];
+    return [{ node, ...slot, source }];
+  });
 }
 
-function siteOf(node: Node, sources: Sources): Site | undefined {
-  if (node.domain !== "") return undefined;
-  const place = SLOTS[node.op]?.(node, sources);
-  const source = place && sources.of(node.inputs[place.input] ?? "");
-  if (!source || !adaptable(place.kind, source)) return undefined;
-  return { node, ...place, source };
-}
+type SlotOf = (node: Node, sources: Sources) => Slot | undefined;
 
-type Slot = Pick<Site, "input" | "kind" | "layout">;
+/** Products of two operands of which one is constant. */
+const product: SlotOf = (node, sources) => {
+  const [left, right] = [sources.of(node.inputs[0]!), sources.of(node.inputs[1]!)];
+  if ((left === undefined) === (right === undefined)) return undefined;
+  if (right) return { input: 1, kind: "linear", layout: "in-out" };
+  return { input: 0, kind: "linear", layout: "out-in" };
+};
 
-const SLOTS: Readonly<Record<string, (node: Node, sources: Sources) => Slot | undefined>> = {
-  Gemm(node, sources) {
-    const constant = sources.of(node.inputs[0]!) !== undefined;
-    if (constant || attribute(node, "alpha", 1) !== 1) return undefined;
-    return { input: 1, kind: "linear", layout: attribute(node, "transB", 0) === 1 ? "out-in" : "in-out" };
-  },
-  MatMul(node, sources) {
-    const [left, right] = [sources.of(node.inputs[0]!), sources.of(node.inputs[1]!)];
-    if ((left === undefined) === (right === undefined)) return undefined;
-    if (right) return { input: 1, kind: "linear", layout: "in-out" };
-    return { input: 0, kind: "linear", layout: "out-in" };
-  },
-  // A grouped convolution has no single product B·A that a merge could add.
-  Conv: (node) =>
-    attribute(node, "group", 1) === 1 ? { input: 1, kind: "conv", layout: "out-in" } : undefined,
+const gemm: SlotOf = (node, sources) => {
+  const constant = sources.of(node.inputs[0]!) !== undefined;
+  if (constant || attribute(node, "alpha", 1) !== 1) return undefined;
+  return { input: 1, kind: "linear", layout: attribute(node, "transB", 0) === 1 ? "out-in" : "in-out" };
+};
+
+/** A grouped convolution has no single product B·A that a merge could add. */
+const convolution =
+  (input: number): SlotOf =>
+  (node) =>
+    attribute(node, "group", 1) === 1 ? { input, kind: "conv", layout: "out-in" } : undefined;
+
+/** By operator. QLinear operators keep scale and zero point between the operands: x 0, w 3. */
+const SLOTS: Readonly<Record<string, SlotOf>> = {
+  Gemm: gemm,
+  MatMul: product,
+  Conv: convolution(1),
   Gather(node, sources) {
     const constant = sources.of(node.inputs[1]!) !== undefined;
     if (constant || attribute(node, "axis", 0) !== 0) return undefined;
     return { input: 0, kind: "embedding", layout: "in-out" };
   },
+  MatMulInteger: () => ({ input: 1, kind: "linear", layout: "in-out" }),
+  ConvInteger: convolution(1),
+  QLinearMatMul: () => ({ input: 3, kind: "linear", layout: "in-out" }),
+  QLinearConv: convolution(3),
+  "com.microsoft::MatMulNBits": (node) => {
+    const size = [attribute(node, "K", 0), attribute(node, "N", 0)] as const;
+    return { input: 1, kind: "linear", layout: "out-in", size };
+  },
+  "com.microsoft::FusedGemm": gemm,
+  "com.microsoft::FusedMatMul"(node, sources) {
+    const turned = ["transA", "transBatchA", "transBatchB"].some((name) => attribute(node, name, 0) !== 0);
+    if (turned || attribute(node, "alpha", 1) !== 1 || sources.of(node.inputs[0]!)) return undefined;
+    return { input: 1, kind: "linear", layout: attribute(node, "transB", 0) === 1 ? "out-in" : "in-out" };
+  },
+  // One weight for queries, keys and values, side by side.
+  "com.microsoft::Attention": () => ({ input: 1, kind: "linear", layout: "in-out" }),
 };
 
-function adaptable(kind: AdapterKind, { tensor, transposed, converted }: Source): boolean {
+function adaptable(node: Node, { kind, size }: Slot, { tensor, transposed, converted }: Source): boolean {
   const { dtype, shape } = tensor;
-  const float = dtype === "float32" || dtype === "float16" || (converted && dtype.includes("int"));
-  return float && (kind === "conv" ? shape.length >= 3 && !transposed : shape.length === 2);
+  const integers = INTEGERS.has(opOf(node)) || converted;
+  if (!FLOATS.has(dtype) && !(integers && dtype.includes("int"))) return false;
+  // Only that much of a packed weight is known: it has no rows and columns of its own.
+  if (size) return !transposed && !converted && size.every((width) => width > 0);
+  return kind === "conv" ? shape.length >= 3 && !transposed : shape.length === 2;
+}
+
+const FLOATS: ReadonlySet<string> = new Set(["float32", "float16"]);
+
+/** Operators that read integers as weights; a table's rows are dequantised after the look-up. */
+const INTEGERS: ReadonlySet<string> = new Set([
+  ...["MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "Gather"],
+  "com.microsoft::MatMulNBits",
+]);
+
+/** Modules that a pattern may name and that have no factors, with the reason. */
+export function refusalsOf(
+  graph: Graph,
+  sources: Sources,
+  given: GivenNames,
+): readonly { readonly module: string; readonly because: string }[] {
+  return graph.nodes.flatMap((node) => {
+    const group = attribute(node, "group", 1);
+    const source = node.op === "Conv" && group !== 1 ? sources.of(node.inputs[1]!) : undefined;
+    if (!source) return [];
+    const module = siteModule({ node, source, input: 1 }, given);
+    return module === undefined ? [] : [{ module, because: `a convolution in ${group} groups` }];
+  });
 }
 
 function attribute(node: Node, name: string, fallback: number): number {
@@ -90,7 +144,10 @@ export function candidatesOf(graph: Graph, sources: Sources, given: GivenNames =
 }
 
 /** The module a site belongs to; what was given by hand comes before anything the file says. */
-export function siteModule({ node, source, input }: Site, given: GivenNames): string | undefined {
+export function siteModule(
+  { node, source, input }: Pick<Site, "node" | "source" | "input">,
+  given: GivenNames,
+): string | undefined {
   const told = given[node.name] ?? given[node.outputs[0]!];
   return told ?? moduleOf(node, [node.inputs[input]!, source.initializer]);
 }
@@ -115,10 +172,10 @@ export function storedLayout({ layout, source }: Pick<Site, "layout" | "source">
 }
 
 function candidate(module: string, sites: readonly Site[], sources: Sources): Candidate {
-  const [{ kind, source }] = sites as readonly [Site];
+  const [{ kind, source, size }] = sites as readonly [Site];
   const layout = storedLayout(sites[0]!);
   const [first, second, ...kernel] = source.tensor.shape as readonly [number, number];
-  const [width, out] = layout === "in-out" ? [first, second] : [second, first];
+  const [width, out] = size ?? (layout === "in-out" ? [first, second] : [second, first]);
   const uses = sites.map((site): Use => {
     const { transposed, converted } = site.source;
     return { node: site.node.outputs[0]!, input: site.input, transposed, converted };
@@ -131,7 +188,7 @@ function candidate(module: string, sites: readonly Site[], sources: Sources): Ca
     layout,
     in: width,
     out,
-    kernel,
+    kernel: kind === "conv" ? kernel : [],
     uses,
     shared: isShared(weight, uses, sources),
   };

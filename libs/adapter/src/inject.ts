@@ -2,10 +2,13 @@ import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Builder, builderOn } from "@tutti/graph/builder";
 import type { Node, Static, TracedGraph } from "@tutti/graph/ir";
+import { dtypeCode } from "@tutti/graph/onnx/dtype";
 import { live } from "@tutti/graph/prune";
-import { sidePath } from "./side-path.ts";
+import { type Ends, endsOf, type Value } from "./ends.ts";
+import { asFactors, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
 import { useKey } from "./sources.ts";
-import { factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
+import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
+import { type Wires, wiresOf } from "./wires.ts";
 
 /**
  * Puts the adapter into a traced base graph: `y = xW + scale·(x·Aᵀ)·Bᵀ` beside every target
@@ -19,19 +22,77 @@ import { factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from ".
 export function inject(traced: TracedGraph, adapter: ResolvedAdapter): TracedGraph {
   const base = vacated(traced, adapter);
   const nodes = new Map(base.nodes.map((node) => [node.outputs[0]!, node]));
-  const build = builderOn({ ...base, nodes: [], outputs: [] });
+  const wires = wiresOf(base);
+  const targets = adapter.modules.flatMap((module) =>
+    module.uses.map((use) => ({ module, use, ...placeOf({ module, use }, nodes, wires) })),
+  );
+  const frozen = frozenNames(base, targets);
+  const statics = new Map([...base.statics, ...[...frozen].map(([y, name]) => [name, base.statics.get(y)!] as const)]);
+  const build = builderOn({ ...base, statics, nodes: [], outputs: [] });
   for (const { name, shape } of adapter.tensors) build.input({ name, dtype: "float32", shape });
-  const operands = savedOperands(build, adapter.saved, nodes);
-  const sums = adapter.modules.flatMap((module) => {
-    const [a, b] = factorSpecs(module);
-    return module.uses.map((use) => {
-      const node = nodeOf(nodes, use, module.module);
-      const delta = sidePath(build, { node, input: use.input, module, a: a.name, b: b.name });
-      return [use.node, build.emit("Add", [use.node, delta])] as const;
-    });
-  });
-  for (const name of new Set([...operands.values(), ...sums.map(([, sum]) => sum)])) build.output(name);
-  return joined(base, build.finish(), { operands, sums: new Map(sums) });
+  const operands = new Map(savedOperands(build, adapter.saved, nodes));
+  const sums = new Map<string, string>();
+  for (const target of targets) {
+    const { use, ends } = target;
+    if (ends.way === "weight") operands.set(useKey(use.node, use.input), summedOperand(build, target));
+    else sums.set(ends.adds.name, summedOutput(build, target, frozen.get(ends.adds.name)!));
+  }
+  for (const name of new Set([...operands.values(), ...sums.values()])) build.output(name);
+  return joined(base, { side: build.finish(), statics, operands, sums, frozen });
+}
+
+type Placed = {
+  readonly module: AdaptedModule;
+  readonly use: Use;
+  readonly node: Node;
+  readonly ends: Ends;
+};
+
+function placeOf(
+  { module: { module }, use }: Pick<Placed, "module" | "use">,
+  nodes: ReadonlyMap<string, Node>,
+  wires: Wires,
+): Pick<Placed, "node" | "ends"> {
+  const node = nodeOf(nodes, use, module);
+  const ends = endsOf(node, use.input, wires);
+  assert(ends, `adapter of ${module}: a node that resolve took stays one of its kind when it is traced`);
+  return { node, ends };
+}
+
+/** By each value that a side path is added to: the name the base's own part of it moves to. */
+function frozenNames({ statics }: TracedGraph, targets: readonly Placed[]): ReadonlyMap<string, string> {
+  const outputs = targets.flatMap(({ ends }) => (ends.way === "beside" ? [ends.adds.name] : []));
+  return new Map(
+    outputs.map((output) => {
+      let name = `${output}/frozen`;
+      while (statics.has(name)) name += "_";
+      return [output, name];
+    }),
+  );
+}
+
+/** The scale goes to B, the smaller operand. */
+function factorsOf(build: Builder, { module }: Placed): { a: string; b: string } {
+  const [a, b] = factorSpecs(module);
+  const { scale } = module;
+  return { a: a.name, b: scale === 1 ? b.name : build.emit("Mul", [b.name, build.scalar(scale)]) };
+}
+
+function summedOperand(build: Builder, target: Placed): string {
+  const { node, use } = target;
+  const type = dtypeCode(build.static(node.inputs[use.input]!).dtype);
+  return summedWeight(build, { ...target, ...factorsOf(build, target) }, type);
+}
+
+function summedOutput(build: Builder, target: Placed, frozen: string): string {
+  const { node, module, ends } = target;
+  assert(ends.way === "beside", "a path beside its node");
+  const typeOf = ({ name, levels }: Value) => dtypeCode(build.static(levels?.scale ?? name).dtype);
+  const x = readsIds(node) ? ends.reads.name : asFactors(build, ends.reads, typeOf(ends.reads));
+  const delta = sidePath(build, { ...target, ...factorsOf(build, target) }, x);
+  const [is, wanted] = [build.shape(delta), build.shape(frozen)];
+  assert(`${is}` === `${wanted}`, `side path of ${module.module} fits: [${is}], [${wanted}]`);
+  return sum(build, { ...ends.adds, name: frozen }, { name: delta, type: typeOf({ ...ends.adds, name: frozen }) });
 }
 
 /** The graph with the adapter's names free: a constant that bears one gets another. */
@@ -90,34 +151,23 @@ function nodeOf(nodes: ReadonlyMap<string, Node>, use: Use, what: string): Node 
 }
 
 type Joints = {
+  readonly side: TracedGraph;
+  readonly statics: ReadonlyMap<string, Static>;
   readonly operands: ReadonlyMap<string, string>;
-  /** By the name of a target's output: the emitted sum that takes its place. */
+  /** By a value of the base: the emitted sum that takes its place, and its own new name. */
   readonly sums: ReadonlyMap<string, string>;
+  readonly frozen: ReadonlyMap<string, string>;
 };
 
 /**
  * Base and side nodes in one order. A target's own output moves to a new name and the sum takes the old
  * one, so that every reader, the graph's outputs included, reads the sum unawares.
  */
-function joined(base: TracedGraph, side: TracedGraph, { operands, sums }: Joints): TracedGraph {
-  const statics = new Map<string, Static>([...base.statics, ...side.statics]);
-  const frozen = new Map<string, string>();
-  for (const output of sums.keys()) {
-    let name = `${output}/frozen`;
-    while (statics.has(name)) name += "_";
-    frozen.set(output, name);
-    statics.set(name, statics.get(output)!);
-  }
+function joined(base: TracedGraph, { side, operands, sums, frozen, ...joints }: Joints): TracedGraph {
   const outputOf = new Map([...sums].map(([output, sum]) => [sum, output]));
   const sideNodes = side.nodes.map((node): Node => {
     const output = outputOf.get(node.outputs[0]!);
-    if (output === undefined) return node;
-    return {
-      ...node,
-      name: `${output}/sum`,
-      inputs: [frozen.get(output)!, node.inputs[1]!],
-      outputs: [output],
-    };
+    return output === undefined ? node : { ...node, name: `${output}/sum`, outputs: [output] };
   });
   const baseNodes = base.nodes.map((node): Node => {
     const { inputs, outputs } = rewired(node, operands);
@@ -128,7 +178,7 @@ function joined(base: TracedGraph, side: TracedGraph, { operands, sums }: Joints
     inputs: side.inputs,
     initializers: new Map([...base.initializers, ...side.initializers]),
     nodes: interleaved(baseNodes, sideNodes),
-    statics,
+    statics: new Map([...joints.statics, ...side.statics]),
   });
 }
 

@@ -3,7 +3,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Model } from "@tutti/graph/read";
 import { layoutOf } from "@tutti/update/layout";
-import { type Candidate, candidatesOf, type GivenNames, select } from "./candidates.ts";
+import { type Candidate, candidatesOf, type GivenNames, refusalsOf, select } from "./candidates.ts";
 import { matches, moduleOfTensor } from "./names.ts";
 import { saveablesOf } from "./saveable.ts";
 import { Sources, useKey } from "./sources.ts";
@@ -42,7 +42,7 @@ export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions
       ),
   });
   const whole = new Set(saved.flatMap(({ uses }) => uses.map(({ node, input }) => useKey(node, input))));
-  const modules = chosen(spec, candidates)
+  const modules = chosen(spec, candidates, () => refusalsOf(model.graph, new Sources(model.graph), options.names ?? {}))
     .filter(({ uses }) => !uses.some(({ node, input }) => whole.has(useKey(node, input))))
     .map((candidate) => ranked(candidate, spec));
   const todo = "Name targets, or tensors to save";
@@ -92,12 +92,21 @@ function checkSpec(spec: AdapterSpec): void {
   }
 }
 
-function chosen({ targets }: AdapterSpec, candidates: readonly Candidate[]): readonly Candidate[] {
+function chosen(
+  { targets }: AdapterSpec,
+  candidates: readonly Candidate[],
+  refusals: () => ReturnType<typeof refusalsOf>,
+): readonly Candidate[] {
   const names = candidates.map(({ module }) => module);
   if (targets !== "all-linear") {
     return select(candidates, targets, {
       names: ({ module }) => [module],
-      missing: (pattern) => missing("target", pattern, names),
+      missing(pattern) {
+        const refused = refusals().find(({ module }) => matches(pattern, module));
+        if (!refused) return missing("target", pattern, names);
+        const todo = "Train it whole with `save`, or leave it out";
+        throw new Fault("unsupported", `adapter target "${refused.module}"`, { got: refused.because, todo });
+      },
     });
   }
   const linear = candidates.filter(({ kind }) => kind === "linear");

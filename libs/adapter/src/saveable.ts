@@ -8,9 +8,11 @@ import {
   sitesOf,
   storedLayout,
 } from "./candidates.ts";
+import { endsOf } from "./ends.ts";
 import { moduleOf } from "./names.ts";
 import type { Sources } from "./sources.ts";
 import type { SavedTensor, Use } from "./spec.ts";
+import { wiresOf } from "./wires.ts";
 
 /** What an input is called in the module that owns it, by operator and input index. */
 const ROLES: Readonly<Record<string, Readonly<Record<number, "weight" | "bias">>>> = {
@@ -78,6 +80,7 @@ function namingOf(
   { candidates, given }: { candidates: readonly Candidate[]; given: GivenNames },
 ): Naming {
   const modules = new Map(candidates.flatMap(({ module, uses }) => uses.map(({ node }) => [node, module])));
+  const results = resultsOf(graph, candidates);
   const linear = candidates.filter(({ kind }) => kind === "linear");
   const widths = new Map(linear.flatMap(({ out, uses }) => uses.map(({ node }) => [node, out])));
   const sites = new Map(sitesOf(graph, sources).map((site) => [site.node.outputs[0]!, site]));
@@ -90,8 +93,9 @@ function namingOf(
     if (role) return module === undefined ? undefined : `${module}.${role}`;
     // A linear layer on more than two axes is MatMul, then Add; the bias may be either operand.
     const product = node.op === "Add" ? (node.inputs[1 - input] ?? "") : "";
-    const isBias = `${sources.of(node.inputs[input]!)?.tensor.shape}` === `${widths.get(product)}`;
-    return isBias ? `${modules.get(product)}.bias` : undefined;
+    const maker = results.get(product) ?? product;
+    const isBias = `${sources.of(node.inputs[input]!)?.tensor.shape}` === `${widths.get(maker)}`;
+    return isBias ? `${modules.get(maker)}.bias` : undefined;
   };
   const layout = (node: Node, input: number): SavedTensor["layout"] => {
     const site = sites.get(node.outputs[0]!);
@@ -100,4 +104,18 @@ function namingOf(
       : "as-is";
   };
   return Object.assign(naming, { layout });
+}
+
+/** By the float value that a quantised product ends in: the product's node. */
+function resultsOf(graph: Graph, candidates: readonly Candidate[]): ReadonlyMap<string, string> {
+  const wires = wiresOf(graph);
+  const nodes = new Map(graph.nodes.map((node) => [node.outputs[0]!, node]));
+  return new Map(
+    candidates.flatMap(({ uses }) =>
+      uses.flatMap(({ node, input }): [string, string][] => {
+        const ends = endsOf(nodes.get(node)!, input, wires);
+        return ends?.way === "beside" ? [[ends.adds.name, node]] : [];
+      }),
+    ),
+  );
 }

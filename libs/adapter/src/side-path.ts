@@ -1,95 +1,111 @@
-import { assert, unreachable } from "@tutti/foundation/check";
+import { unreachable } from "@tutti/foundation/check";
 import type { AttributeInit, Builder } from "@tutti/graph/builder";
-import type { DType, Node } from "@tutti/graph/ir";
-import type { AdaptedModule } from "./spec.ts";
+import type { Node } from "@tutti/graph/ir";
+import type { Value } from "./ends.ts";
+import type { AdaptedModule, Use } from "./spec.ts";
+import { opOf } from "./wires.ts";
 
-/** One use of a target: its node, which input holds the weight, and the factors' names. */
+/** All that the paths below need of a builder: in a traced graph (inject) or in a file (attach). */
+export type Emitter = Pick<Builder, "emit">;
+
+/** One use of a target, with the factors: A [r, in, …kernel], and B [out, r, 1…] with the scale in it. */
 export type Target = {
   readonly node: Node;
-  readonly input: number;
-  readonly module: AdaptedModule;
+  readonly use: Use;
+  readonly module: Pick<AdaptedModule, "kind" | "layout">;
   readonly a: string;
   readonly b: string;
 };
 
-/**
- * Emits `scale·B·A` of what the node reads, of the shape and type of the node's output, and returns its
- * name. Never the product B·A itself: two thin products cost (in + out)·rank per row rather than in·out.
- * The scale goes to B, the smaller operand. Transposes stand alone, since engines are slow at products that
- * transpose (docs/onnx.md, Operators).
- */
-export function sidePath(build: Builder, target: Target): string {
-  const output = build.static(target.node.outputs[0]!);
-  const delta = asType(build, pathOf(build, target), output.dtype);
-  const shape = build.shape(delta);
-  assert(`${shape}` === `${output.shape}`, `side path of ${target.module.module} fits: [${shape}]`);
-  return delta;
-}
+/** TensorProto.DataType of the floats that a base computes in; factors are float32 throughout. */
+export type FloatCode = number;
+const FLOAT32 = 1;
 
-function pathOf(build: Builder, target: Target): string {
+/**
+ * Emits `B·A` of what A reads, in float32, of the shape of the node's output, and returns its name. Never the
+ * product B·A itself: two thin products cost (in + out)·rank per row rather than in·out. Transposes stand
+ * alone, since engines are slow at products that transpose (docs/onnx.md, Operators).
+ */
+export function sidePath(build: Emitter, target: Target, x: string): string {
   const { kind } = target.module;
   switch (kind) {
     case "linear":
-      return target.node.op === "MatMul" && target.input === 0
-        ? fromLeft(build, target)
-        : linear(build, target);
+      return isLeft(target) ? fromLeft(build, target, x) : linear(build, target, x);
     case "conv":
-      return convolution(build, target);
+      return convolution(build, target, x);
     case "embedding":
-      return lookup(build, target);
+      return lookup(build, target, x);
     default:
       return unreachable(kind);
   }
 }
 
-/** (x·Aᵀ)·(s·B)ᵀ for MatMul and both kinds of Gemm. */
-function linear(build: Builder, { node, module, a, b }: Target): string {
-  const transA = node.op === "Gemm" && intOf(node, "transA") === 1;
-  const x = asType(build, node.inputs[0]!, "float32");
-  const rows = transA ? transposed(build, x) : x;
-  const narrow = build.emit("MatMul", [rows, transposed(build, a)]);
-  return build.emit("MatMul", [narrow, transposed(build, scaled(build, b, module.scale))]);
+/** The value in float32: dequantised, or cast where the base computes in another type. */
+export function asFactors(build: Emitter, { name, levels }: Value, type: FloatCode): string {
+  const float = levels ? build.emit("DequantizeLinear", operands(name, levels)) : name;
+  return cast(build, float, { from: type, to: FLOAT32 });
 }
 
-/** s·B·(A·x) where the weight is the left operand: y = W·x. */
-function fromLeft(build: Builder, { node, module, a, b }: Target): string {
-  const narrow = build.emit("MatMul", [a, asType(build, node.inputs[1]!, "float32")]);
-  return build.emit("MatMul", [scaled(build, b, module.scale), narrow]);
+/**
+ * `adds` plus the delta, as `adds` is held: quantised again where it holds integers, halves again where the
+ * base computes in halves. The sum itself is float32's: onnxruntime computes halves so on most processors and
+ * leaves out casts there and back, and a sum in halves would round where the base alone does not.
+ */
+export function sum(build: Emitter, adds: Value, delta: { name: string; type: FloatCode }): string {
+  const total = build.emit("Add", [asFactors(build, adds, delta.type), delta.name]);
+  const held = cast(build, total, { from: FLOAT32, to: delta.type });
+  return adds.levels ? build.emit("QuantizeLinear", operands(held, adds.levels)) : held;
+}
+
+/** The weight plus B·A, laid out as the node reads it. */
+export function summedWeight(build: Emitter, target: Target, type: FloatCode): string {
+  const { node, use, module, a, b } = target;
+  const inOut = (module.layout === "in-out") !== use.transposed;
+  const product = inOut
+    ? build.emit("MatMul", [transposed(build, a), transposed(build, b)])
+    : build.emit("MatMul", [b, a]);
+  return sum(build, { name: node.inputs[use.input]! }, { name: product, type });
+}
+
+function operands(name: string, { scale, zero }: NonNullable<Value["levels"]>): readonly string[] {
+  return zero === "" ? [name, scale] : [name, scale, zero];
+}
+
+function cast(build: Emitter, name: string, { from, to }: { from: FloatCode; to: FloatCode }): string {
+  return from === to ? name : build.emit("Cast", [name], { to });
+}
+
+/** Products whose left operand is the weight: y = W·x. */
+function isLeft({ node, use }: Target): boolean {
+  return use.input === 0 && node.op.includes("MatMul");
+}
+
+/** (x·Aᵀ)·Bᵀ for products with the weight right and for both kinds of Gemm. */
+function linear(build: Emitter, { node, a, b }: Target, x: string): string {
+  const rows = node.op === "Gemm" && intOf(node, "transA") === 1 ? transposed(build, x) : x;
+  return build.emit("MatMul", [build.emit("MatMul", [rows, transposed(build, a)]), transposed(build, b)]);
+}
+
+function fromLeft(build: Emitter, { a, b }: Target, x: string): string {
+  return build.emit("MatMul", [b, build.emit("MatMul", [a, x])]);
 }
 
 /**
  * A convolves with the kernel, stride and padding of the base, B mixes channels at each point (PEFT,
  * lora.Conv2d).
  */
-function convolution(build: Builder, { node, module, a, b }: Target): string {
-  const x = asType(build, node.inputs[0]!, "float32");
-  const narrow = build.emit("Conv", [x, a], windowOf(node));
-  return build.emit("Conv", [narrow, scaled(build, b, module.scale)]);
+function convolution(build: Emitter, { node, a, b }: Target, x: string): string {
+  return build.emit("Conv", [build.emit("Conv", [x, a], windowOf(node)), b]);
 }
 
-/** Aᵀ[ids]·(s·B)ᵀ */
-function lookup(build: Builder, { node, module, a, b }: Target): string {
-  const rows = build.emit("Gather", [transposed(build, a), node.inputs[1]!], { axis: 0 });
-  return build.emit("MatMul", [rows, transposed(build, scaled(build, b, module.scale))]);
+/** Aᵀ[ids]·Bᵀ */
+function lookup(build: Emitter, { a, b }: Target, ids: string): string {
+  const rows = build.emit("Gather", [transposed(build, a), ids], { axis: 0 });
+  return build.emit("MatMul", [rows, transposed(build, b)]);
 }
 
-function transposed(build: Builder, name: string): string {
+function transposed(build: Emitter, name: string): string {
   return build.emit("Transpose", [name], { perm: [1, 0] });
-}
-
-function scaled(build: Builder, name: string, scale: number): string {
-  return scale === 1 ? name : build.emit("Mul", [name, build.scalar(scale)]);
-}
-
-/** TensorProto.DataType of the types a base computes in. */
-const CODES: Partial<Record<DType, number>> = { float32: 1, float16: 10, float64: 11 };
-
-/** Factors are float32 whatever the base computes in. */
-function asType(build: Builder, name: string, dtype: DType): string {
-  if (build.static(name).dtype === dtype) return name;
-  const code = CODES[dtype];
-  assert(code !== undefined, `a weight's node computes floats, not ${dtype}`);
-  return build.emit("Cast", [name], { to: code });
 }
 
 const WINDOW = ["strides", "pads", "dilations", "auto_pad", "kernel_shape"] as const;
@@ -105,4 +121,9 @@ function windowOf(node: Node): Readonly<Record<string, AttributeInit>> {
 function intOf(node: Node, name: string): number {
   const found = node.attributes.get(name);
   return found?.kind === "int" ? found.value : 0;
+}
+
+/** Whether A reads the node's ids rather than floats. */
+export function readsIds(node: Node): boolean {
+  return opOf(node) === "Gather";
 }

@@ -167,7 +167,7 @@ describe("shared weights", () => {
       read(TIED.bytes).graph.initializers.get("emb.weight"),
     );
     expect(graph.initializers.get("emb.weight/head")!.shape).toEqual([4, 7]);
-    expect(merged.length - TIED.bytes.length).toBeLessThan(4 * 28 + 64);
+    expect(merged.length - TIED.bytes.length).toBeLessThan(4 * 28 + 64 + 256);
   });
 
   test("a tied table: adapting the embedding leaves the head alone", async () => {

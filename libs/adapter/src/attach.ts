@@ -1,0 +1,158 @@
+import { assert, demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { float32, sizeOf, type Tensor, type Tensors } from "@tutti/graph/ir";
+import { writeValueInfo } from "@tutti/graph/onnx/value-info";
+import type { Model } from "@tutti/graph/read";
+import { encode } from "@tutti/wire/message";
+import { ValueInfoProtoSchema } from "@tutti/wire/onnx";
+import { type AdapterTensors, checkBase, checkTensors } from "./change.ts";
+import { endsOf } from "./ends.ts";
+import { FileNodes } from "./file-nodes.ts";
+import { checkedBase, recordOf, rewritten } from "./rewrite.ts";
+import { asFactors, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
+import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
+
+/**
+ * The base file with the adapter's place beside it: every tensor and node of the base keeps its bytes, except
+ * that a node whose result a side path joins gives it under a new name. The factors are required graph inputs
+ * under their names, A [r_n, in, …] and B [out, r_n, 1…] with a rank of its own for each module, which may be
+ * 0; a saved tensor is the required input `<name>.saved`, of its shape. So one session serves any adapter of
+ * these targets, of whatever ranks and alphas: `attachedFeeds` puts the scale into B. At rank 0 the side path
+ * adds zero. All factors are float32 and computed with in float32.
+ * @throws Fault("refused") when `bytes` are not the base that was resolved; Fault("conflict") when a value of
+ * the base has the name of an input; Fault("unsupported") for a node that is not what resolve saw.
+ */
+export function attach(bytes: Uint8Array, adapter: ResolvedAdapter): Uint8Array {
+  checkBase("attach", bytes, adapter);
+  const file = new FileNodes(bytes);
+  for (const module of adapter.modules) {
+    const [a, b] = factorSpecs(module);
+    for (const use of module.uses) attachUse(file, { module, use, a: a.name, b: b.name });
+  }
+  for (const saved of adapter.saved) attachSaved(file, saved);
+  const inputs = inputsOf(adapter).map(({ name, shape }) => {
+    demand(!file.has(name), () => {
+      return new Fault("conflict", `attached input ${name}`, { expected: "a name the base does not have" });
+    });
+    return encode(ValueInfoProtoSchema, writeValueInfo({ name, dtype: "float32", shape }));
+  });
+  const { baseSha256 } = adapter;
+  const changes = { nodes: file.changes, inputs };
+  return rewritten(bytes, file.map, { kind: "attached", baseSha256, changes });
+}
+
+/**
+ * The base that `attach` was given, byte for byte.
+ * @throws Fault("bad-input") for a file without a record of an attachment; Fault("refused") when the file was
+ * changed since.
+ */
+export function detach(bytes: Uint8Array): Uint8Array {
+  const found = recordOf(bytes);
+  demand(found?.record.kind === "attached", () => {
+    const got = "no record of one, or one that another program dropped";
+    return new Fault("bad-input", "detach", { expected: "a model with an adapter attached", got });
+  });
+  return checkedBase(found);
+}
+
+/** The SHA-256 of the base inside an attached file; undefined for any other file. */
+export function attachedBase(bytes: Uint8Array): string | undefined {
+  const record = recordOf(bytes)?.record;
+  return record?.kind === "attached" ? record.baseSha256 : undefined;
+}
+
+/**
+ * What to feed an attached model beside the base's own inputs, so that it answers as the merged one: A as it
+ * is, B times the scale, saved tensors whole.
+ * @throws Fault("bad-input") for a tensor that is missing or of another size.
+ */
+export function attachedFeeds(adapter: ResolvedAdapter, tensors: AdapterTensors): Tensors {
+  checkTensors("attached feeds", adapter, tensors);
+  const factors = adapter.modules.flatMap((module) => {
+    const [a, b] = factorSpecs(module);
+    const scaled = tensors.get(b.name)!.map((value) => value * module.scale);
+    return [
+      [a.name, float32(a.shape, tensors.get(a.name)!)],
+      [b.name, float32(b.shape, scaled)],
+    ] as const;
+  });
+  const whole = adapter.saved.map(({ name, shape }) => {
+    return [savedInput(name), float32(shape, tensors.get(name)!)] as const;
+  });
+  return new Map<string, Tensor>([...factors, ...whole]);
+}
+
+/**
+ * What to feed an attached model so that it answers as its base: factors of rank 0, and the base's own values
+ * for saved tensors, which need `model`.
+ * @throws Fault("bad-input") for saved tensors without the model, or with another one.
+ */
+export function emptyFeeds(adapter: ResolvedAdapter, model?: Pick<Model, "graph">): Tensors {
+  const factors = adapter.modules.flatMap((module) =>
+    factorSpecs({ ...module, rank: 0 }).map(({ name, shape }) => {
+      return [name, float32(shape, new Float32Array(0))] as const;
+    }),
+  );
+  const whole = adapter.saved.map(({ name, initializer, shape }) => {
+    const tensor = model?.graph.initializers.get(initializer);
+    const fits = tensor?.dtype === "float32" && sizeOf(tensor.shape) === sizeOf(shape);
+    if (fits) return [savedInput(name), tensor] as const;
+    const todo = "Give the base model, read";
+    throw new Fault("bad-input", `empty feeds: ${name}`, { expected: "the base's values", todo });
+  });
+  return new Map<string, Tensor>([...factors, ...whole]);
+}
+
+/** A saved tensor often has the name of the base's own initializer, which stays where it is. */
+function savedInput(name: string): string {
+  return `${name}.saved`;
+}
+
+type Input = { readonly name: string; readonly shape: readonly (number | string)[] };
+
+/** Ranks are symbols of their own, so that onnxruntime checks that A and B of a module fit together. */
+function inputsOf({ modules, saved }: ResolvedAdapter): readonly Input[] {
+  const factors = modules.flatMap((module, n): Input[] => {
+    const [a, b] = factorSpecs(module);
+    return [
+      { name: a.name, shape: [`r_${n}`, ...a.shape.slice(1)] },
+      { name: b.name, shape: [b.shape[0]!, `r_${n}`, ...b.shape.slice(2)] },
+    ];
+  });
+  return [...factors, ...saved.map(({ name, shape }) => ({ name: savedInput(name), shape }))];
+}
+
+type Attached = {
+  readonly module: AdaptedModule;
+  readonly use: Use;
+  readonly a: string;
+  readonly b: string;
+};
+
+function attachUse(file: FileNodes, target: Attached): void {
+  const { module, use } = target;
+  const node = file.node(use.node, module.module);
+  const ends = endsOf(node, use.input, file.wires);
+  assert(ends, `adapter of ${module.module}: the node is the one that resolve took`);
+  const placed = { ...target, node };
+  if (ends.way === "weight") {
+    const type = file.typeOf(node.inputs[use.input]!);
+    file.replace(use, file.before(use.node, (build) => summedWeight(build, placed, type)));
+    return;
+  }
+  const { reads, adds } = ends;
+  const type = file.computeType(node, use.input);
+  file.join(adds.name, (build, own) => {
+    const x = readsIds(node) ? reads.name : asFactors(build, reads, type);
+    const delta = sidePath(build, placed, x);
+    return sum(build, { ...adds, name: own }, { name: delta, type });
+  });
+}
+
+function attachSaved(file: FileNodes, { name, uses }: SavedTensor): void {
+  for (const use of uses) {
+    const input = savedInput(name);
+    const turn = (build: { emit: FileNodes["emit"] }) => build.emit("Transpose", [input], { perm: [1, 0] });
+    file.replace(use, use.transposed ? file.before(use.node, turn) : input);
+  }
+}
