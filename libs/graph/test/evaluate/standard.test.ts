@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { evaluate, evaluates } from "../../src/evaluate/evaluate.ts";
+import { expanded } from "../../src/expand/expand.ts";
 import { knowsOperator } from "../../src/infer/infer.ts";
 import type { Graph, Tensor, TracedGraph } from "../../src/ir.ts";
 import { type Model, read } from "../../src/read.ts";
@@ -24,14 +25,14 @@ describe("ONNX backend node tests", () => {
 
   test.each(runnable.map(({ item, graph }) => [item.name, item, graph] as const))("%s", (_, item, graph) => {
     const feeds = new Map(graph.inputs.map(({ name }, i) => [name, item.inputs[i]!]));
-    const traced = traced_(graph, feeds);
-    expect(everyNode(traced, (node) => evaluates(node) || node.op === "Resize")).toBe(true);
-    // Of Resize we know the shapes; its values are the engines' business.
-    const results = everyNode(traced, evaluates) ? evaluate(traced, feeds) : undefined;
+    // What has no evaluation of its own is evaluated as its expansion.
+    const traced = expanded(traced_(graph, feeds), { wanted: (node) => !evaluates(node) });
+    expect(everyNode(traced, evaluates)).toBe(true);
+    const results = evaluate(traced, feeds);
     for (const [i, { name, dtype, shape }] of traced.outputs.entries()) {
       const expected = item.outputs[i]!;
       expect({ name, dtype, shape }).toEqual({ name, dtype: expected.dtype, shape: expected.shape });
-      if (results) expectTensor(results.get(name), expected, { what: name, absolute: 1e-5, relative: 1e-3 });
+      expectTensor(results.get(name), expected, { what: name, absolute: 1e-5, relative: 1e-3 });
     }
   });
 });
@@ -48,7 +49,7 @@ function opened(item: BackendCase): Model | undefined {
     const model = read(item.model);
     const fed =
       item.inputs.length >= model.graph.inputs.length && item.outputs.length === model.graph.outputs.length;
-    return fed && !OLD_BROADCAST.test(item.name) ? model : undefined;
+    return fed && !OLD_BROADCAST.test(item.name) && !UNROUNDED.test(item.name) ? model : undefined;
   } catch {
     return undefined;
   }
@@ -56,6 +57,9 @@ function opened(item: BackendCase): Model | undefined {
 
 /** Operator set 6: slopes stand for channels without a `broadcast` attribute that would tell. */
 const OLD_BROADCAST = /^test_PReLU_\dd_multiparam$/;
+
+/** The reference aligns corners of a size before it is rounded down; onnxruntime, as we do, of the output's. */
+const UNROUNDED = /^test_resize_downsample_scales_(cubic|linear)_align_corners$/;
 
 function everyNode(graph: Graph, holds: (node: Graph["nodes"][number]) => boolean): boolean {
   return graph.nodes.every((node) => {
