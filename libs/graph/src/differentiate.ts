@@ -50,12 +50,22 @@ function seen(graph: TracedGraph, names: readonly string[]): TracedGraph {
   return { ...graph, outputs: [...graph.outputs, ...outputs] };
 }
 
-/** Operators without a rule of their own, where a gradient must pass, in terms of those that have one. */
+/**
+ * Operators without a rule of their own, where a gradient must pass, in terms of those that have one. So too
+ * those whose rule knows the first output alone, where somebody reads another.
+ */
 function inRules(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
   const active = dependents(graph, wrt);
-  const wanted = (node: Node) => !ruleOf(node) && node.inputs.some((input) => active.has(input));
+  const read = new Set([loss, ...wrt, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
+  const beyond = (node: Node) =>
+    !WHOLE.has(node.op) && node.outputs.slice(1).some((output) => active.has(output) && read.has(output));
+  const wanted = (node: Node) =>
+    (!ruleOf(node) || beyond(node)) && node.inputs.some((input) => active.has(input));
   return expanded(graph, { wanted, keep: [loss, ...wrt] });
 }
+
+/** Operators whose rules take what arrives at all their outputs. */
+const WHOLE: ReadonlySet<string> = new Set(["Split"]);
 
 type Sweep = {
   readonly ops: Ops;
@@ -90,7 +100,7 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
     constant: (name: string) => build.constantOf(name),
   };
   const site = new Adjoint(node, known, { grads, readers });
-  if (grads.slice(1).some(Boolean) && node.op !== "Split") {
+  if (grads.slice(1).some(Boolean) && !WHOLE.has(node.op)) {
     throw site.fault("unsupported", "gradient", { expected: "of the first output alone", got: "of another" });
   }
   return rule(site, ops).flatMap((emit, at) => {
@@ -118,13 +128,24 @@ function dependents(graph: TracedGraph, wrt: readonly string[]): ReadonlySet<str
   return active;
 }
 
+/** Which operators read a value, those included that read it through nodes that hand it on as it is. */
 function readersOf(graph: TracedGraph): ReadonlyMap<string, ReadonlySet<string>> {
   const readers = new Map<string, Set<string>>();
-  for (const node of graph.nodes) {
-    for (const input of node.inputs) readers.set(input, (readers.get(input) ?? new Set()).add(node.op));
+  for (const node of graph.nodes.toReversed()) {
+    const onward = HANDED_ON.has(node.op) ? node.outputs.flatMap((y) => [...(readers.get(y) ?? [])]) : [];
+    for (const input of node.inputs) {
+      const held = readers.get(input) ?? new Set();
+      for (const op of [node.op, ...onward]) held.add(op);
+      readers.set(input, held);
+    }
   }
   return readers;
 }
+
+const HANDED_ON: ReadonlySet<string> = new Set([
+  ...["Identity", "Cast", "CastLike", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"],
+  ...["Transpose", "Expand", "Slice", "Split"],
+]);
 
 function noRule(graph: TracedGraph, node: Node, { wrt }: Sweep): Fault {
   const depends = wrt.filter((name) => node.inputs.some((input) => dependents(graph, [name]).has(input)));

@@ -46,3 +46,11 @@ const MICROSOFT: ReadonlyMap<string, Expansion> = operators(
 export function expansionOf({ domain, op }: Pick<Node, "domain" | "op">): Expansion | undefined {
   return domain === "" ? STANDARD.get(op) : domain === "com.microsoft" ? MICROSOFT.get(op) : undefined;
 }
+
+/** Every operator with an expansion, by domain. */
+export function expandable(): readonly Pick<Node, "domain" | "op">[] {
+  return [
+    ...[...STANDARD.keys()].map((op) => ({ domain: "", op })),
+    ...[...MICROSOFT.keys()].map((op) => ({ domain: "com.microsoft", op })),
+  ];
+}

@@ -1,4 +1,5 @@
 import type { Ops } from "../ops.ts";
+import { numbers } from "../tensor.ts";
 import type { Adjoint, Rule } from "./rule.ts";
 
 /** A rule for y = f(x), from a function that emits dy · f′(x). */
@@ -31,16 +32,26 @@ export const Pow: Rule = binary((site, ops, [x, p]) => [
     ops.gate(ops.op("Greater", [x, ops.number(0, x)]), ops.mul(site.dy, ops.mul(site.y, ops.op("Log", [x])))),
 ]);
 
+/** Remainder of a division that cuts (fmod): y = a − b·trunc(a/b), and the quotient is (a − y)/b. */
+export const Mod: Rule = binary(({ dy, y }, ops, [a, b]) => [
+  () => dy,
+  () => ops.op("Neg", [ops.mul(dy, ops.op("Round", [ops.div(ops.sub(a, y), b)]))]),
+]);
+
 /** p·x^(p−1), without Pow for the powers that occur: 2 (norms), 3 (tanh-gelu), 0.5 and −1. */
-function powerSlope({ y }: Adjoint, ops: Ops, [x, p]: readonly [string, string]): string {
-  const fixed = ops.build.constantOf(p);
-  const power = fixed && fixed.data.length === 1 ? Number(fixed.data[0]) : undefined;
+function powerSlope({ y }: Adjoint, ops: Ops, [x, given]: readonly [string, string]): string {
+  const fixed = ops.build.constantOf(given);
+  const power = fixed && fixed.data.length === 1 ? numbers(fixed)[0] : undefined;
+  if (power === 0) return ops.number(0, x);
   if (power === 1) return ops.number(1, x);
   if (power === 2) return ops.scale(x, 2);
   if (power === 3) return ops.scale(ops.mul(x, x), 3);
   if (power === 0.5) return ops.div(ops.number(0.5, x), y);
   if (power !== undefined) return ops.scale(ops.op("Pow", [x, ops.number(power - 1, x)]), power);
-  return ops.mul(p, ops.op("Pow", [x, ops.sub(p, ops.number(1, p))]));
+  const p = castLike(ops, given, x);
+  const slope = ops.mul(p, ops.op("Pow", [x, ops.sub(p, ops.number(1, p))]));
+  // x^0 is flat, also at 0, where 0·0^−1 would be NaN.
+  return ops.where(ops.op("Equal", [p, ops.number(0, p)]), ops.number(0, p), slope);
 }
 
 export const Neg: Rule = unary(({ dy }, ops) => ops.op("Neg", [dy]));
@@ -105,14 +116,6 @@ export const Mish: Rule = unary(({ dy }, ops, x) => {
   return ops.mul(dy, ops.add(t, ops.mul(x, bend)));
 });
 
-/** com.microsoft QuickGelu: x·σ(αx), so σ + αx·σ·(1 − σ). */
-export const QuickGelu: Rule = unary((site, ops, x) => {
-  const scaled = ops.scale(x, site.float("alpha", 1.702));
-  const s = ops.op("Sigmoid", [scaled]);
-  const bend = ops.mul(ops.mul(scaled, s), ops.sub(ops.number(1, x), s));
-  return ops.mul(site.dy, ops.add(s, bend));
-});
-
 /** Gelu-20: x·Φ(x), or its tanh approximation (Hendrycks & Gimpel 2016, section 2). */
 export const Gelu: Rule = unary((site, ops, x) => {
   const slope = site.string("approximate", "none") === "tanh" ? tanhGeluSlope(ops, x) : geluSlope(ops, x);
@@ -139,8 +142,25 @@ function tanhGeluSlope(ops: Ops, x: string): string {
   return ops.scale(ops.add(ops.add(t, one), bend), 0.5);
 }
 
-/** The bounds are treated as fixed; at a bound the slope is 1, as torch has it. */
-export const Clip: Rule = unary(({ dy, y }, ops, x) => ops.gate(ops.op("Equal", [x, y]), dy));
+/**
+ * y = min(max(x, low), high). At a bound x has slope 1, as torch has it; a bound that is computed gets what
+ * arrives wherever it cut.
+ */
+export const Clip: Rule = (site, ops) => {
+  const [x, dy, y] = [site.input(0), site.dy, site.y];
+  const at = (mask: string, index: number) => ops.unbroadcast(ops.gate(mask, dy), site.shape(index));
+  return [
+    () => ops.gate(ops.op("Equal", [x, y]), dy),
+    () => {
+      const low = site.input(1);
+      return at(ops.op("And", [ops.op("Less", [x, low]), ops.op("Equal", [y, low])]), 1);
+    },
+    () => {
+      const raised = site.has(1) ? ops.op("Max", [x, site.input(1)]) : x;
+      return at(ops.op("Greater", [raised, site.input(2)]), 2);
+    },
+  ];
+};
 
 /** Min and Max take any number of inputs; where several are the extreme, they share dy evenly (as torch). */
 function extreme({ node, dy, y }: Adjoint, ops: Ops): ReturnType<Rule> {
@@ -186,10 +206,13 @@ export const Floor: Rule = flat;
 export const Ceil: Rule = flat;
 export const Round: Rule = flat;
 export const Sign: Rule = flat;
+export const EyeLike: Rule = flat;
 
 /** Only between float types; a cast to or from integers or bool carries no gradient. */
-export const Cast: Rule = unary(({ dy }, ops, x) =>
-  ops.build.static(x).dtype === ops.build.static(dy).dtype
-    ? dy
-    : ops.op("Cast", [dy], { to: ops.build.static(x).dtype === "float64" ? 11 : 1 }),
-);
+export const Cast: Rule = unary(({ dy }, ops, x) => castLike(ops, dy, x));
+export const CastLike: Rule = Cast;
+
+function castLike(ops: Ops, x: string, like: string): string {
+  const { dtype } = ops.build.static(like);
+  return ops.build.static(x).dtype === dtype ? x : ops.op("Cast", [x], { to: dtype === "float64" ? 11 : 1 });
+}

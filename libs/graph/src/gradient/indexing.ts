@@ -14,32 +14,30 @@ export const Gather: Rule = (site, ops) => [
     const fixed = site.constant(1);
     if (fixed) {
       const picked = Array.from(fixed.data as BigInt64Array, (index) => axisOf(Number(index), size));
-      if (new Set(picked).size === picked.length) return gatherBack(ops, site, { axis, size, picked });
+      const dy = ops.reshape(site.dy, data.with(axis, picked.length));
+      if (new Set(picked).size === picked.length) return placed(ops, dy, { axis, size, picked });
     }
     return spreadRows(ops, site, { axis, size });
   },
   undefined,
 ];
 
-/** Each position of the data looks up the one row of dy that came from it, or a row of zeros at the end. */
-function gatherBack(
-  ops: Ops,
-  site: Adjoint,
-  at: { axis: number; size: number; picked: readonly number[] },
-): string {
-  const { axis, size, picked } = at;
-  const dy = ops.reshape(
-    site.dy,
-    site.shape(0).map((d, i) => (i === axis ? picked.length : d)),
-  );
-  const edge = (value: number) => site.shape(0).map((_, i) => (i === axis ? value : 0));
+type Places = { readonly axis: number; readonly size: number; readonly picked: readonly number[] };
+
+/**
+ * Slice i of x along `axis` goes to place `picked[i]` of an axis of `size`, zeros elsewhere; no place twice.
+ * Each place looks up the one slice that goes there, or one of zeros at the end.
+ */
+export function placed(ops: Ops, x: string, { axis, size, picked }: Places): string {
+  const edge = (value: number) => ops.shape(x).map((_, i) => (i === axis ? value : 0));
   const first = picked[0] ?? 0;
   // A run of neighbours (a class token, a half of a split) is only padded.
   if (picked.every((index, i) => index === first + i)) {
-    return ops.pad(dy, { before: edge(first), after: edge(size - first - picked.length) });
+    return ops.pad(x, { before: edge(first), after: edge(size - first - picked.length) });
   }
-  const home = range(size).map((index) => (picked.includes(index) ? picked.indexOf(index) : picked.length));
-  const withZeros = picked.length < size ? ops.pad(dy, { before: edge(0), after: edge(1) }) : dy;
+  const homes = new Map(picked.map((index, i) => [index, i]));
+  const home = range(size).map((index) => homes.get(index) ?? picked.length);
+  const withZeros = picked.length < size ? ops.pad(x, { before: edge(0), after: edge(1) }) : x;
   return ops.op("Gather", [withZeros, ops.build.ints(home)], { axis });
 }
 
@@ -102,7 +100,7 @@ export const GatherElements: Rule = (site, ops) => [
 ];
 
 /** A constant int64 tensor that holds, at every place, that place's own coordinate along `axis`. */
-function coordinate(ops: Ops, shape: readonly number[], axis: number): string {
+export function coordinate(ops: Ops, shape: readonly number[], axis: number): string {
   const stride = rowMajor(shape)[axis]!;
   const size = shape.reduce((product, d) => product * d, 1);
   const at = (index: number) => BigInt(Math.floor(index / stride) % shape[axis]!);
@@ -114,6 +112,6 @@ function coordinate(ops: Ops, shape: readonly number[], axis: number): string {
   return ops.build.constant(tensor);
 }
 
-function asLong(ops: Ops, x: string): string {
+export function asLong(ops: Ops, x: string): string {
   return ops.build.static(x).dtype === "int64" ? x : ops.op("Cast", [x], { to: 7 });
 }

@@ -92,6 +92,14 @@ export const BatchNormalization: Rule = (site, ops) => {
       return ops.mul(ops.sum(ops.mul(site.dy, centred), axes), inverse());
     },
     () => ops.sum(site.dy, axes),
+    () => ops.op("Neg", [ops.mul(ops.sum(site.dy, axes), ops.mul(site.input(1), inverse()))]),
+    () => {
+      // d(v + ε)^−½ = −½·(v + ε)^−3/2.
+      const centred = ops.sub(site.input(0), channels(ops, site.input(3), rank));
+      const total = ops.mul(ops.sum(ops.mul(site.dy, centred), axes), site.input(1));
+      const cube = ops.mul(inverse(), ops.mul(inverse(), inverse()));
+      return ops.scale(ops.mul(total, cube), -0.5);
+    },
   ];
 };
 

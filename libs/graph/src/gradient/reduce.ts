@@ -43,9 +43,29 @@ export const ReduceSum: Rule = reduction((_ops, dy) => dy);
 export const ReduceMean: Rule = reduction((ops, dy, { count }) => ops.scale(dy, 1 / count));
 export const ReduceSumSquare: Rule = reduction((ops, dy, { x }) => ops.mul(ops.scale(dy, 2), x));
 export const ReduceL1: Rule = reduction((ops, dy, { x }) => ops.mul(dy, ops.op("Sign", [x])));
-export const ReduceLogSumExp: Rule = reduction((ops, dy, { x, y }) =>
-  ops.mul(dy, ops.op("Exp", [ops.sub(x, y)])),
+
+/** e^(x − y). Where every x is −inf so is y, and the slope is 0 (as torch), not e^(−inf + inf). */
+export const ReduceLogSumExp: Rule = reduction((ops, dy, { x, y }) => {
+  const finite = ops.gate(ops.op("Greater", [y, ops.number(Number.NEGATIVE_INFINITY, y)]), y);
+  return ops.mul(dy, ops.op("Exp", [ops.sub(x, finite)]));
+});
+
+/** y = ln Σx, so 1/Σx = e^−y. */
+export const ReduceLogSum: Rule = reduction((ops, dy, { y }) =>
+  ops.mul(dy, ops.op("Exp", [ops.op("Neg", [y])])),
 );
+
+/** The product of the others: y over x, unless zeros are among them. They are counted and left out. */
+export const ReduceProd: Rule = reduction((ops, dy, { x, shape, kept }) => {
+  const axes = range(shape.length).filter((axis) => shape[axis] !== kept[axis]);
+  const [zero, one] = [ops.number(0, x), ops.number(1, x)];
+  const isZero = ops.op("Equal", [x, zero]);
+  const marks = ops.where(isZero, one, zero);
+  const solid = ops.where(isZero, one, x);
+  const others = ops.sub(ops.sum(marks, axes, true), marks);
+  const whole = axes.length === 0 ? solid : ops.op("ReduceProd", [solid], { axes, keepdims: 1 });
+  return ops.gate(ops.op("Equal", [others, zero]), ops.div(ops.mul(dy, whole), solid));
+});
 
 /** x / ‖x‖, and 0 at the origin, where the norm has no slope. */
 export const ReduceL2: Rule = reduction((ops, dy, { x, y }) => {

@@ -1,31 +1,43 @@
 import type { Node } from "../ir.ts";
+import { operators } from "../operators.ts";
 import * as convolution from "./convolution.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
+import * as pad from "./pad.ts";
 import * as pool from "./pool.ts";
 import * as reduce from "./reduce.ts";
 import type { Rule } from "./rule.ts";
+import * as scatter from "./scatter.ts";
 import * as shape from "./shape.ts";
 
-const WINDOWED: readonly object[] = [convolution, pool];
-const FAMILIES = [...WINDOWED, elementwise, indexing, linear, normalise, reduce, shape];
-
-/** What the files export under an ONNX name; operators alone begin with a capital. */
-const STANDARD: ReadonlyMap<string, Rule> = new Map(
-  FAMILIES.flatMap((family) => Object.entries(family) as [string, Rule][]).filter(([name]) =>
-    /^[A-Z]/.test(name),
-  ),
+/** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
+const STANDARD: ReadonlyMap<string, Rule> = operators(
+  convolution,
+  elementwise,
+  indexing,
+  linear,
+  normalise,
+  pad,
+  pool,
+  reduce,
+  scatter,
+  shape,
 );
 
 /** onnxruntime's own operators, as its optimiser writes them. Their gradients are in standard ones. */
-const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
-  ["Gelu", elementwise.Gelu],
-  ["QuickGelu", elementwise.QuickGelu],
-]);
+const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([["Gelu", elementwise.Gelu]]);
 
 /** The rule of an operator that can be differentiated, by domain ("" is the standard) and ONNX name. */
 export function ruleOf({ domain, op }: Pick<Node, "domain" | "op">): Rule | undefined {
   return domain === "" ? STANDARD.get(op) : domain === "com.microsoft" ? MICROSOFT.get(op) : undefined;
+}
+
+/** Every operator with a rule, by domain. */
+export function ruled(): readonly Pick<Node, "domain" | "op">[] {
+  return [
+    ...[...STANDARD.keys()].map((op) => ({ domain: "", op })),
+    ...[...MICROSOFT.keys()].map((op) => ({ domain: "com.microsoft", op })),
+  ];
 }

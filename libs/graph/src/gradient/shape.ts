@@ -1,5 +1,5 @@
 import { axisOf, type Ops, range } from "../ops.ts";
-import type { Adjoint, Rule } from "./rule.ts";
+import type { Rule } from "./rule.ts";
 
 /** Whatever only renames positions: the gradient takes x's shape again. Shape inputs have no gradient. */
 const reshaped: Rule = (site, ops) => [() => ops.reshape(site.dy, site.shape(0))];
@@ -78,41 +78,22 @@ export const Tile: Rule = (site, ops) => [
   },
 ];
 
-/**
- * Pad with a constant: the gradient is the part that was there before. Negative pads cropped, so they pad
- * with 0.
- */
-export const Pad: Rule = (site, ops) => [
+/** Blocks of channels were laid out in space, in either of two orders: they are gathered up again. */
+export const DepthToSpace: Rule = (site, ops) => [
   () => {
-    const mode = site.string("mode", "constant");
-    if (mode !== "constant") throw site.fault("unsupported", `mode ${mode}`);
-    const shape = site.shape(0);
-    const { before, after } = padEdges(site, shape.length);
-    const crop = ops.slice(site.dy, {
-      axes: range(shape.length),
-      starts: before.map((size) => Math.max(size, 0)),
-      ends: before.map((size, axis) => Math.max(size, 0) + kept(shape[axis]!, size, after[axis]!)),
-    });
-    const lost = (sizes: readonly number[]) => sizes.map((size) => Math.max(-size, 0));
-    return ops.pad(crop, { before: lost(before), after: lost(after) });
+    const [batch, channels, height, width] = site.shape(0) as [number, number, number, number];
+    const block = site.int("blocksize");
+    const split = ops.reshape(site.dy, [batch, channels / block ** 2, height, block, width, block]);
+    const columnFirst = site.string("mode", "DCR") === "CRD";
+    const turned = ops.transpose(split, columnFirst ? [0, 1, 3, 5, 2, 4] : [0, 3, 5, 1, 2, 4]);
+    return ops.reshape(turned, site.shape(0));
   },
 ];
 
-function kept(size: number, before: number, after: number): number {
-  return size + Math.min(before, 0) + Math.min(after, 0);
-}
-
-function padEdges(site: Adjoint, rank: number): { before: readonly number[]; after: readonly number[] } {
-  const pads = site.list("pads", 1) ?? [];
-  const before: number[] = Array(rank).fill(0);
-  const after: number[] = Array(rank).fill(0);
-  const axes = site.has(3) ? site.list("axes", 3)! : range(rank);
-  for (const [at, axis] of axes.entries()) {
-    before[axisOf(axis, rank)] = pads[at]!;
-    after[axisOf(axis, rank)] = pads[at + axes.length]!;
-  }
-  return { before, after };
-}
+/** The other way round: DepthToSpace in its first order undoes it. */
+export const SpaceToDepth: Rule = (site, ops) => [
+  () => ops.op("DepthToSpace", [site.dy], { blocksize: site.int("blocksize") }),
+];
 
 export const Slice: Rule = (site, ops) => [
   () => {

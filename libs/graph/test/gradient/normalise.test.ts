@@ -39,6 +39,8 @@ test("BatchNormalization, its statistics frozen", async () => {
       inputs: [{ shape }, { shape: [3] }, { shape: [3] }, frozen, frozen],
     });
     await checkGradient({ op: "BatchNormalization", inputs: [{ shape }, frozen, frozen, frozen, frozen] });
+    const open = { shape: [3], range: [0.5, 1.5] } as const;
+    await checkGradient({ op: "BatchNormalization", inputs: [{ shape }, frozen, frozen, open, open] });
   }
 });
 

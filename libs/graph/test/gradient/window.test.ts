@@ -69,6 +69,13 @@ describe("Conv", () => {
       attributes: { group: 2, pads: [3, 3, 3, 3] },
     }));
 
+  test("three spatial axes, in groups", () =>
+    checkGradient({
+      op: "Conv",
+      inputs: [{ shape: [1, 2, 3, 2, 4] }, { shape: [2, 1, 2, 2, 2] }, { shape: [2] }],
+      attributes: { group: 2, strides: [1, 1, 2], pads: [1, 0, 1, 0, 1, 0] },
+    }));
+
   test("auto_pad", async () => {
     for (const auto_pad of ["SAME_UPPER", "SAME_LOWER", "VALID"]) {
       await checkGradient({
@@ -77,6 +84,45 @@ describe("Conv", () => {
         attributes: { auto_pad, strides: [2, 1] },
       });
     }
+  });
+});
+
+describe("ConvTranspose", () => {
+  test("strides, dilations, uneven padding, output padding and groups", () =>
+    fc.assert(
+      fc.asyncProperty(
+        planes,
+        fc.record({
+          group: fc.constantFrom(1, 2),
+          inPer: fc.constantFrom(1, 2),
+          outPer: fc.constantFrom(1, 2),
+        }),
+        fc.nat(1),
+        (axes, { group, inPer, outPer }, extra) => {
+          const kernel = axes.map((a) => a.kernel);
+          const grown = axes.map((a) => a.stride * (a.size - 1) + (a.kernel - 1) * a.dilation + 1);
+          fc.pre(axes.every((a, i) => grown[i]! - a.before - a.after > 0));
+          return checkGradient({
+            op: "ConvTranspose",
+            inputs: [
+              { shape: [2, group * inPer, ...axes.map((a) => a.size)] },
+              { shape: [group * inPer, outPer, ...kernel] },
+              { shape: [group * outPer] },
+            ],
+            // onnxruntime wants output_padding below the stride.
+            attributes: { ...windowOf(axes), group, output_padding: axes.map((a) => extra % a.stride) },
+          });
+        },
+      ),
+      { numRuns: runs(16) },
+    ));
+
+  test("a given output shape, auto_pad", async () => {
+    const inputs = [{ shape: [1, 2, 3, 2] }, { shape: [2, 1, 3, 3] }];
+    const strides = [2, 2];
+    await checkGradient({ op: "ConvTranspose", inputs, attributes: { strides, output_shape: [6, 4] } });
+    for (const auto_pad of ["SAME_UPPER", "SAME_LOWER", "VALID"])
+      await checkGradient({ op: "ConvTranspose", inputs, attributes: { strides, auto_pad } });
   });
 });
 
