@@ -27,12 +27,16 @@ const KNOWN: ReadonlySet<string> = new Set([
   ...["target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern"],
   ...["fan_in_fan_out", "base_model_name_or_path", "revision", "task_type", "inference_mode", "auto_mapping"],
   ...["peft_version", "lora_dropout", "runtime_config", "megatron_core", "qalora_group_size"],
+  // How A began, which its values say by now.
+  "eva_config",
 ]);
 
 /**
  * How A and B may have begun; the others change the base's weights too, so its file would be the wrong one.
  */
-const BEGINNINGS: ReadonlySet<unknown> = new Set([true, false, "gaussian", undefined]);
+const BEGINNINGS: ReadonlySet<unknown> = new Set([
+  ...[true, false, "gaussian", "eva", "orthogonal", undefined],
+]);
 
 /** A checked config; a Fault names each key that is set and means something we do not do. */
 export function parsePeftConfig(text: string): PeftConfig {
