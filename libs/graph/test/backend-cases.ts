@@ -11,28 +11,51 @@ export type BackendCase = {
   readonly name: string;
   readonly group: string;
   readonly ops: readonly string[];
+  readonly opset: number;
+  /** Whether onnxruntime itself computes what the standard expects. */
+  readonly ort: boolean;
   readonly model: Uint8Array;
   /** By position among the model's inputs and outputs. */
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
 };
 
-type Entry = { group: string; name: string; ops: string[] };
+type Entry = { group: string; name: string; ops: string[]; opset: number; ort: string };
 
 /** All cases but the whole CNNs; none where the shared folder is absent. */
 export function backendCases(): BackendCase[] {
-  const path = shared("conformance/onnx-backend-tests.tar.gz");
-  if (!path) return [];
-  const files = untar(gunzipSync(readFileSync(path)));
+  const files = archive();
+  if (!files) return [];
   const text = (name: string) => new TextDecoder().decode(files.get(name));
   const index = JSON.parse(text("onnx-backend-tests/index.json")) as Entry[];
-  return index.flatMap(({ group, name, ops }) => {
+  return index.flatMap(({ group, name, ops, opset, ort }) => {
     const folder = `onnx-backend-tests/${group}/${name}/`;
     const model = files.get(`${folder}model.onnx`);
-    if (!model || group === "light") return [];
+    if (!model) return [];
     const tensors = (kind: string) => series(files, `${folder}test_data_set_0/${kind}`);
-    return [{ name, group, ops, model, inputs: tensors("input"), outputs: tensors("output") }];
+    const [inputs, outputs] = [tensors("input"), tensors("output")];
+    return [{ group, name, ops, opset, ort: ort === "pass", model, inputs, outputs }];
   });
+}
+
+/** A whole CNN whose weights are constant fills; the image is 0, 1/n, 2/n, … (onnx's own test runner). */
+export type WholeModel = { readonly name: string; readonly model: Uint8Array; readonly output: Tensor };
+
+/** The standard's three whole CNNs. */
+export function wholeModels(): WholeModel[] {
+  const files = archive();
+  if (!files) return [];
+  return ["light_resnet50", "light_shufflenet", "light_squeezenet"].flatMap((name) => {
+    const prefix = `onnx-backend-tests/light/${name}`;
+    const [output] = series(files, `${prefix}_output`);
+    const model = files.get(`${prefix}.onnx`);
+    return model && output ? [{ name, model, output }] : [];
+  });
+}
+
+function archive(): Map<string, Uint8Array> | undefined {
+  const path = shared("conformance/onnx-backend-tests.tar.gz");
+  return path ? untar(gunzipSync(readFileSync(path))) : undefined;
 }
 
 function series(files: ReadonlyMap<string, Uint8Array>, prefix: string): Tensor[] {

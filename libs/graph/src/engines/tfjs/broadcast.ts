@@ -5,6 +5,15 @@ import type { Tf, TfTensor } from "./tfjs.ts";
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((size, axis) => size === b[axis]);
 
+/** The shape two shapes broadcast to, which they must. */
+export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const [x, y] = [a[axis - rank + a.length] ?? 1, b[axis - rank + b.length] ?? 1];
+    return x === 1 ? y : x;
+  });
+}
+
 /** A tensor of one value; wasm has no bool fill, so a bool goes through int32. */
 export function filled(
   tf: Tf,

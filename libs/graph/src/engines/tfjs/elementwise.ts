@@ -1,5 +1,5 @@
 import { sizeOf } from "../../ir.ts";
-import { expandTo, truncate, truth, WASM_RANK } from "./broadcast.ts";
+import { expandTo, truncate, truth } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -40,19 +40,15 @@ const variadic =
     return (...inputs) => inputs.reduce((sum, next) => pair(sum, next) as TfTensor);
   };
 
-/** The four whose wasm kernels stop at rank 6: beyond, operands are widened and flattened. */
-const arithmetic =
+const binary =
   (f: Binary): Operator =>
-  (site, tf) => {
-    const shape = site.shapeOut();
-    if (shape.length <= WASM_RANK) return (a, b) => f(tf, a, b);
-    const flat = (x: TfTensor) => tf.reshape(expandTo(tf, x, shape), [-1]);
-    return (a, b) => tf.reshape(f(tf, flat(a), flat(b)), shape);
-  };
+  (_, tf) =>
+  (a, b) =>
+    f(tf, a, b);
 
-export const Add = arithmetic((tf, a, b) => tf.add(a, b));
-export const Sub = arithmetic((tf, a, b) => tf.sub(a, b));
-export const Mul = arithmetic((tf, a, b) => tf.mul(a, b));
+export const Add = binary((tf, a, b) => tf.add(a, b));
+export const Sub = binary((tf, a, b) => tf.sub(a, b));
+export const Mul = binary((tf, a, b) => tf.mul(a, b));
 export const Equal = compare((tf, a, b) => tf.equal(a, b));
 export const Less = compare((tf, a, b) => tf.less(a, b));
 export const LessOrEqual = compare((tf, a, b) => tf.lessEqual(a, b));
@@ -83,7 +79,7 @@ export const Mean: Operator = (site, tf) => {
   return (...inputs) => tf.div(sum(...inputs) as TfTensor, inputs.length);
 };
 
-const quotient = arithmetic((tf, a, b) => tf.div(a, b));
+const quotient = binary((tf, a, b) => tf.div(a, b));
 
 /**
  * Integers divide towards zero (tfjs divides towards minus infinity, on wasm as floats: a second division of

@@ -1,6 +1,7 @@
 import { Fault } from "@tutti/foundation/fault";
 import type { Engine, Program, Static, Tensor, Tensors, TracedGraph } from "../../ir.ts";
 import { widened } from "../../widen.ts";
+import { anyRank } from "./any-rank.ts";
 import { type Compiled, compile, run } from "./compile.ts";
 import { download, upload } from "./convert.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
@@ -12,7 +13,8 @@ import type { Tf, TfTensor } from "./tfjs.ts";
  * Integers are 32 bits wide inside (int64 feeds are range-checked); float64 and float16 are computed as
  * float32, fed and given out as what they are.
  */
-export function tfjsEngine(tf: Tf, backend: string): Engine {
+export function tfjsEngine(plain: Tf, backend: string): Engine {
+  const tf = anyRank(plain);
   return {
     name: `tfjs/${backend}`,
     async load(graph) {

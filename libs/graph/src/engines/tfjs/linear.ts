@@ -1,5 +1,5 @@
 import { sizeOf } from "../../ir.ts";
-import { expandTo } from "./broadcast.ts";
+import { broadcastShape, expandTo } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import { matMul } from "./product.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
@@ -87,7 +87,7 @@ function multiplier(site: OpSite, tf: Tf, { left, right }: Shapes): Multiply {
       return matrix(site, tf, { operands, inner: k, swap });
     };
   }
-  const batch = together(batchA, batchB);
+  const batch = broadcastShape(batchA, batchB);
   const count = sizeOf(batch);
   if (count * m * n === 0 || k === 0) return () => tf.zeros([count, m, n]);
   const flat = (x: TfTensor, dims: readonly number[]) =>
@@ -97,16 +97,6 @@ function multiplier(site: OpSite, tf: Tf, { left, right }: Shapes): Multiply {
     const [x, y] = [flat(a, [m, k]), flat(b, [k, n])];
     return oneByOne ? eachMatrix(tf, x, y) : tf.matMul(x, y);
   };
-}
-
-/** Broadcast of two lists of leading dimensions; tracing has checked that they fit. */
-function together(a: readonly number[], b: readonly number[]): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, axis) => {
-    const x = a[axis - rank + a.length] ?? 1;
-    const y = b[axis - rank + b.length] ?? 1;
-    return x === 1 ? y : x;
-  });
 }
 
 /**

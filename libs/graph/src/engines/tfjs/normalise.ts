@@ -19,7 +19,11 @@ const overAxis =
       return (x) => tf.reshape(kernel(tf, tf.reshape(x, [sizeOf(shape) / columns, columns])), shape);
     }
     const perm = shape.map((_, at) => (at === axis ? rank - 1 : at === rank - 1 ? axis : at));
-    return (x) => tf.transpose(kernel(tf, tf.transpose(x, perm)), perm);
+    return (x) => {
+      const turned = tf.transpose(x, perm);
+      const rows = tf.reshape(turned, [-1, shape[axis]!]);
+      return tf.transpose(tf.reshape(kernel(tf, rows), turned.shape), perm);
+    };
   };
 
 export const Softmax = overAxis((tf, x) => tf.softmax(x));

@@ -3,8 +3,8 @@ import type { Tf, TfTensor } from "./tfjs.ts";
 import type { Move } from "./window.ts";
 
 /*
- * tfjs's kernels slide over two axes (its 3-D ones exist on cpu alone). A third and any more in front of them
- * are taken apart here: for a convolution their taps become channels of one 2-D convolution, for a pool they
+ * tfjs's kernels slide over two axes (its 3-D ones know no groups and no pads but "same"). A third and any
+ * more in front of them are taken apart here: for a convolution their taps become channels of one 2-D convolution, for a pool they
  * are pooled one axis after another.
  */
 

@@ -34,7 +34,13 @@ function axesOf(site: OpSite): number[] {
 const mean: Reduce = (tf, x, axes) =>
   x.dtype === "int32" ? tf.cast(tf.mean(x, axes), "int32") : tf.mean(x, axes);
 
-const logSumExp: Reduce = (tf, x, axes) => tf.logSumExp(x, axes);
+/** The greatest is taken out first, so that no exponential overflows; unless it is infinite itself. */
+const logSumExp: Reduce = (tf, x, axes) => {
+  const greatest = tf.max(x, axes, true);
+  const finite = tf.where(tf.isFinite(greatest), greatest, tf.zerosLike(greatest));
+  const sums = tf.sum(tf.exp(tf.sub(x, finite)), axes);
+  return tf.add(tf.log(sums), tf.reshape(finite, sums.shape));
+};
 
 /**
  * On wasm a sum over leading axes (a bias's gradient) is 8 times faster as a row of ones times the rest than
