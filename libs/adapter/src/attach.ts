@@ -9,16 +9,25 @@ import { type AdapterTensors, checkBase, checkTensors } from "./change.ts";
 import { endsOf } from "./ends.ts";
 import { FileNodes } from "./file-nodes.ts";
 import { checkedBase, recordOf, rewritten } from "./rewrite.ts";
-import { asFactors, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
+import {
+  asFactors,
+  type Emitter,
+  fromFloat32,
+  isLeft,
+  readsIds,
+  sidePath,
+  sum,
+  summedWeight,
+} from "./side-path.ts";
 import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
 
 /**
  * The base file with the adapter's place beside it: every tensor and node of the base keeps its bytes, except
  * that a node whose result a side path joins gives it under a new name. The factors are required graph inputs
  * under their names, A [r_n, in, …] and B [out, r_n, 1…] with a rank of its own for each module, which may be
- * 0; a saved tensor is the required input `<name>.saved`, of its shape. So one session serves any adapter of
+ * 0; a saved tensor is the required input `<name>.saved`, of its shape. All are float32. So one session serves any adapter of
  * these targets, of whatever ranks and alphas: `attachedFeeds` puts the scale into B. At rank 0 the side path
- * adds zero. All factors are float32 and computed with in float32.
+ * adds zero.
  * @throws Fault("refused") when `bytes` are not the base that was resolved; Fault("conflict") when a value of
  * the base has the name of an input; Fault("unsupported") for a node that is not what resolve saw.
  */
@@ -129,23 +138,33 @@ type Attached = {
   readonly b: string;
 };
 
-function attachUse(file: FileNodes, target: Attached): void {
-  const { module, use } = target;
+/**
+ * The side path computes in the base's own type: onnxruntime runs halves as float32 wherever all readers of a
+ * value would, so a reader that asked for float32 would change how the base itself is computed.
+ */
+function attachUse(file: FileNodes, { module, use, ...factors }: Attached): void {
   const node = file.node(use.node, module.module);
   const ends = endsOf(node, use.input, file.wires);
   assert(ends, `adapter of ${module.module}: the node is the one that resolve took`);
-  const placed = { ...target, node };
-  if (ends.way === "weight") {
-    const type = file.typeOf(node.inputs[use.input]!);
-    file.replace(use, file.before(use.node, (build) => summedWeight(build, placed, type)));
+  const type = file.computeType(node, use.input);
+  const target = (build: Emitter) => {
+    const [a, b] = [factors.a, factors.b].map((name) => fromFloat32(build, name, type)) as [string, string];
+    return { module, use, node, a, b };
+  };
+  // onnxruntime 1.30 leaves all but the first of a batch of empty products undefined: B [out, 0] may not be
+  // the left operand of a batch.
+  if (ends.way === "weight" || isLeft({ node, use })) {
+    file.replace(
+      use,
+      file.before(use.node, (build) => summedWeight(build, target(build), "as it is")),
+    );
     return;
   }
   const { reads, adds } = ends;
-  const type = file.computeType(node, use.input);
   file.join(adds.name, (build, own) => {
-    const x = readsIds(node) ? reads.name : asFactors(build, reads, type);
-    const delta = sidePath(build, placed, x);
-    return sum(build, { ...adds, name: own }, { name: delta, type });
+    const x = readsIds(node) ? reads.name : asFactors(build, reads, "as it is");
+    const delta = sidePath(build, target(build), x);
+    return sum(build, { ...adds, name: own }, { name: delta, type: "as it is" });
   });
 }
 

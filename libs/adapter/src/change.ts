@@ -44,18 +44,34 @@ function addProduct(
   { a, b, scale }: { a: Float32Array; b: Float32Array; scale: number },
 ): void {
   const width = channels * sizeOf(kernel);
-  // Steps from one output, or one input, to the next in the stored weight.
-  const [byOut, byIn] = layout === "out-in" ? [width, 1] : [1, out];
-  for (let o = 0; o < out; o++) {
+  if (layout === "out-in") {
+    for (let o = 0; o < out; o++) {
+      for (let r = 0; r < rank; r++) {
+        const factor = scale * b[o * rank + r]!;
+        for (let i = 0; i < width; i++) values[o * width + i]! += factor * a[r * width + i]!;
+      }
+    }
+    return;
+  }
+  // The same sums in the order in which the weight lies: an element's terms still come by rank.
+  const factors = Float64Array.from(b, (_, at) => scale * b[(at % out) * rank + Math.floor(at / out)]!);
+  for (let i = 0; i < width; i++) {
     for (let r = 0; r < rank; r++) {
-      const factor = scale * b[o * rank + r]!;
-      for (let i = 0; i < width; i++) values[o * byOut + i * byIn]! += factor * a[r * width + i]!;
+      const factor = a[r * width + i]!;
+      for (let o = 0; o < out; o++) values[i * out + o]! += factors[r * out + o]! * factor;
     }
   }
 }
 
-export function checkBase(what: string, bytes: Uint8Array, { baseSha256 }: ResolvedAdapter): void {
-  const got = sha256Hex(bytes);
+/** SHA-256 as hex digits; a platform's own is several times faster than ours and may be passed in. */
+export type Sha256Hex = (bytes: Uint8Array) => string;
+
+export function checkBase(
+  what: string,
+  bytes: Uint8Array,
+  { baseSha256, hash = sha256Hex }: { readonly baseSha256: string; readonly hash?: Sha256Hex | undefined },
+): void {
+  const got = hash(bytes);
   demand(
     got === baseSha256,
     () => new Fault("refused", `${what}: base model`, { expected: `SHA-256 ${baseSha256}`, got }),

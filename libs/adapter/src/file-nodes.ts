@@ -30,7 +30,11 @@ export class FileNodes implements Emitter {
     this.map = mapFile(bytes);
     const { graph } = decode(ModelProtoSchema, bytes, LIMITS.modelBytes);
     const nodes = (graph?.node ?? []).map(nodeOf);
-    const outputs = (graph?.output ?? []).map(({ name }) => ({ name, dtype: "float32" as const, shape: null }));
+    const outputs = (graph?.output ?? []).map(({ name }) => ({
+      name,
+      dtype: "float32" as const,
+      shape: null,
+    }));
     this.wires = wiresOf({ nodes, outputs });
     this.#nodes = new Map(nodes.map((node) => [node.outputs[0]!, node]));
     this.#names = new Set(this.map.names);
@@ -45,7 +49,10 @@ export class FileNodes implements Emitter {
   node(output: string, what: string): Node {
     const node = this.#nodes.get(output);
     if (node) return node;
-    throw new Fault("unsupported", `adapter of ${what}`, { expected: `a node that makes ${output}`, got: "none" });
+    throw new Fault("unsupported", `adapter of ${what}`, {
+      expected: `a node that makes ${output}`,
+      got: "none",
+    });
   }
 
   emit(
@@ -57,7 +64,13 @@ export class FileNodes implements Emitter {
     const attribute = Object.entries(attributes).map(([name, init]) =>
       writeAttribute(name, attributeOf(init), { tensor: never, graph: never }),
     );
-    const proto = create(NodeProtoSchema, { opType: op, name: output, input: [...inputs], output: [output], attribute });
+    const proto = create(NodeProtoSchema, {
+      opType: op,
+      name: output,
+      input: [...inputs],
+      output: [output],
+      attribute,
+    });
     this.#place.push(encode(NodeProtoSchema, proto));
     return output;
   }
@@ -112,7 +125,12 @@ export class FileNodes implements Emitter {
 
   #change(output: string): NodeChange {
     assert(this.#nodes.has(output), `${output} is the first output of a node`);
-    const known = this.changes.get(output) ?? { inputs: new Map(), outputs: new Map(), before: [], after: [] };
+    const known = this.changes.get(output) ?? {
+      inputs: new Map(),
+      outputs: new Map(),
+      before: [],
+      after: [],
+    };
     this.changes.set(output, known);
     return known;
   }
@@ -168,11 +186,13 @@ function innerReads(node: NodeProto): readonly string[] {
 
 /** Every name that graphs inside the nodes define. */
 function innerNames(nodes: readonly NodeProto[]): readonly string[] {
-  return nodes.flatMap(innerGraphs).flatMap((graph) => [
-    ...graph.initializer.map(({ name }) => name),
-    ...graph.node.flatMap(({ output }) => output),
-    ...innerNames(graph.node),
-  ]);
+  return nodes
+    .flatMap(innerGraphs)
+    .flatMap((graph) => [
+      ...graph.initializer.map(({ name }) => name),
+      ...graph.node.flatMap(({ output }) => output),
+      ...innerNames(graph.node),
+    ]);
 }
 
 function attributeOf(init: AttributeInit): Attribute {

@@ -128,8 +128,7 @@ function mapNode(
     else if (field.number === NODE.output) {
       outputs.push({ start: field.start, end: field.end });
       made.push(text(bytes, field.content));
-    }
-    else if (field.number === NODE.opType) op = text(bytes, field.content);
+    } else if (field.number === NODE.opType) op = text(bytes, field.content);
     else if (field.number === NODE.attribute) constant ??= attributeTensor(bytes, field.content);
   }
   for (const output of made) names.add(output);

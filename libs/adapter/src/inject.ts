@@ -27,7 +27,10 @@ export function inject(traced: TracedGraph, adapter: ResolvedAdapter): TracedGra
     module.uses.map((use) => ({ module, use, ...placeOf({ module, use }, nodes, wires) })),
   );
   const frozen = frozenNames(base, targets);
-  const statics = new Map([...base.statics, ...[...frozen].map(([y, name]) => [name, base.statics.get(y)!] as const)]);
+  const statics = new Map([
+    ...base.statics,
+    ...[...frozen].map(([y, name]) => [name, base.statics.get(y)!] as const),
+  ]);
   const build = builderOn({ ...base, statics, nodes: [], outputs: [] });
   for (const { name, shape } of adapter.tensors) build.input({ name, dtype: "float32", shape });
   const operands = new Map(savedOperands(build, adapter.saved, nodes));
@@ -92,7 +95,11 @@ function summedOutput(build: Builder, target: Placed, frozen: string): string {
   const delta = sidePath(build, { ...target, ...factorsOf(build, target) }, x);
   const [is, wanted] = [build.shape(delta), build.shape(frozen)];
   assert(`${is}` === `${wanted}`, `side path of ${module.module} fits: [${is}], [${wanted}]`);
-  return sum(build, { ...ends.adds, name: frozen }, { name: delta, type: typeOf({ ...ends.adds, name: frozen }) });
+  return sum(
+    build,
+    { ...ends.adds, name: frozen },
+    { name: delta, type: typeOf({ ...ends.adds, name: frozen }) },
+  );
 }
 
 /** The graph with the adapter's names free: a constant that bears one gets another. */

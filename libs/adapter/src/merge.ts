@@ -5,7 +5,14 @@ import type { Tensor } from "@tutti/graph/ir";
 import { type ExternalData, writeTensor } from "@tutti/graph/onnx/tensor";
 import { encode } from "@tutti/wire/message";
 import { TensorProtoSchema } from "@tutti/wire/onnx";
-import { type AdapterTensors, type Change, changesOf, checkBase, checkTensors } from "./change.ts";
+import {
+  type AdapterTensors,
+  type Change,
+  changesOf,
+  checkBase,
+  checkTensors,
+  type Sha256Hex,
+} from "./change.ts";
 import { type FileMap, FLOAT, FLOAT16, mapFile, type StoredTensor } from "./file.ts";
 import { type NodeChange, rewritten } from "./rewrite.ts";
 import type { ResolvedAdapter } from "./spec.ts";
@@ -21,13 +28,20 @@ import { type Files, rounded, Values } from "./values.ts";
  * that is missing or of another size; Fault("unsupported") for a weight that cannot be overwritten
  * (quantised, or external: see `mergeFiles`).
  */
-export function merge(bytes: Uint8Array, adapter: ResolvedAdapter, tensors: AdapterTensors): Uint8Array {
-  return mergeFiles(bytes, adapter, tensors).model;
+export function merge(
+  bytes: Uint8Array,
+  adapter: ResolvedAdapter,
+  tensors: AdapterTensors,
+  { sha256Hex }: Pick<MergeOptions, "sha256Hex"> = {},
+): Uint8Array {
+  return mergeFiles(bytes, adapter, tensors, { sha256Hex }).model;
 }
 
 export type MergeOptions = {
   /** Gives the bytes of a file that the base keeps weights in. They are not written to. */
   readonly external?: ExternalData;
+  /** The platform's own SHA-256, to check the base with: ours takes most of a merge's time. */
+  readonly sha256Hex?: Sha256Hex | undefined;
 };
 
 /**
@@ -38,9 +52,9 @@ export function mergeFiles(
   bytes: Uint8Array,
   adapter: ResolvedAdapter,
   tensors: AdapterTensors,
-  { external }: MergeOptions = {},
+  { external, sha256Hex }: MergeOptions = {},
 ): Files {
-  checkBase("merge", bytes, adapter);
+  checkBase("merge", bytes, { ...adapter, hash: sha256Hex });
   checkTensors("merge", adapter, tensors);
   const map = mapFile(bytes);
   const held = new Values(bytes, external);
@@ -70,9 +84,9 @@ export function mergeReport(
   bytes: Uint8Array,
   adapter: ResolvedAdapter,
   tensors: AdapterTensors,
-  { external }: MergeOptions = {},
+  { external, sha256Hex }: MergeOptions = {},
 ): readonly Merged[] {
-  checkBase("merge", bytes, adapter);
+  checkBase("merge", bytes, { ...adapter, hash: sha256Hex });
   checkTensors("merge", adapter, tensors);
   const map = mapFile(bytes);
   const held = new Values(bytes, external);

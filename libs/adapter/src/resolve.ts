@@ -42,7 +42,9 @@ export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions
       ),
   });
   const whole = new Set(saved.flatMap(({ uses }) => uses.map(({ node, input }) => useKey(node, input))));
-  const modules = chosen(spec, candidates, () => refusalsOf(model.graph, new Sources(model.graph), options.names ?? {}))
+  const modules = chosen(spec, candidates, () =>
+    refusalsOf(model.graph, new Sources(model.graph), options.names ?? {}),
+  )
     .filter(({ uses }) => !uses.some(({ node, input }) => whole.has(useKey(node, input))))
     .map((candidate) => ranked(candidate, spec));
   const todo = "Name targets, or tensors to save";

@@ -17,13 +17,16 @@ export type Target = {
   readonly b: string;
 };
 
-/** TensorProto.DataType of the floats that a base computes in; factors are float32 throughout. */
-export type FloatCode = number;
+/**
+ * TensorProto.DataType of the floats that a base computes in: they are cast to the factors' float32 and back.
+ * "as it is" where the factors were cast to them instead.
+ */
+export type FloatCode = number | "as it is";
 const FLOAT32 = 1;
 
 /**
- * Emits `B·A` of what A reads, in float32, of the shape of the node's output, and returns its name. Never the
- * product B·A itself: two thin products cost (in + out)·rank per row rather than in·out. Transposes stand
+ * Emits `B·A` of what A reads, of the shape of the node's output, and returns its name. Never the product B·A
+ * itself: two thin products cost (in + out)·rank per row rather than in·out. Transposes stand
  * alone, since engines are slow at products that transpose (docs/onnx.md, Operators).
  */
 export function sidePath(build: Emitter, target: Target, x: string): string {
@@ -40,20 +43,21 @@ export function sidePath(build: Emitter, target: Target, x: string): string {
   }
 }
 
-/** The value in float32: dequantised, or cast where the base computes in another type. */
-export function asFactors(build: Emitter, { name, levels }: Value, type: FloatCode): string {
-  const float = levels ? build.emit("DequantizeLinear", operands(name, levels)) : name;
-  return cast(build, float, { from: type, to: FLOAT32 });
+/** A float32 value in another type. */
+export function fromFloat32(build: Emitter, name: string, type: number): string {
+  return cast(build, name, { from: FLOAT32, to: type });
 }
 
-/**
- * `adds` plus the delta, as `adds` is held: quantised again where it holds integers, halves again where the
- * base computes in halves. The sum itself is float32's: onnxruntime computes halves so on most processors and
- * leaves out casts there and back, and a sum in halves would round where the base alone does not.
- */
+/** The value in floats: dequantised, and cast where the base computes in another type than the factors. */
+export function asFactors(build: Emitter, { name, levels }: Value, type: FloatCode): string {
+  const float = levels ? build.emit("DequantizeLinear", operands(name, levels)) : name;
+  return type === "as it is" ? float : cast(build, float, { from: type, to: FLOAT32 });
+}
+
+/** `adds` plus the delta, as `adds` is held: quantised again, or cast back. */
 export function sum(build: Emitter, adds: Value, delta: { name: string; type: FloatCode }): string {
   const total = build.emit("Add", [asFactors(build, adds, delta.type), delta.name]);
-  const held = cast(build, total, { from: FLOAT32, to: delta.type });
+  const held = delta.type === "as it is" ? total : fromFloat32(build, total, delta.type);
   return adds.levels ? build.emit("QuantizeLinear", operands(held, adds.levels)) : held;
 }
 
@@ -71,12 +75,12 @@ function operands(name: string, { scale, zero }: NonNullable<Value["levels"]>): 
   return zero === "" ? [name, scale] : [name, scale, zero];
 }
 
-function cast(build: Emitter, name: string, { from, to }: { from: FloatCode; to: FloatCode }): string {
+function cast(build: Emitter, name: string, { from, to }: { from: number; to: number }): string {
   return from === to ? name : build.emit("Cast", [name], { to });
 }
 
 /** Products whose left operand is the weight: y = W·x. */
-function isLeft({ node, use }: Target): boolean {
+export function isLeft({ node, use }: Pick<Target, "node" | "use">): boolean {
   return use.input === 0 && node.op.includes("MatMul");
 }
 

@@ -66,7 +66,11 @@ export class Values {
     demand(!external || this.#given, () => {
       const todo = "Give `external`, or attach the adapter beside the base";
       const expected = "values in the file itself, or the file that holds them";
-      return new Fault("unsupported", what, { expected, got: `external data in ${external?.location}`, todo });
+      return new Fault("unsupported", what, {
+        expected,
+        got: `external data in ${external?.location}`,
+        todo,
+      });
     });
     const held = external
       ? this.#outside(external, what)
@@ -100,7 +104,10 @@ export class Values {
     const end = length === undefined ? file.length : offset + length;
     demand(end <= file.length && offset <= end, () => {
       const got = `bytes ${offset}..${end}`;
-      return new Fault("bad-input", what, { expected: `within the ${file.length} bytes of ${location}`, got });
+      return new Fault("bad-input", what, {
+        expected: `within the ${file.length} bytes of ${location}`,
+        got,
+      });
     });
     return file.subarray(offset, end);
   }
