@@ -31,6 +31,8 @@ const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["Gelu", elementwise.Gelu],
   ["QuickGelu", elementwise.QuickGelu],
   ["MatMulNBits", quantise.MatMulNBits],
+  ["QuantizeLinear", quantise.QuantizeLinear],
+  ["DequantizeLinear", quantise.DequantizeLinear],
 ]);
 const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
   ["", STANDARD],

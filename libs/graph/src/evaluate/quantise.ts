@@ -1,21 +1,20 @@
-import { type DType, type Static, sizeOf } from "../ir.ts";
+import { type Static, sizeOf, type Tensor } from "../ir.ts";
+import { levelsOf, packed, roundEven, spreadOf } from "../quantised.ts";
 import type { Site } from "../site.ts";
-import { numbers, numeric, stridesOf } from "../tensor.ts";
+import { numbers, numeric, stridesOf, tensorOf } from "../tensor.ts";
 import { filled, only, stretched } from "./rule.ts";
 
-/**
- * For each element, where its scale and zero point lie: one for all, one per index of an axis, or per
- * block of it.
- */
+/** For each element, where its scale and zero point lie. */
 function scaleOf(at: Site): (i: number) => number {
   const [shape, scales] = [at.shape(0), at.shape(1)];
   if (sizeOf(scales) === 1) return () => 0;
   const axis = at.axis(at.int("axis", 1), shape.length);
   const steps = stridesOf(shape);
   const coordinate = (i: number, d: number) => Math.floor(i / steps[d]!) % shape[d]!;
-  if (scales.length <= 1) return (i) => coordinate(i, axis);
-  // Blocked quantisation (since version 21): scales have the tensor's rank, fewer along the axis.
-  const [own, block] = [stridesOf(scales), Math.ceil(shape[axis]! / scales[axis]!)];
+  const spread = spreadOf(scales, shape, axis);
+  if (spread.kind === "axis") return (i) => coordinate(i, axis);
+  const own = stridesOf(scales);
+  const block = at.int("block_size", 0) || spread.block;
   const along = (i: number, d: number) =>
     d === axis ? Math.floor(coordinate(i, d) / block) : coordinate(i, d);
   return (i) => shape.reduce((sum, _, d) => sum + along(i, d) * own[d]!, 0);
@@ -29,21 +28,15 @@ export function DequantizeLinear(at: Site, out: readonly Static[]) {
   return [filled(only(out), (i) => (Number(x[i]!) - (zero?.[place(i)] ?? 0)) * scale[place(i)]!)];
 }
 
-/** What a level saturates to. The 16-, 4- and 2-bit types of later versions are refused by name. */
-const RANGES: Partial<Record<DType, readonly [number, number]>> = { uint8: [0, 255], int8: [-128, 127] };
-
 /**
  * y = saturate(round(x / scale) + zero), ties to even (QuantizeLinear, since version 10). The quotient is
  * rounded to float32 first, as engines compute it: in doubles a tie of theirs would often be none.
  */
 export function QuantizeLinear(at: Site, out: readonly Static[]) {
-  const { dtype } = only(out);
-  const range = RANGES[dtype];
-  if (!range) throw at.fault("unsupported", "zero point", { expected: "uint8 or int8", got: dtype });
   const [x, scale] = [numbers(at.need(0)), numbers(at.need(1))];
   const zero = at.has(2) ? numbers(at.need(2)) : undefined;
   const place = scaleOf(at);
-  const [low, high] = range;
+  const [low, high] = levelsOf(only(out).dtype)!;
   const level = (i: number) => roundEven(Math.fround(x[i]! / scale[place(i)]!)) + (zero?.[place(i)] ?? 0);
   return [filled(only(out), (i) => Math.min(high, Math.max(low, level(i))))];
 }
@@ -51,13 +44,13 @@ export function QuantizeLinear(at: Site, out: readonly Static[]) {
 /**
  * The range always holds zero, so that padding is exact (DynamicQuantizeLinear, since version 11). Each step
  * is rounded to float32, as the standard's own function body would be: one level off would move a whole
- * tensor.
+ * tensor. Nothing but zeros has scale 1, as onnxruntime has it; the standard's text would divide by zero.
  */
 export function DynamicQuantizeLinear(at: Site, out: readonly Static[]) {
   const x = numbers(at.need(0));
   const low = x.reduce((a, b) => Math.min(a, b), 0);
   const high = x.reduce((a, b) => Math.max(a, b), 0);
-  const scale = Math.fround(Math.fround(high - low) / 255);
+  const scale = low === high ? 1 : Math.fround(Math.fround(high - low) / 255);
   const zero = Math.min(255, Math.max(0, roundEven(Math.fround(-low / scale))));
   const level = (i: number) => Math.min(255, Math.max(0, roundEven(Math.fround(x[i]! / scale)) + zero));
   return [filled(out[0]!, level), filled(out[1]!, () => scale), filled(out[2]!, () => zero)];
@@ -92,33 +85,58 @@ export function MatMulInteger(at: Site, out: readonly Static[]) {
 }
 
 /**
- * Low nibble first; without zero points the middle of the range stands for zero (com.microsoft,
- * MatMulNBits).
+ * B `[K, N]` of a MatMulNBits, dequantised, in the dtype of A. Bytes hold low bits first; zero points are
+ * packed too, each row padded to whole bytes, or given in float; without them the middle of the range
+ * stands for zero (com.microsoft, MatMulNBits).
  */
-export function MatMulNBits(at: Site, out: readonly Static[]) {
+export function nBitsWeight(at: Site): Tensor {
   const [k, n, bits, block] = [at.int("K"), at.int("N"), at.int("bits", 4), at.int("block_size")];
-  if (bits !== 4 || at.has(4))
-    throw at.fault("unsupported", "bits", { expected: "4, without g_idx", got: `${bits}` });
-  const [x, packed, scales] = [numbers(at.need(0)), numeric(at.need(1)), numbers(at.need(2))];
-  const zeros = at.has(3) ? numeric(at.need(3)) : undefined;
+  if (![2, 4, 8].includes(bits))
+    throw at.fault("unsupported", "bits", { expected: "2, 4 or 8", got: `${bits}` });
+  if (at.has(4)) throw at.fault("unsupported", "input g_idx", { expected: "none", got: at.input(4) });
+  if (at.int("weight_prepacked", 0) !== 0)
+    throw at.fault("unsupported", "weight_prepacked", { expected: "0, the layout of the documentation" });
   const blocks = Math.ceil(k / block);
-  const nibble = (bytes: typeof packed, i: number) => (Number(bytes[i >> 1]!) >> (4 * (i & 1))) & 15;
-  const weight = (row: number, column: number) => {
-    const b = Math.floor(column / block);
-    // Zero points are packed too, each row padded to whole bytes.
-    const zero = zeros ? nibble(zeros, row * 2 * Math.ceil(blocks / 2) + b) : 8;
-    return (nibble(packed, (row * blocks + b) * block + (column % block)) - zero) * scales[row * blocks + b]!;
-  };
+  const [bytes, scales] = [numeric(at.need(1)) as Uint8Array, numbers(at.need(2))];
+  const size = { expected: n * blocks * ((block * bits) / 8), got: bytes.length };
+  if (size.expected !== size.got || scales.length !== n * blocks) {
+    const expected = `${size.expected} bytes and ${n * blocks} scales`;
+    throw at.fault("bad-input", "B", { expected, got: `${bytes.length} and ${scales.length}` });
+  }
+  const zero = zeroOf(at, { bits, blocks });
+  const values = new Float64Array(k * n);
+  for (let row = 0; row < n; row++) {
+    for (let column = 0; column < k; column++) {
+      const b = Math.floor(column / block);
+      const level = packed(bytes, bits, (row * blocks + b) * block + (column % block));
+      values[column * n + row] = (level - zero(row, b)) * scales[row * blocks + b]!;
+    }
+  }
+  return tensorOf(at.dtype(0), [k, n], values);
+}
+
+function zeroOf(
+  at: Site,
+  { bits, blocks }: { bits: number; blocks: number },
+): (row: number, b: number) => number {
+  if (!at.has(3)) return () => 2 ** (bits - 1);
+  if (at.dtype(3) !== "uint8") {
+    const zeros = numbers(at.need(3));
+    return (row, b) => zeros[row * blocks + b]!;
+  }
+  const zeros = numeric(at.need(3)) as Uint8Array;
+  const perRow = Math.ceil((blocks * bits) / 8) * (8 / bits);
+  return (row, b) => packed(zeros, bits, row * perRow + b);
+}
+
+export function MatMulNBits(at: Site, out: readonly Static[]) {
+  const [k, n] = [at.int("K"), at.int("N")];
+  const [x, weight] = [numbers(at.need(0)), numbers(nBitsWeight(at))];
+  const bias = at.has(5) ? numbers(at.need(5)) : undefined;
   const element = (i: number) => {
-    let sum = at.has(5) ? numbers(at.need(5))[i % n]! : 0;
-    for (let c = 0; c < k; c++) sum += x[Math.floor(i / n) * k + c]! * weight(i % n, c);
+    let sum = bias?.[i % n] ?? 0;
+    for (let c = 0; c < k; c++) sum += x[Math.floor(i / n) * k + c]! * weight[c * n + (i % n)]!;
     return sum;
   };
   return [filled(only(out), element)];
-}
-
-/** Ties to even: Math.round sends them up. */
-function roundEven(x: number): number {
-  const low = Math.floor(x);
-  return x - low === 0.5 ? low + (low % 2 === 0 ? 0 : 1) : Math.round(x);
 }
