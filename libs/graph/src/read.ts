@@ -25,6 +25,12 @@ export type ReadOptions = {
 /** The operator sets whose meaning we know. */
 const OPSETS = { least: 6, most: 28 } as const;
 
+/** Operators that have meant the same since version 1: a graph of these alone may name an older set. */
+const TIMELESS: ReadonlySet<string> = new Set([
+  ...["Not", "Constant", "Shape", "Size", "Transpose"],
+  ...["Softplus", "Softsign", "GlobalAveragePool", "GlobalMaxPool"],
+]);
+
 /** Domains whose operators we may know; "ai.onnx" is the long form of "". */
 const DOMAINS: ReadonlySet<string> = new Set(["", "ai.onnx", "com.microsoft"]);
 
@@ -53,9 +59,13 @@ function opsetOf(proto: ModelProto): number {
   const standard = proto.opsetImport.find(({ domain }) => domain === "" || domain === "ai.onnx");
   const version = Number(standard?.version ?? 0n);
   if (version >= OPSETS.least && version <= OPSETS.most) return version;
+  if (version >= 1 && version < OPSETS.least && timeless(proto)) return OPSETS.least;
   const expected = `version ${OPSETS.least} to ${OPSETS.most}`;
   throw new Fault("unsupported", "operator set", { expected, got: `${version}` });
 }
+
+const timeless = ({ graph }: ModelProto): boolean =>
+  graph?.node.every(({ opType }) => TIMELESS.has(opType)) ?? false;
 
 /** One graph, the inner ones of its nodes included: names first, then order, then nodes one by one. */
 function readGraph(proto: GraphProto, reader: Reader, scope: Scope): Graph {

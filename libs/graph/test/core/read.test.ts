@@ -154,6 +154,12 @@ describe("graphs", () => {
     expect(graph.nodes.map(({ outputs }) => outputs[0])).toEqual(["a", "b", "y"]);
   });
 
+  test("an older operator set, where all operators have always meant the same", () => {
+    const not = { ...relu("x", "y"), opType: "Not" };
+    const { graph } = read(model({ ...simple, node: [not] }, 1));
+    expect([graph.opset, graph.nodes.map(({ op }) => op)]).toEqual([6, ["Not"]]);
+  });
+
   test("named and unknown dimensions", () => {
     const { graph } = read(model({ ...simple, input: [value("x", ["batch", -1, 3])] }));
     expect(graph.inputs[0]!.shape).toEqual(["batch", null, 3]);
