@@ -6,7 +6,7 @@ import { Adjoint } from "./gradient/rule.ts";
 import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
 import { type Ops, opsOn } from "./ops.ts";
-import { modern } from "./raise.ts";
+import { modern, seen } from "./raise.ts";
 import { describe } from "./site.ts";
 
 export type DifferentiateOptions = {
@@ -41,13 +41,6 @@ export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateO
   for (const name of wrt)
     build.output(gradients.get(name) ?? ops.zeros(shapeOf(graph, name), name), `grad.${name}`);
   return build.finish();
-}
-
-/** The graph with the given values among its outputs, so that no rewriting on the way drops one. */
-function seen(graph: TracedGraph, names: readonly string[]): TracedGraph {
-  const missing = new Set(names.filter((name) => !graph.outputs.some((output) => output.name === name)));
-  const outputs = [...missing].map((name) => ({ name, ...graph.statics.get(name)! }));
-  return { ...graph, outputs: [...graph.outputs, ...outputs] };
 }
 
 /**

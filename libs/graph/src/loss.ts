@@ -7,6 +7,7 @@ import { contrastivePair } from "./loss/pairs.ts";
 import type { LossRule, Rows } from "./loss/rule.ts";
 import { binaryCrossEntropy, huber, meanSquaredError } from "./loss/values.ts";
 import { type Ops, opsOn } from "./ops.ts";
+import { modern, seen } from "./raise.ts";
 
 /** A loss by name, with what it needs to know. */
 export type Loss =
@@ -31,7 +32,7 @@ export const LOSS_INPUTS = ["label", "row_weight"] as const;
 export const LOSS_OUTPUTS = ["loss", "loss_sum", "correct", "weight_sum"] as const;
 
 /**
- * Appends a loss to a graph; the graph's own outputs stay.
+ * Appends a loss to a graph; the graph's own outputs stay. One of an old operator set is raised (raise.ts).
  *
  * | kind | output | label |
  * |---|---|---|
@@ -57,7 +58,8 @@ export function withLoss(graph: TracedGraph, options: LossOptions): TracedGraph 
     const free = !graph.statics.has(taken) && !graph.outputs.some((other) => other.name === taken);
     demand(free, () => new Fault("conflict", `withLoss: the model already has a value called ${taken}`));
   }
-  const build = builderOn(graph);
+  const base = modern(seen(graph, [name]));
+  const build = builderOn({ ...base, outputs: graph.outputs });
   const ops = opsOn(build);
   const weight = build.input({ name: "row_weight", dtype: "float32", shape: [build.shape(name)[0]!] });
   total(ops, ruleOf(options)(ops, name, weight), weight);

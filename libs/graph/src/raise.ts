@@ -20,7 +20,7 @@ export function modern(graph: TracedGraph): TracedGraph {
 }
 
 /**
- * A graph of an older operator set (6 to 20) said in a newer one, node by node: values keep their names,
+ * A graph of an older operator set said in a newer one, 13 or later, node by node: values keep their names,
  * shapes and meaning, nodes their names and metadata. A graph of that operator set or a newer one is
  * returned as it is.
  */
@@ -34,6 +34,13 @@ export function raised(graph: TracedGraph, opset: number): TracedGraph {
   }
   for (const { name } of graph.outputs) build.output(name);
   return build.finish();
+}
+
+/** The graph with the given values among its outputs, so that no rewriting on the way drops one. */
+export function seen(graph: TracedGraph, names: readonly string[]): TracedGraph {
+  const missing = new Set(names.filter((name) => !graph.outputs.some((output) => output.name === name)));
+  const outputs = [...missing].map((name) => ({ name, ...graph.statics.get(name)! }));
+  return { ...graph, outputs: [...graph.outputs, ...outputs] };
 }
 
 /** The parts of a node that change; what it emits before it, a rule emits in the new operator set. */
