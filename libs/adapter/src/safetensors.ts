@@ -210,21 +210,22 @@ function readMetadata(value: unknown): Readonly<Record<string, string>> {
 }
 
 function floats(name: string, { dtype, shape, bytes }: RawTensor): FloatTensor {
-  // Copied: the header's length leaves data unaligned in files that others wrote.
-  const { buffer } = new Uint8Array(bytes);
-  switch (dtype) {
-    case "F32":
-      return { dtype, shape, data: new Float32Array(buffer) };
-    case "F16":
-      return { dtype, shape, data: widenFloat16(new Uint16Array(buffer)) };
-    case "BF16":
-      return { dtype, shape, data: widenBfloat16(new Uint16Array(buffer)) };
-    default:
-      throw new Fault("unsupported", `safetensors tensor ${name}: dtype`, {
-        expected: "F32, F16 or BF16",
-        got: dtype,
-      });
+  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") {
+    return { dtype, shape, data: widened(dtype, bytes) };
   }
+  throw new Fault("unsupported", `safetensors tensor ${name}: dtype`, {
+    expected: "F32, F16 or BF16",
+    got: dtype,
+  });
+}
+
+/** Little-endian floats as float32, out of a file that may hold them at any place. */
+export function widened(dtype: FloatTensor["dtype"], bytes: Uint8Array): Float32Array {
+  // Copied: views must begin at a multiple of their width.
+  const { buffer } = new Uint8Array(bytes);
+  if (dtype === "F32") return new Float32Array(buffer);
+  const halves = new Uint16Array(buffer);
+  return dtype === "F16" ? widenFloat16(halves) : widenBfloat16(halves);
 }
 
 function isDType(value: unknown): value is SafeDType {
