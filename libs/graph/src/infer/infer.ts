@@ -21,6 +21,7 @@ import * as reduce from "./reduce.ts";
 import * as resize from "./resize.ts";
 import type { Rule } from "./rule.ts";
 import * as shape from "./shape.ts";
+import { checkSignature } from "./signatures.ts";
 
 /** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
 const STANDARD: ReadonlyMap<string, Rule> = operators(
@@ -61,6 +62,7 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
   const rule = DOMAINS.get(node.domain)?.get(node.op);
   if (!rule)
     throw new Fault("unsupported", describe(node, known.opset), { expected: "an operator Tutti knows" });
+  checkSignature(node, known.opset);
   const statics = rule(new Site(node, known));
   for (const { shape } of statics) {
     // Checked before anyone allocates: shapes may come from the file's own constants (docs/reliability.md,
@@ -71,6 +73,11 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
     throw new Fault("bad-input", `${describe(node, known.opset)}: shape`, { expected, got: `[${shape}]` });
   }
   return statics;
+}
+
+/** Every operator known, those of the standard first. */
+export function knownOperators(): readonly Pick<Node, "op" | "domain">[] {
+  return [...DOMAINS].flatMap(([domain, rules]) => [...rules.keys()].map((op) => ({ domain, op })));
 }
 
 /**

@@ -10,8 +10,9 @@ type Binary = (a: TfTensor | number, b: TfTensor | number) => TfTensor;
  */
 export function anyRank(tf: Tf): Tf {
   const safe = (plain: Binary) => (a: TfTensor | number, b: TfTensor | number) => {
-    const shape = broadcastShape(shapeOf(a), shapeOf(b));
-    if (shape.length <= WASM_RANK) return plain(a, b);
+    const [left, right] = [shapeOf(a), shapeOf(b)];
+    if (Math.max(left.length, right.length) <= WASM_RANK) return plain(a, b);
+    const shape = broadcastShape(left, right);
     const flat = (x: TfTensor | number) =>
       typeof x === "number" || x.size === 1 ? x : tf.reshape(expandTo(tf, x, shape), [-1]);
     return tf.reshape(plain(flat(a), flat(b)), shape);

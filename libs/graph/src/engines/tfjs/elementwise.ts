@@ -150,6 +150,14 @@ export const Softplus = unary((tf, x) => tf.softplus(x));
 export const Reciprocal = unary((tf, x) => tf.div(1, x));
 export const Sin = unary((tf, x) => tf.sin(x));
 export const Cos = unary((tf, x) => tf.cos(x));
+export const Acos = unary((tf, x) => tf.acos(x));
+export const Acosh = unary((tf, x) => tf.acosh(x));
+export const Asin = unary((tf, x) => tf.asin(x));
+export const Asinh = unary((tf, x) => tf.asinh(x));
+export const Atan = unary((tf, x) => tf.atan(x));
+export const Atanh = unary((tf, x) => tf.atanh(x));
+export const Cosh = unary((tf, x) => tf.cosh(x));
+export const Sinh = unary((tf, x) => tf.sinh(x));
 /** wasm's sign takes what is below 1e-6 for zero; scaled up, only what is below 1e-36. */
 export const Sign = unary((tf, x) => tf.sign(x.dtype === "float32" ? tf.mul(x, 2 ** 100) : x));
 export const Floor = unary((tf, x) => tf.floor(x));

@@ -83,10 +83,8 @@ export const InstanceNormalization: Operator = (site, tf) => {
   };
 };
 
-/** Inference: the identity; the mask, where asked, is all true. */
+/** The identity, tracing having refused what drops something; the mask, where asked, is all true. */
 export const Dropout: Operator = (site, tf) => {
-  const training = site.has(2) && site.numbers(2)[0] !== 0;
-  if (training) throw site.fault("unsupported", "input training_mode", { expected: "false", got: "true" });
   const shape = site.shapeOut();
   site.skip(1, 2);
   const mask = site.wants(1)
