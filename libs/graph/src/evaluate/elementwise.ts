@@ -174,6 +174,14 @@ export const Celu = unary((x, at) => {
 });
 export const Ceil = unary(Math.ceil);
 export const Cos = unary(Math.cos);
+export const Acos = unary(Math.acos);
+export const Acosh = unary(Math.acosh);
+export const Asin = unary(Math.asin);
+export const Asinh = unary(Math.asinh);
+export const Atan = unary(Math.atan);
+export const Atanh = unary(Math.atanh);
+export const Cosh = unary(Math.cosh);
+export const Sinh = unary(Math.sinh);
 export const Elu = unary((x, at) => (x < 0 ? at.float("alpha", 1) * Math.expm1(x) : x));
 export const Erf = unary(erf);
 export const Exp = unary(Math.exp);

@@ -61,6 +61,24 @@ export const Exp: Rule = unary(({ dy, y }, ops) => ops.mul(dy, y));
 export const Log: Rule = unary(({ dy }, ops, x) => ops.div(dy, x));
 export const Sin: Rule = unary(({ dy }, ops, x) => ops.mul(dy, ops.op("Cos", [x])));
 export const Cos: Rule = unary(({ dy }, ops, x) => ops.op("Neg", [ops.mul(dy, ops.op("Sin", [x]))]));
+export const Sinh: Rule = unary(({ dy }, ops, x) => ops.mul(dy, ops.op("Cosh", [x])));
+export const Cosh: Rule = unary(({ dy }, ops, x) => ops.mul(dy, ops.op("Sinh", [x])));
+export const Atan: Rule = unary(({ dy }, ops, x) => ops.div(dy, ops.add(ops.mul(x, x), ops.number(1, x))));
+export const Atanh: Rule = unary(({ dy }, ops, x) => ops.div(dy, ops.sub(ops.number(1, x), ops.mul(x, x))));
+export const Asin: Rule = unary(({ dy }, ops, x) => ops.div(dy, leg(ops, x)));
+export const Acos: Rule = unary(({ dy }, ops, x) => ops.op("Neg", [ops.div(dy, leg(ops, x))]));
+export const Asinh: Rule = unary(({ dy }, ops, x) =>
+  ops.div(dy, ops.op("Sqrt", [ops.add(ops.mul(x, x), ops.number(1, x))])),
+);
+export const Acosh: Rule = unary(({ dy }, ops, x) =>
+  ops.div(dy, ops.op("Sqrt", [ops.sub(ops.mul(x, x), ops.number(1, x))])),
+);
+
+/** √(1 − x²). */
+function leg(ops: Ops, x: string): string {
+  return ops.op("Sqrt", [ops.sub(ops.number(1, x), ops.mul(x, x))]);
+}
+
 export const Reciprocal: Rule = unary(({ dy, y }, ops) => ops.op("Neg", [ops.mul(dy, ops.mul(y, y))]));
 export const Tanh: Rule = unary(({ dy, y }, ops) => ops.mul(dy, ops.sub(ops.number(1, y), ops.mul(y, y))));
 export const Sigmoid: Rule = unary(({ dy, y }, ops) => ops.mul(dy, ops.mul(y, ops.sub(ops.number(1, y), y))));

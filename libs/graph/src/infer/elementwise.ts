@@ -57,6 +57,14 @@ export function Where(at: Site) {
 
 // One input and its shape and dtype out; attributes matter to the values alone.
 export const Abs = same;
+export const Acos = same;
+export const Acosh = same;
+export const Asin = same;
+export const Asinh = same;
+export const Atan = same;
+export const Atanh = same;
+export const Cosh = same;
+export const Sinh = same;
 export const Ceil = same;
 export const Clip = same;
 export const Cos = same;
@@ -105,12 +113,23 @@ export function CastLike(at: Site) {
   return one(at.dtype(1), at.shape(0));
 }
 
-/** In inference the mask, where asked for, is all true (Dropout, since version 7). */
+/** Where nothing is dropped the mask, where asked for, is all true (Dropout, since version 7). */
 export function Dropout(at: Site) {
-  const asked = at.has(2) ? at.constant(2) : undefined;
-  const trains = asked ? numbers(asked)[0] !== 0 : at.opset < 7 && at.int("is_test", 0) === 0;
-  if (trains || (at.has(2) && !asked))
-    throw at.fault("unsupported", "training mode", { expected: "off, known before the run" });
+  if (drops(at))
+    throw at.fault("unsupported", "training mode", {
+      expected: "off or with ratio 0, known before the run",
+      todo: "Export the model in evaluation mode",
+    });
   const mask = at.opset < 10 ? at.dtype(0) : "bool";
   return [at.static(0), { dtype: mask, shape: at.shape(0) }] as const;
+}
+
+/** Whether it trains, or may, with a ratio (0.5 unless told) that drops something, or may. */
+function drops(at: Site): boolean {
+  if (at.opset < 12) return at.opset < 7 && at.int("is_test", 0) === 0 && at.float("ratio", 0.5) !== 0;
+  const off = (index: number) => {
+    const known = at.constant(index);
+    return known !== undefined && numbers(known)[0] === 0;
+  };
+  return at.has(2) && !off(2) && !off(1);
 }

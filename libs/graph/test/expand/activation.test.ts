@@ -1,6 +1,7 @@
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { builderOn } from "../../src/builder.ts";
 import { checkGradient } from "../gradient/check.ts";
-import { agrees, f32 } from "../tfjs/harness.ts";
+import { agrees, bool, f32 } from "../tfjs/harness.ts";
 
 const x = f32([7], [-3, -0.6, -0.5, 0, 0.5, 0.7, 2]);
 
@@ -54,5 +55,39 @@ test("com.microsoft QuickGelu", async () => {
     domain: "com.microsoft",
     inputs: [x],
     attributes: { alpha: { float: 1.5 } },
+  });
+});
+
+// Kernels and rules of their own, being primitives.
+test.each([
+  ...["Sinh", "Cosh", "Asinh", "Atan"].map((op) => [op, [-2, -0.3, 0, 0.4, 1.7]] as const),
+  ...["Asin", "Acos", "Atanh"].map((op) => [op, [-0.9, -0.3, 0, 0.4, 0.8]] as const),
+  ["Acosh", [1.1, 1.5, 3]] as const,
+])("%s", async (op, values) => {
+  await agrees({ op, inputs: [f32([values.length], values)] });
+  await checkGradient({ op, inputs: [{ shape: [values.length], values }] });
+});
+
+describe("Dropout", () => {
+  const scalar = (value: number) => f32([], [value]);
+  const off = bool([], [0]);
+  const on = bool([], [1]);
+
+  test.each([
+    ["out of training", [x, scalar(0.5), off]],
+    ["of nothing", [x, scalar(0), on]],
+    ["by default", [x]],
+  ] as const)("%s is the identity", async (_, inputs) => {
+    await agrees({ op: "Dropout", inputs, constant: [1, 2], outputs: 2 });
+  });
+
+  test.each([
+    ["a ratio", [scalar(0.5), on]],
+    ["the ratio it has unless told", [undefined, on]],
+  ] as const)("in training with %s is refused by name", (_, [ratio, training]) => {
+    const build = builderOn();
+    const from = build.input({ name: "x", dtype: "float32", shape: [3] });
+    const inputs = [from, ratio ? build.constant(ratio) : "", build.constant(training)];
+    expect(() => build.emit("Dropout", inputs)).toThrow(/Dropout .*training mode/);
   });
 });
