@@ -1,10 +1,20 @@
+import { readFileSync } from "node:fs";
 import { seededRandom } from "@tutti/foundation/random";
+import * as ort from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { builderOn } from "../../src/builder.ts";
+import { differentiate } from "../../src/differentiate.ts";
+import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import { expanded } from "../../src/expand/expand.ts";
-import type { Tensor } from "../../src/ir.ts";
+import { type Static, sizeOf, type Tensor, type Tensors, type TracedGraph } from "../../src/ir.ts";
+import { promote } from "../../src/promote.ts";
+import { read } from "../../src/read.ts";
+import { tensorOf } from "../../src/tensor.ts";
+import { trace } from "../../src/trace.ts";
 import { checkGradient, type Input } from "../gradient/check.ts";
-import { agrees, type Case, expectClose, f32, i32, onTfjs, reference } from "../tfjs/harness.ts";
+import { run64 } from "../gradient/twin.ts";
+import { shared } from "../shared.ts";
+import { agrees, type Case, expectClose, f32, i32, onTfjs, reference, tf } from "../tfjs/harness.ts";
 
 const GATES = { RNN: 1, GRU: 3, LSTM: 4 } as const;
 type Kind = keyof typeof GATES;
@@ -207,3 +217,73 @@ test("an activation we do not know, and too few names, are refused by name", asy
   await expect(refused(["Sigmoid", "Sinus"])).rejects.toThrow(/GRU.*attribute activations.*Sinus/);
   await expect(refused(["Sigmoid"])).rejects.toThrow(/GRU.*attribute activations.*2 names/);
 });
+
+describe("exported GRU models", () => {
+  for (const kind of ["legacy", "dynamo"]) {
+    test(`${kind}: forward as onnxruntime has the file, gradients of its weights by differences`, async () => {
+      const path = shared(`conformance/exports/gru.${kind}.onnx`);
+      if (path === undefined) return;
+      const bytes = readFileSync(path);
+      const graph = trace(read(bytes).graph, { symbols: { batch: 3 } });
+      const feeds = new Map(graph.inputs.map(({ name }) => [name, feedOf(graph.statics.get(name)!)]));
+      const wanted = await runFile(bytes, feeds);
+      await tf.setBackend("wasm");
+      const program = await tfjsEngine(tf, "wasm").load(graph);
+      const got = await program.step(feeds);
+      await program.dispose();
+      for (const [name, tensor] of wanted) expectClose(got.get(name)!, tensor, name, 1e-5);
+      await gradientsAgree(graph, feeds);
+    });
+  }
+});
+
+function feedOf({ dtype, shape }: Static): Tensor {
+  const whole = dtype === "int64" || dtype === "int32";
+  const values = Array.from({ length: sizeOf(shape) }, (_, i) => (whole ? (i * 7 + 3) % 60 : Math.sin(i)));
+  return tensorOf(dtype, shape, values);
+}
+
+/** What onnxruntime makes of the untouched file. */
+async function runFile(bytes: Uint8Array, feeds: Tensors): Promise<Tensors> {
+  const session = await ort.InferenceSession.create(bytes, { logSeverityLevel: 4, intraOpNumThreads: 1 });
+  const inputs = [...feeds].map(([name, { dtype, shape, data }]) => {
+    return [name, new ort.Tensor(dtype as "float32", data as Float32Array, [...shape])] as const;
+  });
+  const results = await session.run(Object.fromEntries(inputs));
+  await session.release();
+  return new Map(
+    Object.entries(results).map(([name, { dims, data }]) => [name, f32([...dims], data as Float32Array)]),
+  );
+}
+
+/** Σ of the first output, by every weight the GRU nodes read: a few elements of each, as tfjs derives them. */
+async function gradientsAgree(graph: TracedGraph, feeds: Tensors): Promise<void> {
+  const read = graph.nodes.filter(({ op }) => op === "GRU").flatMap(({ inputs }) => inputs.slice(1, 4));
+  const weights = [...new Set(read)].filter((name) => graph.initializers.has(name));
+  expect(weights.length).toBeGreaterThan(2);
+  const held = new Map([...feeds, ...weights.map((name) => [name, graph.initializers.get(name)!] as const)]);
+  const b = builderOn(promote(graph, weights));
+  const first = graph.outputs[0]!.name;
+  const axes = b.shape(first).map((_, axis) => axis);
+  const squared = b.emit("Mul", [first, first]);
+  b.output(b.emit("ReduceSum", [squared], { axes, keepdims: 0 }), "loss");
+  const forward = b.finish();
+  const program = await tfjsEngine(tf, "wasm").load(differentiate(forward, { loss: "loss", wrt: weights }));
+  const got = await program.step(held);
+  await program.dispose();
+  for (const name of weights) {
+    const tensor = held.get(name)!;
+    for (const at of [0, Math.floor(tensor.data.length / 2), tensor.data.length - 1]) {
+      const lossAt = (by: number) => {
+        const data = Float64Array.from(tensor.data as Float32Array);
+        data[at]! += by;
+        return Number(run64(forward, new Map([...held, [name, { ...tensor, data }]])).get("loss")!.data[0]);
+      };
+      const exact = (lossAt(1e-3) - lossAt(-1e-3)) / 2e-3;
+      const derived = Number(got.get(`grad.${name}`)!.data[at]);
+      expect(Math.abs(derived - exact), `${name}[${at}]: ${derived}, ${exact}`).toBeLessThan(
+        2e-3 * Math.max(1, Math.abs(exact)),
+      );
+    }
+  }
+}
