@@ -73,6 +73,12 @@ const SLOTS: Readonly<Record<string, SlotOf>> = {
     const size = [attribute(node, "K", 0), attribute(node, "N", 0)] as const;
     return { input: 1, kind: "linear", layout: "out-in", size };
   },
+  "com.microsoft::DynamicQuantizeMatMul": () => ({ input: 1, kind: "linear", layout: "in-out" }),
+  "com.microsoft::MatMulIntegerToFloat": () => ({ input: 1, kind: "linear", layout: "in-out" }),
+  "com.microsoft::QGemm": (node, sources) => {
+    const slot = gemm(node, sources);
+    return slot && { ...slot, input: 3 };
+  },
   "com.microsoft::FusedGemm": gemm,
   "com.microsoft::FusedMatMul"(node, sources) {
     const turned = ["transA", "transBatchA", "transBatchB"].some((name) => attribute(node, name, 0) !== 0);
@@ -97,8 +103,12 @@ const FLOATS: ReadonlySet<string> = new Set(["float32", "float16"]);
 /** Operators that read integers as weights; a table's rows are dequantised after the look-up. */
 const INTEGERS: ReadonlySet<string> = new Set([
   ...["MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "Gather"],
-  "com.microsoft::MatMulNBits",
+  ...["MatMulNBits", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm"].map(microsoft),
 ]);
+
+function microsoft(op: string): string {
+  return `com.microsoft::${op}`;
+}
 
 /** Modules that a pattern may name and that have no factors, with the reason. */
 export function refusalsOf(

@@ -26,17 +26,45 @@ export type Value = {
 /** Undefined where the node stands in no pattern that we know. `input` holds the weight. */
 export function endsOf(node: Node, input: number, wires: Wires): Ends | undefined {
   const op = opOf(node);
-  if (op === "com.microsoft::FusedGemm" || op === "com.microsoft::Attention") return { way: "weight" };
-  const [reads, adds] = INTEGER.has(op)
-    ? [quantisedBy(node.inputs[0]!, wires), scaledBy(node.outputs[0]!, wires)]
-    : op.startsWith("QLinear")
-      ? [levelsBefore(node, wires), levelsAfter(node, wires)]
-      : [{ name: node.inputs[input === 0 ? 1 : 0]! }, floatAfter(node.outputs[0]!, wires)];
+  if (WEIGHT_WAY.has(op)) return { way: "weight" };
+  const reads = readsOf(node, input, wires);
+  const adds = addsOf(node, wires);
   return reads && adds ? { way: "beside", reads, adds } : undefined;
 }
 
-/** Products of integers whose int32 result is scaled to floats by the nodes that follow. */
-const INTEGER: ReadonlySet<string> = new Set(["MatMulInteger", "ConvInteger"]);
+/** An activation, or attention, follows the product inside of one operator. */
+const WEIGHT_WAY: ReadonlySet<string> = new Set(["com.microsoft::FusedGemm", "com.microsoft::Attention"]);
+
+function readsOf(node: Node, input: number, wires: Wires): Value | undefined {
+  switch (opOf(node)) {
+    case "MatMulInteger":
+    case "ConvInteger":
+    case "com.microsoft::MatMulIntegerToFloat":
+      return quantisedBy(node.inputs[0]!, wires);
+    case "QLinearMatMul":
+    case "QLinearConv":
+    case "com.microsoft::QGemm":
+      return levelsBefore(node, wires);
+    default:
+      return { name: node.inputs[input === 0 ? 1 : 0]! };
+  }
+}
+
+function addsOf(node: Node, wires: Wires): Value | undefined {
+  const [output] = node.outputs as readonly [string];
+  switch (opOf(node)) {
+    case "MatMulInteger":
+    case "ConvInteger":
+      return scaledBy(output, wires);
+    case "QLinearMatMul":
+    case "QLinearConv":
+      return levelsAfter(node, 6, wires);
+    case "com.microsoft::QGemm":
+      return node.inputs[7] ? levelsAfter(node, 7, wires) : { name: output };
+    default:
+      return floatAfter(output, wires);
+  }
+}
 
 /** The floats of which a quantiser made `name`. */
 function quantisedBy(name: string, wires: Wires): Value | undefined {
@@ -52,17 +80,18 @@ function scaledBy(name: string, wires: Wires): Value | undefined {
   return scaled?.op === "Mul" ? { name: scaled.outputs[0]! } : undefined;
 }
 
-/** QLinear operators: inputs x, x's scale and zero point, w, its scale and zero point, y's scale and zero. */
+/** QLinear operators begin with x, x's scale and its zero point. */
 function levelsBefore({ inputs }: Node, wires: Wires): Value {
   const [name, scale, zero] = inputs as readonly [string, string, string];
   return quantisedBy(name, wires) ?? { name, levels: { scale, zero } };
 }
 
-function levelsAfter({ inputs, outputs }: Node, wires: Wires): Value {
+/** y's scale is input `at`, its zero point the next; floats where nothing but their making follows. */
+function levelsAfter({ inputs, outputs }: Node, at: number, wires: Wires): Value {
   const [name] = outputs as readonly [string];
   const float = wires.follower(name);
   if (float?.op === "DequantizeLinear") return { name: float.outputs[0]! };
-  return { name, levels: { scale: inputs[6]!, zero: inputs[7]! } };
+  return { name, levels: { scale: inputs[at]!, zero: inputs[at + 1] ?? "" } };
 }
 
 /**

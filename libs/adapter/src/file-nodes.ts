@@ -103,7 +103,7 @@ export class FileNodes implements Emitter {
   /** ONNX's number of the float type that the node of a weight computes in. */
   computeType(node: Node, input: number): number {
     const op = opOf(node);
-    if (op === "MatMulInteger" || op === "ConvInteger") return FLOAT;
+    if (FLOAT_ONLY.has(op)) return FLOAT;
     // Scales are of the type that levels stand for.
     if (op.startsWith("QLinear")) return this.typeOf(node.inputs[1]!);
     if (op.endsWith("MatMulNBits")) return this.typeOf(node.inputs[2]!);
@@ -151,6 +151,12 @@ export class FileNodes implements Emitter {
     }
   }
 }
+
+/** Quantised operators around which floats are float32's. */
+const FLOAT_ONLY: ReadonlySet<string> = new Set([
+  ...["MatMulInteger", "ConvInteger", "com.microsoft::QGemm"],
+  ...["com.microsoft::DynamicQuantizeMatMul", "com.microsoft::MatMulIntegerToFloat"],
+]);
 
 /** A node as far as patterns of nodes are about it: tensors and graphs among its attributes are left out. */
 function nodeOf(proto: NodeProto): Node {

@@ -86,7 +86,7 @@ export function isLeft({ node, use }: Pick<Target, "node" | "use">): boolean {
 
 /** (x·Aᵀ)·Bᵀ for products with the weight right and for both kinds of Gemm. */
 function linear(build: Emitter, { node, a, b }: Target, x: string): string {
-  const rows = node.op === "Gemm" && intOf(node, "transA") === 1 ? transposed(build, x) : x;
+  const rows = node.op.endsWith("Gemm") && intOf(node, "transA") === 1 ? transposed(build, x) : x;
   return build.emit("MatMul", [build.emit("MatMul", [rows, transposed(build, a)]), transposed(build, b)]);
 }
 

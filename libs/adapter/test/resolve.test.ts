@@ -178,3 +178,60 @@ describe("where training starts", () => {
     );
   });
 });
+
+describe("targets beside plain products", () => {
+  const image = { x: random([1, 4, 6, 6], "x") };
+
+  test("a grouped convolution is refused by name, a 1×1 and a strided one are not", () => {
+    const { bytes } = base(
+      [
+        node("Conv", ["x", "dw.weight"], "a", { group: 4 }, "/block/dw/Conv"),
+        node("Conv", ["a", "pw.weight"], "b", {}, "/block/pw/Conv"),
+        node("Conv", ["b", "down.weight"], "y", { strides: [2, 2] }, "/block/down/Conv"),
+      ],
+      { "dw.weight": [4, 1, 3, 3], "pw.weight": [8, 4, 1, 1], "down.weight": [6, 8, 3, 3] },
+      image,
+    );
+    const of = read(bytes);
+    expect(() => resolve(of, { ...spec, targets: ["dw"] })).toThrow(
+      /adapter target "block\.dw": got a convolution in 4 groups\. Train it whole/,
+    );
+    expect(lines({ targets: ["*"] }, of)).toEqual([
+      "block.pw.lora_A.weight [2,4,1,1]",
+      "block.pw.lora_B.weight [8,2,1,1]",
+      "block.down.lora_A.weight [2,8,3,3]",
+      "block.down.lora_B.weight [6,2,1,1]",
+    ]);
+    expect(lines({ targets: ["pw"], save: ["dw"] }, of)).toContain("block.dw.weight [4,1,3,3]");
+  });
+
+  test("queries, keys and values in one weight are one module, as PEFT has it", () => {
+    const { bytes } = base(
+      [
+        node("Gemm", ["x", "attn.c_attn.weight"], "qkv", {}, "/h.0/attn/c_attn/Gemm"),
+        { ...node("Split", ["qkv"], "q", { axis: 1 }), outputs: ["q", "k", "v"] },
+        node("Add", ["q", "k"], "qk"),
+        node("Add", ["qk", "v"], "y"),
+      ],
+      { "attn.c_attn.weight": [6, 18] },
+      { x: random([2, 6], "x") },
+    );
+    expect(lines({ targets: ["c_attn"] }, read(bytes))).toEqual([
+      "h.0.attn.c_attn.lora_A.weight [2,6]",
+      "h.0.attn.c_attn.lora_B.weight [18,2]",
+    ]);
+  });
+
+  test("the weights of a recurrent cell are trained whole", () => {
+    const { bytes } = base(
+      [node("GRU", ["x", "rnn.W", "rnn.R"], "y", { hidden_size: 5 }, "/rnn/GRU")],
+      { "rnn.W": [1, 15, 4], "rnn.R": [1, 15, 5] },
+      { x: random([3, 2, 4], "x") },
+    );
+    expect(lines({ targets: [], save: ["rnn.*"] }, read(bytes))).toEqual([
+      "rnn.W [1,15,4]",
+      "rnn.R [1,15,5]",
+    ]);
+    expect(() => resolve(read(bytes), { ...spec, targets: ["rnn"] })).toThrow(/a model with such weights/);
+  });
+});
