@@ -1,4 +1,6 @@
-import { windowOf } from "../infer/convolve.ts";
+import { dilate } from "../gradient/shape.ts";
+import { columnsOf, MaxUnpool as unpooled, windowOf } from "../infer/convolve.ts";
+import { sizeOf } from "../ir.ts";
 import { type Ops, range } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { single } from "./rule.ts";
@@ -65,3 +67,39 @@ function root(at: Site, ops: Ops, x: string): string {
   const safe = ops.where(some, x, ops.number(1, x));
   return ops.gate(some, p === 2 ? ops.op("Sqrt", [safe]) : ops.op("Pow", [safe, ops.number(1 / p, x)]));
 }
+
+/** Values at the flat positions that a MaxPool gave out, zeros elsewhere (MaxUnpool, since version 9). */
+export const MaxUnpool = single((at, ops) => {
+  const { shape } = unpooled(at)[0]!;
+  const count = sizeOf(at.shape(0));
+  const flat = (index: number) => ops.reshape(at.input(index), [count]);
+  const into = ops.zeros([sizeOf(shape)], at.input(0));
+  return ops.reshape(ops.op("ScatterElements", [into, flat(1), flat(0)], { axis: 0 }), shape);
+});
+
+/**
+ * Each window's values added where they came from (Col2Im, since version 18), one axis of the image after
+ * another, the last first: `[…, kernel, …, windows, …]` becomes `[…, image, …]`.
+ */
+export const Col2Im = single((at, ops) => {
+  const { image, kernel, strides, dilations, pads, out } = columnsOf(at);
+  const [batch, rows] = at.shape(0) as [number, number, number];
+  const channels = rows / sizeOf(kernel);
+  const start = ops.reshape(at.input(0), [batch * channels, ...kernel, ...out]);
+  const whole = range(image.length).reduceRight((x, i) => {
+    const [tap, axis] = [i + 1, 2 * i + 1];
+    const [stride, dilation, [before, after]] = [strides[i]!, dilations[i]!, pads[i]!];
+    const size = image[i]! + before + after;
+    const placed = (k: number) => {
+      const one = ops.slice(x, { axes: [tap], starts: [k], ends: [k + 1] });
+      const rest = ops.reshape(one, ops.shape(one).toSpliced(tap, 1));
+      const spread = dilate(ops, rest, { axis, step: stride });
+      const edge = (count: number) => ops.shape(spread).map((_, at) => (at === axis ? count : 0));
+      const left = size - k * dilation - ops.shape(spread)[axis]!;
+      return ops.pad(spread, { before: edge(k * dilation), after: edge(left) });
+    };
+    const sum = range(kernel[i]!).map(placed).reduce(ops.add);
+    return ops.slice(sum, { axes: [axis], starts: [before], ends: [before + image[i]!] });
+  }, start);
+  return ops.reshape(whole, [batch, channels, ...image]);
+});

@@ -150,3 +150,45 @@ export function padsOfTranspose(at: Site): readonly (readonly [number, number])[
     return auto === "SAME_UPPER" ? [less, more] : [more, less];
   });
 }
+
+/** Windows as columns, put back into images: sizes as of a window over the image (Col2Im, since version 18). */
+export function columnsOf(at: Site): Window & { readonly image: readonly number[] } {
+  const [image, kernel] = [at.numbers(1), at.numbers(2)];
+  const ones = image.map(() => 1);
+  const [strides, dilations] = [at.ints("strides", ones), at.ints("dilations", ones)];
+  const edges = at.ints("pads", [...ones, ...ones].fill(0));
+  const pads = image.map((_, i) => [edges[i]!, edges[i + image.length]!] as const);
+  const out = image.map((size, i) => {
+    const reach = (kernel[i]! - 1) * dilations[i]! + 1;
+    return Math.floor((size + pads[i]![0] + pads[i]![1] - reach) / strides[i]!) + 1;
+  });
+  return { image, kernel, strides, dilations, pads, out };
+}
+
+/** Columns `[batch, channels · kernel, windows]` as images `[batch, channels, …image]`. */
+export function Col2Im(at: Site) {
+  const { image, kernel, out } = columnsOf(at);
+  const [batch, rows, windows] = at.shape(0) as [number, number, number];
+  const product = (sizes: readonly number[]) => sizes.reduce((total, size) => total * size, 1);
+  demandSize(at, "windows", { expected: product(out), got: windows });
+  demandSize(at, "rows over the kernel's size", { expected: 0, got: rows % product(kernel) });
+  return one(at.dtype(0), [batch, rows / product(kernel), ...image]);
+}
+
+/** The input size of a pool with this output, unless it is given (MaxUnpool, since version 9). */
+export function MaxUnpool(at: Site) {
+  if (at.has(2)) return one(at.dtype(0), at.numbers(2));
+  const [batch, channels, ...spatial] = at.shape(0) as [number, number, ...number[]];
+  const kernel = at.ints("kernel_shape");
+  const [strides, pads] = [
+    at.ints(
+      "strides",
+      kernel.map(() => 1),
+    ),
+    at.ints("pads", []),
+  ];
+  const sizes = spatial.map(
+    (size, i) => (size - 1) * strides[i]! + kernel[i]! - (pads[i] ?? 0) - (pads[i + spatial.length] ?? 0),
+  );
+  return one(at.dtype(0), [batch, channels, ...sizes]);
+}
