@@ -70,7 +70,9 @@ export class Site {
 
   /** A constant input as numbers. */
   numbers(index: number): number[] {
-    return numbers(this.need(index));
+    const tensor = this.need(index);
+    if (tensor.dtype !== "string") return numbers(tensor);
+    throw this.fault("bad-input", `input ${index}`, { expected: "numbers", got: "strings" });
   }
 
   int(name: string, fallback?: number): number {

@@ -1,6 +1,7 @@
 import { assert } from "@tutti/foundation/check";
+import { sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
-import { same } from "./rule.ts";
+import { demandSize, same } from "./rule.ts";
 
 // The axis of a softmax is not checked here: before version 13 it may name the rank itself.
 export const Softmax = same;
@@ -33,5 +34,11 @@ export function LayerNormalization(at: Site) {
 export function BatchNormalization(at: Site) {
   if (at.int("training_mode", 0) !== 0)
     throw at.fault("unsupported", "attribute training_mode", { expected: "0", got: "1" });
+  const [, channels = 1, ...places] = at.shape(0);
+  // Before version 9 statistics could be of each place (spatial = 0).
+  const own = at.int("spatial", 1) === 0 ? channels * sizeOf(places) : channels;
+  for (const index of [1, 2, 3, 4]) {
+    demandSize(at, `elements of input ${index}`, { expected: own, got: sizeOf(at.shape(index)) });
+  }
   return [at.static(0)];
 }

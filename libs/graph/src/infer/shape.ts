@@ -133,8 +133,8 @@ export type Span = { readonly start: number; readonly step: number; readonly cou
 /** Slice's clamping rules (Slice, since version 10; numpy's, so INT64_MAX means "to the end"). */
 export function spans(at: Site): readonly Span[] {
   const shape = at.shape(0);
-  const starts = at.list("starts", 1) ?? [];
-  const ends = at.list("ends", 2) ?? [];
+  const [starts, ends] = [at.list("starts", 1), at.list("ends", 2)];
+  if (!starts || !ends) throw at.fault("bad-input", "bounds", { expected: "starts and ends", got: "none" });
   const axes = at.list("axes", 3) ?? starts.map((_, axis) => axis);
   const steps = at.list("steps", 4) ?? starts.map(() => 1);
   const out: Span[] = shape.map((count) => ({ start: 0, step: 1, count }));
@@ -217,6 +217,7 @@ export function Pad(at: Site) {
  */
 export function ConstantOfShape(at: Site) {
   const value = at.node.attributes.get("value") as Extract<Attribute, { kind: "tensor" }> | undefined;
+  if (value) demandSize(at, "elements of attribute value", { expected: 1, got: sizeOf(value.value.shape) });
   return one(value?.value.dtype ?? "float32", at.numbers(0));
 }
 

@@ -1,0 +1,73 @@
+import { Fault } from "@tutti/foundation/fault";
+import { seededRandom } from "@tutti/foundation/random";
+import type { Bind } from "@tutti/graph/bind";
+import { differentiate } from "@tutti/graph/differentiate";
+import type { Graph } from "@tutti/graph/ir";
+import { withLoss } from "@tutti/graph/loss";
+import { type Model, read } from "@tutti/graph/read";
+import { trace } from "@tutti/graph/trace";
+import { write } from "@tutti/graph/write";
+import { initialAdapter } from "../../src/initial.ts";
+import { inject } from "../../src/inject.ts";
+import { merge } from "../../src/merge.ts";
+import { resolve } from "../../src/resolve.ts";
+
+const SPEC = { rank: 2, alpha: 4, targets: "all-linear" } as const;
+
+/** How far a file came before a Fault stopped it; "whole" if none did. */
+export type Fate =
+  | "read"
+  | "resolve"
+  | "trace"
+  | "inject"
+  | "loss"
+  | "differentiate"
+  | "write"
+  | "merge"
+  | "whole";
+
+/**
+ * Everything that Tutti does with a model, short of running it. Whatever is thrown but a Fault is a defect
+ * and comes out.
+ */
+export function fateOf(bytes: Uint8Array): Fate {
+  let stage: Fate = "read";
+  try {
+    const model = read(bytes);
+    stage = "resolve";
+    const adapter = resolve(model, SPEC);
+    stage = "trace";
+    const traced = trace(model.graph, sizesFor(model.graph));
+    stage = "inject";
+    const injected = inject(traced, adapter);
+    stage = "loss";
+    const judged = withLoss(injected, { kind: "mean-squared-error" });
+    stage = "differentiate";
+    const wrt = adapter.tensors.map(({ name }) => name);
+    const derived = differentiate(judged, { loss: "loss", wrt });
+    stage = "write";
+    written(derived);
+    stage = "merge";
+    merge(bytes, adapter, initialAdapter(adapter, seededRandom("fuzz"), model));
+    return "whole";
+  } catch (error) {
+    if (error instanceof Fault && error.code !== "internal") return stage;
+    throw error;
+  }
+}
+
+/** What we write, we read. Kept small: a mutant may hold tensors that only their sizes make large. */
+function written(graph: Graph): Model | undefined {
+  const held = [...graph.initializers.values()].reduce((sum, { data }) => sum + data.length, 0);
+  return held > 2 ** 22 ? undefined : read(write(graph));
+}
+
+/** Two rows of everything, three of what else is open; 40 tokens where a model has tokens. */
+function sizesFor(graph: Graph): Bind {
+  const symbols = new Map<string, number>();
+  for (const { shape } of graph.inputs)
+    for (const [axis, dimension] of (shape ?? []).entries())
+      if (typeof dimension === "string")
+        symbols.set(dimension, symbols.get(dimension) ?? (axis === 0 ? 2 : 3));
+  return { symbols: Object.fromEntries(symbols) };
+}

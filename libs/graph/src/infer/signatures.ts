@@ -1,0 +1,231 @@
+import { Fault } from "@tutti/foundation/fault";
+import type { Node } from "../ir.ts";
+import { describe } from "../site.ts";
+import { MICROSOFT_SIGNATURES } from "./microsoft/signatures.ts";
+
+/**
+ * How many inputs an operator takes and which attributes it knows, over all operator sets from 6 on (ONNX,
+ * Operators.md): `name fewest..most attributes`, `*` for any number.
+ */
+const STANDARD_SIGNATURES = `
+  Abs 1
+  Acos 1
+  Acosh 1
+  Add 2 axis broadcast
+  AffineGrid 2 align_corners
+  And 2 axis broadcast
+  ArgMax 1 axis keepdims select_last_index
+  ArgMin 1 axis keepdims select_last_index
+  Asin 1
+  Asinh 1
+  Atan 1
+  Atanh 1
+  Attention 3..7 is_causal kv_num_heads left_window_size q_num_heads qk_matmul_output_mode
+    right_window_size scale softcap softmax_precision
+  AveragePool 1 auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides
+  BatchNormalization 5 epsilon is_test momentum spatial training_mode
+  Bernoulli 1 dtype seed
+  BitShift 2 direction
+  BitwiseAnd 2
+  BitwiseNot 1
+  BitwiseOr 2
+  BitwiseXor 2
+  BlackmanWindow 1 output_datatype periodic
+  Cast 1 round_mode saturate to
+  CastLike 2 round_mode saturate
+  Ceil 1
+  Celu 1 alpha
+  CenterCropPad 2 axes
+  Clip 1..3 max min
+  Col2Im 3 dilations pads strides
+  Compress 2 axis
+  Concat 1..* axis
+  ConstantOfShape 1 value
+  Conv 2..3 auto_pad dilations group kernel_shape pads strides
+  ConvInteger 2..4 auto_pad dilations group kernel_shape pads strides
+  ConvTranspose 2..3 auto_pad dilations group kernel_shape output_padding output_shape pads strides
+  Cos 1
+  Cosh 1
+  CumSum 2 exclusive reverse
+  DFT 1..3 axis inverse onesided
+  DepthToSpace 1 blocksize mode
+  DequantizeLinear 2..3 axis block_size output_dtype
+  Det 1
+  Div 2 axis broadcast
+  Dropout 1..3 is_test ratio seed
+  DynamicQuantizeLinear 1
+  Einsum 1..* equation
+  Elu 1 alpha
+  Equal 2 axis broadcast
+  Erf 1
+  Exp 1
+  Expand 2
+  EyeLike 1 dtype k
+  Flatten 1 axis
+  Floor 1
+  GRU 3..6 activation_alpha activation_beta activations clip direction hidden_size layout
+    linear_before_reset output_sequence
+  Gather 2 axis
+  GatherElements 2 axis
+  GatherND 2 batch_dims
+  Gelu 1 approximate
+  Gemm 2..3 alpha beta broadcast transA transB
+  GlobalAveragePool 1
+  GlobalLpPool 1 p
+  GlobalMaxPool 1
+  Greater 2 axis broadcast
+  GreaterOrEqual 2
+  GridSample 2 align_corners mode padding_mode
+  GroupNormalization 3 epsilon num_groups stash_type
+  HammingWindow 1 output_datatype periodic
+  HannWindow 1 output_datatype periodic
+  HardSigmoid 1 alpha beta
+  HardSwish 1
+  Hardmax 1 axis
+  Identity 1
+  InstanceNormalization 3 epsilon
+  IsInf 1 detect_negative detect_positive
+  IsNaN 1
+  LRN 1 alpha beta bias size
+  LSTM 3..8 activation_alpha activation_beta activations clip direction hidden_size input_forget layout
+    output_sequence
+  LayerNormalization 2..3 axis epsilon stash_type
+  LeakyRelu 1 alpha
+  Less 2 axis broadcast
+  LessOrEqual 2
+  Log 1
+  LogSoftmax 1 axis
+  LpNormalization 1 axis p
+  LpPool 1 auto_pad ceil_mode dilations kernel_shape p pads strides
+  MatMul 2
+  MatMulInteger 2..4
+  Max 1..*
+  MaxPool 1 auto_pad ceil_mode dilations kernel_shape pads storage_order strides
+  MaxUnpool 2..3 kernel_shape pads strides
+  Mean 1..*
+  MeanVarianceNormalization 1 axes
+  Min 1..*
+  Mish 1
+  Mod 2 fmod
+  Mul 2 axis broadcast
+  Neg 1
+  NegativeLogLikelihoodLoss 2..3 ignore_index reduction
+  NonZero 1
+  Not 1
+  OneHot 3 axis
+  Or 2 axis broadcast
+  PRelu 2
+  Pad 1..4 mode paddings pads value
+  Pow 2 axis broadcast
+  QLinearConv 8..9 auto_pad dilations group kernel_shape pads strides
+  QLinearMatMul 8
+  QuantizeLinear 2..3 axis block_size output_dtype precision saturate
+  RMSNormalization 2 axis epsilon stash_type
+  RNN 3..6 activation_alpha activation_beta activations clip direction hidden_size layout output_sequence
+  Range 3 stash_type
+  Reciprocal 1
+  ReduceL1 1..2 axes keepdims noop_with_empty_axes
+  ReduceL2 1..2 axes keepdims noop_with_empty_axes
+  ReduceLogSum 1..2 axes keepdims noop_with_empty_axes
+  ReduceLogSumExp 1..2 axes keepdims noop_with_empty_axes
+  ReduceMax 1..2 axes keepdims noop_with_empty_axes
+  ReduceMean 1..2 axes keepdims noop_with_empty_axes
+  ReduceMin 1..2 axes keepdims noop_with_empty_axes
+  ReduceProd 1..2 axes keepdims noop_with_empty_axes
+  ReduceSum 1..2 axes keepdims noop_with_empty_axes
+  ReduceSumSquare 1..2 axes keepdims noop_with_empty_axes
+  Relu 1
+  Reshape 1..2 allowzero shape
+  Resize 1..4 antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside
+    extrapolation_value keep_aspect_ratio_policy mode nearest_mode
+  ReverseSequence 2 batch_axis time_axis
+  RoiAlign 3 coordinate_transformation_mode mode output_height output_width sampling_ratio spatial_scale
+  RotaryEmbedding 3..4 interleaved num_heads rotary_embedding_dim
+  Round 1
+  Scatter 3 axis
+  ScatterElements 3 axis reduction
+  ScatterND 3 reduction
+  Selu 1 alpha gamma
+  Shape 1 end start
+  Shrink 1 bias lambd
+  Sigmoid 1
+  Sign 1
+  SimplifiedLayerNormalization 2 axis epsilon stash_type
+  Sin 1
+  Sinh 1
+  Size 1
+  Slice 1..5 axes ends starts
+  Softmax 1 axis
+  SoftmaxCrossEntropyLoss 2..3 ignore_index reduction
+  Softplus 1
+  Softsign 1
+  SpaceToDepth 1 blocksize mode
+  Split 1..2 axis num_outputs split
+  Sqrt 1
+  Squeeze 1..2 axes
+  Sub 2 axis broadcast
+  Sum 1..*
+  Swish 1 alpha
+  Tan 1
+  Tanh 1
+  TensorScatter 2..3 axis mode
+  ThresholdedRelu 1 alpha
+  Tile 2..3
+  TopK 1..2 axis k largest sorted
+  Transpose 1 perm
+  Trilu 1..2 upper
+  Unique 1 axis sorted
+  Unsqueeze 1..2 axes
+  Upsample 1..2 height_scale mode scales width_scale
+  Where 3
+  Xor 2 axis broadcast
+`;
+
+type Signature = { readonly fewest: number; readonly most: number; readonly attributes: ReadonlySet<string> };
+
+const SIGNATURES: ReadonlyMap<string, ReadonlyMap<string, Signature>> = new Map([
+  ["", parsed(STANDARD_SIGNATURES)],
+  ["com.microsoft", parsed(MICROSOFT_SIGNATURES)],
+]);
+
+/** Operators begin a line with a capital; a line that does not goes on with the one before. */
+function parsed(text: string): ReadonlyMap<string, Signature> {
+  const lines = text
+    .replaceAll(/\n {4}/g, " ")
+    .trim()
+    .split("\n");
+  return new Map(
+    lines.map((line) => {
+      const [name = "", count = "", ...attributes] = line.trim().split(" ");
+      const [fewest = "", most = fewest] = count.split("..");
+      const bound = most === "*" ? Number.POSITIVE_INFINITY : Number(most);
+      return [name, { fewest: Number(fewest), most: bound, attributes: new Set(attributes) }];
+    }),
+  );
+}
+
+export function signatureOf({ domain, op }: Pick<Node, "domain" | "op">): Signature | undefined {
+  return SIGNATURES.get(domain)?.get(op);
+}
+
+/**
+ * What every node is held to before its own rule reads it: an attribute nobody knows could change what the
+ * node means, and an input too few or too many would go unnoticed where its rule looks only at the first.
+ * @throws Fault("unsupported") for an attribute, Fault("bad-input") for inputs, naming the node.
+ */
+export function checkSignature(node: Node, opset: number): void {
+  const signature = signatureOf(node);
+  if (!signature) return;
+  const { fewest, most, attributes } = signature;
+  const given = node.inputs.length;
+  if (given < fewest || given > most || node.inputs.slice(0, fewest).includes("")) {
+    const expected = fewest === most ? `${fewest}` : `${fewest} to ${most}`;
+    const got = node.inputs.slice(0, fewest).includes("") ? "an empty one among those it needs" : `${given}`;
+    throw new Fault("bad-input", `${describe(node, opset)}: inputs`, { expected, got });
+  }
+  for (const name of node.attributes.keys()) {
+    if (attributes.has(name)) continue;
+    const expected = attributes.size > 0 ? `one of ${[...attributes].join(", ")}` : "no attributes";
+    throw new Fault("unsupported", `${describe(node, opset)}: attributes`, { expected, got: name });
+  }
+}

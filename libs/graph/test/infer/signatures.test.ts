@@ -1,0 +1,43 @@
+import { describe, expect, test } from "vitest";
+import { builderOn } from "../../src/builder.ts";
+import { inferNode, knownOperators } from "../../src/infer/infer.ts";
+import { checkSignature, signatureOf } from "../../src/infer/signatures.ts";
+import type { Attribute, Node } from "../../src/ir.ts";
+
+const node = (op: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}): Node => ({
+  ...{ op, domain: "", name: "it", inputs, outputs: ["y"] },
+  ...{ attributes: new Map(Object.entries(attributes)), metadata: new Map() },
+});
+
+test("every operator we know has a signature", () => {
+  const without = knownOperators().filter((operator) => signatureOf(operator) === undefined);
+  expect(without.map(({ domain, op }) => `${domain}.${op}`)).toEqual([]);
+});
+
+describe("a node is held to it", () => {
+  test("an attribute nobody knows, and what is known", () => {
+    const gemm = node("Gemm", ["a", "b"], { transC: { kind: "int", value: 1 } });
+    expect(() => checkSignature(gemm, 17)).toThrow(
+      'Gemm "it" (opset 17): attributes: expected one of alpha, beta, broadcast, transA, transB, got transC',
+    );
+    expect(() => checkSignature(node("Relu", ["a"], { slope: { kind: "float", value: 1 } }), 17)).toThrow(
+      'Relu "it" (opset 17): attributes: expected no attributes, got slope',
+    );
+  });
+
+  test("inputs too few, too many, or empty where one is needed", () => {
+    expect(() => checkSignature(node("Gemm", ["a"]), 17)).toThrow("inputs: expected 2 to 3, got 1");
+    expect(() => checkSignature(node("Relu", ["a", "b"]), 17)).toThrow("inputs: expected 1, got 2");
+    expect(() => checkSignature(node("Where", ["a", "", "b"]), 17)).toThrow("got an empty one among");
+    expect(() => checkSignature(node("Clip", ["a", "", "b"]), 17)).not.toThrow();
+    expect(() => checkSignature(node("Concat", Array<string>(50).fill("a")), 17)).not.toThrow();
+  });
+
+  test("before its own rule reads it", () => {
+    const known = builderOn();
+    const a = known.input({ name: "a", dtype: "float32", shape: [2] });
+    const wrong = node("Relu", [a, a]);
+    const facts = { opset: 17, static: (name: string) => known.static(name), constant: () => undefined };
+    expect(() => inferNode(wrong, facts)).toThrow("inputs: expected 1, got 2");
+  });
+});
