@@ -2,6 +2,7 @@ import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { builderOn } from "./builder.ts";
 import { expanded } from "./expand/expand.ts";
+import { inFloat, isFloat, reached } from "./gradient/levels.ts";
 import { Adjoint } from "./gradient/rule.ts";
 import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
@@ -47,14 +48,19 @@ export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateO
  * Operators without a rule of their own, where a gradient must pass, in terms of those that have one. So too
  * those whose rule knows the first output alone, where somebody reads another.
  */
-function inRules(graph: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
-  const active = dependents(graph, wrt);
-  const read = new Set([loss, ...wrt, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
-  const beyond = (node: Node) =>
-    !WHOLE.has(node.op) && node.outputs.slice(1).some((output) => active.has(output) && read.has(output));
-  const wanted = (node: Node) =>
-    (!ruleOf(node) || beyond(node)) && node.inputs.some((input) => active.has(input));
-  return expanded(graph, { wanted, keep: [loss, ...wrt] });
+function inRules(traced: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
+  for (let graph = traced; ; ) {
+    const active = dependents(graph, wrt);
+    const read = new Set([loss, ...wrt, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
+    const beyond = (node: Node) =>
+      !WHOLE.has(node.op) && node.outputs.slice(1).some((output) => active.has(output) && read.has(output));
+    // Asked of outputs: a node's inputs have new names where what came before it was expanded.
+    const wanted = (node: Node) =>
+      (!ruleOf(node) || beyond(node)) && node.outputs.some((output) => active.has(output));
+    const simpler = expanded(graph, { wanted, keep: [loss, ...wrt] });
+    if (simpler === graph) return graph;
+    graph = simpler;
+  }
 }
 
 /** Operators whose rules take what arrives at all their outputs. */
@@ -92,7 +98,7 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
     static: (name: string) => build.static(name),
     constant: (name: string) => build.constantOf(name),
   };
-  const site = new Adjoint(node, known, { grads, readers });
+  const site = new Adjoint(inFloat(graph, node, sweep), known, { grads, readers });
   if (grads.slice(1).some(Boolean) && !WHOLE.has(node.op)) {
     throw site.fault("unsupported", "gradient", { expected: "of the first output alone", got: "of another" });
   }
@@ -110,13 +116,14 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
 }
 
 /**
- * Float values that depend on one of `wrt`; a value of any other type cuts the path, as it has no gradient.
+ * Values that depend on one of `wrt` and have a gradient: floats, and integers that stand for reals
+ * (gradient/levels.ts). A value of any other type cuts the path.
  */
 function dependents(graph: TracedGraph, wrt: readonly string[]): ReadonlySet<string> {
   const active = new Set(wrt);
   for (const node of graph.nodes) {
     if (!node.inputs.some((input) => active.has(input))) continue;
-    for (const output of node.outputs) if (isFloat(graph, output)) active.add(output);
+    for (const output of reached(graph, node, active)) active.add(output);
   }
   return active;
 }
@@ -171,9 +178,4 @@ function shapeOf(graph: TracedGraph, name: string): readonly number[] {
   const known = graph.statics.get(name);
   assert(known, `${name} has no static shape`);
   return known.shape;
-}
-
-function isFloat(graph: TracedGraph, name: string): boolean {
-  const dtype = graph.statics.get(name)?.dtype;
-  return dtype === "float32" || dtype === "float64" || dtype === "float16";
 }

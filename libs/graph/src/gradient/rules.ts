@@ -7,6 +7,7 @@ import * as linear from "./linear.ts";
 import * as normalise from "./normalise.ts";
 import * as pad from "./pad.ts";
 import * as pool from "./pool.ts";
+import * as quantise from "./quantise.ts";
 import * as reduce from "./reduce.ts";
 import type { Rule } from "./rule.ts";
 import * as scatter from "./scatter.ts";
@@ -21,6 +22,7 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
   normalise,
   pad,
   pool,
+  quantise,
   reduce,
   scatter,
   shape,
