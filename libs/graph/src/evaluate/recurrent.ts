@@ -83,7 +83,7 @@ function cellOf(
   part: { d: number; gates: number; width: number; activations: readonly string[] },
 ): Cell {
   const { d, gates, width, activations } = part;
-  if (at.node.attributes.has("clip")) throw at.fault("unsupported", "attribute clip");
+  const bound = at.float("clip", Number.POSITIVE_INFINITY);
   const hidden = at.int("hidden_size", at.shape(2)[2]!);
   const rows = gates * hidden;
   const [w, r] = [numbers(at.need(1)), numbers(at.need(2))];
@@ -94,7 +94,8 @@ function cellOf(
   const f = activations.map((_, i) => {
     const found = ACTIVATIONS[names[i] ?? ""];
     if (!found) throw at.fault("unsupported", "attribute activations", { got: names[i] ?? "too few" });
-    return found;
+    // The cell's own activation, LSTM's third, is not clipped (expand/cell.ts).
+    return i < 2 ? (x: number) => found(Math.max(-bound, Math.min(bound, x))) : found;
   });
   const dot = (m: readonly number[], row: number, v: readonly number[]) => {
     return v.reduce((sum, value, k) => sum + m[(d * rows + row) * v.length + k]! * value, 0);
@@ -144,12 +145,13 @@ export const GRU = recurrent(3, ["Sigmoid", "Tanh"], (at, cell, { x, state }) =>
  * Gates i, o, f, c, in the order of W's rows (torch's are i, f, g, o); peepholes of input and forget gate see
  * the old cell, the output gate's the new one (LSTM, since version 14; Gers et al. 2002).
  */
-export const LSTM = recurrent(4, ["Sigmoid", "Tanh", "Tanh"], (_, cell, { x, state }) => {
+export const LSTM = recurrent(4, ["Sigmoid", "Tanh", "Tanh"], (at, cell, { x, state }) => {
   const [f, g, h] = [cell.f[0]!, cell.f[1]!, cell.f[2]!];
   const sum = (gate: number, unit: number) => cell.input(gate, unit, x) + cell.recurrent(gate, unit, state.h);
   const c = units(cell, (unit) => {
     const take = f(sum(0, unit) + cell.peephole(0, unit) * state.c[unit]!);
-    const keep = f(sum(2, unit) + cell.peephole(2, unit) * state.c[unit]!);
+    const coupled = at.int("input_forget", 0) !== 0;
+    const keep = coupled ? 1 - take : f(sum(2, unit) + cell.peephole(2, unit) * state.c[unit]!);
     return keep * state.c[unit]! + take * g(sum(3, unit));
   });
   const out = units(cell, (unit) => f(sum(1, unit) + cell.peephole(1, unit) * c[unit]!));

@@ -1,3 +1,4 @@
+import { LIMITS } from "../limits.ts";
 import type { Ops } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { type Activation, activationsOf } from "./cell.ts";
@@ -43,11 +44,21 @@ type Frame = {
   readonly batchFirst: boolean;
 };
 
+/** Steps we unroll, both directions together: beyond, the graph itself would be more than a device holds. */
+const MOST_STEPS = LIMITS.nodes / 20;
+
 function frameOf(at: Site): Frame {
   const batchFirst = at.int("layout", 0) === 1;
   const [a, b] = at.shape(0) as [number, number, number];
   const [directions, , hidden] = at.shape(2) as [number, number, number];
-  return { steps: batchFirst ? b : a, batch: batchFirst ? a : b, directions, hidden, batchFirst };
+  const steps = batchFirst ? b : a;
+  if (steps < 1 || steps * directions > MOST_STEPS)
+    throw at.fault("unsupported", "time steps", {
+      expected: `1 to ${MOST_STEPS / directions}`,
+      got: `${steps}`,
+      todo: "Bind a shorter sequence",
+    });
+  return { steps, batch: batchFirst ? a : b, directions, hidden, batchFirst };
 }
 
 /**

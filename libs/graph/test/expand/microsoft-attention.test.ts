@@ -1,6 +1,7 @@
 import { seededRandom } from "@tutti/foundation/random";
 import { describe, expect, test } from "vitest";
 import type { Tensor } from "../../src/ir.ts";
+import { checkGradient, type Input } from "../gradient/check.ts";
 import {
   type AttributeInit,
   agrees,
@@ -282,6 +283,37 @@ describe("RotaryEmbedding", () => {
     );
   }
   for (const [name, it] of cases) test(name, () => check("RotaryEmbedding", it));
+});
+
+describe("gradients", () => {
+  const fed = (...shape: number[]): Input => ({ shape });
+  const held = (tensor: Tensor): Input => ({ tensor });
+  const gradient = (op: string, inputs: readonly Input[], attributes: Record<string, number>) =>
+    checkGradient({ op: `com.microsoft::${op}`, inputs, attributes, range: [-1, 1] });
+  test("Attention: X, weights, bias", async () => {
+    const mask = held(i32([B, S], [1, 1, 0, 0, 1, 1]));
+    await gradient("Attention", [fed(B, S, 3), fed(3, 12), fed(12), mask], {
+      num_heads: 2,
+      unidirectional: 1,
+    });
+  });
+  test("MultiHeadAttention: Q, K, V, bias, attention bias", async () => {
+    const inputs = [fed(1, 2, 4), fed(1, 3, 4), fed(1, 3, 4), fed(12), undefined, fed(1, 2, 2, 3)];
+    await gradient("MultiHeadAttention", inputs, { num_heads: 2 });
+  });
+  test("GroupQueryAttention: Q, K, V through rotary positions, sinks", async () => {
+    const none: Input = { shape: [1, 1, 0, 4], frozen: true };
+    const sizes = [held(i32([1], [2])), held(i32([1], [3]))];
+    const angles: Input = { shape: [4, 2], frozen: true };
+    const inputs = [fed(1, 3, 8), fed(1, 3, 4), fed(1, 3, 4), none, none, ...sizes, angles, angles];
+    const sinks = [...inputs, undefined, undefined, fed(2)];
+    await gradient("GroupQueryAttention", sinks, { num_heads: 2, kv_num_heads: 1, do_rotary: 1 });
+  });
+  test("RotaryEmbedding: X", async () => {
+    const ids = held({ dtype: "int64", shape: [1], data: BigInt64Array.from([1n]) });
+    const angles: Input = { shape: [4, 2], frozen: true };
+    await gradient("RotaryEmbedding", [fed(1, 2, 8), ids, angles, angles], { interleaved: 1 });
+  });
 });
 
 describe("what is not supported is refused by name", () => {

@@ -176,12 +176,17 @@ describe("gradients of X, W, R, B, first states and peepholes", () => {
     ["GRU", {}],
     ["GRU", { linear_before_reset: 1 }],
     ["LSTM", {}],
+    ["RNN", { clip: 0.6 }],
+    ["GRU", { clip: 0.6 }],
+    ["LSTM", { clip: 0.6, input_forget: 1 }],
   ];
   for (const [kind, rest] of variants) {
     for (const direction of ["forward", "bidirectional"]) {
       test(`${kind} ${direction} ${JSON.stringify(rest)}`, async () => {
         const directions = direction === "forward" ? 1 : 2;
-        const attributes = { hidden_size: 2, direction, ...rest };
+        const { clip, ...flags } = rest;
+        const bound = clip === undefined ? {} : { clip: { float: clip } };
+        const attributes = { hidden_size: 2, direction, ...flags, ...bound };
         const wanted = kind === "LSTM" ? "BLhcP" : "BLh";
         const given = shapes(kind, directions, wanted);
         await checkGradient({ op: kind, attributes, outputs: outputs(kind), inputs: given, range: [-1, 1] });
@@ -206,6 +211,14 @@ test("a step of GRU with frozen weights is 12 nodes, of LSTM 11", () => {
     };
     expect(nodesOf(9) - nodesOf(8), kind).toBe(perStep);
   }
+});
+
+test("a sequence too long to unroll is refused", async () => {
+  const given = inputs("RNN", { steps: 10_001, batch: 1, width: 1, hidden: 1 }, "");
+  const statics = new Map([["y0", f32([10_001, 1, 1, 1], new Float32Array(10_001))]]);
+  await expect(onTfjs("cpu", { op: "RNN", inputs: given }, statics)).rejects.toThrow(
+    /RNN.*time steps.*10001/,
+  );
 });
 
 test("an activation we do not know, and too few names, are refused by name", async () => {

@@ -74,7 +74,12 @@ function pastOf(at: Site, ops: Ops, { queries, total, past, batch }: Sizes): Pas
   if (queries === total || past === 0) return 0;
   const known = at.constant(5) && at.numbers(5);
   const count = known?.[0];
-  if (count !== undefined && known?.every((value) => value === count)) return count + 1 - queries;
+  if (count !== undefined && known?.every((value) => value === count)) {
+    const before = count + 1 - queries;
+    if (before >= 0 && before <= past) return before;
+    const expected = `${queries - 1} to ${queries - 1 + past}`;
+    throw at.fault("bad-input", "seqlens_k", { expected, got: `${count}` });
+  }
   const lengths = ops.reshape(asInt64(ops, at.input(5)), [batch, 1, 1, 1]);
   return ops.sub(lengths, ops.build.ints([queries - 1]));
 }

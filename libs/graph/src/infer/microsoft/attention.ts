@@ -83,6 +83,12 @@ export function groupSizes(at: Site) {
   const size = hidden / (at.has(1) ? heads : heads + 2 * shared);
   const total = at.numbers(6)[0] ?? 0;
   const past = at.has(3) ? at.shape(3)[2]! : 0;
+  demandSize(at, "query heads modulo key heads", { expected: 0, got: heads % shared });
+  if (total < queries || total > past + queries)
+    throw at.fault("bad-input", "total_sequence_length", {
+      expected: `${queries} to ${past + queries}`,
+      got: `${total}`,
+    });
   return { heads, shared, batch, queries, size, total, past, present: Math.max(past, total) };
 }
 
