@@ -85,8 +85,8 @@ function count(counts: Map<string, Count>, op: string, met: { opset: number; pas
 function summary({ passed, held, folded, wrong, refused }: Tally, of: number): string {
   const refusals = Object.values(refused).reduce((sum, n) => sum + n, 0);
   return [
-    `Of ${of} cases ${passed} pass, ${refusals} are refused by name and ${wrong.length} are wrong. In ${held} of those`,
-    "that pass an input that shapes hang on (axes, bounds, sizes) is held constant, as it is in files that people",
-    `export; in ${folded} nothing is then left to run.`,
+    `Of ${of} cases ${passed} pass, ${refusals} are refused by name and ${wrong.length} are wrong. In ${held} of`,
+    "those that pass an input that shapes hang on (axes, bounds, sizes) is held constant, as it is in files that",
+    `people export; in ${folded} nothing is then left to run.`,
   ].join("\n");
 }

@@ -67,7 +67,7 @@ export function page(counts: ReadonlyMap<string, Count>, summary: string): strin
 /** Names and ways as a page has them. */
 export function readPage(text: string): readonly Ways[] {
   const rows = text.split("\n").filter((line) => line.startsWith("| "));
-  return rows.slice(1).map((row) => {
+  return rows.slice(2).map((row) => {
     const [name, runs, gradient] = row.split("|").slice(1, 4);
     return { name: name!.trim(), runs: runs!.trim(), gradient: gradient!.trim() };
   });
@@ -83,11 +83,12 @@ const HEAD = `# Operators
 
 This page is made: \`CLAIM_WRITE=1 npm run -s claim -- graph/standard\` writes it from the library's tables.
 
-An operator runs on the tfjs engine as a _kernel_ of its own, or as its _expansion_ into simpler operators, or
-_before the run_, when tracing evaluates what hangs on constants and shapes alone. (The onnxruntime engine runs whatever
-onnxruntime does.) Its gradient is a _rule_ of its own or the gradient of its expansion; _nothing flows_ through results
-that are integers, bools or shapes, or that stand still almost everywhere. Cases are those of the ONNX standard that use
-the operator and that onnxruntime itself passes; operator sets are those of the models among them that pass.
+An operator runs on the tfjs engine as a _kernel_ of its own, or as its _expansion_ into simpler operators,
+or _before the run_, when tracing evaluates what hangs on constants and shapes alone. (The onnxruntime engine
+runs whatever onnxruntime does.) Its gradient is a _rule_ of its own or the gradient of its expansion;
+_nothing flows_ through results that are integers, bools or shapes, or that stand still almost everywhere.
+Cases are those of the ONNX standard that use the operator and that onnxruntime itself passes; operator sets
+are those of the models among them that pass.
 `;
 
 const TABLE = `| operator | runs as | gradient | cases passed | operator sets |

@@ -79,13 +79,17 @@ export class Constants {
     }
   }
 
-  /** Frees every constant whose key is not among `keys`. */
+  /**
+   * Frees every constant whose key is not among `keys`, and the plain data of those that are on the backend:
+   * from here on the weights are held once.
+   */
   retain(keys: ReadonlySet<string>): void {
     for (const [key, tensor] of this.#held) {
       if (keys.has(key)) continue;
       tensor.dispose();
       this.#held.delete(key);
     }
+    for (const [key, { shape }] of this.#known) if (sizeOf(shape) > READ_BACK) this.#known.delete(key);
   }
 
   release(): void {

@@ -24,7 +24,7 @@ export function tfjsEngine(plain: Tf, backend: string): Engine {
   };
 }
 
-/** The graph without halves: in float32 throughout, so what half would round or overflow on the way does not. */
+/** The graph without halves: in float32, so what half would round or overflow on the way does not. */
 function inFloat32(graph: TracedGraph): TracedGraph {
   const half = ({ dtype }: Static) => dtype === "float16";
   if (![...graph.statics.values(), ...graph.initializers.values()].some(half)) return graph;
@@ -34,6 +34,23 @@ function inFloat32(graph: TracedGraph): TracedGraph {
   ]);
   return { ...widened(graph), statics: new Map(statics) };
 }
+
+/**
+ * What a step needs of the graph. Its weights are on the backend, and this must not keep them here as well.
+ */
+function interfaceOf({ name, inputs, outputs, ...graph }: TracedGraph): Interface {
+  const named = [...inputs, ...outputs].map((value) => value.name);
+  const statics = named.map((value) => [value, staticIn(graph, value)] as const);
+  return { name, inputs, outputs, statics: new Map(statics) };
+}
+
+function staticIn({ statics, initializers }: Pick<TracedGraph, "statics" | "initializers">, name: string): Static {
+  const found = statics.get(name) ?? initializers.get(name);
+  if (found) return { dtype: found.dtype, shape: found.shape };
+  throw new Fault("bad-input", `graph`, { expected: `a traced value ${name}`, got: "an untraced one" });
+}
+
+type Interface = Pick<TracedGraph, "name" | "inputs" | "outputs" | "statics">;
 
 async function useBackend(tf: Tf, backend: string): Promise<void> {
   if (tf.getBackend() === backend) return;
@@ -46,7 +63,7 @@ async function useBackend(tf: Tf, backend: string): Promise<void> {
   });
 }
 
-function program(tf: Tf, backend: string, loaded: { graph: TracedGraph; compiled: Compiled }): Program {
+function program(tf: Tf, backend: string, loaded: { graph: Interface; compiled: Compiled }): Program {
   const { graph, compiled } = loaded;
   let disposed = false;
   return {
@@ -69,7 +86,7 @@ function program(tf: Tf, backend: string, loaded: { graph: TracedGraph; compiled
   };
 }
 
-function checkFeed(graph: TracedGraph, name: string, feeds: Tensors): Tensor {
+function checkFeed(graph: Interface, name: string, feeds: Tensors): Tensor {
   const tensor = feeds.get(name);
   const { dtype, shape } = staticOf(graph, name);
   if (!tensor)
@@ -81,7 +98,7 @@ function checkFeed(graph: TracedGraph, name: string, feeds: Tensors): Tensor {
   });
 }
 
-function staticOf(graph: TracedGraph, name: string): Static {
+function staticOf(graph: Interface, name: string): Static {
   const found = graph.statics.get(name) ?? graph.initializers.get(name);
   if (found) return found;
   throw new Fault("bad-input", `graph ${graph.name}`, {
@@ -93,7 +110,7 @@ function staticOf(graph: TracedGraph, name: string): Static {
 /** All steps in order. Runs inside one tidy, which frees everything should a step throw. */
 function interpret(
   tf: Tf,
-  loaded: { graph: TracedGraph; compiled: Compiled },
+  loaded: { graph: Interface; compiled: Compiled },
   feeds: readonly (readonly [string, Tensor])[],
 ): TfTensor[] {
   const { steps, constants } = loaded.compiled;
@@ -120,7 +137,7 @@ function interpret(
   return loaded.graph.outputs.map(({ name }) => tf.clone(read(name)));
 }
 
-async function collect(graph: TracedGraph, outputs: readonly TfTensor[]): Promise<Tensors> {
+async function collect(graph: Interface, outputs: readonly TfTensor[]): Promise<Tensors> {
   const named = graph.outputs.map(async ({ name }, index) => {
     const { dtype, shape } = staticOf(graph, name);
     return [name, await download(outputs[index]!, dtype, shape)] as const;

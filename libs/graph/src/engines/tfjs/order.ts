@@ -26,7 +26,7 @@ export const TopK: Operator = (site, tf) => {
   };
 };
 
-/** The order turned around and, done twice, back: -x, and -1 - x for integers, which fits the smallest too. */
+/** The order turned around and, done twice, back: -x, or -1 - x for integers: the smallest fits too. */
 function reversed(tf: Tf, x: TfTensor): TfTensor {
   return x.dtype === "int32" ? tf.sub(tf.scalar(-1, "int32"), x) : tf.neg(x);
 }

@@ -4,11 +4,11 @@ import type { Move } from "./window.ts";
 
 /*
  * tfjs's kernels slide over two axes (its 3-D ones know no groups and no pads but "same"). A third and any
- * more in front of them are taken apart here: for a convolution their taps become channels of one 2-D convolution, for a pool they
- * are pooled one axis after another.
+ * more in front of them are taken apart here: for a convolution their taps become channels of one 2-D
+ * convolution, for a pool they are pooled one axis after another.
  */
 
-/** NCHW or NCW to NHWC. Over pixels as one axis: wasm transposes three axes up to four times faster than four. */
+/** NCHW or NCW to NHWC. Pixels as one axis: wasm transposes three axes up to four times faster than four. */
 export function toLast(tf: Tf, x: TfTensor): TfTensor {
   const [n, c, ...space] = x.shape as [number, number, ...number[]];
   const [h, w] = space.length === 1 ? [1, space[0]!] : (space as [number, number]);
