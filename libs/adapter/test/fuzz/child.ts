@@ -39,7 +39,7 @@ for (let seed = first; seed < first + count; seed++) {
   const { bytes, how, model } = mutantOf(seed);
   process.stdout.write(`${JSON.stringify({ begins: seed, model, how })}\n`);
   try {
-    const fate = fateOf(bytes);
+    const fate = await fateOf(bytes);
     fates[fate] = (fates[fate] ?? 0) + 1;
   } catch (error) {
     const told = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -1,10 +1,14 @@
+import "@tensorflow/tfjs-backend-wasm";
+import * as tf from "@tensorflow/tfjs-core";
 import { Fault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Bind } from "@tutti/graph/bind";
 import { differentiate } from "@tutti/graph/differentiate";
-import type { Graph } from "@tutti/graph/ir";
+import { tfjsEngine } from "@tutti/graph/engines/tfjs/engine";
+import { type Graph, type Static, sizeOf, type Tensor, type TracedGraph } from "@tutti/graph/ir";
 import { withLoss } from "@tutti/graph/loss";
 import { type Model, read } from "@tutti/graph/read";
+import { tensorOf } from "@tutti/graph/tensor";
 import { trace } from "@tutti/graph/trace";
 import { write } from "@tutti/graph/write";
 import { initialAdapter } from "../../src/initial.ts";
@@ -23,14 +27,15 @@ export type Fate =
   | "loss"
   | "differentiate"
   | "write"
+  | "run"
   | "merge"
   | "whole";
 
 /**
- * Everything that Tutti does with a model, short of running it. Whatever is thrown but a Fault is a defect
- * and comes out.
+ * Everything that Tutti does with a model, one step on zeros included. Whatever is thrown but a Fault is a
+ * defect and comes out.
  */
-export function fateOf(bytes: Uint8Array): Fate {
+export async function fateOf(bytes: Uint8Array): Promise<Fate> {
   let stage: Fate = "read";
   try {
     const model = read(bytes);
@@ -47,6 +52,8 @@ export function fateOf(bytes: Uint8Array): Fate {
     const derived = differentiate(judged, { loss: "loss", wrt });
     stage = "write";
     written(derived);
+    stage = "run";
+    await ran(derived);
     stage = "merge";
     merge(bytes, adapter, initialAdapter(adapter, seededRandom("fuzz"), model));
     return "whole";
@@ -61,6 +68,22 @@ function written(graph: Graph): Model | undefined {
   const held = [...graph.initializers.values()].reduce((sum, { data }) => sum + data.length, 0);
   return held > 2 ** 22 ? undefined : read(write(graph));
 }
+
+/** One step on zeros, of graphs that are small enough to be worth it. */
+async function ran(graph: TracedGraph): Promise<void> {
+  const size = [...graph.statics.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  if (size > 2 ** 20) return;
+  const program = await tfjsEngine(tf, "wasm").load(graph);
+  try {
+    const zeros = graph.inputs.map(({ name }) => [name, zerosOf(graph.statics.get(name)!)] as const);
+    await program.step(new Map(zeros));
+  } finally {
+    await program.dispose();
+  }
+}
+
+const zerosOf = ({ dtype, shape }: Static): Tensor =>
+  tensorOf(dtype, shape, Array<number>(sizeOf(shape)).fill(0));
 
 /** Two rows of everything, three of what else is open; 40 tokens where a model has tokens. */
 function sizesFor(graph: Graph): Bind {
