@@ -78,7 +78,7 @@ export const GroupNormalization = single((at, ops) => {
   return ops.reshape(moved, shape);
 });
 
-/** (x − μ)/(σ + 1e-9), the constant being the standard's own (MeanVarianceNormalization-13, function body). */
+/** (x − μ)/(σ + 1e-9), the constant being that of MeanVarianceNormalization-13's function body. */
 export const MeanVarianceNormalization = single((at, ops) => {
   const rank = at.shape(0).length;
   const axes = at.ints("axes", [0, 2, 3]).map((axis) => at.axis(axis, rank));

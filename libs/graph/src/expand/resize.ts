@@ -8,7 +8,8 @@ import { single } from "./rule.ts";
 /**
  * Every mode works on one axis after another (Resize, since version 10): nearest picks positions, linear and
  * cubic are products with a constant matrix of weights, whose transpose is the gradient. The axis that
- * shrinks most goes first, so that the others have less to do.
+ * shrinks most goes first, so that the others have less to do. Axes of scale 1 stay, also where a mode
+ * would shift them: onnxruntime leaves batch and channels alone.
  */
 export const Resize = single((at, ops) => {
   const crops = at.string("coordinate_transformation_mode", "") === "tf_crop_and_resize";
@@ -43,7 +44,8 @@ function along(at: Site, ops: Ops, { x, axis, places }: Step): string {
   if (sampling.mode === "nearest") {
     const picked = nearestOf(sampling.nearest, axis, places);
     if (!picked) throw at.fault("unsupported", "attribute nearest_mode", { got: sampling.nearest });
-    return taken(ops, x, { axis, picked });
+    if (picked.every((position, i) => position === i) && axis.from === axis.to) return x;
+    return ops.op("Gather", [x, ops.build.ints(picked)], { axis: axis.axis });
   }
   if (sampling.mode !== "linear" && sampling.mode !== "cubic")
     throw at.fault("unsupported", "attribute mode", {
@@ -60,27 +62,6 @@ function along(at: Site, ops: Ops, { x, axis, places }: Step): string {
     axis: axis.axis,
     matrix: ops.build.constant(tensorOf(dtype, [from, to], weights)),
   });
-}
-
-/** Positions of an axis: where each is repeated equally often, the gradient is a sum rather than a scatter. */
-function taken(
-  ops: Ops,
-  x: string,
-  { axis, picked }: { axis: Resampling; picked: readonly number[] },
-): string {
-  const { from, to } = axis;
-  const times = to / from;
-  if (!Number.isInteger(times) || picked.some((position, i) => position !== Math.floor(i / times)))
-    return ops.op("Gather", [x, ops.build.ints(picked)], { axis: axis.axis });
-  if (times === 1) return x;
-  const shape = ops.shape(x);
-  const size = (sizes: readonly number[]) => sizes.reduce((total, d) => total * d, 1);
-  const [outer, inner] = [size(shape.slice(0, axis.axis)), size(shape.slice(axis.axis + 1))];
-  const spread = ops.expand(ops.reshape(x, [outer * from, 1, inner]), [outer * from, times, inner]);
-  return ops.reshape(
-    spread,
-    shape.map((d, i) => (i === axis.axis ? to : d)),
-  );
 }
 
 /** x times a matrix along one axis, which goes last meanwhile: plain products are what engines do best. */

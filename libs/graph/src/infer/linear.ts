@@ -82,8 +82,8 @@ export function equationOf(at: Site): Equation {
 }
 
 /**
- * Names of the axes an ellipsis stands for, none a letter: sixteen, and no exporter writes so many. In order of
- * their codes, all of them below the letters.
+ * Names of the axes an ellipsis stands for, none a letter: sixteen, and no exporter writes so many. They are
+ * in order of their codes, and before the letters.
  */
 const HIDDEN = "0123456789:;<=>?";
 

@@ -58,7 +58,7 @@ function opened(item: BackendCase): Model | undefined {
 /** Operator set 6: slopes stand for channels without a `broadcast` attribute that would tell. */
 const OLD_BROADCAST = /^test_PReLU_\dd_multiparam$/;
 
-/** The reference aligns corners of a size before it is rounded down; onnxruntime, as we do, of the output's. */
+/** The reference aligns corners of a size not yet rounded down; onnxruntime and we those of the output. */
 const UNROUNDED = /^test_resize_downsample_scales_(cubic|linear)_align_corners$/;
 
 function everyNode(graph: Graph, holds: (node: Graph["nodes"][number]) => boolean): boolean {

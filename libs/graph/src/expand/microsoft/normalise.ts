@@ -7,7 +7,7 @@ export { SimplifiedLayerNormalization } from "../normalise.ts";
 
 // Inputs and outputs as onnxruntime's docs/ContribOperators.md lists them.
 
-/** Normalised sum of input, skip and bias; the sum itself is the fourth output, which the next layer adds to. */
+/** Normalised sum of input, skip and bias; the sum itself is the fourth output, read by the next layer. */
 export const SkipLayerNormalization: Expansion = (at, ops) => {
   const sum = skipped(at, ops, 4);
   const { unit, mean, inverse } = standardised(ops, sum, lastAxis(at, ops, sum));
