@@ -24,8 +24,8 @@ type Tally = {
 export const claim: Claim = {
   name: "graph/standard",
   target:
-    "The ONNX standard's cases that onnxruntime itself passes (904) on tfjs/wasm: at least 99 % compute the " +
-    "standard's values, every other is refused by name and none is wrong; three whole CNNs too",
+    "The ONNX standard's cases that onnxruntime itself passes (904) on tfjs/wasm: at least 99 % compute " +
+    "the standard's values, every other is refused by name and none is wrong; three whole CNNs too",
   async run(report) {
     await tf.ready();
     const place = { tf, backend: "wasm" };
@@ -85,8 +85,8 @@ function count(counts: Map<string, Count>, op: string, met: { opset: number; pas
 function summary({ passed, held, folded, wrong, refused }: Tally, of: number): string {
   const refusals = Object.values(refused).reduce((sum, n) => sum + n, 0);
   return [
-    `Of ${of} cases ${passed} pass, ${refusals} are refused by name and ${wrong.length} are wrong. In ${held} of`,
-    "those that pass an input that shapes hang on (axes, bounds, sizes) is held constant, as it is in files that",
-    `people export; in ${folded} nothing is then left to run.`,
+    `Of ${of} cases ${passed} pass, ${refusals} are refused by name and ${wrong.length} are wrong.`,
+    `In ${held} of those that pass an input that shapes hang on (axes, bounds, sizes) is held constant, as`,
+    `in files that people export; in ${folded} nothing is then left to run.`,
   ].join("\n");
 }

@@ -6,7 +6,7 @@ import { knownOperators } from "../../src/infer/infer.ts";
 import type { Node } from "../../src/ir.ts";
 
 /*
- * docs/operators.md, made from the library's own tables and from counts of the standard's cases. The claim
+ * docs/operators.md is made from the library's own tables and from counts of the standard's cases. The claim
  * graph/standard writes it; a test holds it to the tables.
  */
 

@@ -127,7 +127,7 @@ function without(feeds: Tensors, held: ReadonlySet<string>): Tensors {
   return new Map([...feeds].filter(([name]) => !held.has(name)));
 }
 
-/** What tells a tensor from the one expected: dtype, shape, any integer, or a float beyond 1e-4 + 1e-3·|y|. */
+/** What tells a tensor from the one expected: dtype, shape, an integer, a float beyond 1e-4 + 1e-3·|y|. */
 export function difference(got: Tensor | undefined, expected: Tensor, name: string): string[] {
   const kind = ({ dtype, shape }: Tensor) => `${dtype}[${shape}]`;
   if (!got || kind(got) !== kind(expected))

@@ -6,9 +6,9 @@ import type { Tf, TfTensor } from "./tfjs.ts";
 
 /*
  * Every operator here and in scatter.ts is gatherND or scatterND over rows: the data seen as [rows, inner],
- * the indices turned into row numbers (at load, where they are constant). On wasm tf.gather copies element by
- * element, 150 times slower than gatherND. Neither gatherND nor scatterND looks at bounds: numbers are checked
- * first.
+ * the indices turned into row numbers (at load, where they are constant). On wasm tf.gather copies element
+ * by element, 150 times slower than gatherND. Neither gatherND nor scatterND looks at bounds: numbers are
+ * checked first.
  */
 
 /** How one index tensor becomes row numbers: entries along its last axis, each into its own dimension. */
