@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { adapterCommand } from "./commands/adapter/adapter.ts";
 import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
 import { mergeCommand } from "./commands/merge.ts";
@@ -31,6 +32,7 @@ function program(): Command {
     releasesCommand(),
     mergeCommand(),
     verifyCommand(),
+    adapterCommand(),
   ]) {
     root.addCommand(inheriting(command, root));
   }

@@ -43,6 +43,27 @@ const PREFIX = "base_model.model.";
  */
 export function readPeft(config: string, weights: Uint8Array): PeftAdapter {
   const settings = parsePeftConfig(config);
+  const { pairs, whole } = partsOf(weights);
+  return { modules: [...pairs].map(([name, pair]) => moduleOf(name, pair, settings)), whole };
+}
+
+/**
+ * PEFT's tensors without their config, or a release's own: alpha is the caller's to know, ranks are those of
+ * the tensors.
+ */
+export function readBare(weights: Uint8Array, alpha: number): PeftAdapter {
+  const { pairs, whole } = partsOf(weights);
+  const modules = [...pairs].map(([name, pair]) => {
+    const rank = pair.a?.shape[0] ?? 0;
+    return moduleFrom(name, pair, { rank, alpha, scale: alpha / rank });
+  });
+  return { modules, whole };
+}
+
+type Parts = { readonly pairs: ReadonlyMap<string, Pair>; readonly whole: readonly NamedTensor[] };
+
+/** A file's tensors by module name, without PEFT's prefix. */
+function partsOf(weights: Uint8Array): Parts {
   refusePickle(weights);
   const pairs = new Map<string, Pair>();
   const whole: NamedTensor[] = [];
@@ -56,7 +77,7 @@ export function readPeft(config: string, weights: Uint8Array): PeftAdapter {
         expected: "lora_A, lora_B or a whole tensor",
       });
   }
-  return { modules: [...pairs].map(([name, pair]) => moduleOf(name, pair, settings)), whole };
+  return { pairs, whole };
 }
 
 const WHOLE = /^(.+)\.(weight|bias)$/;

@@ -155,7 +155,10 @@ describe("refusals", () => {
     ],
     [{ "layers.0.lora_A.weight": [2, 6] }, /layers\.0: expected lora_A and lora_B, got one/],
     [{ "layers.0.lora_A.weight": [2, 5], "layers.0.lora_B.weight": [8, 2] }, /expected \[2,6\], got \[2,5\]/],
-    [{ "layers.0.lora_A.weight": [2, 6], "layers.0.lora_B.weight": [2, 8] }, /B \[out, 2, 1…\], got \[2,6\] and \[2,8\]/],
+    [
+      { "layers.0.lora_A.weight": [2, 6], "layers.0.lora_B.weight": [2, 8] },
+      /B \[out, 2, 1…\], got \[2,6\] and \[2,8\]/,
+    ],
     [{ "layers.0.lora_magnitude_vector": [8] }, /lora_magnitude_vector: expected lora_A/],
     [{ "layers.0.base_layer.weight": [8, 6] }, /base_layer\.weight/],
     [{ "layers.0.weight": [6, 8] }, /layers\.0\.weight: expected \[8,6\], got \[6,8\]/],

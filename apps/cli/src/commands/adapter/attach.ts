@@ -1,0 +1,55 @@
+import { attach, attachedBase, detach } from "@tutti/adapter/attach";
+import { toAttachedOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { Command } from "commander";
+import { withContext } from "../../action.ts";
+import { bound, openBase } from "./base.ts";
+import { openAdapter } from "./open.ts";
+import { type HeadOptions, headOptions } from "./options.ts";
+import { modelFiles, writeAll } from "./write.ts";
+
+type Options = HeadOptions & { force?: boolean };
+
+export function attachCommand(): Command {
+  const command = new Command("attach")
+    .description(
+      "Put an adapter's place beside a base, also a quantised one: the model takes the factors as inputs. " +
+        "Writes the model, and the adapter to feed it as <out>.onnx_adapter.",
+    )
+    .argument("<base>", "the base model, ONNX; its weights stay byte for byte")
+    .argument("<adapter>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
+    .argument("<out>", "where to write the model")
+    .option("--force", "replace what is there");
+  return headOptions(command).action((from: string, path: string, out: string, options: Options) =>
+    withContext(command, async ({ output }) => {
+      const opened = await openAdapter(path, options);
+      const base = await openBase(from);
+      const { adapter, tensors } = bound(opened, base);
+      const model = attach(base.bytes, adapter);
+      const feeds = `${out.replace(/\.onnx$/, "")}.onnx_adapter`;
+      const files = new Map(modelFiles(out, model, { base }));
+      await writeAll(files.set(feeds, toAttachedOnnxAdapter(adapter, tensors)), options);
+      output.result(
+        { out, adapter: feeds, sha256: sha256Hex(model), baseSha256: adapter.baseSha256 },
+        `wrote ${out} and ${feeds}`,
+      );
+    }),
+  );
+}
+
+export function detachCommand(): Command {
+  const command = new Command("detach")
+    .description("Give back the base that an adapter was attached to, byte for byte.")
+    .argument("<attached>", "a model that `tutti adapter attach` wrote")
+    .argument("<out>", "where to write the base")
+    .option("--force", "replace what is there");
+  return command.action((from: string, out: string, options: Options) =>
+    withContext(command, async ({ output }) => {
+      const base = await openBase(from);
+      const sha256 = attachedBase(base.bytes);
+      const model = detach(base.bytes);
+      await writeAll(modelFiles(out, model, { base }), options);
+      output.result({ out, sha256 }, `wrote ${out}, the base with SHA-256 ${sha256}`);
+    }),
+  );
+}

@@ -1,0 +1,55 @@
+import { readFileSync } from "node:fs";
+import { dirname, isAbsolute, join, normalize, sep } from "node:path";
+import { bind, type Loaded } from "@tutti/adapter/peft-bind";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { type Model, read } from "@tutti/graph/read";
+import { readOrSay } from "../../prepare.ts";
+import type { Opened } from "./open.ts";
+
+/** A model file, and the files that it keeps weights in. */
+export type BaseFile = {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+  readonly model: Model;
+  /** By location, as the model names them; all that reading it asked for. */
+  readonly beside: ReadonlyMap<string, Uint8Array>;
+  external(location: string): Uint8Array;
+};
+
+/** Reads a model with the files beside it. */
+export async function openBase(path: string): Promise<BaseFile> {
+  const bytes = await readOrSay(path, "model");
+  return openModel(path, bytes);
+}
+
+/** The same for bytes that stand for the file at `path`. */
+export function openModel(path: string, bytes: Uint8Array): BaseFile {
+  const beside = new Map<string, Uint8Array>();
+  const external = (location: string): Uint8Array => {
+    const held = beside.get(location) ?? readBeside(path, location);
+    beside.set(location, held);
+    return held;
+  };
+  return { path, bytes, model: read(bytes, { externalData: external }), beside, external };
+}
+
+/** A location is a path inside the model's folder (ONNX, ExternalData); no model may name other files. */
+function readBeside(path: string, location: string): Uint8Array {
+  const inner = normalize(location);
+  const inside = !isAbsolute(inner) && inner !== ".." && !inner.startsWith(`..${sep}`) && inner !== ".";
+  demand(inside, () => {
+    return new Fault("refused", `weights of ${path}`, { expected: "a file beside it", got: location });
+  });
+  try {
+    return new Uint8Array(readFileSync(join(dirname(path), inner)));
+  } catch (cause) {
+    const got = (cause as Error).message;
+    throw new Fault("not-found", `weights of ${path}`, { expected: location, got, cause });
+  }
+}
+
+/** The adapter bound to the base; what does not fit is said with the names of both. */
+export function bound(adapter: Opened, base: BaseFile): Loaded {
+  return bind(adapter.peft, base.model);
+}

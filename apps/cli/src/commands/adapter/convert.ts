@@ -1,0 +1,101 @@
+import { join } from "node:path";
+import { PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/format";
+import { toGguf } from "@tutti/adapter/gguf-lora";
+import { ARCHITECTURES, type Architecture } from "@tutti/adapter/gguf-names";
+import { toAttachedOnnxAdapter, toOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
+import { writePeft } from "@tutti/adapter/peft-adapter";
+import { unreachable } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { Command, Option } from "commander";
+import { withContext } from "../../action.ts";
+import { type BaseFile, bound, openBase } from "./base.ts";
+import { type Opened, openAdapter } from "./open.ts";
+import { type HeadOptions, headOptions } from "./options.ts";
+import { writeAll } from "./write.ts";
+
+const TARGETS = ["peft", "gguf", "onnx_adapter"] as const;
+type Target = (typeof TARGETS)[number];
+
+type Options = HeadOptions & {
+  to?: Target;
+  base?: string;
+  arch?: Architecture;
+  dtype: "f32" | "f16";
+  force?: boolean;
+};
+
+export function convertCommand(): Command {
+  const command = new Command("convert")
+    .description("Write an adapter in another format. A folder is PEFT's; .gguf and .onnx_adapter are files.")
+    .argument("<in>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
+    .argument("<out>", "where to write it")
+    .addOption(new Option("--to <format>", "the format, where the ending does not tell").choices(TARGETS))
+    .option(
+      "--base <file>",
+      "check that it fits this ONNX model; an .onnx_adapter is then laid out for `tutti adapter attach`",
+    )
+    .addOption(new Option("--arch <name>", "architecture of the GGUF base").choices(ARCHITECTURES))
+    .addOption(new Option("--dtype <type>", "type of the values").choices(["f32", "f16"]).default("f32"))
+    .option("--force", "replace what is there");
+  return headOptions(command).action((from: string, out: string, options: Options, self: Command) =>
+    withContext(self, async ({ output }) => {
+      const opened = await openAdapter(from, options);
+      const base = options.base === undefined ? undefined : await openBase(options.base);
+      const to = options.to ?? targetOf(out);
+      const files = new Map(
+        contentOf(opened, { ...options, to, base }).map(([name, content]) => [
+          name === "" ? out : join(out, name),
+          content,
+        ]),
+      );
+      await writeAll(files, options);
+      const written = [...files.keys()];
+      output.result(
+        { from: opened.format, to, files: written, modules: opened.peft.modules.length },
+        `wrote ${written.join(" and ")}: ${opened.peft.modules.length} modules, ${opened.format} to ${to}`,
+      );
+    }),
+  );
+}
+
+function targetOf(out: string): Target {
+  if (out.endsWith(".gguf")) return "gguf";
+  return out.endsWith(".onnx_adapter") ? "onnx_adapter" : "peft";
+}
+
+type Wanted = Omit<Options, "base" | "to"> & { readonly to: Target; readonly base: BaseFile | undefined };
+type Content = readonly (readonly [string, Uint8Array | string])[];
+
+/** The files of the converted adapter: by name inside a folder, or "" for one file. */
+function contentOf(opened: Opened, { to, base, arch, dtype: type, heads, kvHeads }: Wanted): Content {
+  const dtype = type === "f16" ? "F16" : "F32";
+  const fitted = base && bound(opened, base);
+  switch (to) {
+    case "peft": {
+      refuseHalves(dtype, "PEFT's tensors are written as float32");
+      const { config, weights } = writePeft(opened.peft);
+      return [
+        [PEFT_CONFIG, config],
+        [PEFT_WEIGHTS, weights],
+      ];
+    }
+    case "gguf":
+      return [["", toGguf(opened.peft, { arch: archOf(arch), dtype, heads, kvHeads })]];
+    case "onnx_adapter":
+      if (!fitted) return [["", toOnnxAdapter(opened.peft, { dtype })]];
+      refuseHalves(dtype, "the inputs of an attached model are float32");
+      return [["", toAttachedOnnxAdapter(fitted.adapter, fitted.tensors)]];
+    default:
+      return unreachable(to);
+  }
+}
+
+function archOf(arch: Architecture | undefined): Architecture {
+  if (arch !== undefined) return arch;
+  const todo = "Its names for weights depend on it";
+  throw new Fault("bad-input", "GGUF", { expected: `--arch ${ARCHITECTURES.join("|")}`, got: "none", todo });
+}
+
+function refuseHalves(dtype: "F32" | "F16", why: string): void {
+  if (dtype === "F16") throw new Fault("unsupported", "--dtype f16", { expected: "f32", todo: why });
+}

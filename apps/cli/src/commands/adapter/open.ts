@@ -1,0 +1,99 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { type AdapterFormat, formatOf, PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/format";
+import { fromGguf, type Heads } from "@tutti/adapter/gguf-lora";
+import { fromOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
+import { type PeftAdapter, readBare, readPeft } from "@tutti/adapter/peft-adapter";
+import { demand } from "@tutti/foundation/check";
+import { Fault } from "@tutti/foundation/fault";
+import { readOrSay } from "../../prepare.ts";
+
+/** An adapter read from a path, in whichever format it is kept. */
+export type Opened = {
+  readonly format: AdapterFormat;
+  readonly peft: PeftAdapter;
+  /** Size of the file, or of the folder's two files. */
+  readonly bytes: number;
+  /** What the file says of its base, where it does. */
+  readonly base?: string;
+  /** The file does not say its alpha; what `peft` has is a guess unless it was given. */
+  readonly bare: boolean;
+};
+
+export type OpenOptions = Heads & {
+  /** For files that do not keep it. */
+  readonly alpha?: number | undefined;
+  /** Opens a bare file without an alpha, for looking at alone. */
+  readonly look?: boolean;
+};
+
+/**
+ * @throws Fault naming the path, for what is not there, is no adapter, or is a broken one.
+ */
+export async function openAdapter(path: string, options: OpenOptions = {}): Promise<Opened> {
+  try {
+    return (await isFolder(path)) ? await openFolder(path) : await openFile(path, options);
+  } catch (cause) {
+    if (!(cause instanceof Fault) || cause.message.includes(path)) throw cause;
+    throw new Fault(cause.code, `adapter ${path}: ${cause.message}`, { cause });
+  }
+}
+
+async function openFolder(path: string): Promise<Opened> {
+  const format = formatOf(await readdir(path));
+  refuse(format, `a folder with ${PEFT_CONFIG} and ${PEFT_WEIGHTS}`);
+  const text = await readOrSay(join(path, PEFT_CONFIG), "adapter config");
+  const weights = await readOrSay(join(path, PEFT_WEIGHTS), "adapter weights");
+  const config = new TextDecoder().decode(text);
+  const peft = readPeft(config, weights);
+  const { base_model_name_or_path: base } = JSON.parse(config) as Record<string, unknown>;
+  const known = typeof base === "string" && base !== "" ? { base } : {};
+  return { format, peft, bytes: text.length + weights.length, bare: false, ...known };
+}
+
+async function openFile(path: string, options: OpenOptions): Promise<Opened> {
+  const content = await readOrSay(path, "adapter");
+  const format = formatOf(content);
+  refuse(format, "a PEFT folder, .safetensors, .gguf or .onnx_adapter file");
+  const bytes = content.length;
+  switch (format) {
+    case "gguf":
+      return { format, peft: fromGguf(content, options), bytes, bare: false };
+    case "onnx_adapter":
+      return { format, peft: fromOnnxAdapter(content), bytes, bare: false };
+    default:
+      return { format, peft: openBare(content, format, options), bytes, bare: options.alpha === undefined };
+  }
+}
+
+function openBare(content: Uint8Array, format: AdapterFormat, { alpha, look }: OpenOptions): PeftAdapter {
+  demand(alpha !== undefined || look, () => {
+    const todo = "Give --alpha, or the PEFT folder";
+    return new Fault("bad-input", `${format} file`, { expected: "an alpha", got: "none in the file", todo });
+  });
+  const peft = readBare(content, alpha ?? 1);
+  const [whole] = format === "tutti" && !look ? peft.whole : [];
+  demand(!whole, () => {
+    const todo = "Take the PEFT folder beside it";
+    return new Fault("unsupported", `release's tensor ${whole?.name}`, { expected: "factors", todo });
+  });
+  return peft;
+}
+
+function refuse(format: AdapterFormat | undefined, expected: string): asserts format {
+  demand(format !== undefined, () => new Fault("unsupported", "format", { expected, got: "another" }));
+  const todo = "Save the adapter with safe_serialization=True";
+  demand(
+    format !== "pickle",
+    () => new Fault("refused", "format", { expected, got: "a pickled .bin, which can run code", todo }),
+  );
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (cause) {
+    const got = (cause as Error).message;
+    throw new Fault("not-found", `adapter ${path}`, { expected: "a file or folder", got, cause });
+  }
+}
