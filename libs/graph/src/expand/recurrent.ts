@@ -13,10 +13,10 @@ type Cell = {
   readonly act: readonly Activation[];
   /** Rᵀ `[hidden, gates·hidden]`. */
   readonly r: string;
-  /** R's biases `[gates·hidden]`, where they may not be added to W's beforehand. */
+  /** R's bias of GRU's candidate `[batch, hidden]`, where it may not be added to W's beforehand. */
   readonly rBias: string | undefined;
-  /** LSTM's P `[3·hidden]`: input, output and forget gate. */
-  readonly peepholes: string | undefined;
+  /** LSTM's P of the input, output and forget gate, each `[batch, hidden]`. */
+  readonly peepholes: readonly string[] | undefined;
   /** GRU's linear_before_reset, LSTM's input_forget. */
   readonly variant: boolean;
 };
@@ -113,16 +113,18 @@ function inputProducts(at: Site, ops: Ops, { kind, frame }: { kind: Kind; frame:
 }
 
 /**
- * W's biases and, where a step does not need them apart, R's: `[directions·gates·hidden]`. GRU's reset gate
- * may scale R's alone, so they are added in the step there.
+ * W's biases and R's, `[directions·gates·hidden]`, but for the share that a step adds itself (`rBias`).
  */
 function inputBias(at: Site, ops: Ops, { kind, frame }: { kind: Kind; frame: Frame }): string | undefined {
   if (!at.has(3)) return undefined;
-  const rows = kind.gates * frame.hidden;
-  const both = ops.reshape(at.input(3), [frame.directions, 2, rows]);
-  const apart = biasApart(at, kind);
-  const bias = apart ? ops.slice(both, { axes: [1], starts: [0], ends: [1] }) : ops.sum(both, [1]);
-  return ops.reshape(bias, [frame.directions * rows]);
+  const { directions, hidden } = frame;
+  const rows = kind.gates * hidden;
+  const both = ops.reshape(at.input(3), [directions, 2, rows]);
+  if (!biasApart(at, kind)) return ops.reshape(ops.sum(both, [1]), [directions * rows]);
+  const [w, r] = cutInto(ops, both, { axis: 1, sizes: [1, 1] });
+  const gates = ops.slice(r!, { axes: [2], starts: [0], ends: [rows - hidden] });
+  const padded = ops.pad(gates, { before: [0, 0, 0], after: [0, 0, hidden] });
+  return ops.reshape(ops.add(w!, padded), [directions * rows]);
 }
 
 /** Only GRU tells R's biases from W's: `linear_before_reset` scales them by the reset gate. */
@@ -139,14 +141,18 @@ function cellOf(at: Site, ops: Ops, part: { kind: Kind; frame: Frame; d: number 
     const mine = frame.directions === 1 ? x : ops.slice(x, { axes: [0], starts: [d], ends: [d + 1] });
     return ops.reshape(mine, shape);
   };
-  const tail = (bias: string) => ops.slice(bias, { axes: [0], starts: [rows], ends: [2 * rows] });
+  // Repeated for the batch once: engines add equal shapes faster than they broadcast, and a step is small.
+  const repeated = (x: string) => ops.expand(x, [frame.batch, hidden]);
+  const candidate = () =>
+    repeated(ops.slice(own(3, [2 * rows]), { axes: [0], starts: [2 * rows - hidden], ends: [2 * rows] }));
+  const peepholes = () => cutInto(ops, own(7, [3 * hidden]), { axis: 0, sizes: [hidden, hidden, hidden] });
   return {
     ops,
     hidden,
     act: activationsOf(at, ops, { names: kind.activations, d }),
     r: ops.swap(own(2, [rows, hidden])),
-    rBias: at.has(3) && biasApart(at, kind) ? tail(own(3, [2 * rows])) : undefined,
-    peepholes: kind.gates === 4 && at.has(7) ? own(7, [3 * hidden]) : undefined,
+    rBias: at.has(3) && biasApart(at, kind) ? candidate() : undefined,
+    peepholes: kind.gates === 4 && at.has(7) ? peepholes().map(repeated) : undefined,
     variant: kind.variant !== undefined && at.int(kind.variant, 0) !== 0,
   };
 }
@@ -265,11 +271,11 @@ export const GRU = recurrent({
 /** The reset gate scales R·h + b, which makes one product per step of all gates (torch's and cuDNN's form). */
 function resetAfter({ ops, hidden, act, r, rBias }: Cell, x: readonly string[], h: string) {
   const product = ops.matmul(h, r);
-  const biased = rBias === undefined ? product : ops.add(product, rBias);
-  const [gates, held] = cutInto(ops, biased, { axis: 1, sizes: [2 * hidden, hidden] });
+  const [gates, held] = cutInto(ops, product, { axis: 1, sizes: [2 * hidden, hidden] });
   const open = act[0]!(ops.add(x[0]!, gates!));
   const [z, reset] = cutInto(ops, open, { axis: 1, sizes: [hidden, hidden] });
-  return [z!, act[1]!(ops.add(x[1]!, ops.mul(reset!, held!)))] as const;
+  const biased = rBias === undefined ? held! : ops.add(held!, rBias);
+  return [z!, act[1]!(ops.add(x[1]!, ops.mul(reset!, biased)))] as const;
 }
 
 /** The reset gate scales h itself: the candidate's product must wait for it (the paper's form). */
@@ -310,7 +316,7 @@ function gated({ ops, hidden, act }: Cell, sum: string): Gates {
 function peeping({ ops, hidden, act, peepholes }: Cell, sum: string, before: string): Gates {
   const sizes = [hidden, hidden, hidden];
   const [i, o, f, c] = cutInto(ops, sum, { axis: 1, sizes: [...sizes, hidden] });
-  const [pi, po, pf] = cutInto(ops, peepholes!, { axis: 0, sizes });
+  const [pi, po, pf] = peepholes!;
   const gate = (x: string, weight: string, cell: string) => act[0]!(ops.add(x, ops.mul(weight, cell)));
   return {
     i: gate(i!, pi!, before),
