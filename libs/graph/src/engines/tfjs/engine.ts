@@ -19,7 +19,8 @@ export function tfjsEngine(plain: Tf, backend: string): Engine {
     name: `tfjs/${backend}`,
     async load(graph) {
       await useBackend(tf, backend);
-      return program(tf, backend, { graph, compiled: await compile(tf, backend, inFloat32(graph)) });
+      const compiled = await compile(tf, backend, inFloat32(graph));
+      return program(tf, backend, { graph: interfaceOf(graph), compiled });
     },
   };
 }
@@ -40,14 +41,13 @@ function inFloat32(graph: TracedGraph): TracedGraph {
  */
 function interfaceOf({ name, inputs, outputs, ...graph }: TracedGraph): Interface {
   const named = [...inputs, ...outputs].map((value) => value.name);
-  const statics = named.map((value) => [value, staticIn(graph, value)] as const);
+  const statics = named.map((value) => {
+    const found = graph.statics.get(value) ?? graph.initializers.get(value);
+    const expected = `a traced value ${value}`;
+    if (!found) throw new Fault("bad-input", `graph ${name}`, { expected, got: "an untraced one" });
+    return [value, { dtype: found.dtype, shape: found.shape }] as const;
+  });
   return { name, inputs, outputs, statics: new Map(statics) };
-}
-
-function staticIn({ statics, initializers }: Pick<TracedGraph, "statics" | "initializers">, name: string): Static {
-  const found = statics.get(name) ?? initializers.get(name);
-  if (found) return { dtype: found.dtype, shape: found.shape };
-  throw new Fault("bad-input", `graph`, { expected: `a traced value ${name}`, got: "an untraced one" });
 }
 
 type Interface = Pick<TracedGraph, "name" | "inputs" | "outputs" | "statics">;
@@ -88,22 +88,13 @@ function program(tf: Tf, backend: string, loaded: { graph: Interface; compiled: 
 
 function checkFeed(graph: Interface, name: string, feeds: Tensors): Tensor {
   const tensor = feeds.get(name);
-  const { dtype, shape } = staticOf(graph, name);
+  const { dtype, shape } = graph.statics.get(name)!;
   if (!tensor)
     throw new Fault("bad-input", `feed ${name}`, { expected: `${dtype}[${shape}]`, got: "nothing" });
   if (tensor.dtype === dtype && `${tensor.shape}` === `${shape}`) return tensor;
   throw new Fault("bad-input", `feed ${name}`, {
     expected: `${dtype}[${shape}]`,
     got: `${tensor.dtype}[${tensor.shape}]`,
-  });
-}
-
-function staticOf(graph: Interface, name: string): Static {
-  const found = graph.statics.get(name) ?? graph.initializers.get(name);
-  if (found) return found;
-  throw new Fault("bad-input", `graph ${graph.name}`, {
-    expected: `a traced value ${name}`,
-    got: "an untraced one",
   });
 }
 
@@ -139,7 +130,7 @@ function interpret(
 
 async function collect(graph: Interface, outputs: readonly TfTensor[]): Promise<Tensors> {
   const named = graph.outputs.map(async ({ name }, index) => {
-    const { dtype, shape } = staticOf(graph, name);
+    const { dtype, shape } = graph.statics.get(name)!;
     return [name, await download(outputs[index]!, dtype, shape)] as const;
   });
   return new Map(await Promise.all(named));
