@@ -2,8 +2,8 @@ import type { Ops } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { type Expansion, single } from "./rule.ts";
 
-// Classes are axis 1, labels have the other axes. A label is compared with every class rather than looked up:
-// elementwise work of the size of the scores, in both directions, and no engine scatters.
+// Classes are axis 1, labels have the other axes and are looked up: over 32000 classes that took, with the
+// gradient, at most two thirds of the time of comparing every class with the label.
 
 /** Scores `[N, C, …]`, labels `[N, …]`, weights `[C]` (SoftmaxCrossEntropyLoss, since version 12). */
 export const SoftmaxCrossEntropyLoss: Expansion = (at, ops) => {
@@ -29,37 +29,30 @@ function logSoftmax(at: Site, ops: Ops): string {
 
 /** −w·log p of each label, reduced; `mean` divides by the weights that counted. */
 function picked(at: Site, ops: Ops, logProbabilities: string): string {
-  const hit = hits(at, ops);
-  const weights = at.has(2) ? perClass(at, ops, at.input(2)) : undefined;
-  const weighted = weights === undefined ? logProbabilities : ops.mul(logProbabilities, weights);
-  const terms = ops.op("Neg", [ops.gate(hit, weighted)]);
+  const { places, counts } = labelled(at, ops);
+  const weights = at.has(2) ? ops.op("Gather", [at.input(2), places], { axis: 0 }) : undefined;
+  const found = ops.op("Neg", [ops.op("GatherElements", [logProbabilities, places], { axis: 1 })]);
+  const counted = (x: string) => (counts === undefined ? x : ops.gate(counts, x));
+  const terms = counted(weights === undefined ? found : ops.mul(found, weights));
   const reduction = at.string("reduction", "mean");
-  if (reduction === "none") return ops.sum(terms, [1]);
+  if (reduction === "none") return ops.reshape(terms, at.shape(1));
   const all = at.shape(0).map((_, axis) => axis);
-  const total = ops.sum(terms, all);
-  if (reduction === "sum") return total;
+  if (reduction === "sum") return ops.sum(terms, all);
   if (reduction !== "mean")
     throw at.fault("bad-input", "attribute reduction", { expected: "none, mean or sum", got: reduction });
-  return ops.div(total, ops.sum(ops.gate(hit, weights ?? ops.number(1, logProbabilities)), all));
+  if (weights === undefined && counts === undefined) return ops.mean(terms, all);
+  const ones = () => ops.expand(ops.number(1, found), ops.shape(found));
+  return ops.div(ops.sum(terms, all), ops.sum(counted(weights ?? ones()), all));
 }
 
-/** Where the class is the label's and the label is not ignored: bool, of the scores' shape. */
-function hits(at: Site, ops: Ops): string {
-  const [n, classes, ...rest] = at.shape(0) as [number, number, ...number[]];
+/** Labels as `[N, 1, …]`, the ignored ones as class 0, and which are not ignored, if any may be. */
+function labelled(at: Site, ops: Ops): { places: string; counts: string | undefined } {
+  const [n, , ...rest] = at.shape(0) as [number, number, ...number[]];
   const labels = ops.op("Cast", [ops.reshape(at.input(1), [n, 1, ...rest])], { to: INT64 });
-  const numbered = perClass(at, ops, ops.build.ints(Array.from({ length: classes }, (_, c) => c)));
-  const hit = ops.op("Equal", [labels, numbered]);
-  if (!at.node.attributes.has("ignore_index")) return hit;
+  if (!at.node.attributes.has("ignore_index")) return { places: labels, counts: undefined };
   const ignored = ops.op("Equal", [labels, ops.build.ints([at.int("ignore_index")])]);
-  return ops.op("And", [hit, ops.op("Not", [ignored])]);
-}
-
-/** A vector over the classes as `[1, C, 1, …]`. */
-function perClass(at: Site, ops: Ops, x: string): string {
-  return ops.reshape(
-    x,
-    at.shape(0).map((size, axis) => (axis === 1 ? size : 1)),
-  );
+  const places = ops.where(ignored, ops.build.ints([0]), labels);
+  return { places, counts: ops.op("Not", [ignored]) };
 }
 
 /** TensorProto.DataType. */
