@@ -154,9 +154,9 @@ export const OneHot: Operator = (site, tf) => {
   return (indices, _, values) => {
     const flat = tf.reshape(tf.cast(indices, "int32"), [entries]);
     const wrapped = tf.where(tf.less(flat, scalar(0)), tf.add(flat, scalar(depth)), flat);
-    const inside = tf.logicalAnd(tf.greaterEqual(wrapped, scalar(0)), tf.less(wrapped, scalar(depth)));
-    const hot = tf.oneHot(tf.where(inside, wrapped, scalar(0)), depth, 1, 0, "int32");
-    const kept = tf.mul(hot, tf.reshape(tf.cast(inside, "int32"), [entries, 1]));
+    // Compared rather than tf.oneHot, which refuses a depth of 1: what lies outside equals nothing.
+    const places = tf.reshape(tf.range(0, depth, 1, "int32"), [1, depth]);
+    const kept = tf.equal(tf.reshape(wrapped, [entries, 1]), places);
     const [off, on] = [tf.slice(values, [0], [1]), tf.slice(values, [1], [1])];
     const mixed = tf.add(
       off,

@@ -1,4 +1,7 @@
-/** As for the standard's operators, of onnxruntime's own (onnxruntime, ContribOperators.md). */
+/**
+ * As for the standard's operators, of onnxruntime's own (onnxruntime, ContribOperators.md). Some leave out an
+ * input before one they need: those count from 1, and their rules ask for what they need.
+ */
 export const MICROSOFT_SIGNATURES = `
   Attention 2..7 do_rotary mask_filter_value num_heads past_present_share_buffer qkv_hidden_sizes
     rotary_embedding_dim scale unidirectional
@@ -7,13 +10,13 @@ export const MICROSOFT_SIGNATURES = `
   BiasSplitGelu 2
   DequantizeLinear 2..3 axis
   DynamicQuantizeMatMul 3..5
-  EmbedLayerNormalization 7..9 epsilon mask_index_type
+  EmbedLayerNormalization 1..9 epsilon mask_index_type
   FastGelu 1..2
   FusedConv 2..4 activation activation_params auto_pad dilations group kernel_shape pads strides
   FusedGemm 2..3 activation activation_alpha activation_beta activation_gamma alpha beta transA transB
   FusedMatMul 2 alpha transA transB transBatchA transBatchB
   Gelu 1
-  GroupQueryAttention 7..16 causal do_rotary k_quant_type kv_cache_bit_width kv_num_heads
+  GroupQueryAttention 1..16 causal do_rotary k_quant_type kv_cache_bit_width kv_num_heads
     local_window_size num_heads qk_norm_epsilon qk_output rotary_interleaved scale sliding_window_cache
     smooth_softmax softcap v_quant_type
   MatMulIntegerToFloat 4..7
