@@ -2,29 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runs } from "../runs.ts";
 import { checkGradient, gradientOf } from "./check.ts";
-
-/** Geometry along one axis with at least one window. */
-const axis = fc
-  .record({
-    size: fc.integer({ min: 1, max: 5 }),
-    kernel: fc.integer({ min: 1, max: 3 }),
-    stride: fc.integer({ min: 1, max: 3 }),
-    dilation: fc.integer({ min: 1, max: 2 }),
-    before: fc.nat(2),
-    after: fc.nat(2),
-  })
-  .filter(
-    ({ size, kernel, dilation, before, after }) => size + before + after >= (kernel - 1) * dilation + 1,
-  );
-const planes = fc.array(axis, { minLength: 1, maxLength: 2 });
-type Axis = typeof axis extends fc.Arbitrary<infer T> ? T : never;
-
-const windowOf = (axes: readonly Axis[]) => ({
-  kernel_shape: axes.map((a) => a.kernel),
-  strides: axes.map((a) => a.stride),
-  dilations: axes.map((a) => a.dilation),
-  pads: [...axes.map((a) => a.before), ...axes.map((a) => a.after)],
-});
+import { planes, pooled, undilated, windowOf } from "./draw/window.ts";
 
 describe("Conv", () => {
   test("strides, dilations, uneven padding and groups, one or two spatial axes", () =>
@@ -126,22 +104,7 @@ describe("ConvTranspose", () => {
   });
 });
 
-// With ceil_mode a window may reach beyond the padding, but one that would begin there does not exist; and a
-// window on padding alone has no maximum and no mean.
-function allowedAxis(a: Axis): boolean {
-  const room = a.size + a.before + a.after - (a.kernel - 1) * a.dilation - 1;
-  const last = Math.ceil(room / a.stride);
-  if (last * a.stride >= a.size + a.before) return false;
-  return Array.from({ length: last + 1 }, (_, at) => at * a.stride - a.before).every((start) =>
-    Array.from({ length: a.kernel }, (_, k) => start + k * a.dilation).some((at) => at >= 0 && at < a.size),
-  );
-}
 const pooling = fc.record({ ceil_mode: fc.nat(1), count_include_pad: fc.nat(1) });
-// onnxruntime wants pads smaller than the kernel.
-const allowed = (axes: readonly Axis[]) =>
-  axes.every((a) => a.before < a.kernel && a.after < a.kernel && allowedAxis(a));
-const pooled = planes.filter(allowed);
-const undilated = planes.map((axes) => axes.map((a) => ({ ...a, dilation: 1 }))).filter(allowed);
 
 describe("pools", () => {
   test("MaxPool", () =>
