@@ -4,7 +4,8 @@ import { toHalf } from "@tutti/graph/half";
 import type { FloatTensor } from "./safetensors.ts";
 
 /**
- * Little-endian bytes of a tensor in a file's type. Apart from safetensors.ts, which stays free of graph code.
+ * Little-endian bytes of a tensor in a file's type. Apart from safetensors.ts, which the coordinator reads
+ * with and which stays free of graph code.
  * @throws Fault("bad-input") for a value that binary16 would turn into an infinity.
  */
 export function narrowed(

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
-import { dirname, isAbsolute, join, normalize, sep } from "node:path";
+import { readFileSync, realpathSync } from "node:fs";
+import { dirname, join, sep } from "node:path";
 import { bind, type Loaded } from "@tutti/adapter/peft-bind";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
@@ -34,15 +34,23 @@ export function openModel(path: string, bytes: Uint8Array): BaseFile {
   return { path, bytes, model: read(bytes, { externalData: external }), beside, external };
 }
 
-/** A location is a path inside the model's folder (ONNX, ExternalData); no model may name other files. */
+/**
+ * A location is a path inside the model's folder (ONNX, ExternalData). No model may name other files, be it
+ * by a path or by a link that leads out.
+ */
 function readBeside(path: string, location: string): Uint8Array {
-  const inner = normalize(location);
-  const inside = !isAbsolute(inner) && inner !== ".." && !inner.startsWith(`..${sep}`) && inner !== ".";
-  demand(inside, () => {
-    return new Fault("refused", `weights of ${path}`, { expected: "a file beside it", got: location });
+  const real = realPath(path, location);
+  const folder = realpathSync(dirname(path));
+  demand(real.startsWith(folder + sep) && real === join(folder, location), () => {
+    const todo = "Copy the weights beside the model";
+    return new Fault("refused", `weights of ${path}`, { expected: "a file beside it", got: location, todo });
   });
+  return new Uint8Array(readFileSync(real));
+}
+
+function realPath(path: string, location: string): string {
   try {
-    return new Uint8Array(readFileSync(join(dirname(path), inner)));
+    return realpathSync(join(dirname(path), location));
   } catch (cause) {
     const got = (cause as Error).message;
     throw new Fault("not-found", `weights of ${path}`, { expected: location, got, cause });
