@@ -55,7 +55,7 @@ function addsOf(node: Node, wires: Wires): Value | undefined {
   switch (opOf(node)) {
     case "MatMulInteger":
     case "ConvInteger":
-      return scaledBy(output, wires);
+      return scaledBy(node, wires);
     case "QLinearMatMul":
     case "QLinearConv":
       return levelsAfter(node, 6, wires);
@@ -73,11 +73,39 @@ function quantisedBy(name: string, wires: Wires): Value | undefined {
   return quantises && maker.outputs[0] === name ? { name: maker.inputs[0]! } : undefined;
 }
 
-/** int32 → Cast → Mul: dynamic quantisation scales the sums of products back. */
-function scaledBy(name: string, wires: Wires): Value | undefined {
-  const cast = wires.follower(name);
-  const scaled = cast?.op === "Cast" ? wires.follower(cast.outputs[0]!) : undefined;
-  return scaled?.op === "Mul" ? { name: scaled.outputs[0]! } : undefined;
+/**
+ * int32 → Cast → Mul, once or twice: dynamic quantisation scales the sums of products back, by the scale of
+ * what was quantised and by the weight's. What comes after both is no business of the product any more.
+ */
+function scaledBy(node: Node, wires: Wires): Value | undefined {
+  const cast = followerOf(node.outputs[0]!, "Cast", wires);
+  const missing = new Set(["weight"]);
+  if (wires.maker(node.inputs[0]!)?.op === "DynamicQuantizeLinear") missing.add("input");
+  let at = cast?.outputs[0];
+  while (at !== undefined && missing.size > 0) {
+    const mul = wires.follower(at);
+    const other = mul?.inputs.find((name) => name !== at);
+    const scales = mul?.op === "Mul" && other !== undefined ? scalesOf(other, wires) : undefined;
+    if (!mul || !scales) return undefined;
+    for (const scale of scales) missing.delete(scale);
+    at = mul.outputs[0];
+  }
+  return at === undefined ? undefined : { name: at };
+}
+
+/** Whose scales a factor is made of; undefined where of anything else. */
+function scalesOf(name: string, wires: Wires): readonly ("input" | "weight")[] | undefined {
+  const maker = wires.maker(name);
+  if (!maker || maker.op === "Constant") return ["weight"];
+  if (maker.op === "DynamicQuantizeLinear") return ["input"];
+  const parts = maker.op === "Mul" ? maker.inputs.map((part) => scalesOf(part, wires)) : [undefined];
+  return parts.some((part) => part === undefined) ? undefined : parts.flatMap((part) => part ?? []);
+}
+
+/** The only reader of a value, if it is this operator and reads it first. */
+function followerOf(name: string, op: string, wires: Wires): Node | undefined {
+  const next = wires.follower(name);
+  return next?.op === op && next.inputs[0] === name ? next : undefined;
 }
 
 /** QLinear operators begin with x, x's scale and its zero point. */
@@ -89,8 +117,8 @@ function levelsBefore({ inputs }: Node, wires: Wires): Value {
 /** y's scale is input `at`, its zero point the next; floats where nothing but their making follows. */
 function levelsAfter({ inputs, outputs }: Node, at: number, wires: Wires): Value {
   const [name] = outputs as readonly [string];
-  const float = wires.follower(name);
-  if (float?.op === "DequantizeLinear") return { name: float.outputs[0]! };
+  const float = followerOf(name, "DequantizeLinear", wires);
+  if (float) return { name: float.outputs[0]! };
   return { name, levels: { scale: inputs[at]!, zero: inputs[at + 1] ?? "" } };
 }
 
@@ -99,8 +127,6 @@ function levelsAfter({ inputs, outputs }: Node, at: number, wires: Wires): Value
  * so it does where a table of integers is looked up and the rows dequantised.
  */
 function floatAfter(name: string, wires: Wires): Value {
-  const next = wires.follower(name);
-  const levels = next?.op === "QuantizeLinear" ? next.outputs[0]! : name;
-  const float = wires.follower(levels);
-  return { name: float?.op === "DequantizeLinear" ? float.outputs[0]! : name };
+  const levels = followerOf(name, "QuantizeLinear", wires)?.outputs[0] ?? name;
+  return { name: followerOf(levels, "DequantizeLinear", wires)?.outputs[0] ?? name };
 }

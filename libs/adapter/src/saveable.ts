@@ -26,6 +26,9 @@ const ROLES: Readonly<Record<string, Readonly<Record<number, "weight" | "bias">>
   RMSNormalization: { 1: "weight" },
   SimplifiedLayerNormalization: { 1: "weight" },
   PRelu: { 1: "weight" },
+  FusedGemm: { 2: "bias" },
+  Attention: { 2: "bias" },
+  MatMulNBits: { 5: "bias" },
 };
 
 /**

@@ -4,7 +4,7 @@ import { readsOf } from "@tutti/graph/prune";
 /** Who makes a value of a graph and who reads it; for a file's graph and a traced one alike. */
 export type Wires = {
   maker(name: string): Node | undefined;
-  /** The node that alone reads the value, as input 0; undefined where anything else does too. */
+  /** The node that alone reads the value, once; undefined where anything else does too. */
   follower(name: string): Node | undefined;
 };
 
@@ -18,10 +18,10 @@ export function wiresOf({ nodes, outputs }: Pick<Graph, "nodes" | "outputs">): W
   };
   for (const node of nodes) {
     for (const name of node.outputs) makers.set(name, node);
-    // Beyond input 0 stand the node's other inputs and what graphs inside it read of this one.
-    const [first, ...rest] = node.inputs[0] ? readsOf(node) : ["", ...readsOf(node)];
-    if (first) note(first, node);
-    for (const name of rest) note(name, "other");
+    // Behind the node's own inputs stand what graphs inside it read of this one.
+    const own = node.inputs.filter((name) => name !== "");
+    for (const name of own) note(name, node);
+    for (const name of readsOf(node).slice(own.length)) note(name, "other");
   }
   for (const { name } of outputs) note(name, "other");
   return {

@@ -56,6 +56,18 @@ const BESIDE: Readonly<Record<string, Base>> = {
     { w: levels("int8", [5, 4]), ws: f32(...channels), wz: tensorOf("int8", [4], [0, 0, 0, 0]) },
     x,
   ),
+  "dynamic int8, scaled twice, then by something else": base(
+    [
+      { ...node("DynamicQuantizeLinear", ["x"], "xq"), outputs: ["xq", "xs", "xz"] },
+      node("MatMulInteger", ["xq", "w", "xz"], "i", {}, "/fc/MatMul"),
+      node("Cast", ["i"], "f", { to: 1 }),
+      node("Mul", ["ws", "f"], "half"),
+      node("Mul", ["half", "xs"], "h"),
+      node("Mul", ["h", "one"], "y"),
+    ],
+    { w: levels("int8", [5, 4]), ws, one: f32(1) },
+    x,
+  ),
   "quantise and dequantise around MatMul": base(
     [
       quantised,
@@ -252,4 +264,12 @@ test("an integer product in no pattern that we know is no target", () => {
     x,
   );
   expect(() => adapted(given)).toThrow(/a model with such weights, got no match/);
+});
+
+test("a factor that is no scale does not count as one: the sum stands before it", () => {
+  const { bytes } = BESIDE["dynamic int8, scaled twice, then by something else"]!;
+  const { graph } = read(attach(bytes, adapted({ bytes, feeds: new Map() })));
+  const by = new Map(graph.nodes.map((one) => [one.outputs[0], one]));
+  expect(by.get("h")!.op).toBe("Add");
+  expect(by.get("y")!.inputs).toEqual(["h", "one"]);
 });
