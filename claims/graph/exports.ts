@@ -28,10 +28,10 @@ type Met = {
 export const claim: Claim = {
   name: "graph/exports",
   target:
-    "conformance/peft (MLP, BERT, CNN; both exporters) against torch and PEFT: outputs and merged within 1e-5, " +
-    `gradients within 1e-4 of the largest element; each of the ${FILES} files of conformance/exports: adapted ` +
-    "on all linear layers (models of convolutions: on those), finite gradients that agree within 1e-4 on both " +
-    "engines, merged within 1e-5 of injected",
+    "conformance/peft (MLP, BERT, CNN; both exporters) against torch and PEFT: outputs and merged within " +
+    `1e-5, gradients within 1e-4 of the largest element; each of the ${FILES} files of conformance/exports ` +
+    "adapted on all linear layers (models of convolutions: on those): finite gradients that agree within " +
+    "1e-4 on both engines, merged within 1e-5 of injected",
   async run(report) {
     const torch = await first.run(report);
     const folder = shared("conformance/exports");

@@ -23,11 +23,12 @@ import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type SavedTensor
 
 /**
  * The base file with the adapter's place beside it: every tensor and node of the base keeps its bytes, except
- * that a node whose result a side path joins gives it under a new name. The factors are required graph inputs
- * under their names, A [r_n, in, …] and B [out, r_n, 1…] with a rank of its own for each module, which may be
- * 0; a saved tensor is the required input `<name>.saved`, of its shape. All are float32. So one session serves any adapter of
- * these targets, of whatever ranks and alphas: `attachedFeeds` puts the scale into B. At rank 0 the side path
- * adds zero.
+ * that a node whose result a side path joins gives it under a new name. The factors are required float32
+ * inputs of the graph under their names, A [r_n, in, …] and B [out, r_n, 1…], with a rank of its own for each
+ * module, which may be 0; a saved tensor is the required input `<name>.saved`, of its shape. So one session
+ * serves any adapter of these targets, of whatever ranks and alphas: `attachedFeeds` puts the scale into B,
+ * and at rank 0 (`emptyFeeds`) the side path adds zero. Weights kept in other files are not read; the result
+ * names those files as the base does.
  * @throws Fault("refused") when `bytes` are not the base that was resolved; Fault("conflict") when a value of
  * the base has the name of an input; Fault("unsupported") for a node that is not what resolve saw.
  */
