@@ -90,8 +90,8 @@ function maskBias(at: Site, ops: Ops, keys: number): string | undefined {
 }
 
 /**
- * A query's position among the keys: after the past where there is one; with `nonpad_kv_seqlen` the queries are
- * the last of each example's keys; else query i stands at key i.
+ * A query's position among the keys: after the past where there is one; with `nonpad_kv_seqlen` the queries
+ * are the last of each example's keys; else query i stands at key i.
  */
 function causal(
   at: Site,

@@ -13,8 +13,8 @@ type Known = {
 const plain = (op: string): Known => ({ emit: (ops, x) => ops.op(op, [x]) });
 
 /**
- * The functions the standard allows inside a cell, with the defaults of the operators of these names. Affine and
- * ScaledTanh are no operators any more, so theirs must be given (RNN, since version 7, activations).
+ * The functions the standard allows inside a cell, with the defaults of the operators of these names. Affine
+ * and ScaledTanh are no operators any more, so theirs must be given (RNN, since version 7, activations).
  */
 const FUNCTIONS: Readonly<Record<string, Known>> = {
   sigmoid: plain("Sigmoid"),

@@ -3,7 +3,9 @@ import { type Ops, range } from "../ops.ts";
 import { int64, tensorOf } from "../tensor.ts";
 import { cutInto, joined } from "./parts.ts";
 
-/** What each head reads: `[batch, heads, sequence, size]`, or by sequence `[batch, sequence, heads, size]`. */
+/**
+ * What each head reads: `[batch, heads, sequence, size]`, or by sequence `[batch, sequence, heads, size]`.
+ */
 export type Stack = { readonly x: string; readonly bySequence: boolean };
 
 /** `[batch, sequence, heads·size]` cut into heads, not yet moved. */
@@ -38,7 +40,9 @@ export type Scoring = {
   readonly sink?: string | undefined;
 };
 
-/** The scores at each stage, `[batch, heads, queries, keys]`, and the result `[batch, heads, queries, size]`. */
+/**
+ * The scores at each stage, `[batch, heads, queries, keys]`, and the result `[batch, heads, queries, size]`.
+ */
 export type Attended = {
   readonly y: string;
   readonly raw: string;
@@ -48,8 +52,8 @@ export type Attended = {
 };
 
 /**
- * softmax(cap(q·kᵀ·scale) + bias)·v. Where keys have fewer heads than queries, each serves a run of query heads
- * (grouped queries, Ainslie et al. 2023): these become rows of one product, so that no key is repeated.
+ * softmax(cap(q·kᵀ·scale) + bias)·v. Where keys have fewer heads than queries, each serves a run of query
+ * heads (grouped queries, Ainslie et al. 2023): these become rows of one product, so that no key is repeated.
  * A query that sees no key gives 0, as the standard has it, and no gradient.
  */
 export function attend(

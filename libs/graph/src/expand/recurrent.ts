@@ -62,8 +62,8 @@ function frameOf(at: Site): Frame {
 }
 
 /**
- * RNN, GRU and LSTM (since version 7; `layout` since 14), unrolled. What depends on X alone is one product over
- * all time steps and both directions; a step multiplies h by Rᵀ.
+ * RNN, GRU and LSTM (since version 7; `layout` since 14), unrolled. What depends on X alone is one product
+ * over all time steps and both directions; a step multiplies h by Rᵀ.
  */
 function recurrent(kind: Kind): Expansion {
   return (at, ops) => {
@@ -268,7 +268,9 @@ export const GRU = recurrent({
   },
 });
 
-/** The reset gate scales R·h + b, which makes one product per step of all gates (torch's and cuDNN's form). */
+/**
+ * The reset gate scales R·h + b, which makes one product per step of all gates (torch's and cuDNN's form).
+ */
 function resetAfter({ ops, hidden, act, r, rBias }: Cell, x: readonly string[], h: string) {
   const product = ops.matmul(h, r);
   const [gates, held] = cutInto(ops, product, { axis: 1, sizes: [2 * hidden, hidden] });
@@ -287,8 +289,8 @@ function resetBefore({ ops, hidden, act, r }: Cell, x: readonly string[], h: str
 }
 
 /**
- * Gates i, o, f, c. Without peepholes the three sigmoids are one; with them i and f see the old cell and o the
- * new one (LSTM, since version 14; Gers et al. 2002). `input_forget` couples the gates: f = 1 − i.
+ * Gates i, o, f, c. Without peepholes the three sigmoids are one; with them i and f see the old cell and o
+ * the new one (LSTM, since version 14; Gers et al. 2002). `input_forget` couples the gates: f = 1 − i.
  */
 export const LSTM = recurrent({
   gates: 4,

@@ -16,9 +16,9 @@ export type Turns = {
 
 /**
  * Each pair (a, b) of a head turned by its position's angle: (a·cos − b·sin, a·sin + b·cos), Su et al. 2021,
- * section 3.4.2. Written as x·C + swapped(x)·S with C = (cos, cos) and S = (−sin, sin), tables that are constant
- * as a rule. Pairs lie half a size apart, or side by side when interleaved; what lies beyond the rotary size
- * stays.
+ * section 3.4.2. Written as x·C + swapped(x)·S with C = (cos, cos) and S = (−sin, sin), tables that are
+ * constant as a rule. Pairs lie half a size apart, or side by side when interleaved; what lies beyond the
+ * rotary size stays.
  */
 export function rotated(ops: Ops, stack: Stack, turns: Turns): Stack {
   const { x, bySequence } = stack;

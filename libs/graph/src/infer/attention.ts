@@ -2,7 +2,10 @@ import type { Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { demandSize, same } from "./rule.ts";
 
-/** `[batch, heads, sequence, size]` of an input of rank 4, or of rank 3 with as many heads as the attribute says. */
+/**
+ * `[batch, heads, sequence, size]` of an input of rank 4, or of rank 3 with as many heads as the attribute
+ * says.
+ */
 function stack(at: Site, index: number, attribute: string): readonly [number, number, number, number] {
   const shape = at.shape(index);
   if (shape.length === 4) return shape as [number, number, number, number];

@@ -233,7 +233,7 @@ test("an activation we do not know, and too few names, are refused by name", asy
 
 describe("exported GRU models", () => {
   for (const kind of ["legacy", "dynamo"]) {
-    test(`${kind}: forward as onnxruntime has the file, gradients of its weights by differences`, async () => {
+    test(`${kind}: as onnxruntime has the file; gradients by differences`, async () => {
       const path = shared(`conformance/exports/gru.${kind}.onnx`);
       if (path === undefined) return;
       const bytes = readFileSync(path);
@@ -269,7 +269,9 @@ async function runFile(bytes: Uint8Array, feeds: Tensors): Promise<Tensors> {
   );
 }
 
-/** Σ of the first output, by every weight the GRU nodes read: a few elements of each, as tfjs derives them. */
+/**
+ * Σ of the first output, by every weight the GRU nodes read: a few elements of each, as tfjs derives them.
+ */
 async function gradientsAgree(graph: TracedGraph, feeds: Tensors): Promise<void> {
   const read = graph.nodes.filter(({ op }) => op === "GRU").flatMap(({ inputs }) => inputs.slice(1, 4));
   const weights = [...new Set(read)].filter((name) => graph.initializers.has(name));

@@ -17,7 +17,9 @@ import { cutInto, joined } from "../parts.ts";
 import { turnedInPlace } from "../rotary.ts";
 import { type Expansion, single } from "../rule.ts";
 
-/** Refuses what a node asks for beyond what we have: attributes that must keep their value, inputs left out. */
+/**
+ * Refuses what a node asks for beyond what we have: attributes that must keep their value, inputs left out.
+ */
 export function plainOnly(
   at: Site,
   { zero = [], absent = [] }: { zero?: readonly string[]; absent?: readonly (readonly [number, string])[] },

@@ -27,9 +27,9 @@ type Sizes = ReturnType<typeof groupSizes>;
 type Past = number | string;
 
 /**
- * Causal attention with fewer key heads than query heads and a cache. A prompt is as long as the total and takes
- * nothing from a past; padding at its end then changes no row but its own, so `seqlens_k` is not read. After
- * a prompt, `seqlens_k` + 1 − queries keys of the past count (com.microsoft, GroupQueryAttention).
+ * Causal attention with fewer key heads than query heads and a cache. A prompt is as long as the total and
+ * takes nothing from a past; padding at its end then changes no row but its own, so `seqlens_k` is not read.
+ * After a prompt, `seqlens_k` + 1 − queries keys of the past count (com.microsoft, GroupQueryAttention).
  */
 export const GroupQueryAttention: Expansion = (at, ops) => {
   refuse(at);

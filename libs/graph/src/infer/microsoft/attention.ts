@@ -4,7 +4,9 @@ import { demandSize, same } from "../rule.ts";
 
 export const RotaryEmbedding = same;
 
-/** Hidden sizes of Q, K and V inside the packed weights; equal thirds unless told (com.microsoft, Attention). */
+/**
+ * Hidden sizes of Q, K and V inside the packed weights; equal thirds unless told (com.microsoft, Attention).
+ */
 export function packedSizes(at: Site): readonly [number, number, number] {
   const width = at.shape(1)[1] ?? 0;
   const [q = 0, k = 0, v = 0] = at.ints("qkv_hidden_sizes", [width / 3, width / 3, width / 3]);
