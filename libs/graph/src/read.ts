@@ -5,6 +5,7 @@ import type { Graph, Node, Tensor } from "./ir.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 import { readAttribute } from "./onnx/attribute.ts";
 import { constantTensor } from "./onnx/constant.ts";
+import { refuseNarrowResults } from "./onnx/narrow.ts";
 import { inOrder } from "./onnx/order.ts";
 import { type ExternalData, readTensor, type TensorOptions } from "./onnx/tensor.ts";
 import { readValueInfo } from "./onnx/value-info.ts";
@@ -70,6 +71,7 @@ const timeless = ({ graph }: ModelProto): boolean =>
 /** One graph, the inner ones of its nodes included: names first, then order, then nodes one by one. */
 function readGraph(proto: GraphProto, reader: Reader, scope: Scope): Graph {
   checkSize(proto, reader.limits, scope);
+  refuseNarrowResults(proto);
   const initializers = new Map<string, Tensor>();
   for (const tensor of proto.initializer) {
     if (initializers.has(tensor.name)) throw twice(tensor.name);

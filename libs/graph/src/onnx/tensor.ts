@@ -6,8 +6,9 @@ import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from "@
 import { fromBfloat16 } from "../half.ts";
 import { type DType, sizeOf, type Tensor, type TensorData } from "../ir.ts";
 import { LIMITS, type Limits } from "../limits.ts";
+import { packed } from "../quantised.ts";
 import { allocate, bytesPer, type Numeric, numeric } from "../tensor.ts";
-import { BFLOAT16, dtypeCode, dtypeOf } from "./dtype.ts";
+import { BFLOAT16, dtypeCode, dtypeOf, type Narrow, narrowOf } from "./dtype.ts";
 
 /** Bytes kept outside the model file, by the location the file names. */
 export type ExternalData = (location: string) => Uint8Array;
@@ -20,10 +21,13 @@ assert(new Uint8Array(new Uint16Array([1]).buffer)[0] === 1, "the host is little
 
 /**
  * A tensor of the file, in any of the forms the standard allows (onnx.proto3, TensorProto). Raw data is not
- * copied where its alignment permits. bfloat16 widens to float32.
+ * copied where its alignment permits. bfloat16 widens to float32, integers of 2 and 4 bits to 8.
  */
 export function readTensor(proto: TensorProto, what: string, options: TensorOptions = {}): Tensor {
   const shape = readShape(proto, what, options.limits ?? LIMITS);
+  const narrow = narrowOf(proto.dataType);
+  if (narrow)
+    return { dtype: narrow.dtype, shape, data: unpacked(proto, what, { ...narrow, shape, options }) };
   const dtype = proto.dataType === BFLOAT16 ? "float32" : dtypeOf(proto.dataType, what);
   const length = sizeOf(shape);
   if (dtype === "string") return { dtype, shape, data: strings(proto, what, length) };
@@ -133,6 +137,25 @@ function bfloat16(
   const halves = raw ? view(raw, what, { dtype: "float16", length }) : typed(proto, "float16");
   demandLength(what, { unit: "elements", expected: length, got: halves.length });
   return Float32Array.from(halves as Uint16Array, fromBfloat16);
+}
+
+/** Lowest bits first, the last byte padded; int32_data too holds a byte per entry (onnx.proto3, TensorProto). */
+function unpacked(
+  proto: TensorProto,
+  what: string,
+  { dtype, bits, shape, options }: Narrow & { shape: readonly number[]; options: TensorOptions },
+): Numeric {
+  const bytes = rawBytes(proto, what, options) ?? Uint8Array.from(proto.int32Data);
+  const length = sizeOf(shape);
+  demandLength(what, { unit: "bytes", expected: Math.ceil((length * bits) / 8), got: bytes.length });
+  const data = allocate(dtype, length);
+  // Bits moved to the top of an int32 and back bring the sign along.
+  const signed = (value: number) => (value << (32 - bits)) >> (32 - bits);
+  for (let i = 0; i < length; i++) {
+    const value = packed(bytes, bits, i);
+    data[i] = dtype === "int8" ? signed(value) : value;
+  }
+  return data;
 }
 
 function strings(proto: TensorProto, what: string, length: number): TensorData {

@@ -88,6 +88,16 @@ describe("storage of tensors (onnx.proto3, TensorProto)", () => {
       [1, -2],
     ],
     ["bfloat16 typed", { dataType: 16, dims: [2n], int32Data: [0x3f80, 0xc000] }, "float32", [1, -2]],
+    ["uint4 raw", { dataType: 21, dims: [3n], rawData: Uint8Array.of(0xf0, 0x07) }, "uint8", [0, 15, 7]],
+    ["int4 raw", { dataType: 22, dims: [3n], rawData: Uint8Array.of(0xf8, 0x07) }, "int8", [-8, -1, 7]],
+    ["int4 typed", { dataType: 22, dims: [4n], int32Data: [0xf8, 0x17] }, "int8", [-8, -1, 7, 1]],
+    [
+      "uint2 raw",
+      { dataType: 25, dims: [5n], rawData: Uint8Array.of(0b11100100, 2) },
+      "uint8",
+      [0, 1, 2, 3, 2],
+    ],
+    ["int2 raw", { dataType: 26, dims: [4n], rawData: Uint8Array.of(0b11100100) }, "int8", [0, 1, -2, -1]],
     ["scalar", { dataType: 1, rawData: bytes(Float32Array.of(3)) }, "float32", [3]],
     ["empty", { dataType: 1, dims: [0n, 4n] }, "float32", []],
   ];
@@ -221,6 +231,23 @@ describe("refusals name what is wrong", () => {
       "too few bytes",
       withTensor({ dataType: 1, dims: [2n], rawData: new Uint8Array(7) }),
       /expected 8 bytes, got 7/,
+    ],
+    [
+      "a quantiser to 4 bits",
+      model({
+        ...simple,
+        initializer: [
+          { name: "scale", dataType: 1, floatData: [1] },
+          { name: "zero", dataType: 22, dims: [], rawData: Uint8Array.of(3) },
+        ],
+        node: [{ opType: "QuantizeLinear", name: "q", input: ["x", "scale", "zero"], output: ["y"] }],
+      }),
+      /unsupported: QuantizeLinear "q": input 2: .*2 or 4 bits/,
+    ],
+    [
+      "half a byte missing",
+      withTensor({ dataType: 22, dims: [3n], rawData: Uint8Array.of(1) }),
+      /2 bytes, got 1/,
     ],
     ["too few values", withTensor({ dataType: 1, dims: [2n], floatData: [1] }), /expected 2 elements, got 1/],
     ["too many axes", withTensor({ dataType: 1, dims: new Array(40).fill(1n) }), /rank: expected ≤ 32/],
