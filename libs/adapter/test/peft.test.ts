@@ -1,3 +1,4 @@
+import { concat, u32, utf8 } from "@tutti/foundation/bytes";
 import { seededRandom } from "@tutti/foundation/random";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -6,10 +7,12 @@ import { mlp } from "../../graph/src/make/mlp.ts";
 import { read } from "../../graph/src/read.ts";
 import { write } from "../../graph/src/write.ts";
 import { fromPeft, toPeft } from "../src/peft.ts";
+import { readBare, readPeft, writePeft } from "../src/peft-adapter.ts";
 import { resolve } from "../src/resolve.ts";
 import { readSafetensors, writeSafetensors } from "../src/safetensors.ts";
 import type { AdapterSpec, ResolvedAdapter } from "../src/spec.ts";
 import { CONV, TABLE, TWO } from "./bases.ts";
+import { moduleOf, survives } from "./files.ts";
 import { goldenOf } from "./golden.ts";
 
 const model = read(write(mlp({ inputs: 6, hidden: [8, 4], outputs: 2, random: seededRandom(1) })));
@@ -100,6 +103,69 @@ test.skipIf(!goldenOf("mlp")).each(["mlp", "bert", "cnn"])(
   },
 );
 
+describe("without a base", () => {
+  const module = fc.record({
+    kind: fc.constantFrom<"linear" | "embedding">("linear", "embedding"),
+    ...{ in: fc.integer({ min: 1, max: 6 }), out: fc.integer({ min: 1, max: 6 }) },
+    ...{ rank: fc.integer({ min: 1, max: 4 }), alpha: fc.integer({ min: 1, max: 32 }) },
+  });
+  const modules = fc.array(module, { maxLength: 5 });
+
+  test("what is written is read", () => {
+    fc.assert(
+      fc.property(modules, fc.boolean(), (drawnModules, rslora) => {
+        const peft = {
+          modules: drawnModules.map((m, i) => moduleOf({ ...m, rslora, name: `m.${i}.fc` })),
+          whole: [],
+        };
+        const { config, weights } = writePeft(peft);
+        expect(readPeft(config, weights)).toEqual(peft);
+      }),
+    );
+  });
+
+  test("a scale of neither rule is kept by an alpha of its own", () => {
+    const size = { kind: "linear", in: 3, out: 2, rank: 4, alpha: 8 } as const;
+    const odd = { ...moduleOf({ ...size, rslora: false, name: "a" }), scale: 0.75 };
+    const even = moduleOf({ ...size, rslora: true, name: "b" });
+    const { config, weights } = writePeft({ modules: [odd, even], whole: [] });
+    const scales = readPeft(config, weights).modules.map(({ scale }) => scale);
+    expect(scales).toEqual([0.75, 4]);
+  });
+
+  test("F16 and BF16 files are read", () => {
+    const header = {
+      "base_model.model.a.lora_A.weight": { dtype: "F16", shape: [1, 2], data_offsets: [0, 4] },
+      "base_model.model.a.lora_B.weight": { dtype: "BF16", shape: [1, 1], data_offsets: [4, 6] },
+    };
+    const text = utf8(JSON.stringify(header));
+    const data = Uint8Array.of(0x00, 0x3e, 0x00, 0xbc, 0xc0, 0x3f);
+    const { modules } = readPeft(
+      JSON.stringify({ peft_type: "LORA", r: 1, lora_alpha: 2 }),
+      concat(u32(text.length), u32(0), text, data),
+    );
+    const [{ a, b }] = modules as [(typeof modules)[0]];
+    expect([...a.data, ...b.data]).toEqual([1.5, -1, 1.5]);
+  });
+
+  test("tensors without a config: ranks are theirs, alpha the caller's", () => {
+    const size = { kind: "linear", in: 3, out: 2, rank: 2, alpha: 5 } as const;
+    const peft = { modules: [moduleOf({ ...size, rslora: false, name: "a" })], whole: [] };
+    expect(readBare(writePeft(peft).weights, 5)).toEqual(peft);
+  });
+
+  test("changed anywhere, a file is read or refused", () => {
+    const size = { kind: "linear", in: 3, out: 2, rank: 2, alpha: 5 } as const;
+    const { config, weights } = writePeft({
+      modules: [moduleOf({ ...size, rslora: false, name: "a" })],
+      whole: [],
+    });
+    survives(weights, (bytes) => readPeft(config, bytes));
+    survives(weights.slice(8, 300), (bytes) => readPeft(config, concat(u32(bytes.length), u32(0), bytes)));
+    survives(utf8(config), (bytes) => readPeft(new TextDecoder().decode(bytes), weights));
+  });
+});
+
 describe("refusals", () => {
   const adapter = resolve(model, { rank: 2, alpha: 4, targets: ["layers.0"] });
   const { config, weights } = toPeft(adapter, drawn(adapter));
@@ -129,6 +195,8 @@ describe("refusals", () => {
       lora_dropout: 0.1,
       corda_config: null,
       target_modules: "x",
+      init_lora_weights: "eva",
+      eva_config: { rho: 2 },
     };
     expect(fromPeft(changed(quiet), weights, model).adapter).toEqual(adapter);
   });
