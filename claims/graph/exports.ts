@@ -17,6 +17,7 @@ const FILES = 14;
 /** Of one export: differences are of the largest output, or of the largest element of a gradient. */
 type Met = {
   readonly modules: number;
+  readonly saved: number;
   readonly mergedVersusInjected: number;
   /** Gradients of one engine against the other's. */
   readonly gradientsApart: number;
@@ -30,8 +31,8 @@ export const claim: Claim = {
   target:
     "conformance/peft (MLP, BERT, CNN; both exporters) against torch and PEFT: outputs and merged within " +
     `1e-5, gradients within 1e-4 of the largest element; each of the ${FILES} files of conformance/exports ` +
-    "adapted on all linear layers (models of convolutions: on those): finite gradients that agree within " +
-    "1e-4 on both engines, merged within 1e-5 of injected",
+    "adapted on all linear layers (models of convolutions: on those; recurrent cells whole): finite " +
+    "gradients that agree within 1e-4 on both engines, merged within 1e-5 of injected",
   async run(report) {
     const torch = await first.run(report);
     const folder = shared("conformance/exports");
@@ -73,6 +74,7 @@ async function measure(bytes: Uint8Array, engines: readonly Engine[]): Promise<M
   });
   return {
     modules: adapter.modules.length,
+    saved: adapter.saved.length,
     mergedVersusInjected: Math.max(...outputs),
     gradientsApart: Math.max(...gaps),
     smallestGradient: Math.min(...[...one.values()].map((values) => Math.max(...values.map(Math.abs)))),
@@ -80,9 +82,11 @@ async function measure(bytes: Uint8Array, engines: readonly Engine[]): Promise<M
   };
 }
 
-/** Convolutions where the model has several of them, linear layers otherwise. */
+/** Convolutions where the model has several of them, linear layers otherwise; recurrent cells whole. */
 function adapterOf(model: Model): ResolvedAdapter {
-  const convolutions = offerOf(model).candidates.filter(({ kind }) => kind === "conv");
+  const { candidates, saveables } = offerOf(model);
+  const convolutions = candidates.filter(({ kind }) => kind === "conv");
   const targets = convolutions.length > 1 ? convolutions.map(({ module }) => module) : "all-linear";
-  return resolve(model, { rank: 4, alpha: 8, targets });
+  const save = saveables.map(({ name }) => name).filter((name) => /\.[WRB](_\d+)?$/.test(name));
+  return resolve(model, { rank: 4, alpha: 8, targets, save });
 }

@@ -15,7 +15,7 @@ import type { SavedTensor, Use } from "./spec.ts";
 import { wiresOf } from "./wires.ts";
 
 /** What an input is called in the module that owns it, by operator and input index. */
-const ROLES: Readonly<Record<string, Readonly<Record<number, "weight" | "bias">>>> = {
+const ROLES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   Gemm: { 2: "bias" },
   Conv: { 1: "weight", 2: "bias" },
   ConvTranspose: { 1: "weight", 2: "bias" },
@@ -29,6 +29,10 @@ const ROLES: Readonly<Record<string, Readonly<Record<number, "weight" | "bias">>
   FusedGemm: { 2: "bias" },
   Attention: { 2: "bias" },
   MatMulNBits: { 5: "bias" },
+  // ONNX's own letters: torch keeps the same numbers in another order of gates, and the biases apart.
+  RNN: { 1: "W", 2: "R", 3: "B" },
+  GRU: { 1: "W", 2: "R", 3: "B" },
+  LSTM: { 1: "W", 2: "R", 3: "B" },
 };
 
 /**

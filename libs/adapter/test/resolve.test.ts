@@ -222,10 +222,10 @@ describe("targets beside plain products", () => {
     ]);
   });
 
-  test("the weights of a recurrent cell are trained whole", () => {
+  test("the weights of a recurrent cell are trained whole, under the cell's name", () => {
     const { bytes } = base(
-      [node("GRU", ["x", "rnn.W", "rnn.R"], "y", { hidden_size: 5 }, "/rnn/GRU")],
-      { "rnn.W": [1, 15, 4], "rnn.R": [1, 15, 5] },
+      [node("GRU", ["x", "onnx::GRU_1", "onnx::GRU_2"], "y", { hidden_size: 5 }, "/rnn/GRU")],
+      { "onnx::GRU_1": [1, 15, 4], "onnx::GRU_2": [1, 15, 5] },
       { x: random([3, 2, 4], "x") },
     );
     expect(lines({ targets: [], save: ["rnn.*"] }, read(bytes))).toEqual([
