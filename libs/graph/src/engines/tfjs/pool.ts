@@ -1,8 +1,8 @@
 import { sizeOf } from "../../ir.ts";
 import type { Operator, OpSite } from "./op-site.ts";
-import { tapsAlong, toFirst, toLast } from "./outer.ts";
+import { channelsLast, tapsAlong, toFirst } from "./outer.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
-import { type Move, movesOf, ofMoves, paddingOf, type Window } from "./window.ts";
+import { type Move, movesOf, ofMoves, paddingOf, STILL, type Window } from "./window.ts";
 
 /*
  * A maximum or a mean over a box is one over its last two axes, then one along each axis in front of them, so
@@ -29,24 +29,44 @@ function pooled(
   return tf.engine().runKernel(name, { x } as never, attributes as never) as TfTensor;
 }
 
-type Combine = (a: TfTensor, b: TfTensor) => TfTensor;
+type Pool = { name: "MaxPool" | "AvgPool"; moves: readonly Move[] };
 
-/** Combines the cells under the window axis by axis, the first move along axis 2. */
-function byAxis(
-  tf: Tf,
-  x: TfTensor,
-  { moves, fill, combine }: { moves: readonly Move[]; fill: number; combine: Combine },
-): TfTensor {
-  const shape = [...x.shape];
-  let held = x;
-  for (const [index, move] of [...moves.entries()].reverse()) {
-    const axis = index + 2;
-    const inner = sizeOf(shape.slice(axis + 1));
-    const taps = tapsAlong(tf, tf.reshape(held, [-1, move.input, inner]), { move, fill });
-    held = taps.reduce(combine);
-    shape[axis] = move.output;
+/** The maximum, or the mean of the cells inside the input, over the window: NC… of the output's sizes. */
+function poolAll(tf: Tf, x: TfTensor, { name, moves }: Pool): TfTensor {
+  const window = ofMoves(moves);
+  const [n, c] = x.shape as [number, number];
+  const whole = plain(window);
+  let held = channelsLast(tf, x);
+  if (whole) held = pooled(tf, name, { x: tf.reshape(held, [-1, ...window.input, c]), window });
+  const inner = whole ? c * sizeOf(window.output) : c;
+  inwards(whole ? window.outer : moves, inner, (move, behind) => {
+    held = poolAlong(tf, tf.reshape(held, [-1, move.input, behind]), { name, move });
+  });
+  return toFirst(tf, held, [n, c, ...moves.map(({ output }) => output)]);
+}
+
+/** Visits axes from the last to the first, each with the size of all that lies behind it, once pooled. */
+function inwards(moves: readonly Move[], inner: number, visit: (move: Move, behind: number) => void): void {
+  let behind = inner;
+  for (const move of moves.toReversed()) {
+    visit(move, behind);
+    behind *= move.output;
   }
-  return tf.reshape(held, shape);
+}
+
+/** Over the middle axis of `[outer, cells, inner]`: in NHWC's eyes rows of one pixel with inner channels. */
+function poolAlong(tf: Tf, x: TfTensor, { name, move }: { name: Pool["name"]; move: Move }): TfTensor {
+  const [outer, cells, inner] = x.shape as [number, number, number];
+  if (move.dilation === 1) {
+    const image = tf.reshape(x, [outer, cells, 1, inner]);
+    const y = pooled(tf, name, { x: image, window: ofMoves([move, STILL]) });
+    return tf.reshape(y, [outer, move.output, inner]);
+  }
+  const isMax = name === "MaxPool";
+  const taps = tapsAlong(tf, x, { move, fill: isMax ? -Infinity : 0 });
+  if (isMax) return taps.reduce((best, tap) => tf.maximum(best, tap));
+  const shares = countsAlong(move, [0, 0]).map((count) => 1 / count);
+  return tf.mul(tf.addN(taps), tf.tensor(shares, [1, move.output, 1]));
 }
 
 /** Padded cells never win. Indices, where asked, count through the whole input. */
@@ -56,47 +76,26 @@ export const MaxPool: Operator = (site, tf) => {
   const type = site.typeOut();
   if (sizeOf(out) === 0) return () => tf.zeros(out, type);
   if (site.wants(1)) return withIndices(site, tf, moves);
-  const float = (x: TfTensor) => (type === "float32" ? x : tf.cast(x, "float32"));
-  const max = maximum(tf, { moves, out });
-  return (x) => (type === "float32" ? max(x) : tf.cast(max(float(x)), type));
+  const max = (x: TfTensor) => poolAll(tf, x, { name: "MaxPool", moves });
+  return (x) => (type === "float32" ? max(x) : tf.cast(max(tf.cast(x, "float32")), type));
 };
-
-type Pooling = { moves: readonly Move[]; out: number[] };
-
-function maximum(tf: Tf, { moves, out }: Pooling): (x: TfTensor) => TfTensor {
-  const window = ofMoves(moves);
-  const options = { fill: -Infinity, combine: (a: TfTensor, b: TfTensor) => tf.maximum(a, b) };
-  if (!plain(window)) return (x) => byAxis(tf, x, { ...options, moves });
-  return (x) => {
-    const planes = tf.reshape(x, [x.shape[0]!, -1, ...window.input]);
-    const flat = [...planes.shape.slice(0, 2), ...window.output];
-    const inPlane = toFirst(tf, pooled(tf, "MaxPool", { x: toLast(tf, planes), window }), flat);
-    const depths = window.outer.map(({ input }) => input);
-    const volume = tf.reshape(inPlane, [out[0]!, out[1]!, ...depths, sizeOf(window.output)]);
-    return tf.reshape(byAxis(tf, volume, { ...options, moves: window.outer }), out);
-  };
-}
 
 /** The first of equal cells, as onnxruntime does: a later tap must be greater, along every axis in turn. */
 function withIndices(site: OpSite, tf: Tf, moves: readonly Move[]) {
   const out = site.shapeOut();
   const shape = site.shape(0);
-  const places = site.keep(tf.tensor(positions(site), [...shape], "int32"));
+  const places = site.keep(tf.tidy(() => channelsLast(tf, tf.tensor(positions(site), [...shape], "int32"))));
   const type = site.typeOut();
   return (x: TfTensor): TfTensor[] => {
-    let best = type === "float32" ? x : tf.cast(x, "float32");
+    let best = channelsLast(tf, type === "float32" ? x : tf.cast(x, "float32"));
     let index = places;
-    const dims = [...shape];
-    for (const [at, move] of [...moves.entries()].reverse()) {
-      const inner = sizeOf(dims.slice(at + 3));
+    inwards(moves, shape[1]!, (move, behind) => {
       const cut = (cells: TfTensor, fill: number) =>
-        tapsAlong(tf, tf.reshape(cells, [-1, move.input, inner]), { move, fill });
-      const [values, wheres] = [cut(best, -Infinity), cut(index, 0)];
-      [best, index] = firstGreatest(tf, values, wheres);
-      dims[at + 2] = move.output;
-    }
-    const top = tf.reshape(best, out);
-    return [type === "float32" ? top : tf.cast(top, type), tf.reshape(index, out)];
+        tapsAlong(tf, tf.reshape(cells, [-1, move.input, behind]), { move, fill });
+      [best, index] = firstGreatest(tf, cut(best, -Infinity), cut(index, 0));
+    });
+    const top = toFirst(tf, best, out);
+    return [type === "float32" ? top : tf.cast(top, type), toFirst(tf, index, out)];
   };
 }
 
@@ -133,28 +132,14 @@ export const AveragePool: Operator = (site, tf) => {
   const moves = poolMoves(site);
   const out = site.shapeOut();
   if (sizeOf(out) === 0) return () => tf.zeros(out);
-  const window = ofMoves(moves);
-  const bounds = site.int("count_include_pad", 0) !== 0 ? padsOf(site, moves) : undefined;
-  const inside = counts(
-    moves,
-    moves.map(() => [0, 0]),
-  );
-  const divisor = bounds ? counts(moves, bounds) : inside;
-  const add: Combine = (a, b) => tf.add(a, b);
-  if (!plain(window) || moves.length > 2) {
-    const share = site.keep(
-      tf.tensor(
-        divisor.map((count) => 1 / count),
-        [1, 1, ...out.slice(2)],
-      ),
-    );
-    return (x) => tf.mul(byAxis(tf, x, { moves, fill: 0, combine: add }), share);
-  }
+  const average = (x: TfTensor) => poolAll(tf, x, { name: "AvgPool", moves });
+  if (site.int("count_include_pad", 0) === 0) return average;
+  const none = moves.map(() => [0, 0] as const);
+  const [inside, divisor] = [counts(moves, none), counts(moves, padsOf(site, moves))];
   const ratio = inside.map((count, at) => count / divisor[at]!);
-  const average = (x: TfTensor) => pooled(tf, "AvgPool", { x: toLast(tf, x), window });
-  if (ratio.every((value) => value === 1)) return (x) => toFirst(tf, average(x), out);
-  const share = site.keep(tf.tensor(ratio, [1, ...window.output, 1]));
-  return (x) => toFirst(tf, tf.mul(average(x), share), out);
+  if (ratio.every((value) => value === 1)) return average;
+  const share = site.keep(tf.tensor(ratio, [1, 1, ...out.slice(2)]));
+  return (x) => tf.mul(average(x), share);
 };
 
 /** Cells before and after each axis. */

@@ -59,8 +59,8 @@ export function movesOf(site: OpSite, kernel: readonly number[], shapes: Shapes)
   }));
 }
 
-/** The move along an axis of size 1 that is not there. */
-const STILL: Move = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, input: 1, output: 1 };
+/** The move along an axis of size 1. */
+export const STILL: Move = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, input: 1, output: 1 };
 
 /** The window that moves so along its spatial axes, in order. */
 export function ofMoves(moves: readonly Move[]): Window {
