@@ -180,6 +180,23 @@ describe("merge, unmerge, attach, detach", () => {
     expect(readdirSync(folder).sort()).toEqual(before);
   });
 
+  test("names given by hand bind an adapter to a base of other names", async () => {
+    const other = write(mlp({ inputs: 6, hidden: [8], outputs: 4, random: seededRandom(1) }));
+    writeFileSync(at("other.onnx"), other);
+    const nodes = read(other).graph.nodes.filter(({ op }) => op === "Gemm" || op === "MatMul");
+    const names = Object.fromEntries(nodes.map((node, i) => [node.outputs[0]!, NAMES[i]!]));
+    writeFileSync(at("names.json"), JSON.stringify(names));
+    const out = ["merge", at("other.onnx"), at("peft"), at("named.onnx")];
+    await expect(adapterJson(...out)).rejects.toThrow(/under some prefix/);
+    await adapterJson(...out, "--names", at("names.json"));
+    await adapterJson("merge", at("base.onnx"), at("peft"), at("merged.onnx"));
+    const values = (path: string) =>
+      [...read(file(path)).graph.initializers.values()].map(({ data }) => data);
+    expect(values("named.onnx")).toEqual(values("merged.onnx"));
+    writeFileSync(at("names.json"), "[1]");
+    await expect(adapterJson(...out, "--names", at("names.json"))).rejects.toThrow(/JSON object of strings/);
+  });
+
   test("a base is never written over, forced or not", async () => {
     for (const verb of ["merge", "attach"])
       await expect(

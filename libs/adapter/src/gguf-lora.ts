@@ -45,6 +45,10 @@ export function toGguf(peft: PeftAdapter, options: ToGgufOptions): Uint8Array {
   const [strange] = peft.whole;
   demand(strange === undefined, () => noPlace(strange!.name, "a tensor trained whole"));
   const alpha = Math.fround(commonAlpha(peft.modules));
+  // A zero would mean "no scale" to llama.cpp.
+  demand(alpha > 0 && Number.isFinite(alpha), () => {
+    return new Fault("bad-input", "GGUF alpha", { expected: "a float32 above 0", got: `${alpha}` });
+  });
   const tensors = new Map<string, GgufTensor>();
   for (const module of peft.modules) {
     const weight = ggufName(arch, module.name);

@@ -199,7 +199,7 @@ describe("adapters", () => {
   });
 
   const [q, table] = [
-    moduleOf({ name: "model.layers.0.self_attn.q_proj", kind: "linear", in: 3, out: 8, ...one() }),
+    moduleOf({ name: "model.layers.0.self_attn.q_proj", kind: "linear", in: 3, out: 12, ...one() }),
     moduleOf({ name: "model.embed_tokens", kind: "embedding", in: 5, out: 3, ...one() }),
   ];
   const peft: PeftAdapter = { modules: [q, table], whole: [] };
@@ -207,8 +207,8 @@ describe("adapters", () => {
     floats(readGguf(toGguf(peft, { arch, heads: 2 })).tensors.get("blk.0.attn_q.weight.lora_b")!);
 
   test("llama.cpp pairs neighbours where Hugging Face pairs halves of a head", () => {
-    // Two heads of four rows: rows 0 1 | 2 3 of each become 0 2 1 3 (LlamaModel.permute).
-    const order = [0, 2, 1, 3, 4, 6, 5, 7];
+    // Two heads of six rows: rows 0 1 2 | 3 4 5 of each become 0 3 1 4 2 5 (LlamaModel.permute).
+    const order = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
     expect([...rows("llama")]).toEqual(order.map((row) => q.b.data[row]));
     expect(rows("qwen2")).toEqual(q.b.data);
   });
@@ -233,7 +233,7 @@ describe("adapters", () => {
     const whole = { ...q.a, name: "score.weight" };
     expect(() => toGguf({ modules: [], whole: [whole] }, { arch: "qwen2" })).toThrow(/score\.weight/);
     expect(() => toGguf(peft, { arch: "llama" })).toThrow(/blk\.0\.attn_q: expected the base's number/);
-    expect(() => toGguf(peft, { arch: "llama", heads: 3 })).toThrow(/q_proj: expected rows that 3 heads/);
+    expect(() => toGguf(peft, { arch: "llama", heads: 5 })).toThrow(/q_proj: expected rows that 5 heads/);
     const twice = { modules: [q, { ...q, name: `other.${q.name}` }], whole: [] };
     expect(() => toGguf(twice, { arch: "qwen2" })).toThrow(/expected one module, got blk\.0\.attn_q/);
     const linear = { modules: [{ ...table, kind: "linear" as const }], whole: [] };

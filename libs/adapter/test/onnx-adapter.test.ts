@@ -74,6 +74,22 @@ describe("the container", () => {
     survives(writeOnnxAdapter(held), (bytes) => fromOnnxAdapter(bytes));
   });
 
+  test("parameters that share their values do not multiply a small file", () => {
+    const one = { dtype: "F32", shape: [1], bytes: new Uint8Array(4) } as const;
+    const large = { dtype: "F32", shape: [256], bytes: new Uint8Array(1024) } as const;
+    const names = Array.from({ length: 40 }, (_, i) => `p${i}`);
+    const bytes = writeOnnxAdapter(fileOf([...names.map((name) => [name, one] as const), ["last", large]]));
+    const view = new DataView(bytes.buffer);
+    const follow = (at: number) => at + view.getUint32(at, true);
+    const tables = [...names, "last"].map((_, i) => follow(44 + 4 * i));
+    const shared = follow(tables.at(-1)! + 16);
+    for (const table of tables.slice(0, -1)) {
+      view.setBigInt64(follow(table + 8) + 4, 256n, true);
+      view.setUint32(table + 16, shared - (table + 16), true);
+    }
+    expect(() => readOnnxAdapter(bytes)).toThrow(/bytes that no two share, got an overlap/);
+  });
+
   /** Fixed places of our writer: the root's fields, the vector of parameters and the first one's table. */
   const changed = (at: number, value: number) => {
     const bytes = writeOnnxAdapter(held);

@@ -5,10 +5,10 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { bound, openBase } from "./base.ts";
 import { openAdapter } from "./open.ts";
-import { type HeadOptions, headOptions } from "./options.ts";
+import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 import { modelFiles, writeAll } from "./write.ts";
 
-type Options = HeadOptions & { force?: boolean };
+type Options = HeadOptions & NameOptions & { force?: boolean };
 
 export function attachCommand(): Command {
   const command = new Command("attach")
@@ -20,20 +20,21 @@ export function attachCommand(): Command {
     .argument("<adapter>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
     .argument("<out>", "where to write the model")
     .option("--force", "replace what is there");
-  return headOptions(command).action((from: string, path: string, out: string, options: Options) =>
-    withContext(command, async ({ output }) => {
-      const opened = await openAdapter(path, options);
-      const base = await openBase(from);
-      const { adapter, tensors } = bound(opened, base);
-      const model = attach(base.bytes, adapter);
-      const feeds = `${out.replace(/\.onnx$/, "")}.onnx_adapter`;
-      const files = new Map(modelFiles(out, model, { base }));
-      await writeAll(files.set(feeds, toAttachedOnnxAdapter(adapter, tensors)), options);
-      output.result(
-        { out, adapter: feeds, sha256: sha256Hex(model), baseSha256: adapter.baseSha256 },
-        `wrote ${out} and ${feeds}`,
-      );
-    }),
+  return headOptions(nameOptions(command)).action(
+    (from: string, path: string, out: string, options: Options) =>
+      withContext(command, async ({ output }) => {
+        const opened = await openAdapter(path, options);
+        const base = await openBase(from);
+        const { adapter, tensors } = await bound(opened, base, options);
+        const model = attach(base.bytes, adapter);
+        const feeds = `${out.replace(/\.onnx$/, "")}.onnx_adapter`;
+        const files = new Map(modelFiles(out, model, { base }));
+        await writeAll(files.set(feeds, toAttachedOnnxAdapter(adapter, tensors)), options);
+        output.result(
+          { out, adapter: feeds, sha256: sha256Hex(model), baseSha256: adapter.baseSha256 },
+          `wrote ${out} and ${feeds}`,
+        );
+      }),
   );
 }
 

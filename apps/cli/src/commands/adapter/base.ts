@@ -6,6 +6,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { type Model, read } from "@tutti/graph/read";
 import { readOrSay } from "../../prepare.ts";
 import type { Opened } from "./open.ts";
+import { givenNames, type NameOptions } from "./options.ts";
 
 /** A model file, and the files that it keeps weights in. */
 export type BaseFile = {
@@ -57,7 +58,7 @@ function realPath(path: string, location: string): string {
   }
 }
 
-/** The adapter bound to the base; what does not fit is said with the names of both. */
-export function bound(adapter: Opened, base: BaseFile): Loaded {
-  return bind(adapter.peft, base.model);
+/** The adapter bound to the base, by the names that `--names` gives where it does. */
+export async function bound(adapter: Opened, base: BaseFile, options: NameOptions): Promise<Loaded> {
+  return bind(adapter.peft, base.model, { names: await givenNames(options) });
 }

@@ -4,25 +4,27 @@ import { toGguf } from "@tutti/adapter/gguf-lora";
 import { ARCHITECTURES, type Architecture } from "@tutti/adapter/gguf-names";
 import { toAttachedOnnxAdapter, toOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
 import { writePeft } from "@tutti/adapter/peft-adapter";
+import type { Loaded } from "@tutti/adapter/peft-bind";
 import { unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { Command, Option } from "commander";
 import { withContext } from "../../action.ts";
-import { type BaseFile, bound, openBase } from "./base.ts";
+import { bound, openBase } from "./base.ts";
 import { type Opened, openAdapter } from "./open.ts";
-import { type HeadOptions, headOptions } from "./options.ts";
+import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 import { writeAll } from "./write.ts";
 
 const TARGETS = ["peft", "gguf", "onnx_adapter"] as const;
 type Target = (typeof TARGETS)[number];
 
-type Options = HeadOptions & {
-  to?: Target;
-  base?: string;
-  arch?: Architecture;
-  dtype: "f32" | "f16";
-  force?: boolean;
-};
+type Options = HeadOptions &
+  NameOptions & {
+    to?: Target;
+    base?: string;
+    arch?: Architecture;
+    dtype: "f32" | "f16";
+    force?: boolean;
+  };
 
 export function convertCommand(): Command {
   const command = new Command("convert")
@@ -37,24 +39,26 @@ export function convertCommand(): Command {
     .addOption(new Option("--arch <name>", "architecture of the GGUF base").choices(ARCHITECTURES))
     .addOption(new Option("--dtype <type>", "type of the values").choices(["f32", "f16"]).default("f32"))
     .option("--force", "replace what is there");
-  return headOptions(command).action((from: string, out: string, options: Options, self: Command) =>
-    withContext(self, async ({ output }) => {
-      const opened = await openAdapter(from, options);
-      const base = options.base === undefined ? undefined : await openBase(options.base);
-      const to = options.to ?? targetOf(out);
-      const files = new Map(
-        contentOf(opened, { ...options, to, base }).map(([name, content]) => [
-          name === "" ? out : join(out, name),
-          content,
-        ]),
-      );
-      await writeAll(files, options);
-      const written = [...files.keys()];
-      output.result(
-        { from: opened.format, to, files: written, modules: opened.peft.modules.length },
-        `wrote ${written.join(" and ")}: ${opened.peft.modules.length} modules, ${opened.format} to ${to}`,
-      );
-    }),
+  return headOptions(nameOptions(command)).action(
+    (from: string, out: string, options: Options, self: Command) =>
+      withContext(self, async ({ output }) => {
+        const opened = await openAdapter(from, options);
+        const base = options.base === undefined ? undefined : await openBase(options.base);
+        const fitted = base && (await bound(opened, base, options));
+        const to = options.to ?? targetOf(out);
+        const files = new Map(
+          contentOf(opened, { ...options, to, fitted }).map(([name, content]) => [
+            name === "" ? out : join(out, name),
+            content,
+          ]),
+        );
+        await writeAll(files, options);
+        const written = [...files.keys()];
+        output.result(
+          { from: opened.format, to, files: written, modules: opened.peft.modules.length },
+          `wrote ${written.join(" and ")}: ${opened.peft.modules.length} modules, ${opened.format} to ${to}`,
+        );
+      }),
   );
 }
 
@@ -63,13 +67,12 @@ function targetOf(out: string): Target {
   return out.endsWith(".onnx_adapter") ? "onnx_adapter" : "peft";
 }
 
-type Wanted = Omit<Options, "base" | "to"> & { readonly to: Target; readonly base: BaseFile | undefined };
+type Wanted = Omit<Options, "base" | "to"> & { readonly to: Target; readonly fitted: Loaded | undefined };
 type Content = readonly (readonly [string, Uint8Array | string])[];
 
 /** The files of the converted adapter: by name inside a folder, or "" for one file. */
-function contentOf(opened: Opened, { to, base, arch, dtype: type, heads, kvHeads }: Wanted): Content {
+function contentOf(opened: Opened, { to, fitted, arch, dtype: type, heads, kvHeads }: Wanted): Content {
   const dtype = type === "f16" ? "F16" : "F32";
-  const fitted = base && bound(opened, base);
   switch (to) {
     case "peft": {
       refuseHalves(dtype, "PEFT's tensors are written as float32");

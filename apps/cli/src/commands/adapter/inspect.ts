@@ -3,20 +3,20 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { bound, openBase } from "./base.ts";
 import { type Opened, openAdapter } from "./open.ts";
-import { type HeadOptions, headOptions } from "./options.ts";
+import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
-type Options = HeadOptions & { base?: string };
+type Options = HeadOptions & NameOptions & { base?: string };
 
 export function inspectCommand(): Command {
   const command = new Command("inspect")
     .description("Say what an adapter holds: format, ranks, scale, targets, size.")
     .argument("<path>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
     .option("--base <file>", "also check that it fits this ONNX model");
-  return headOptions(command).action((path: string, options: Options, self: Command) =>
+  return headOptions(nameOptions(command)).action((path: string, options: Options, self: Command) =>
     withContext(self, async ({ output }) => {
       const opened = await openAdapter(path, { ...options, look: true });
       const base = options.base === undefined ? undefined : await openBase(options.base);
-      if (base) bound(opened, base);
+      if (base) await bound(opened, base, options);
       const facts = { ...factsOf(opened), ...(base && { baseSha256: sha256Hex(base.bytes) }) };
       for (const line of linesOf(facts)) output.say(line);
       output.result(facts, `${facts.parameters} parameters in ${facts.bytes} bytes`);

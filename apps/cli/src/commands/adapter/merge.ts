@@ -7,10 +7,10 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { type BaseFile, bound, openBase, openModel } from "./base.ts";
 import { type Opened, openAdapter } from "./open.ts";
-import { type HeadOptions, headOptions } from "./options.ts";
+import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 import { modelFiles, writeAll } from "./write.ts";
 
-type Options = HeadOptions & { base?: string; force?: boolean };
+type Options = HeadOptions & NameOptions & { base?: string; force?: boolean };
 
 export function mergeCommand(): Command {
   const command = new Command("merge")
@@ -19,20 +19,21 @@ export function mergeCommand(): Command {
     .argument("<adapter>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
     .argument("<out>", "where to write the merged model; a base's weight files go beside it")
     .option("--force", "replace what is there");
-  return headOptions(command).action((from: string, path: string, out: string, options: Options) =>
-    withContext(command, async ({ output }) => {
-      const opened = await openAdapter(path, options);
-      const base = await openBase(from);
-      const { adapter, tensors } = bound(opened, base);
-      const { model, external } = mergeFiles(base.bytes, adapter, tensors, base);
-      const files = modelFiles(out, model, { base, changed: external });
-      await writeAll(files, options);
-      const sha256 = sha256Hex(model);
-      output.result(
-        { out, sha256, bytes: model.length, baseSha256: adapter.baseSha256, files: [...files.keys()] },
-        `wrote ${out}, SHA-256 ${sha256}`,
-      );
-    }),
+  return headOptions(nameOptions(command)).action(
+    (from: string, path: string, out: string, options: Options) =>
+      withContext(command, async ({ output }) => {
+        const opened = await openAdapter(path, options);
+        const base = await openBase(from);
+        const { adapter, tensors } = await bound(opened, base, options);
+        const { model, external } = mergeFiles(base.bytes, adapter, tensors, base);
+        const files = modelFiles(out, model, { base, changed: external });
+        await writeAll(files, options);
+        const sha256 = sha256Hex(model);
+        output.result(
+          { out, sha256, bytes: model.length, baseSha256: adapter.baseSha256, files: [...files.keys()] },
+          `wrote ${out}, SHA-256 ${sha256}`,
+        );
+      }),
   );
 }
 
@@ -44,37 +45,40 @@ export function unmergeCommand(): Command {
     .argument("<out>", "where to write the model without it")
     .option("--base <file>", "the base: then it comes back byte for byte, and the merge is checked")
     .option("--force", "replace what is there");
-  return headOptions(command).action((from: string, path: string, out: string, options: Options) =>
-    withContext(command, async ({ output }) => {
-      const opened = await openAdapter(path, options);
-      const merged = await openBase(from);
-      const base = options.base === undefined ? undefined : await openBase(options.base);
-      const { adapter, tensors } = base ? bound(opened, base) : boundToMerged(opened, merged);
-      const given = base ? { base: base.bytes } : {};
-      const {
-        model,
-        external,
-        exact,
-        bound: within,
-      } = unmerge(merged.bytes, adapter, tensors, {
-        external: merged.external,
-        ...given,
-      });
-      const beside = base ? base.beside : external;
-      await writeAll(modelFiles(out, model, { base: merged, changed: beside }), options);
-      const sha256 = sha256Hex(model);
-      output.result(
-        { out, sha256, exact, bound: within },
-        `wrote ${out}, ${exact ? "the base byte for byte" : `weights within ${within} of the base's`}`,
-      );
-    }),
+  return headOptions(nameOptions(command)).action(
+    (from: string, path: string, out: string, options: Options) =>
+      withContext(command, async ({ output }) => {
+        const opened = await openAdapter(path, options);
+        const merged = await openBase(from);
+        const base = options.base === undefined ? undefined : await openBase(options.base);
+        const { adapter, tensors } = await (base
+          ? bound(opened, base, options)
+          : boundToMerged(opened, merged, options));
+        const given = base ? { base: base.bytes } : {};
+        const {
+          model,
+          external,
+          exact,
+          bound: within,
+        } = unmerge(merged.bytes, adapter, tensors, {
+          external: merged.external,
+          ...given,
+        });
+        const beside = base ? base.beside : external;
+        await writeAll(modelFiles(out, model, { base: merged, changed: beside }), options);
+        const sha256 = sha256Hex(model);
+        output.result(
+          { out, sha256, exact, bound: within },
+          `wrote ${out}, ${exact ? "the base byte for byte" : `weights within ${within} of the base's`}`,
+        );
+      }),
   );
 }
 
 /** A merge may have added copies of shared weights; the adapter belongs to the file without them. */
-function boundToMerged(opened: Opened, merged: BaseFile): Loaded {
+async function boundToMerged(opened: Opened, merged: BaseFile, options: NameOptions): Promise<Loaded> {
   const found = recordOf(merged.bytes);
-  if (found?.record.kind !== "merged") return bound(opened, merged);
-  const { adapter, tensors } = bound(opened, openModel(merged.path, found.restored()));
+  if (found?.record.kind !== "merged") return bound(opened, merged, options);
+  const { adapter, tensors } = await bound(opened, openModel(merged.path, found.restored()), options);
   return { adapter: { ...adapter, baseSha256: found.record.baseSha256 }, tensors };
 }

@@ -1,5 +1,8 @@
+import type { GivenNames } from "@tutti/adapter/candidates";
+import { Fault } from "@tutti/foundation/fault";
 import { type Command, InvalidArgumentError } from "commander";
 import { integerIn } from "../../action.ts";
+import { readOrSay } from "../../prepare.ts";
 
 /** What files of some formats do not say. */
 export type HeadOptions = { readonly heads?: number; readonly kvHeads?: number; readonly alpha?: number };
@@ -16,4 +19,32 @@ function positive(text: string): number {
   const value = Number(text);
   if (Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError("Expected a number above 0.");
+}
+
+/** Options of commands that bind an adapter to a base. */
+export type NameOptions = { readonly names?: string };
+
+export function nameOptions(command: Command): Command {
+  return command.option(
+    "--names <file>",
+    "JSON of module names by node name (or first output), for a base whose own names do not do",
+  );
+}
+
+/** @throws Fault("bad-input") unless the file is a JSON object of strings. */
+export async function givenNames({ names: path }: NameOptions): Promise<GivenNames> {
+  if (path === undefined) return {};
+  const text = new TextDecoder().decode(await readOrSay(path, "names"));
+  const names = parsed(text);
+  if (names && Object.values(names).every((name) => typeof name === "string")) return names as GivenNames;
+  throw new Fault("bad-input", `names ${path}`, { expected: "a JSON object of strings", got: "other text" });
+}
+
+function parsed(text: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
