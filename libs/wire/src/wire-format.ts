@@ -79,7 +79,12 @@ export function wireVarints(bytes: Uint8Array, { kind, content }: WireField): re
 
 /** A length-delimited field: tag, length, content. */
 export function wireBytes(number: number, content: Uint8Array): Uint8Array {
-  return concat(varint(number * 8 + WireType.LengthDelimited), varint(content.length), content);
+  return concat(wireHeader(number, content.length), content);
+}
+
+/** What stands before the content of a length-delimited field: tag and length. */
+export function wireHeader(number: number, length: number): Uint8Array {
+  return concat(varint(number * 8 + WireType.LengthDelimited), varint(length));
 }
 
 /** Base 128, least significant group first (protobuf encoding, "Base 128 Varints"). */

@@ -1,3 +1,5 @@
+import { decode, encode } from "@tutti/wire/message";
+import { ModelProtoSchema } from "@tutti/wire/onnx";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Attribute, DType, Graph, Node, Tensor } from "../../src/ir.ts";
@@ -92,6 +94,16 @@ test("read(write(graph)) is the graph", () => {
       expect(read(write(graph)).graph).toEqual(graph);
     }),
     { numRuns: runs(100) },
+  );
+});
+
+test("the bytes are those of the whole message encoded at once", () => {
+  fc.assert(
+    fc.property(graphs(1), (drawn) => {
+      const bytes = write(inOpset(drawn, drawn.opset));
+      expect(encode(ModelProtoSchema, decode(ModelProtoSchema, bytes, bytes.length))).toEqual(bytes);
+    }),
+    { numRuns: runs(50) },
   );
 });
 
