@@ -22,6 +22,8 @@ export function windowOf(at: Site, kernel: readonly number[]): Window {
   const [strides, dilations] = [at.ints("strides", ones), at.ints("dilations", ones)];
   if (strides.length !== kernel.length || dilations.length !== kernel.length)
     throw at.fault("bad-input", "strides and dilations", { expected: `${kernel.length} each` });
+  if (Math.min(...strides, ...dilations, ...kernel) < 1)
+    throw at.fault("bad-input", "kernel, strides and dilations", { expected: "1 or more" });
   const reach = kernel.map((size, axis) => (size - 1) * dilations[axis]! + 1);
   const pads = spatial.map((size, axis) =>
     padsOf(at, { axis, size, reach: reach[axis]!, stride: strides[axis]! }),
@@ -45,6 +47,8 @@ function padsOf(
   if (auto === "VALID") return [0, 0];
   if (auto === "NOTSET") {
     const pads = at.ints("pads", []);
+    if (pads.some((pad) => pad < 0))
+      throw at.fault("bad-input", "pads", { expected: "0 or more", got: `${pads}` });
     return [pads[span.axis] ?? 0, pads[span.axis + pads.length / 2] ?? 0];
   }
   // SAME: ceil(size / stride) outputs; an odd rest goes to the end, or to the start for SAME_LOWER.
@@ -77,7 +81,8 @@ export function Conv(at: Site) {
   const group = at.int("group", 1);
   demandSize(at, "input channels", { expected: w[1]! * group, got: x[1]! });
   demandSize(at, "output channels over groups", { expected: 0, got: w[0]! % group });
-  if (at.has(2)) demandSize(at, "bias", { expected: w[0]!, got: at.shape(2)[0] ?? 0 });
+  if (at.has(2) && `${at.shape(2)}` !== `${w[0]}`)
+    throw at.fault("bad-input", "bias", { expected: `[${w[0]}]`, got: `[${at.shape(2)}]` });
   const dtype = sameDtype(at, at.has(2) ? [0, 1, 2] : [0, 1]);
   return one(dtype, [x[0]!, w[0]!, ...windowOf(at, w.slice(2)).out]);
 }

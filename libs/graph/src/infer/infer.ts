@@ -62,7 +62,7 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
   const rule = DOMAINS.get(node.domain)?.get(node.op);
   if (!rule)
     throw new Fault("unsupported", describe(node, known.opset), { expected: "an operator Tutti knows" });
-  checkSignature(node, known.opset);
+  checkSignature(node, known);
   const statics = rule(new Site(node, known));
   for (const { shape } of statics) {
     // Checked before anyone allocates: shapes may come from the file's own constants (docs/reliability.md,

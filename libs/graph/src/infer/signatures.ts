@@ -1,11 +1,11 @@
 import { Fault } from "@tutti/foundation/fault";
-import type { Node } from "../ir.ts";
-import { describe } from "../site.ts";
+import type { DType, Node } from "../ir.ts";
+import { describe, type Known } from "../site.ts";
 import { MICROSOFT_SIGNATURES } from "./microsoft/signatures.ts";
 
 /**
  * How many inputs an operator takes and which attributes it knows, over all operator sets from 6 on (ONNX,
- * Operators.md): `name fewest..most attributes`, `*` for any number.
+ * Operators.md): `name fewest..most attributes`, `*` for any number. `#1,2` are the inputs that hold integers.
  */
 const STANDARD_SIGNATURES = `
   Abs 1
@@ -37,16 +37,16 @@ const STANDARD_SIGNATURES = `
   Celu 1 alpha
   CenterCropPad 2 axes
   Clip 1..3 max min
-  Col2Im 3 dilations pads strides
+  Col2Im 3 #1,2 dilations pads strides
   Compress 2 axis
   Concat 1..* axis
-  ConstantOfShape 1 value
+  ConstantOfShape 1 #0 value
   Conv 2..3 auto_pad dilations group kernel_shape pads strides
-  ConvInteger 2..4 auto_pad dilations group kernel_shape pads strides
+  ConvInteger 2..4 #0,1 auto_pad dilations group kernel_shape pads strides
   ConvTranspose 2..3 auto_pad dilations group kernel_shape output_padding output_shape pads strides
   Cos 1
   Cosh 1
-  CumSum 2 exclusive reverse
+  CumSum 2 #1 exclusive reverse
   DFT 1..3 axis inverse onesided
   DepthToSpace 1 blocksize mode
   DequantizeLinear 2..3 axis block_size output_dtype
@@ -59,15 +59,15 @@ const STANDARD_SIGNATURES = `
   Equal 2 axis broadcast
   Erf 1
   Exp 1
-  Expand 2
+  Expand 2 #1
   EyeLike 1 dtype k
   Flatten 1 axis
   Floor 1
   GRU 3..6 activation_alpha activation_beta activations clip direction hidden_size layout
     linear_before_reset output_sequence
-  Gather 2 axis
-  GatherElements 2 axis
-  GatherND 2 batch_dims
+  Gather 2 #1 axis
+  GatherElements 2 #1 axis
+  GatherND 2 #1 batch_dims
   Gelu 1 approximate
   Gemm 2..3 alpha beta broadcast transA transB
   GlobalAveragePool 1
@@ -98,10 +98,10 @@ const STANDARD_SIGNATURES = `
   LpNormalization 1 axis p
   LpPool 1 auto_pad ceil_mode dilations kernel_shape p pads strides
   MatMul 2
-  MatMulInteger 2..4
+  MatMulInteger 2..4 #0,1
   Max 1..*
   MaxPool 1 auto_pad ceil_mode dilations kernel_shape pads storage_order strides
-  MaxUnpool 2..3 kernel_shape pads strides
+  MaxUnpool 2..3 #1,2 kernel_shape pads strides
   Mean 1..*
   MeanVarianceNormalization 1 axes
   Min 1..*
@@ -109,13 +109,13 @@ const STANDARD_SIGNATURES = `
   Mod 2 fmod
   Mul 2 axis broadcast
   Neg 1
-  NegativeLogLikelihoodLoss 2..3 ignore_index reduction
+  NegativeLogLikelihoodLoss 2..3 #1 ignore_index reduction
   NonZero 1
   Not 1
   OneHot 3 axis
   Or 2 axis broadcast
   PRelu 2
-  Pad 1..4 mode paddings pads value
+  Pad 1..4 #1,3 mode paddings pads value
   Pow 2 axis broadcast
   QLinearConv 8..9 auto_pad dilations group kernel_shape pads strides
   QLinearMatMul 8
@@ -124,27 +124,27 @@ const STANDARD_SIGNATURES = `
   RNN 3..6 activation_alpha activation_beta activations clip direction hidden_size layout output_sequence
   Range 3 stash_type
   Reciprocal 1
-  ReduceL1 1..2 axes keepdims noop_with_empty_axes
-  ReduceL2 1..2 axes keepdims noop_with_empty_axes
-  ReduceLogSum 1..2 axes keepdims noop_with_empty_axes
-  ReduceLogSumExp 1..2 axes keepdims noop_with_empty_axes
-  ReduceMax 1..2 axes keepdims noop_with_empty_axes
-  ReduceMean 1..2 axes keepdims noop_with_empty_axes
-  ReduceMin 1..2 axes keepdims noop_with_empty_axes
-  ReduceProd 1..2 axes keepdims noop_with_empty_axes
-  ReduceSum 1..2 axes keepdims noop_with_empty_axes
-  ReduceSumSquare 1..2 axes keepdims noop_with_empty_axes
+  ReduceL1 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceL2 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceLogSum 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceLogSumExp 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceMax 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceMean 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceMin 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceProd 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceSum 1..2 #1 axes keepdims noop_with_empty_axes
+  ReduceSumSquare 1..2 #1 axes keepdims noop_with_empty_axes
   Relu 1
-  Reshape 1..2 allowzero shape
+  Reshape 1..2 #1 allowzero shape
   Resize 1..4 antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside
     extrapolation_value keep_aspect_ratio_policy mode nearest_mode
-  ReverseSequence 2 batch_axis time_axis
+  ReverseSequence 2 #1 batch_axis time_axis
   RoiAlign 3 coordinate_transformation_mode mode output_height output_width sampling_ratio spatial_scale
   RotaryEmbedding 3..4 interleaved num_heads rotary_embedding_dim
   Round 1
   Scatter 3 axis
-  ScatterElements 3 axis reduction
-  ScatterND 3 reduction
+  ScatterElements 3 #1 axis reduction
+  ScatterND 3 #1 reduction
   Selu 1 alpha gamma
   Shape 1 end start
   Shrink 1 bias lambd
@@ -154,15 +154,15 @@ const STANDARD_SIGNATURES = `
   Sin 1
   Sinh 1
   Size 1
-  Slice 1..5 axes ends starts
+  Slice 1..5 #1,2,3,4 axes ends starts
   Softmax 1 axis
-  SoftmaxCrossEntropyLoss 2..3 ignore_index reduction
+  SoftmaxCrossEntropyLoss 2..3 #1 ignore_index reduction
   Softplus 1
   Softsign 1
   SpaceToDepth 1 blocksize mode
-  Split 1..2 axis num_outputs split
+  Split 1..2 #1 axis num_outputs split
   Sqrt 1
-  Squeeze 1..2 axes
+  Squeeze 1..2 #1 axes
   Sub 2 axis broadcast
   Sum 1..*
   Swish 1 alpha
@@ -170,18 +170,24 @@ const STANDARD_SIGNATURES = `
   Tanh 1
   TensorScatter 2..3 axis mode
   ThresholdedRelu 1 alpha
-  Tile 2..3
-  TopK 1..2 axis k largest sorted
+  Tile 2..3 #1
+  TopK 1..2 #1 axis k largest sorted
   Transpose 1 perm
-  Trilu 1..2 upper
+  Trilu 1..2 #1 upper
   Unique 1 axis sorted
-  Unsqueeze 1..2 axes
+  Unsqueeze 1..2 #1 axes
   Upsample 1..2 height_scale mode scales width_scale
   Where 3
   Xor 2 axis broadcast
 `;
 
-type Signature = { readonly fewest: number; readonly most: number; readonly attributes: ReadonlySet<string> };
+type Signature = {
+  readonly fewest: number;
+  readonly most: number;
+  /** Inputs that are indices, sizes or axes. */
+  readonly integers: readonly number[];
+  readonly attributes: ReadonlySet<string>;
+};
 
 const SIGNATURES: ReadonlyMap<string, ReadonlyMap<string, Signature>> = new Map([
   ["", parsed(STANDARD_SIGNATURES)],
@@ -196,13 +202,16 @@ function parsed(text: string): ReadonlyMap<string, Signature> {
     .split("\n");
   return new Map(
     lines.map((line) => {
-      const [name = "", count = "", ...attributes] = line.trim().split(" ");
+      const [name = "", count = "", ...rest] = line.trim().split(" ");
+      const integers = rest[0]?.startsWith("#") ? rest.shift()!.slice(1).split(",").map(Number) : [];
       const [fewest = "", most = fewest] = count.split("..");
       const bound = most === "*" ? Number.POSITIVE_INFINITY : Number(most);
-      return [name, { fewest: Number(fewest), most: bound, attributes: new Set(attributes) }];
+      return [name, { fewest: Number(fewest), most: bound, integers, attributes: new Set(rest) }];
     }),
   );
 }
+
+const INTEGERS: ReadonlySet<string> = new Set<DType>(["int64", "int32", "uint8", "int8"]);
 
 export function signatureOf({ domain, op }: Pick<Node, "domain" | "op">): Signature | undefined {
   return SIGNATURES.get(domain)?.get(op);
@@ -213,15 +222,22 @@ export function signatureOf({ domain, op }: Pick<Node, "domain" | "op">): Signat
  * node means, and an input too few or too many would go unnoticed where its rule looks only at the first.
  * @throws Fault("unsupported") for an attribute, Fault("bad-input") for inputs, naming the node.
  */
-export function checkSignature(node: Node, opset: number): void {
+export function checkSignature(node: Node, known: Known): void {
   const signature = signatureOf(node);
   if (!signature) return;
-  const { fewest, most, attributes } = signature;
+  const { opset } = known;
+  const { fewest, most, integers, attributes } = signature;
   const given = node.inputs.length;
   if (given < fewest || given > most || node.inputs.slice(0, fewest).includes("")) {
     const expected = fewest === most ? `${fewest}` : `${fewest} to ${most}`;
     const got = node.inputs.slice(0, fewest).includes("") ? "an empty one among those it needs" : `${given}`;
     throw new Fault("bad-input", `${describe(node, opset)}: inputs`, { expected, got });
+  }
+  for (const index of integers) {
+    const name = node.inputs[index] ?? "";
+    const got = name === "" ? "int64" : known.static(name).dtype;
+    if (!INTEGERS.has(got))
+      throw new Fault("bad-input", `${describe(node, opset)}: input ${index}`, { expected: "integers", got });
   }
   for (const name of node.attributes.keys()) {
     if (attributes.has(name)) continue;
