@@ -42,6 +42,13 @@ function scatter(site: OpSite, tf: Tf, how: Places) {
       expected: "none, add, mul, min or max",
       got: reduction,
     });
+  // Rounds are found by reading row numbers back, for which webgpu would have to wait.
+  if (combine && site.backend === "webgpu")
+    throw site.fault("unsupported", `attribute reduction on ${site.backend}`, {
+      expected: "none or add",
+      got: reduction,
+      todo: "Use the wasm or webgl backend",
+    });
   const { numbers, rows, count, inner } = how;
   const out = site.shapeOut();
   return (x: TfTensor, indices: TfTensor, updates: TfTensor): TfTensor => {
