@@ -47,7 +47,7 @@ export function attach(bytes: Uint8Array, adapter: ResolvedAdapter): Uint8Array 
     return encode(ValueInfoProtoSchema, writeValueInfo({ name, dtype: "float32", shape }));
   });
   const { baseSha256 } = adapter;
-  const changes = { nodes: file.changes, inputs };
+  const changes = { nodes: file.changes, inputs, initializers: file.initializers };
   return rewritten(bytes, file.map, { kind: "attached", baseSha256, changes });
 }
 
@@ -149,7 +149,8 @@ function attachUse(file: FileNodes, { module, use, ...factors }: Attached): void
   assert(ends, `adapter of ${module.module}: the node is the one that resolve took`);
   const type = file.computeType(node, use.input);
   const target = (build: Emitter) => {
-    const [a, b] = [factors.a, factors.b].map((name) => fromFloat32(build, name, type)) as [string, string];
+    const wide = module.kind === "conv" ? widerByOne(file, module, factors) : factors;
+    const [a, b] = [wide.a, wide.b].map((name) => fromFloat32(build, name, type)) as [string, string];
     return { module, use, node, a, b };
   };
   // onnxruntime 1.30 leaves all but the first of a batch of empty products undefined: B [out, 0] may not be
@@ -167,6 +168,22 @@ function attachUse(file: FileNodes, { module, use, ...factors }: Attached): void
     const delta = sidePath(build, target(build), x);
     return sum(build, { ...adds, name: own }, { name: delta, type: "as it is" });
   });
+}
+
+/**
+ * A convolution's factors with one rank more, of zeros: onnxruntime 1.30 leaves what a convolution of no
+ * channels gives undefined.
+ */
+function widerByOne(
+  file: FileNodes,
+  module: AdaptedModule,
+  { a, b }: Pick<Attached, "a" | "b">,
+): Pick<Attached, "a" | "b"> {
+  const [rowOfA, columnOfB] = factorSpecs({ ...module, rank: 1 });
+  return {
+    a: file.emit("Concat", [a, file.zeros(rowOfA.shape)], { axis: 0 }),
+    b: file.emit("Concat", [b, file.zeros(columnOfB.shape)], { axis: 1 }),
+  };
 }
 
 function attachSaved(file: FileNodes, { name, uses }: SavedTensor): void {

@@ -1,11 +1,18 @@
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { AttributeInit } from "@tutti/graph/builder";
-import type { Attribute, Node } from "@tutti/graph/ir";
+import { type Attribute, float32, type Node, sizeOf } from "@tutti/graph/ir";
 import { LIMITS } from "@tutti/graph/limits";
 import { writeAttribute } from "@tutti/graph/onnx/attribute";
+import { writeTensor } from "@tutti/graph/onnx/tensor";
 import { create, decode, encode } from "@tutti/wire/message";
-import { type GraphProto, ModelProtoSchema, type NodeProto, NodeProtoSchema } from "@tutti/wire/onnx";
+import {
+  type GraphProto,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  TensorProtoSchema,
+} from "@tutti/wire/onnx";
 import { type FileMap, FLOAT, mapFile } from "./file.ts";
 import type { NodeChange } from "./rewrite.ts";
 import type { Emitter } from "./side-path.ts";
@@ -20,6 +27,8 @@ export class FileNodes implements Emitter {
   readonly map: FileMap;
   readonly wires: Wires;
   readonly changes = new Map<string, NodeChange>();
+  /** Tensors of our own, encoded. */
+  readonly initializers: Uint8Array[] = [];
   readonly #nodes: ReadonlyMap<string, Node>;
   readonly #names: Set<string>;
   /** Where emitted nodes go. */
@@ -73,6 +82,14 @@ export class FileNodes implements Emitter {
     });
     this.#place.push(encode(NodeProtoSchema, proto));
     return output;
+  }
+
+  /** A float32 constant of zeros. */
+  zeros(shape: readonly number[]): string {
+    const name = this.#fresh();
+    const tensor = writeTensor(name, float32(shape, new Float32Array(sizeOf(shape))));
+    this.initializers.push(encode(TensorProtoSchema, tensor));
+    return name;
   }
 
   /** Emits in front of a node. */

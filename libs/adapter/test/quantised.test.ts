@@ -222,14 +222,16 @@ function slowDelta(adapter: ResolvedAdapter, tensors: Map<string, Float32Array>,
   );
 }
 
-test.each(Object.entries(BESIDE).filter(([name]) => !/Conv|table|around/.test(name)))(
-  "%s: what is added is scale·B·A of the float input, whatever the base does",
-  async (_, given) => {
+test.each(Object.entries(BESIDE).filter(([name]) => !/Conv|table/.test(name)))(
+  "%s: what is added is scale·B·A of the float input, on no grid",
+  async (name, given) => {
     const adapter = adapted(given);
     const tensors = drawn(adapter);
     const input = given.feeds.get("x")!;
     const width = input.shape.at(-1)!;
-    const values = Array.from(input.data as Float32Array);
+    // Where floats are quantised and dequantised, the node reads what is left of them, and so does A.
+    const seen = (value: number) => (name.includes("around") ? 0.03 * Math.round(value / 0.03) : value);
+    const values = Array.from(input.data as Float32Array, seen);
     const rows = Array.from({ length: values.length / width }, (_, r) =>
       values.slice(r * width, (r + 1) * width),
     );
