@@ -1,9 +1,12 @@
+import { fileURLToPath } from "node:url";
 import { runInThisContext } from "node:vm";
 import type * as tfjs from "@tensorflow/tfjs-core";
 import type { Graph, Tensors } from "@tutti/graph/ir";
 import type { Contender } from "../../apps/cli/src/bench/graph.ts";
 import { bundle } from "./bundle.ts";
 import { ADAPTER, BATCH, LENGTH, SIZES } from "./graph-model.ts";
+
+const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 
 type Tf = typeof tfjs;
 type T = tfjs.Tensor;
@@ -15,7 +18,7 @@ type Weights = (name: string) => T;
  */
 export async function registerGradients(): Promise<void> {
   const source = 'import "@tensorflow/tfjs-core/dist/register_all_gradients.js"; export const done = true;';
-  const { code } = await bundle(source, { root: process.cwd(), name: "gradients" });
+  const { code } = await bundle(source, { root: CHECKOUT, name: "gradients" });
   runInThisContext(code);
 }
 

@@ -2,6 +2,7 @@ import "@tensorflow/tfjs-backend-wasm";
 import * as tf from "@tensorflow/tfjs-core";
 import { describe, expect, test } from "vitest";
 import { builderOn } from "../../src/builder.ts";
+import { checkpointed } from "../../src/checkpoint.ts";
 import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import type { Tf } from "../../src/engines/tfjs/tfjs.ts";
 import { sizeOf, type TracedGraph } from "../../src/ir.ts";
@@ -71,6 +72,17 @@ describe("peakBytes", () => {
     expect(most - before).toBeLessThanOrEqual(peakBytes(graph));
     await program.dispose();
   });
+});
+
+test("tfjs keeps to a budget by computing again", async () => {
+  const { graph, feeds } = decoderStep({ layers: 6, batch: 6, length: 12 });
+  const budgetBytes = Math.floor(0.6 * peakBytes(graph));
+  const program = await tfjsEngine(watched(), "wasm").load(checkpointed(graph, { budgetBytes }));
+  const before = tf.memory().numBytes;
+  most = 0;
+  await program.step(feeds);
+  expect(most - before).toBeLessThanOrEqual(budgetBytes);
+  await program.dispose();
 });
 
 let most = 0;
