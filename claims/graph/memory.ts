@@ -24,8 +24,8 @@ type Resident = {
 export const claim: Claim = {
   name: "graph/memory",
   target:
-    `${MODEL}: the peak resident size of a process that runs training steps is at most ${MOST} times that of ` +
-    "torch with PEFT doing the same (whole process; figures with the loaded libraries taken off stand beside)",
+    `${MODEL}: the peak resident size of a process that runs training steps is at most ${MOST} times that ` +
+    "of torch with PEFT doing the same (whole process; figures without the loaded libraries stand beside)",
   async run(report) {
     const folder = await mkdtemp(join(tmpdir(), "tutti-memory-"));
     try {
@@ -67,7 +67,7 @@ function absent(error: Error, report: (line: string) => void): undefined {
   report(`no python3 with torch, peft and transformers on this machine, so nothing to compare with: ${last}`);
 }
 
-/** A collector that runs late makes a process larger than it had to be; the least of some runs is the step's. */
+/** A collector that runs late makes a process larger than it had to be; the least of some runs counts. */
 async function smallest(run: () => Promise<Resident>): Promise<Resident> {
   const runs: Resident[] = [];
   for (let count = 0; count < RUNS; count++) runs.push(await run());

@@ -30,9 +30,9 @@ const clock = systemClock();
 export const claim: Claim = {
   name: "graph/speed",
   target:
-    `${MODEL}: a step on onnxruntime takes at most ${STEP_PER_FORWARD} of the base's forward pass; a step on ` +
-    `tfjs/wasm is at least ${AUTODIFF_PER_STEP} times faster than by tfjs's own autodiff; trace, inject and ` +
-    `differentiate at most ${DERIVE_MS} ms; merge at most ${MERGE_MS} ms (medians, one thread)`,
+    `${MODEL}: a step on onnxruntime takes at most ${STEP_PER_FORWARD} of the base's forward pass; a step ` +
+    `on tfjs/wasm is at least ${AUTODIFF_PER_STEP} times faster than by tfjs's own autodiff; trace, inject ` +
+    `and differentiate at most ${DERIVE_MS} ms; merge at most ${MERGE_MS} ms (medians, one thread)`,
   async run(report) {
     await tf.setBackend("wasm");
     const model = read(write(encoder()));

@@ -13,8 +13,8 @@ type T = tfjs.Tensor;
 type Weights = (name: string) => T;
 
 /**
- * tfjs-core alone knows no gradient. Its file that registers them all is written for bundlers and does not load
- * in Node, so it is bundled; whichever copy of tfjs-core it brings, the registry is one per process.
+ * tfjs-core alone knows no gradient. Its file that registers them all is written for bundlers and does not
+ * load in Node, so it is bundled; whichever copy of tfjs-core it brings, the registry is one per process.
  */
 export async function registerGradients(): Promise<void> {
   const source = 'import "@tensorflow/tfjs-core/dist/register_all_gradients.js"; export const done = true;';

@@ -30,8 +30,8 @@ type Attributes = Readonly<Record<string, AttributeInit>>;
 
 /**
  * A model being written, node by node, with symbolic sizes: the builder of this folder, where `Builder`
- * wants static ones. Nodes are named as torch's exporter names them: `/encoder/layer.0/attention/query/MatMul`
- * for module `encoder.layer.0.attention.query`, its weights `<module>.weight` and `<module>.bias`.
+ * wants static ones. Nodes are named as torch's exporter names them: module `encoder.layer.0.attention.query`
+ * has node `/encoder/layer.0/attention/query/MatMul` and weights `<module>.weight` and `<module>.bias`.
  */
 export class Sketch {
   readonly #random: SeededRandom;

@@ -61,7 +61,7 @@ describe("checkpointed (Chen et al. 2016)", () => {
     expect(least).toBeLessThan(0.45 * most);
   });
 
-  test("a budget that is met already changes nothing; a small cut computes less again than a deep one", () => {
+  test("a budget that is met changes nothing; a small cut computes less again than a deep one", () => {
     const { graph } = decoderStep({ layers: 6, batch: 4, length: 8 });
     const [most, least] = [peakBytes(graph), leastOf(graph)];
     expect(checkpointed(graph, { budgetBytes: most })).toBe(graph);
