@@ -98,7 +98,8 @@ function matched({ modules, whole }: PeftAdapter, { candidates, saveables }: Off
   const known = new Set([...candidates.map(({ module }) => module), ...saveables.map(({ name }) => name)]);
   const wanted = [...modules, ...whole].map(({ name }) => name);
   const wrapper = wrapperOf(wanted, known);
-  demand(wrapper, () => absent(wanted, candidates));
+  const absent = () => absentFrom({ modules, whole }, { candidates, saveables });
+  demand(wrapper, absent);
   const byName = <T extends { readonly name: string }>(parts: readonly T[]) =>
     new Map(parts.map((part) => [rewrap(wrapper, part.name), part] as const));
   const [factors, tensors] = [byName(modules), byName(whole)];
@@ -112,17 +113,33 @@ function matched({ modules, whole }: PeftAdapter, { candidates, saveables }: Off
       return tensor ? [{ saved, tensor }] : [];
     }),
   };
-  demand(found.modules.length + found.saved.length === wanted.length, () => absent(wanted, candidates));
+  demand(found.modules.length + found.saved.length === wanted.length, absent);
   return found;
 }
 
-function absent(wanted: readonly string[], candidates: readonly Candidate[]): Fault {
-  const names = (all: readonly string[]) => all.slice(0, 20).join(", ") + (all.length > 20 ? ", …" : "");
+/** What of the adapter the base lacks: a few names where the rest fits under one prefix, else all. */
+function absentFrom({ modules, whole }: PeftAdapter, { candidates, saveables }: Offer): Fault {
+  const known = candidates.map(({ module }) => module);
+  const factors = modules.map(({ name }) => name);
+  const wrapper = factors.length > 0 ? wrapperOf(factors, new Set(known)) : undefined;
+  const tensors = new Set(saveables.map(({ name }) => name));
+  const lost = whole.filter(({ name }) => !wrapper || !tensors.has(rewrap(wrapper, name) ?? ""));
+  if (wrapper && lost.length > 0) {
+    return new Fault("not-found", `adapter: ${listed(lost.map(({ name }) => name))}`, {
+      expected: "tensors that the base keeps as float32 and that can be exchanged whole",
+      got: listed([...tensors]),
+    });
+  }
   return new Fault("not-found", "adapter: modules of the base", {
-    expected: `${names(wanted)} under some prefix`,
-    got: names(candidates.map(({ module }) => module)),
+    expected: `${listed([...factors, ...lost.map(({ name }) => name)])} under some prefix`,
+    got: listed(known),
     todo: "Give the nodes' module names in `names`",
   });
+}
+
+function listed(names: readonly string[]): string {
+  if (names.length === 0) return "none";
+  return names.slice(0, 20).join(", ") + (names.length > 20 ? ", …" : "");
 }
 
 function checked({ name, shape }: TensorSpec, tensor: FloatTensor): Float32Array {

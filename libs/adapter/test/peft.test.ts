@@ -222,6 +222,13 @@ describe("refusals", () => {
       /gone under/,
     ],
     [{ "layers.0.lora_A.weight": [2, 6] }, /layers\.0: expected lora_A and lora_B, got one/],
+    [
+      {
+        ...{ "layers.0.lora_A.weight": [2, 6], "layers.0.lora_B.weight": [8, 2] },
+        ...{ "head.bias": [2], "layers.1.bias": [4] },
+      },
+      /^adapter: head\.bias: expected tensors that the base keeps as float32/,
+    ],
     [{ "layers.0.lora_A.weight": [2, 5], "layers.0.lora_B.weight": [8, 2] }, /expected \[2,6\], got \[2,5\]/],
     [
       { "layers.0.lora_A.weight": [2, 6], "layers.0.lora_B.weight": [2, 8] },
