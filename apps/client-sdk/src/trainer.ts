@@ -17,6 +17,7 @@ import {
 import { withLoss } from "@tutti/graph/loss";
 import { type Model, read } from "@tutti/graph/read";
 import { trace } from "@tutti/graph/trace";
+import { widened } from "@tutti/graph/widen";
 import type { Plan } from "@tutti/plan/plan";
 import { batches, type Examples } from "@tutti/train/batches";
 import { evaluate, fit } from "@tutti/train/fit";
@@ -164,7 +165,7 @@ function graphFor(
   { tensors }: Layout,
   shapes: Record<string, readonly number[]>,
 ): TracedGraph {
-  const injected = inject(trace(model.graph, { shapes }), adapter);
+  const injected = inject(trace(widened(model.graph), { shapes }), adapter);
   const judged = withLoss(injected, typeof plan.loss === "string" ? { kind: plan.loss } : plan.loss);
   if (tensors.length === 0) return judged;
   return differentiate(judged, { loss: "loss", wrt: tensors.map(({ name }) => name) });
