@@ -2,7 +2,16 @@ import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { fold } from "./fold.ts";
 import { inferNode } from "./infer/infer.ts";
-import type { Attribute, DType, Node, Static, Tensor, TracedGraph, ValueInfo } from "./ir.ts";
+import {
+  type Attribute,
+  type DType,
+  type Node,
+  type Static,
+  sizeOf,
+  type Tensor,
+  type TracedGraph,
+  type ValueInfo,
+} from "./ir.ts";
 import { live } from "./prune.ts";
 import type { Known } from "./site.ts";
 import { int64, tensorOf } from "./tensor.ts";
@@ -58,6 +67,18 @@ const AXES_INPUT_SINCE: Readonly<Record<string, number>> = {
   ReduceLogSum: 18,
   ReduceLogSumExp: 18,
 };
+
+/** Transposes of more elements than this, a weight's, are left to whoever loads the graph. */
+const LEFT_ELEMENTS = 65_536;
+
+/**
+ * A gradient reads most weights transposed. Folded here, each would be held twice by the graph, by its file
+ * and by whatever loads it; as a node it is one copy, made when an engine loads the graph and folds what reads
+ * constants alone (tfjs by its own kernel, on the backend; onnxruntime by its optimiser).
+ */
+function leftToLoad({ op }: Node, { shape }: Static): boolean {
+  return op === "Transpose" && sizeOf(shape) > LEFT_ELEMENTS;
+}
 
 /** Constants up to this many elements are compared, so that equal ones are held once. */
 const SHARED_ELEMENTS = 64;
@@ -135,7 +156,9 @@ class GraphBuilder implements Builder {
       metadata: new Map(),
     };
     const statics = inferNode(node, this.#known);
-    const folded = fold(node, this.#known, statics.slice(0, outputs));
+    const folded = leftToLoad(node, statics[0]!)
+      ? undefined
+      : fold(node, this.#known, statics.slice(0, outputs));
     for (const [i, output] of names.entries()) {
       this.#statics.set(output, statics[i]!);
       if (folded) this.#initializers.set(output, folded[i]!);

@@ -32,7 +32,7 @@ export type Ops = {
   unbroadcast(x: string, shape: readonly number[]): string;
   reshape(x: string, shape: readonly number[]): string;
   expand(x: string, shape: readonly number[]): string;
-  /** The builder transposes a constant here and now, so no engine ever multiplies by a transposed weight. */
+  /** Of a constant it is one too, here or (a weight) when an engine loads: none multiplies transposed. */
   transpose(x: string, order: readonly number[]): string;
   /** The last two axes swapped. */
   swap(x: string): string;
