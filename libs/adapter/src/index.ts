@@ -1,13 +1,23 @@
-// For users.
+// biome-ignore-all assist/source/organizeImports: what users may rely on stands first, above the line.
 
-// For neighbours: import the file, not this index.
-export { attach, attachedBase, attachedFeeds, detach, emptyFeeds } from "./attach.ts";
+// For users: what is trained, and where it stands in a graph.
+export type { AdapterSpec, ResolvedAdapter } from "./spec.ts";
+export { resolve, type ResolveOptions } from "./resolve.ts";
 export { initialAdapter } from "./initial.ts";
 export { inject } from "./inject.ts";
-export { type Merged, merge, mergeFiles, mergeReport } from "./merge.ts";
-export { activeTensors, type Method } from "./method.ts";
-export { fromPeft, type Loaded, type PeftFiles, toPeft } from "./peft.ts";
-export { resolve } from "./resolve.ts";
-export { readSafetensors, readTensors, writeSafetensors, writeTensors } from "./safetensors.ts";
-export type { AdapterSpec, ResolvedAdapter } from "./spec.ts";
+// In and out of a file.
+export { type MergeOptions, type Merged, merge, mergeFiles, mergeReport } from "./merge.ts";
 export { type Unmerged, unmerge } from "./unmerge.ts";
+export { attach, attachedBase, attachedFeeds, detach, emptyFeeds } from "./attach.ts";
+// Other people's formats.
+export { fromPeft, type Loaded, type PeftFiles, toPeft } from "./peft.ts";
+export { type BindOptions, bind, unbind, type UnbindOptions } from "./peft-bind.ts";
+export { type PeftAdapter, readBare, readPeft, writePeft } from "./peft-adapter.ts";
+export { fromGguf, toGguf } from "./gguf-lora.ts";
+export { fromOnnxAdapter, toAttachedOnnxAdapter, toOnnxAdapter } from "./onnx-adapter-lora.ts";
+export { formatOf } from "./format.ts";
+export { readSafetensors, readTensors, writeSafetensors, writeTensors } from "./safetensors.ts";
+
+// For neighbours: import the file, not this index.
+export { activeTensors, type Method } from "./method.ts";
+export { offerOf } from "./resolve.ts";
