@@ -5,14 +5,16 @@ import { axisOf, type Draw, type Draws, dims, fill, held, int32, ints, oneOf, si
 const front = (axis: number, rank: number) => (axis < 0 ? axis + rank : axis);
 
 /** Any axis, repeats, negative indices, a scalar, a vector or a matrix of them; fed or constant. */
-const gather: Draw = dims(1, 3).chain((shape) =>
-  fc.tuple(axisOf(shape.length), dims(0, 2), fc.boolean()).chain(([axis, places, fed]) => {
-    const length = shape[front(axis, shape.length)]!;
-    return fill(places, -length, length - 1).map((indices) => ({
-      inputs: [{ shape }, ints(places, indices, fed)],
-      attributes: { axis },
-    }));
-  }),
+const gather: Draw = dims(1, 3).chain((short) =>
+  fc
+    .tuple(axisOf(short.length), dims(0, 2), fc.boolean(), oneOf(2, 5))
+    .chain(([axis, places, fed, length]) => {
+      const shape = short.with(front(axis, short.length), length);
+      return fill(places, -length, length - 1).map((indices) => ({
+        inputs: [{ shape }, ints(places, indices, fed)],
+        attributes: { axis },
+      }));
+    }),
 );
 
 /** The indices may be shorter than the data along the other axes. */

@@ -19,6 +19,14 @@ function reduction(range: readonly [number, number] = [-2, 2]): Draw {
   });
 }
 
+/** Factors of which some are 0: the product of the others is then not y over x. */
+const withZeros: Draw = fc
+  .tuple(dims(2, 2), fc.array(oneOf(0, 0.5, 1.5, -2), { minLength: 9, maxLength: 9 }))
+  .map(([shape, values]) => ({
+    inputs: [{ shape, values: values.slice(0, shape[0]! * shape[1]!) }],
+    attributes: { axes: [1] },
+  }));
+
 /** Along one axis; before operator set 13 along it and all that follow. */
 const softmax: Draw = dims(1, 3).chain((shape) =>
   fc
@@ -88,6 +96,7 @@ export const REDUCE: Draws = {
   ...Object.fromEntries(
     NAMES.map((name) => [`Reduce${name}`, reduction(name === "LogSum" ? [0.5, 2] : [-2, 2])]),
   ),
+  ReduceProd: fc.oneof(reduction(), withZeros),
   Softmax: softmax,
   LogSoftmax: softmax,
   Hardmax: softmax,
