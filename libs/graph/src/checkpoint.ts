@@ -1,4 +1,3 @@
-import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { Node, Static, TracedGraph } from "./ir.ts";
 import { bytesOf, isPure, peakBytes } from "./memory.ts";
@@ -15,8 +14,8 @@ const SEGMENTS: readonly number[] = [2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32];
 /**
  * A derived graph (of `differentiate`) that stays under a budget: values the backward pass reads are dropped
  * and computed again from those at the ends of segments, just before they are read (Chen et al. 2016, arXiv
- * 1604.06174, section 4). The gradients are the same bit for bit, the price is at most one more forward pass;
- * of the ways that fit, the one that computes least again is taken. It serves engines that keep to the
+ * 1604.06174, section 4). The gradients are the same bit for bit, the price is at most one more forward pass,
+ * and as little of it as fits. It serves engines that keep to the
  * graph's order (tfjs); onnxruntime merges equal nodes when it loads and so undoes it.
  * @throws Fault("unsupported") naming the least that can be reached, when that is over the budget.
  */
@@ -24,26 +23,18 @@ export function checkpointed(graph: TracedGraph, { budgetBytes }: CheckpointOpti
   const planned = peakBytes(graph);
   if (planned <= budgetBytes) return graph;
   const forward = forwardOf(graph);
-  let best: { graph: TracedGraph; again: number } | undefined;
   let least = planned;
   for (const cuts of cutsOf(graph, forward)) {
     const candidate = rewritten(graph, forward, cuts);
-    const again = candidate.nodes.length - graph.nodes.length;
     const bytes = peakBytes(candidate);
+    if (bytes <= budgetBytes) return candidate;
     least = Math.min(least, bytes);
-    if (bytes <= budgetBytes && (best === undefined || again < best.again))
-      best = { graph: candidate, again };
   }
-  demand(
-    best,
-    () =>
-      new Fault("unsupported", `graph ${graph.name}: memory of a step`, {
-        expected: `at most ${budgetBytes} bytes`,
-        got: `at least ${least} bytes, computing again what can be`,
-        todo: "Train with a smaller batch or shorter texts",
-      }),
-  );
-  return best.graph;
+  throw new Fault("unsupported", `graph ${graph.name}: memory of a step`, {
+    expected: `at most ${budgetBytes} bytes`,
+    got: `at least ${least} bytes, computing again what can be`,
+    todo: "Train with a smaller batch or shorter texts",
+  });
 }
 
 /** Nodes that outputs other than gradients need, in order. */
@@ -60,22 +51,17 @@ function forwardOf(graph: TracedGraph): readonly Node[] {
 
 /**
  * Ways to cut the forward nodes, each a list of ends: segment s is [ends[s − 1], ends[s]), and what is after
- * the last end is kept, as the backward pass begins there. The earlier segments are tried alone too: what
- * they made is kept longest.
+ * the last end is kept, as the backward pass begins there. What the earliest segments made is kept longest,
+ * so they may do; the ways come in the order of how much is computed again.
  */
-function* cutsOf(graph: TracedGraph, forward: readonly Node[]): Generator<readonly number[]> {
+function cutsOf(graph: TracedGraph, forward: readonly Node[]): readonly (readonly number[])[] {
   const crossing = crossings(graph, forward);
-  const seen = new Set<string>();
-  for (const count of SEGMENTS) {
-    if (count > forward.length) return;
+  const ways = new Map<string, readonly number[]>();
+  for (const count of SEGMENTS.filter((segments) => segments <= forward.length)) {
     const ends = quietEnds(crossing, { count, length: forward.length });
-    for (let used = 1; used <= ends.length; used++) {
-      const cuts = ends.slice(0, used);
-      if (seen.has(`${cuts}`)) continue;
-      seen.add(`${cuts}`);
-      yield cuts;
-    }
+    for (let used = 1; used <= ends.length; used++) ways.set(`${ends.slice(0, used)}`, ends.slice(0, used));
   }
+  return [...ways.values()].sort((a, b) => a.at(-1)! - b.at(-1)! || a.length - b.length);
 }
 
 /** Bytes made before each place of the forward pass that are read after it. */
@@ -121,14 +107,23 @@ function rewritten(graph: TracedGraph, forward: readonly Node[], cuts: readonly 
   const statics = new Map<string, Static>(graph.statics);
   const copies = new Map<string, string>();
   const nodes: Node[] = [];
-  const again = (name: string) => {
-    const maker = makers.get(name);
-    if (!maker || copies.has(name)) return;
-    for (const read of maker.inputs) again(read);
+  const copy = (maker: Node) => {
     const outputs = maker.outputs.map((made) => (made === "" ? "" : fresh(statics, made)));
+    nodes.push({ ...maker, name: `${maker.name}/again`, inputs: maker.inputs.map(copyOf), outputs });
     for (const [index, made] of maker.outputs.entries())
       if (makers.has(made)) copies.set(made, outputs[index]!);
-    nodes.push({ ...maker, name: `${maker.name}/again`, inputs: maker.inputs.map(copyOf), outputs });
+  };
+  const due = (name: string) => makers.has(name) && !copies.has(name);
+  // Depth first, on a stack of its own: a segment may be a chain of many thousand nodes.
+  const again = (wanted: string) => {
+    const stack = [wanted];
+    for (let name = stack.at(-1); name !== undefined; name = stack.at(-1)) {
+      const missing = due(name) ? makers.get(name)!.inputs.filter(due) : [];
+      stack.push(...missing);
+      if (missing.length > 0) continue;
+      if (due(name)) copy(makers.get(name)!);
+      stack.pop();
+    }
   };
   const copyOf = (name: string) => copies.get(name) ?? name;
   for (const node of graph.nodes) if (before.has(node)) nodes.push(node);
@@ -148,8 +143,8 @@ function fresh(statics: Map<string, Static>, name: string): string {
 }
 
 /**
- * The maker of each value that is not kept: made inside a segment and read in no later one. What chance made
- * or an inner graph reads stays.
+ * The maker of each value that is not kept: made inside a segment and read in no later one. What constants or
+ * chance made stays, and so does what an inner graph reads.
  */
 function droppedBy(
   graph: TracedGraph,
@@ -158,17 +153,21 @@ function droppedBy(
 ): ReadonlyMap<string, Node> {
   const segmentOf = (at: number) => cuts.filter((end) => end <= at).length;
   const kept = new Set(graph.outputs.map(({ name }) => name));
+  const fed = new Set(graph.inputs.map(({ name }) => name));
   const madeIn = new Map<string, number>();
   for (const [at, node] of forward.entries()) {
+    const again = isPure(node) && node.inputs.some((name) => fed.has(name));
     for (const name of node.inputs) if ((madeIn.get(name) ?? 0) !== segmentOf(at)) kept.add(name);
-    for (const name of node.outputs) madeIn.set(name, segmentOf(at));
+    for (const name of node.outputs) {
+      madeIn.set(name, segmentOf(at));
+      if (!again) kept.add(name);
+      if (again || !isPure(node)) fed.add(name);
+    }
   }
   for (const node of graph.nodes)
     for (const name of readsOf(node)) if (!node.inputs.includes(name)) kept.add(name);
-  const dropped = forward.slice(0, cuts.at(-1)).filter(isPure);
-  return new Map(
-    dropped.flatMap((node) =>
-      node.outputs.filter((name) => !kept.has(name)).map((name) => [name, node] as const),
-    ),
-  );
+  const makers = forward
+    .slice(0, cuts.at(-1))
+    .flatMap((node) => node.outputs.map((name) => [name, node] as const));
+  return new Map(makers.filter(([name]) => name !== "" && !kept.has(name)));
 }
