@@ -90,7 +90,10 @@ export async function openTrainer({ base, plan, engine }: TrainerOptions): Promi
   const { batchSize } = plan.train;
   return {
     adapter,
-    engine: engine.name,
+    // Asked anew: "auto" has a name only when its first step has chosen.
+    get engine() {
+      return engine.name;
+    },
     inputs: model.graph.inputs,
     dispose: programs.dispose,
     async train({ parameters, active, examples, steps, random, onStep, pause, signal }) {

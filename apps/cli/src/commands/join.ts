@@ -3,7 +3,7 @@ import { join as path, resolve } from "node:path";
 import type { DeviceEvent } from "@tutti/client-sdk/events";
 import { csvData } from "@tutti/client-sdk/node/csv";
 import { Device } from "@tutti/client-sdk/node/device";
-import type { EngineName } from "@tutti/client-sdk/node/engine";
+import { ENGINE_NAMES, type EngineName } from "@tutti/client-sdk/node/engine";
 import { readConfig } from "@tutti/client-sdk/node/folder";
 import { join, spendJoinFile } from "@tutti/client-sdk/node/join";
 import { asFault, Fault } from "@tutti/foundation/fault";
@@ -25,7 +25,7 @@ export function joinCommand(): Command {
     .option("--folder <folder>", "where this site's key, policy and models live", "site")
     .option("--data <folder>", "folder with the site's CSV files; nothing outside it is ever read", "data")
     .option("--once", "leave after one run")
-    .addOption(new Option("--engine <name>", "what trains").choices(["tfjs", "onnxruntime"]).default("tfjs"))
+    .addOption(new Option("--engine <name>", "what trains").choices(ENGINE_NAMES).default("tfjs"))
     .addHelpText(
       "after",
       "\nOnce joined, the join file's secret is removed from it. A folder that has joined before " +

@@ -1,22 +1,32 @@
+import { systemClock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
+import { type AutoOptions, autoEngine } from "@tutti/graph/engines/auto";
 import { onnxruntimeEngine } from "@tutti/graph/engines/onnxruntime/engine";
 import { tfjsEngine } from "@tutti/graph/engines/tfjs/engine";
 import type { Engine } from "@tutti/graph/ir";
 
-export type EngineName = "tfjs" | "onnxruntime";
+export const ENGINE_NAMES = ["tfjs", "onnxruntime", "auto"] as const;
+export type EngineName = (typeof ENGINE_NAMES)[number];
 
 /**
- * What runs training graphs: tfjs, on tfjs-node where that is installed, else on WebAssembly; or
- * onnxruntime.
+ * What runs training graphs: tfjs, on tfjs-node where that is installed, else on WebAssembly; onnxruntime; or
+ * "auto", whichever of the two takes a graph's first steps faster (libs/graph/engines/auto).
  */
-export async function nodeEngine(name: EngineName = "tfjs"): Promise<Engine> {
+export async function nodeEngine(
+  name: EngineName = "tfjs",
+  options: Partial<AutoOptions> = {},
+): Promise<Engine> {
   switch (name) {
     case "tfjs":
       return (await nodeTfjs()) ?? (await wasmTfjs());
     case "onnxruntime":
       return onnxruntimeEngine(await import("./onnxruntime.ts"));
+    case "auto": {
+      const candidates = [await nodeEngine("tfjs"), await nodeEngine("onnxruntime")];
+      return autoEngine(candidates, { clock: systemClock(), ...options });
+    }
     default:
-      throw new Fault("bad-input", "engine", { expected: "tfjs or onnxruntime", got: `${name}` });
+      throw new Fault("bad-input", "engine", { expected: ENGINE_NAMES.join(" or "), got: `${name}` });
   }
 }
 
