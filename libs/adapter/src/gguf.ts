@@ -4,7 +4,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { type Field, Reader } from "./gguf-fields.ts";
 
 /**
- * The GGUF container, version 3, little-endian (ggml, docs/gguf.md): typed metadata, tensor descriptions,
+ * The GGUF container, version 3, little-endian (ggml, gguf.md): typed metadata, tensor descriptions,
  * then the data of the tensors in the same order, each begun at a multiple of the alignment. Everything that
  * a file says of its own size is held against the bytes that are there before anything is made of it.
  */

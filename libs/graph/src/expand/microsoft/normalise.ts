@@ -5,7 +5,7 @@ import type { Expansion } from "../rule.ts";
 
 export { SimplifiedLayerNormalization } from "../normalise.ts";
 
-// Inputs and outputs as onnxruntime's docs/ContribOperators.md lists them.
+// Inputs and outputs as onnxruntime's ContribOperators.md lists them.
 
 /** Normalised sum of input, skip and bias; the sum itself is the fourth output, read by the next layer. */
 export const SkipLayerNormalization: Expansion = (at, ops) => {
