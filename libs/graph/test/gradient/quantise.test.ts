@@ -255,7 +255,7 @@ describe("models of quantised operators alone", () => {
     return same(levels, plain, [tensorOf("float32", [1, 2, 4, 4], order)]);
   });
 
-  test("QLinearAdd, QLinearMul and QLinearSigmoid", () => {
+  test("QLinearAdd and QLinearSigmoid", () => {
     // Steps of 2⁻⁶, which the values are: nothing is rounded but the Sigmoid's result.
     const grid = (shape: readonly number[]) =>
       tensorOf(
@@ -274,6 +274,63 @@ describe("models of quantised operators alone", () => {
     };
     const plain: Forward = (b, names) => b.emit("Sigmoid", [b.emit("Add", names)]);
     return same(levels, plain, [grid([3, 4]), grid([4])]);
+  });
+
+  test("QLinearMul, QLinearLeakyRelu and QLinearConcat", () => {
+    // Sixteenths are levels of the operands. Results round, which gradients do not see as long as no
+    // product comes near the bend at 0.
+    const grid = (shape: readonly number[]) =>
+      tensorOf(
+        "float32",
+        shape,
+        draw(size(shape), [-16, 16]).map((v) => (Math.round(v) + (v < 0 ? -16 : 16)) / 16),
+      );
+    const levels: Forward = (b, names) => {
+      const a = [b.constant(s(1 / 16)), b.constant(zeroPoint("uint8", 128))];
+      const wide = [b.constant(s(0.1)), b.constant(zeroPoint("uint8", 120))];
+      const [x, y] = names.map((name) => b.emit("com.microsoft::QuantizeLinear", [name, ...a]));
+      const both = b.emit("com.microsoft::QLinearMul", [x!, ...a, y!, ...a, ...wide]);
+      const bent = b.emit("com.microsoft::QLinearLeakyRelu", [both, ...wide, ...wide], {
+        alpha: { float: 0.25 },
+      });
+      const joined = b.emit("com.microsoft::QLinearConcat", [...wide, bent, ...wide, x!, ...a], { axis: 1 });
+      return b.emit("com.microsoft::DequantizeLinear", [joined, ...wide]);
+    };
+    const plain: Forward = (b, [x, y]) => {
+      const bent = b.emit("LeakyRelu", [b.emit("Mul", [x!, y!])], { alpha: { float: 0.25 } });
+      return b.emit("Concat", [bent, x!], { axis: 1 });
+    };
+    return same(levels, plain, [grid([3, 4]), grid([1, 4])]);
+  });
+
+  for (const form of ["levels", "float"] as const)
+    test(`QGemm to ${form}, both operands turned, with a bias`, () => {
+      const turned = signed([4, 6]);
+      const bias = tensorOf("int32", [4], [100, -3000, 7, 500]);
+      const levels: Forward = (b, [x]) => {
+        const a = [b.constant(s(0.05)), b.constant(zeroPoint("uint8", 128))];
+        const held = [b.constant(turned), b.constant(s(0.01)), b.constant(zeroPoint("int8", 0))];
+        const y = form === "levels" ? [b.constant(s(0.25)), b.constant(zeroPoint("uint8", 120))] : [];
+        const operands = [quantise(b, x!, a[0]!, a[1]!), ...a, ...held, b.constant(bias), ...y];
+        const attributes = { transA: 1, transB: 1, alpha: { float: 0.5 } };
+        const made = b.emit("com.microsoft::QGemm", operands, attributes);
+        return form === "levels" ? end(b, made) : made;
+      };
+      const plain: Forward = (b, [x]) => {
+        const held = b.constant(real(turned, [0.005]));
+        return b.emit("Gemm", [x!, held], { transA: 1, transB: 1 });
+      };
+      return same(levels, plain, [floats([6, 3])]);
+    });
+
+  test("com.microsoft MatMulIntegerToFloat", () => {
+    const levels: Forward = (b, [x]) => {
+      const [level, scale, zero] = b.emitMany("DynamicQuantizeLinear", [x!], { outputs: 3 });
+      const held = [b.constant(weight), scale!, b.constant(tensorOf("float32", [4], scales)), zero!];
+      const bias = b.constant(floats([4]));
+      return b.emit("com.microsoft::MatMulIntegerToFloat", [level!, ...held, "", bias]);
+    };
+    return same(levels, product(real(weight, scales)), [floats([3, 6])]);
   });
 
   test("com.microsoft DynamicQuantizeMatMul", () => {

@@ -2,10 +2,15 @@ import { nBitsWeight } from "../../evaluate/quantise.ts";
 import { type Ops, range } from "../../ops.ts";
 import type { Site } from "../../site.ts";
 import { tensorOf } from "../../tensor.ts";
-import { cast, DequantizeLinear, perRow, QuantizeLinear } from "../quantise.ts";
+import { cast, perRow } from "../quantise.ts";
 import { single } from "../rule.ts";
 
-export { DequantizeLinear, QuantizeLinear };
+/** onnxruntime had these with an axis, and for more types, before the standard did. */
+const asStandard = (name: "QuantizeLinear" | "DequantizeLinear") =>
+  single((at, ops) => ops.op(name, at.node.inputs, { axis: at.int("axis", 1) }));
+
+export const QuantizeLinear = asStandard("QuantizeLinear");
+export const DequantizeLinear = asStandard("DequantizeLinear");
 
 /** B is dequantised here and now: a constant in float that a MatMul, and its gradient, read. */
 export const MatMulNBits = single((at, ops) => {
