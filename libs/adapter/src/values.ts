@@ -23,8 +23,8 @@ const halves = (bytes: Uint8Array) => new Uint16Array(bytes.slice().buffer);
 const FORMS: Readonly<Record<number, Form>> = {
   [FLOAT]: {
     ...{ name: "float32", width: 4 },
-    read: (bytes) => Float64Array.from(new Float32Array(bytes.slice().buffer)),
-    round: (values) => Float32Array.from(values),
+    read: (bytes) => new Float64Array(new Float32Array(bytes.slice().buffer)),
+    round: (values) => new Float32Array(values),
   },
   [FLOAT16]: {
     ...{ name: "float16", width: 2 },
