@@ -188,7 +188,7 @@ function stepped(tensor: Tensor, gradient: Tensor): Tensor {
   );
 }
 
-test("weights of four bits, a scale and a zero point per block, are dequantised as onnxruntime does", async () => {
+test("weights of four bits in blocks are dequantised as onnxruntime does", async () => {
   const info = (name: string, elemType: number, dims: readonly bigint[]) => {
     const dim = dims.map((dimValue) => ({ value: { case: "dimValue" as const, value: dimValue } }));
     return { name, type: { value: { case: "tensorType" as const, value: { elemType, shape: { dim } } } } };

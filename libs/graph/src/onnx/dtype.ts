@@ -22,7 +22,7 @@ export const BFLOAT16 = 16;
 /** An integer type of less than a byte, several to a byte; held as the 8-bit type of its sign. */
 export type Narrow = { readonly dtype: "uint8" | "int8"; readonly bits: 2 | 4 };
 
-/** UINT4, INT4, UINT2 and INT2, which weights are quantised to (DequantizeLinear, since version 21 and 25). */
+/** UINT4, INT4, UINT2 and INT2, which weights are quantised to (DequantizeLinear, since 21 and 25). */
 const NARROW: ReadonlyMap<number, Narrow> = new Map([
   [21, { dtype: "uint8", bits: 4 }],
   [22, { dtype: "int8", bits: 4 }],

@@ -139,7 +139,7 @@ function bfloat16(
   return Float32Array.from(halves as Uint16Array, fromBfloat16);
 }
 
-/** Lowest bits first, the last byte padded; int32_data too holds a byte per entry (onnx.proto3, TensorProto). */
+/** Lowest bits first, the last byte padded; int32_data holds a byte per entry (onnx.proto3, TensorProto). */
 function unpacked(
   proto: TensorProto,
   what: string,

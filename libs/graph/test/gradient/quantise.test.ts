@@ -30,7 +30,7 @@ const zeroPoint = (dtype: "uint8" | "int8", value: number): Tensor => tensorOf(d
 type Forward = (b: Builder, names: readonly string[]) => string;
 type Inputs = readonly Tensor[];
 
-/** Gradients of Σ w·forward(inputs), w random but the same for every forward of that shape, on each engine. */
+/** Gradients of Σ w·forward(inputs) on each engine, w random but the same for equal shapes. */
 async function gradients(forward: Forward, inputs: Inputs, opset = 17): Promise<readonly Tensor[][]> {
   const b = builderOn(undefined, opset);
   const names = inputs.map((tensor, i) =>
@@ -74,7 +74,7 @@ async function same(levels: Forward, plain: Forward, inputs: Inputs, opset = 17)
     }
 }
 
-/** Levels as the floats they stand for, without the library: (level − zero)·scale, one scale per last axis. */
+/** Levels as the floats they stand for, without the library: (level − zero)·scale along the last axis. */
 function real(levels: Tensor, scale: readonly number[], zero: readonly number[] = [0]): Tensor {
   const values = numbers(levels).map(
     (level, i) => (level - zero[i % zero.length]!) * scale[i % scale.length]!,

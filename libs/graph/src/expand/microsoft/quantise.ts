@@ -41,7 +41,7 @@ function biased(at: Site, ops: Ops, { y, index }: { y: string; index: number }):
   return at.has(index) ? ops.add(y, at.input(index)) : y;
 }
 
-/** Inputs A, B (each with scale and zero point), C (int32, in units of α·sa·sb), the result's scale and zero. */
+/** Inputs A and B, each with scale and zero point, C (int32, units of α·sa·sb), then those of the result. */
 export const QGemm = single((at, ops) => {
   const turned = (index: number, name: string) => {
     return at.int(name, 0) ? ops.transpose(at.input(index), [1, 0]) : at.input(index);
