@@ -73,8 +73,8 @@ const LEFT_ELEMENTS = 65_536;
 
 /**
  * A gradient reads most weights transposed. Folded here, each would be held twice by the graph, by its file
- * and by whatever loads it; as a node it is one copy, made when an engine loads the graph and folds what reads
- * constants alone (tfjs by its own kernel, on the backend; onnxruntime by its optimiser).
+ * and by whatever loads it; as a node it is one copy, made when an engine loads the graph and folds what
+ * reads constants alone (tfjs by its own kernel, on the backend; onnxruntime by its optimiser).
  */
 function leftToLoad({ op }: Node, { shape }: Static): boolean {
   return op === "Transpose" && sizeOf(shape) > LEFT_ELEMENTS;
