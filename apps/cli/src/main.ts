@@ -1,5 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { adapterCommand } from "./commands/adapter/adapter.ts";
+import { benchCommand } from "./commands/bench.ts";
+import { graphCommand } from "./commands/graph/graph.ts";
 import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
 import { mergeCommand } from "./commands/merge.ts";
@@ -33,6 +35,8 @@ function program(): Command {
     mergeCommand(),
     verifyCommand(),
     adapterCommand(),
+    graphCommand(),
+    benchCommand(),
   ]) {
     root.addCommand(inheriting(command, root));
   }

@@ -1,0 +1,169 @@
+import { refusalsOf } from "@tutti/adapter/candidates";
+import { offerOf } from "@tutti/adapter/resolve";
+import { Sources } from "@tutti/adapter/sources";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { barriers, type Inspection, inspect } from "@tutti/graph/inspect";
+import { sizeOf, type ValueInfo } from "@tutti/graph/ir";
+import { constantBytes, peakBytes } from "@tutti/graph/memory";
+import type { Model } from "@tutti/graph/read";
+import { trace } from "@tutti/graph/trace";
+import { widened } from "@tutti/graph/widen";
+import { Command } from "commander";
+import { withContext } from "../../action.ts";
+import { openBase } from "../adapter/base.ts";
+import {
+  type AdapterOptions,
+  about,
+  adapterOptions,
+  bindOf,
+  type LossChoice,
+  lossOf,
+  lossOptions,
+  type SizeOptions,
+  sizeOptions,
+  specOf,
+} from "./options.ts";
+import { derived, type Suggestion, suggestionsOf } from "./step.ts";
+
+type Options = AdapterOptions & SizeOptions & LossChoice;
+
+export function inspectCommand(): Command {
+  const command = new Command("inspect")
+    .description(
+      "Say what a model holds, what of it can be trained and merged, and what a training step needs of memory.",
+    )
+    .argument("<model>", "an ONNX file");
+  return lossOptions(sizeOptions(adapterOptions(command))).action(
+    (path: string, options: Options, self: Command) =>
+      withContext(self, ({ output }) =>
+        about(path, async () => {
+          const { model } = await openBase(path);
+          const facts = { ...inspect(model), sha256: sha256Hex(model.bytes), ...trainable(model, options) };
+          for (const line of linesOf(facts, options)) output.say(line);
+          const { modules, whole } = facts;
+          output.result(
+            facts,
+            `${modules.length} modules take an adapter, ${whole.length} tensors train whole`,
+          );
+        }),
+      ),
+  );
+}
+
+type Facts = Inspection & { readonly sha256: string } & ReturnType<typeof trainable>;
+
+function trainable(model: Model, options: Options) {
+  const { candidates, saveables } = offerOf(model);
+  const refused = refusalsOf(model.graph, new Sources(model.graph), {});
+  const modules = candidates.map(({ module, kind, in: width, out, weight, shared }) => {
+    const dtype = model.graph.initializers.get(weight)?.dtype ?? "unknown";
+    // An integer weight keeps its bytes: the adapter is attached beside it, never merged into it.
+    const merge = dtype === "float32" || dtype === "float16" ? "merge" : "attach";
+    return { module, kind, in: width, out, dtype, merge, shared };
+  });
+  const spec = specOf(options);
+  const asked: readonly Suggestion[] = spec ? [{ name: "asked", why: "as asked for", spec }] : [];
+  const choices = spec ? asked : suggestionsOf({ candidates, saveables });
+  return {
+    modules,
+    whole: saveables.map(({ name, shape }) => ({ name, shape })),
+    refused,
+    ...traceOf(model, options),
+    suggestions: choices.map((choice) => costOf(model, choice, options)),
+  };
+}
+
+/** What the model's own graph says once sizes are bound, or why they cannot be. */
+function traceOf(model: Model, options: Options) {
+  try {
+    return { barriers: barriers(trace(widened(model.graph), bindOf(model.graph, options))) };
+  } catch (error) {
+    return { barriers: [], untraced: reasonOf(error) };
+  }
+}
+
+/** What a choice costs: numbers sent per round, and bytes held while a step runs. */
+function costOf(model: Model, { name, why, spec }: Suggestion, options: Options) {
+  const { rank, alpha = 2 * rank } = options;
+  const targets = spec.targets;
+  const base = { name, why, targets, ...(spec.save && { save: spec.save }), rank, alpha };
+  const at = (batch: number) => {
+    const bind = bindOf(model.graph, { ...options, batch });
+    const { adapter, step } = derived(model, {
+      adapter: { ...spec, rank, alpha },
+      ...{ bind, loss: lossOf(options) },
+    });
+    const parameters = adapter.tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    return { parameters, memory: { batch, stepBytes: peakBytes(step), constantBytes: constantBytes(step) } };
+  };
+  try {
+    const batches = [...new Set([1, options.batch])].map(at);
+    const { parameters } = batches[0]!;
+    return { ...base, parameters, bytes: 4 * parameters, memory: batches.map(({ memory }) => memory) };
+  } catch (error) {
+    return { ...base, impossible: reasonOf(error) };
+  }
+}
+
+/** A Fault is an answer here; a bug is not. */
+function reasonOf(error: unknown): string {
+  if (error instanceof Fault) return error.message;
+  throw error;
+}
+
+function linesOf(facts: Facts, { batch }: Options): readonly string[] {
+  const { irVersion, opset, domains, producer, operators, quantised, modules, refused } = facts;
+  const versions = [
+    `IR ${irVersion}`,
+    `opset ${opset}`,
+    ...Object.entries(domains).map((it) => it.join(" ")),
+  ];
+  const counts = Object.entries(operators).map(([op, count]) => `${op} ${count}`);
+  return [
+    [...versions, producer && `by ${producer}`].filter(Boolean).join(", "),
+    ...facts.inputs.map((info) => `input  ${shown(info)}`),
+    ...facts.outputs.map((info) => `output ${shown(info)}`),
+    `${facts.nodes} nodes: ${counts.join(", ")}`,
+    `${facts.parameters} parameters, ${sized(facts.bytes)} of constants: ${typesOf(facts)}`,
+    ...(quantised.operators.length > 0 ? [`quantised: ${quantised.operators.join(", ")}`] : []),
+    "",
+    ...modules.map(
+      ({ module, kind, in: width, out, dtype, merge, shared }) =>
+        `  ${module}: ${kind}, ${width} to ${out}, ${dtype}, ${merge}${shared ? ", weight shared" : ""}`,
+    ),
+    ...refused.map(({ module, because }) => `  ${module}: no adapter: ${because}`),
+    ...("untraced" in facts ? [`cannot be traced: ${facts.untraced}`] : []),
+    ...facts.barriers.map(({ node, because }) => `no gradient passes ${node}: ${because}`),
+    "",
+    ...facts.suggestions.flatMap((one) => suggestionLines(one, batch)),
+  ];
+}
+
+function suggestionLines(one: Facts["suggestions"][number], batch: number): readonly string[] {
+  const head = `train ${one.name} (${one.why}), rank ${one.rank}`;
+  if ("impossible" in one) return [`${head}: not possible: ${one.impossible}`];
+  const memory = one.memory.map((at) => `${sized(at.stepBytes + at.constantBytes)} at batch ${at.batch}`);
+  const fixed = one.memory.length > 1 && one.memory[0]!.stepBytes === one.memory[1]!.stepBytes;
+  const note = fixed && batch > 1 ? " (the model fixes its batch)" : "";
+  return [
+    `${head}: ${one.parameters} parameters, ${sized(one.bytes)}; a step holds ${memory.join(", ")}${note}`,
+  ];
+}
+
+function shown({ name, dtype, shape }: ValueInfo): string {
+  return `${name}: ${dtype} ${shape ? `[${shape.map((size) => size ?? "?").join(", ")}]` : "of any shape"}`;
+}
+
+function typesOf({ dtypes }: Facts): string {
+  const types = Object.entries(dtypes).map(([dtype, { tensors, elements }]) => {
+    return `${dtype} ${tensors} tensors with ${elements} elements`;
+  });
+  return types.join(", ") || "none";
+}
+
+function sized(bytes: number): string {
+  const units = ["bytes", "kB", "MB", "GB"];
+  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
+  return `${power === 0 ? bytes : (bytes / 1000 ** power).toPrecision(3)} ${units[power]}`;
+}

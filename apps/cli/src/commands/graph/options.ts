@@ -1,0 +1,114 @@
+import type { AdapterSpec } from "@tutti/adapter/spec";
+import { Fault } from "@tutti/foundation/fault";
+import type { Bind } from "@tutti/graph/bind";
+import type { Dimension, Graph } from "@tutti/graph/ir";
+import type { Loss, LossKind } from "@tutti/graph/loss";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { integerIn } from "../../action.ts";
+
+export type SizeOptions = {
+  readonly batch: number;
+  readonly length: number;
+  readonly shape: Readonly<Record<string, readonly number[]>>;
+};
+
+export function sizeOptions(command: Command): Command {
+  return command
+    .option("--batch <number>", "rows, where the model leaves that open", integerIn(1, 1 << 20), 8)
+    .option("--length <number>", "any other size that the model leaves open", integerIn(1, 1 << 20), 16)
+    .option("--shape <name=sizes>", "an input's whole shape, as in ids=1x40; may be repeated", shapes, {});
+}
+
+function shapes(text: string, before: SizeOptions["shape"]): SizeOptions["shape"] {
+  const [, name, sizes] = /^(.+)=(\d+(?:x\d+)*)$/.exec(text) ?? [];
+  if (name === undefined || sizes === undefined)
+    throw new InvalidArgumentError("Expected an input's name and its sizes, as in ids=1x40.");
+  return { ...before, [name]: sizes.split("x").map(Number) };
+}
+
+/**
+ * Every size that the model leaves open: given shapes as they are, the first dimension of an input `batch`,
+ * any other `length`. A name means one size wherever it stands.
+ */
+export function bindOf({ inputs }: Graph, { batch, length, shape: given }: SizeOptions): Bind {
+  const symbols = new Map<string, number>();
+  for (const { name, shape } of inputs) {
+    for (const [axis, dimension] of (shape ?? []).entries()) {
+      const told = given[name]?.[axis];
+      if (typeof dimension === "string" && told !== undefined) symbols.set(dimension, told);
+    }
+  }
+  const sizeOf = (dimension: Dimension, axis: number): number => {
+    if (typeof dimension === "number") return dimension;
+    const size = (dimension === null ? undefined : symbols.get(dimension)) ?? (axis === 0 ? batch : length);
+    if (dimension !== null) symbols.set(dimension, size);
+    return size;
+  };
+  const open = inputs
+    .filter(({ name, shape }) => given[name] === undefined && shape !== null)
+    .map(({ name, shape }) => [name, shape!.map(sizeOf)] as const);
+  return { shapes: { ...Object.fromEntries(open), ...given } };
+}
+
+export type AdapterOptions = {
+  readonly targets?: readonly string[];
+  readonly save?: readonly string[];
+  readonly rank: number;
+  readonly alpha?: number;
+};
+
+export function adapterOptions(command: Command): Command {
+  return command
+    .option("--targets <patterns>", "modules to adapt, comma-separated, or all-linear", list)
+    .option("--save <patterns>", "modules or tensors to train whole, comma-separated", list)
+    .option("--rank <number>", "rank of the factors", integerIn(1, 4096), 8)
+    .option("--alpha <number>", "alpha of the adapter (default: twice the rank)", positive);
+}
+
+function list(text: string): readonly string[] {
+  return text.split(",").map((part) => part.trim());
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError("Expected a number above 0.");
+}
+
+/** What the options ask for; nothing where they name neither targets nor tensors. */
+export function specOf({ targets, save, rank, alpha = 2 * rank }: AdapterOptions): AdapterSpec | undefined {
+  if (targets === undefined && save === undefined) return undefined;
+  const all = targets?.length === 1 && targets[0] === "all-linear";
+  return { rank, alpha, targets: all ? "all-linear" : (targets ?? []), ...(save && { save }) };
+}
+
+export type LossChoice = { readonly loss: LossKind; readonly output?: string };
+
+const LOSSES = [
+  ...(["softmax-cross-entropy", "next-token", "binary-cross-entropy"] as const),
+  ...(["mean-squared-error", "huber", "contrastive-pair"] as const),
+] satisfies readonly LossKind[];
+
+export function lossOptions(command: Command): Command {
+  const loss = new Option("--loss <kind>", "what training lowers").choices(LOSSES);
+  return command
+    .addOption(loss.default("softmax-cross-entropy" satisfies LossKind))
+    .option("--output <name>", "the value the loss is taken of (default: the first output)");
+}
+
+export function lossOf({ loss, output }: LossChoice): Loss & { readonly output?: string } {
+  return { kind: loss, ...(output !== undefined && { output }) };
+}
+
+/** A Fault's sentence with the file it is about before it. */
+export async function about<T>(path: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (!(cause instanceof Fault) || cause.message.includes(path)) throw cause;
+    const { expected, got, todo } = cause.detail;
+    throw new Fault(cause.code, `${path}: ${cause.what}`, {
+      ...{ cause, ...(expected && { expected }), ...(got && { got }), ...(todo && { todo }) },
+    });
+  }
+}
