@@ -1,12 +1,13 @@
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { float32, sizeOf, type Tensor, type Tensors } from "@tutti/graph/ir";
+import { float32, type Tensor, type Tensors } from "@tutti/graph/ir";
 import { writeValueInfo } from "@tutti/graph/onnx/value-info";
 import type { Model } from "@tutti/graph/read";
 import { encode } from "@tutti/wire/message";
 import { ValueInfoProtoSchema } from "@tutti/wire/onnx";
 import { type AdapterTensors, checkBase, checkTensors } from "./change.ts";
 import { endsOf } from "./ends.ts";
+import { FLOAT } from "./file.ts";
 import { FileNodes } from "./file-nodes.ts";
 import { checkedBase, recordOf, rewritten } from "./rewrite.ts";
 import {
@@ -20,6 +21,7 @@ import {
   summedWeight,
 } from "./side-path.ts";
 import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
+import { floatProduct, floatsOf, productOf, turnedFor } from "./whole.ts";
 
 /**
  * The base file with the adapter's place beside it: every tensor and node of the base keeps its bytes, except
@@ -103,10 +105,10 @@ export function emptyFeeds(adapter: ResolvedAdapter, model?: Pick<Model, "graph"
       return [name, float32(shape, new Float32Array(0))] as const;
     }),
   );
-  const whole = adapter.saved.map(({ name, initializer, shape }) => {
-    const tensor = model?.graph.initializers.get(initializer);
-    const fits = tensor?.dtype === "float32" && sizeOf(tensor.shape) === sizeOf(shape);
-    if (fits) return [savedInput(name), tensor] as const;
+  const whole = adapter.saved.map((saved) => {
+    const { name, shape } = saved;
+    const values = model && floatsOf(model.graph, saved);
+    if (values) return [savedInput(name), float32(shape, values)] as const;
     const todo = "Give the base model, read";
     throw new Fault("bad-input", `empty feeds: ${name}`, { expected: "the base's values", todo });
   });
@@ -186,10 +188,27 @@ function widerByOne(
   };
 }
 
+/**
+ * In the type that the node reads. Integer arithmetic stays in the file, under a name that nothing reads, so
+ * that every node of the base keeps its bytes.
+ */
 function attachSaved(file: FileNodes, { name, uses }: SavedTensor): void {
+  const input = savedInput(name);
   for (const use of uses) {
-    const input = savedInput(name);
-    const turn = (build: { emit: FileNodes["emit"] }) => build.emit("Transpose", [input], { perm: [1, 0] });
-    file.replace(use, use.transposed ? file.before(use.node, turn) : input);
+    const node = file.node(use.node, name);
+    const product = productOf(node, use.input, file.wires);
+    if (product) {
+      const type = file.computeType(node, use.input);
+      file.join(product.gives, (build) => {
+        return floatProduct(build, product, { weight: turnedFor(build, use, input), type });
+      });
+      continue;
+    }
+    const type = file.typeOf(node.inputs[use.input]!);
+    if (!use.transposed && type === FLOAT) file.replace(use, input);
+    else {
+      const operand = (build: Emitter) => fromFloat32(build, turnedFor(build, use, input), type);
+      file.replace(use, file.before(use.node, operand));
+    }
   }
 }

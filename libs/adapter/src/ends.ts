@@ -55,7 +55,7 @@ function addsOf(node: Node, wires: Wires): Value | undefined {
   switch (opOf(node)) {
     case "MatMulInteger":
     case "ConvInteger":
-      return scaledBy(node, wires);
+      return named(scaledBy(node, wires));
     case "QLinearMatMul":
     case "QLinearConv":
       return levelsAfter(node, 6, wires);
@@ -64,6 +64,10 @@ function addsOf(node: Node, wires: Wires): Value | undefined {
     default:
       return floatAfter(output, wires);
   }
+}
+
+function named(scaled: Scaled | undefined): Value | undefined {
+  return scaled && { name: scaled.name };
 }
 
 /** The floats of which a quantiser made `name`. */
@@ -77,29 +81,50 @@ function quantisedBy(name: string, wires: Wires): Value | undefined {
  * int32 → Cast → Mul, once or twice: dynamic quantisation scales the sums of products back, by the scale of
  * what was quantised and by the weight's. What comes after both is no business of the product any more.
  */
-function scaledBy(node: Node, wires: Wires): Value | undefined {
+function scaledBy(node: Node, wires: Wires): Scaled | undefined {
   const cast = followerOf(node.outputs[0]!, "Cast", wires);
   const missing = new Set(["weight"]);
   if (wires.maker(node.inputs[0]!)?.op === "DynamicQuantizeLinear") missing.add("input");
+  const weight: string[] = [];
   let at = cast?.outputs[0];
   while (at !== undefined && missing.size > 0) {
     const mul = wires.follower(at);
     const other = mul?.inputs.find((name) => name !== at);
     const scales = mul?.op === "Mul" && other !== undefined ? scalesOf(other, wires) : undefined;
     if (!mul || !scales) return undefined;
-    for (const scale of scales) missing.delete(scale);
+    for (const scale of scales) missing.delete(scale.of);
+    weight.push(...scales.flatMap(({ of, name }) => (of === "weight" ? [name] : [])));
     at = mul.outputs[0];
   }
-  return at === undefined ? undefined : { name: at };
+  return at === undefined ? undefined : { name: at, weight };
 }
 
+/** The value behind all scales, and what the weight's scale is made of. */
+type Scaled = { readonly name: string; readonly weight: readonly string[] };
+
 /** Whose scales a factor is made of; undefined where of anything else. */
-function scalesOf(name: string, wires: Wires): readonly ("input" | "weight")[] | undefined {
+function scalesOf(
+  name: string,
+  wires: Wires,
+): readonly { readonly of: "input" | "weight"; readonly name: string }[] | undefined {
   const maker = wires.maker(name);
-  if (!maker || maker.op === "Constant") return ["weight"];
-  if (maker.op === "DynamicQuantizeLinear") return ["input"];
+  if (!maker || maker.op === "Constant") return [{ of: "weight", name }];
+  if (maker.op === "DynamicQuantizeLinear") return [{ of: "input", name }];
   const parts = maker.op === "Mul" ? maker.inputs.map((part) => scalesOf(part, wires)) : [undefined];
   return parts.some((part) => part === undefined) ? undefined : parts.flatMap((part) => part ?? []);
+}
+
+/**
+ * The floats around a dynamically quantised product, and the scales of its weight. Where the input's scale is
+ * a constant too, no factor tells which of the two it belongs to.
+ */
+export function scaledProductOf(
+  node: Node,
+  wires: Wires,
+): { readonly reads: string; readonly gives: string; readonly scales: readonly string[] } | undefined {
+  const quantiser = wires.maker(node.inputs[0]!);
+  const scaled = quantiser?.op === "DynamicQuantizeLinear" ? scaledBy(node, wires) : undefined;
+  return scaled && { reads: quantiser!.inputs[0]!, gives: scaled.name, scales: scaled.weight };
 }
 
 /** The only reader of a value, if it is this operator and reads it first. */

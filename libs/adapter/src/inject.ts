@@ -5,9 +5,10 @@ import type { Node, Static, TracedGraph } from "@tutti/graph/ir";
 import { dtypeCode } from "@tutti/graph/onnx/dtype";
 import { live } from "@tutti/graph/prune";
 import { type Ends, endsOf, type Value } from "./ends.ts";
-import { asFactors, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
+import { asFactors, fromFloat32, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
 import { useKey } from "./sources.ts";
-import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type SavedTensor, type Use } from "./spec.ts";
+import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type Use } from "./spec.ts";
+import { floatProduct, type Product, productOf, turnedFor } from "./whole.ts";
 import { type Wires, wiresOf } from "./wires.ts";
 
 /**
@@ -26,15 +27,26 @@ export function inject(traced: TracedGraph, adapter: ResolvedAdapter): TracedGra
   const targets = adapter.modules.flatMap((module) =>
     module.uses.map((use) => ({ module, use, ...placeOf({ module, use }, nodes, wires) })),
   );
-  const frozen = frozenNames(base, targets);
+  const wholes = adapter.saved.flatMap(({ name, uses }) =>
+    uses.map((use): Whole => {
+      const node = nodeOf(nodes, use, name);
+      return { name, use, node, product: productOf(node, use.input, wires) };
+    }),
+  );
+  const frozen = frozenNames(base, { targets, wholes });
   const statics = new Map([
     ...base.statics,
     ...[...frozen].map(([y, name]) => [name, base.statics.get(y)!] as const),
   ]);
   const build = builderOn({ ...base, statics, nodes: [], outputs: [] });
   for (const { name, shape } of adapter.tensors) build.input({ name, dtype: "float32", shape });
-  const operands = new Map(savedOperands(build, adapter.saved, nodes));
+  const operands = new Map<string, string>();
   const sums = new Map<string, string>();
+  for (const whole of wholes) {
+    const { use, product } = whole;
+    if (product) sums.set(product.gives, savedProduct(build, whole, product));
+    else operands.set(useKey(use.node, use.input), savedOperand(build, whole));
+  }
   for (const target of targets) {
     const { use, ends } = target;
     if (ends.way === "weight") operands.set(useKey(use.node, use.input), summedOperand(build, target));
@@ -62,9 +74,15 @@ function placeOf(
   return { node, ends };
 }
 
-/** By each value that a side path is added to: the name the base's own part of it moves to. */
-function frozenNames({ statics }: TracedGraph, targets: readonly Placed[]): ReadonlyMap<string, string> {
-  const outputs = targets.flatMap(({ ends }) => (ends.way === "beside" ? [ends.adds.name] : []));
+/** By each value that a side path is added to or that is replaced: the name the base's own moves to. */
+function frozenNames(
+  { statics }: TracedGraph,
+  { targets, wholes }: { targets: readonly Placed[]; wholes: readonly Whole[] },
+): ReadonlyMap<string, string> {
+  const outputs = [
+    ...targets.flatMap(({ ends }) => (ends.way === "beside" ? [ends.adds.name] : [])),
+    ...wholes.flatMap(({ product }) => (product ? [product.gives] : [])),
+  ];
   return new Map(
     outputs.map((output) => {
       let name = `${output}/frozen`;
@@ -128,23 +146,31 @@ function vacated(traced: TracedGraph, { tensors }: ResolvedAdapter): TracedGraph
   };
 }
 
-/** What the uses of saved tensors read from now on, by use: the input itself or its transpose. */
-function savedOperands(
-  build: Builder,
-  saved: readonly SavedTensor[],
-  nodes: ReadonlyMap<string, Node>,
-): ReadonlyMap<string, string> {
-  const operands = new Map<string, string>();
-  for (const { name, uses } of saved) {
-    for (const use of uses) {
-      const node = nodeOf(nodes, use, name);
-      const operand = use.transposed ? build.emit("Transpose", [name], { perm: [1, 0] }) : name;
-      const [was, is] = [build.shape(node.inputs[use.input]!), build.shape(operand)];
-      assert(`${was}` === `${is}`, `saved ${name} has the shape of what it replaces: [${was}], not [${is}]`);
-      operands.set(useKey(use.node, use.input), operand);
-    }
-  }
-  return operands;
+/** One use of a tensor that is trained whole; `product` where integer arithmetic around it is replaced. */
+type Whole = {
+  readonly name: string;
+  readonly use: Use;
+  readonly node: Node;
+  readonly product: Product | undefined;
+};
+
+/** What a use reads from now on: the adapter's input, turned and in the type of what it replaces. */
+function savedOperand(build: Builder, { name, use, node }: Whole): string {
+  const { dtype, shape } = build.static(node.inputs[use.input]!);
+  assert(dtype === "float32" || dtype === "float16", `saved ${name}: read in floats, not ${dtype}`);
+  const operand = fromFloat32(build, turnedFor(build, use, name), dtypeCode(dtype));
+  const is = build.shape(operand);
+  assert(`${shape}` === `${is}`, `saved ${name} has the shape of what it replaces: [${shape}], not [${is}]`);
+  return operand;
+}
+
+function savedProduct(build: Builder, { name, use }: Whole, product: Product): string {
+  const { dtype, shape } = build.static(product.gives);
+  const weight = turnedFor(build, use, name);
+  const given = floatProduct(build, product, { weight, type: dtypeCode(dtype) });
+  const is = build.shape(given);
+  assert(`${shape}` === `${is}`, `product of ${name} has the shape it replaces: [${shape}], not [${is}]`);
+  return given;
 }
 
 function nodeOf(nodes: ReadonlyMap<string, Node>, use: Use, what: string): Node {
@@ -161,7 +187,7 @@ type Joints = {
   readonly side: TracedGraph;
   readonly statics: ReadonlyMap<string, Static>;
   readonly operands: ReadonlyMap<string, string>;
-  /** By a value of the base: the emitted sum that takes its place, and its own new name. */
+  /** By a value of the base: what was emitted to take its place, and its own new name. */
   readonly sums: ReadonlyMap<string, string>;
   readonly frozen: ReadonlyMap<string, string>;
 };

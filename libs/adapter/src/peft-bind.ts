@@ -126,7 +126,7 @@ function absentFrom({ modules, whole }: PeftAdapter, { candidates, saveables }: 
   const lost = whole.filter(({ name }) => !wrapper || !tensors.has(rewrap(wrapper, name) ?? ""));
   if (wrapper && lost.length > 0) {
     return new Fault("not-found", `adapter: ${listed(lost.map(({ name }) => name))}`, {
-      expected: "tensors that the base keeps as float32 and that can be exchanged whole",
+      expected: "tensors of the base that can be exchanged whole",
       got: listed([...tensors]),
     });
   }

@@ -10,9 +10,10 @@ import {
 } from "./candidates.ts";
 import { endsOf } from "./ends.ts";
 import { moduleOf } from "./names.ts";
-import type { Sources } from "./sources.ts";
+import type { Source, Sources } from "./sources.ts";
 import type { SavedTensor, Use } from "./spec.ts";
-import { wiresOf } from "./wires.ts";
+import { isKnown, productOf } from "./whole.ts";
+import { type Wires, wiresOf } from "./wires.ts";
 
 /** What an input is called in the module that owns it, by operator and input index. */
 const ROLES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
@@ -36,8 +37,9 @@ const ROLES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
 };
 
 /**
- * Stored float32 tensors that can be trained whole, in the graph's order, under `<module>.weight` and
- * `.bias` where the node tells the module, else under their own names. Candidates' weights are among them.
+ * Stored tensors that can be trained whole, in the graph's order, under `<module>.weight` and `.bias` where
+ * the node tells the module, else under their own names: floats of any width, and quantised weights of which
+ * the graph makes floats or whose products it scales back to floats. Candidates' weights are among them.
  */
 export function saveablesOf(
   graph: Graph,
@@ -45,35 +47,85 @@ export function saveablesOf(
   known: { candidates: readonly Candidate[]; given: GivenNames },
 ): readonly SavedTensor[] {
   const naming = namingOf(graph, sources, known);
+  const wires = wiresOf(graph);
   const found = new Map<string, Found>();
+  const spent = new Set<string>();
   for (const node of graph.nodes) {
     for (const [input, value] of node.inputs.entries()) {
       const source = sources.of(value);
-      if (!source || source.converted || source.tensor.dtype !== "float32") continue;
+      const floats = source && floatsBy(node, input, { graph, sources, source, wires });
+      if (!floats) continue;
+      for (const scale of floats.spent) spent.add(scale);
       const name = naming(node, input) ?? ownName(node, value, sources);
       if (name === undefined) continue;
-      const use = { node: node.outputs[0]!, input, transposed: source.transposed, converted: false };
-      const { initializer, tensor } = source;
+      const { initializer, tensor, transposed, converted } = source;
+      const use = { node: node.outputs[0]!, input, transposed, converted };
       const before = found.get(name);
-      if (before?.initializer === initializer) before.uses.push(use);
+      if (before?.initializer === initializer && before.recipe === floats.recipe) before.uses.push(use);
       else {
         const layout = naming.layout(node, input);
-        found.set(freeName(name, found), { initializer, shape: tensor.shape, layout, uses: [use] });
+        const { recipe } = floats;
+        found.set(freeName(name, found), { initializer, shape: tensor.shape, layout, uses: [use], recipe });
       }
     }
   }
-  return [...found].map(([name, tensor]) => {
-    return { name, ...tensor, shared: isShared(tensor.initializer, tensor.uses, sources) };
+  return [...found].flatMap(([name, { recipe, ...tensor }]) => {
+    // A scale is a part of its weight, and trained with it.
+    if (spent.has(tensor.initializer)) return [];
+    return [{ name, ...tensor, shared: isShared(tensor.initializer, tensor.uses, sources) }];
   });
 }
 
-type Found = Pick<SavedTensor, "initializer" | "shape" | "layout"> & { uses: Use[] };
+type Found = Pick<SavedTensor, "initializer" | "shape" | "layout"> & { uses: Use[]; recipe: string };
+
+/**
+ * How floats come of a stored tensor at a node, in a word that tells two ways apart, with the scales that this
+ * takes; undefined where none come.
+ */
+function floatsBy(
+  node: Node,
+  input: number,
+  { graph, sources, source, wires }: { graph: Graph; sources: Sources; source: Source; wires: Wires },
+): { readonly recipe: string; readonly spent: readonly string[] } | undefined {
+  const { tensor, by } = source;
+  const levels = !isFloat(tensor.dtype);
+  if (levels && by.length === 0) {
+    const product = productOf(node, input, wires);
+    if (!product || !isKnown(product, tensor, { graph, ...source })) return undefined;
+    const { scales, zero } = product;
+    return { recipe: `${[...scales, zero]}`, spent: scales };
+  }
+  const dequantisers = by.filter(({ op }) => op === "DequantizeLinear");
+  const casts = by.filter(({ op }) => op === "Cast");
+  const parameters = dequantisers.flatMap(({ inputs }) => inputs.slice(1));
+  const constant = parameters.every((name) => name === "" || sources.of(name) !== undefined);
+  if (dequantisers.length !== (levels ? 1 : 0) || !constant || !casts.every(givesFloats)) return undefined;
+  return { recipe: `${parameters}`, spent: [] };
+}
+
+/** ONNX's numbers of float32, float16 and bfloat16. */
+const FLOAT_CODES: ReadonlySet<number> = new Set([1, 10, 16]);
+
+function givesFloats({ attributes }: Node): boolean {
+  const to = attributes.get("to");
+  return to?.kind === "int" && FLOAT_CODES.has(to.value);
+}
+
+function isFloat(dtype: string): boolean {
+  return dtype === "float32" || dtype === "float16";
+}
 
 /** A value read straight from the file has a name; one that only passes on to its reader is named there. */
 function ownName(node: Node, value: string, sources: Sources): string | undefined {
   const [first] = node.outputs;
   const passesOn = first !== undefined && sources.of(first) !== undefined;
-  return passesOn ? undefined : value;
+  return passesOn ? undefined : stored(value, sources);
+}
+
+/** What was made of a stored tensor on the way goes by that tensor's name. */
+function stored(value: string, sources: Sources): string {
+  const source = sources.of(value);
+  return source?.converted ? source.initializer : value;
 }
 
 type Naming = {

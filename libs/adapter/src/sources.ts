@@ -9,6 +9,8 @@ export type Source = {
   readonly transposed: boolean;
   /** A Cast or DequantizeLinear lies between: what the node reads is not what the file stores. */
   readonly converted: boolean;
+  /** Those that convert, from the file on. */
+  readonly by: readonly Node[];
 };
 
 /** Operators whose first input passes through as a weight: `trace` folds them away where it is constant. */
@@ -43,13 +45,13 @@ export class Sources {
   /** The stored tensor behind a value; undefined when it is computed from the graph's inputs. */
   of(name: string): Source | undefined {
     const tensor = this.#graph.initializers.get(name);
-    if (tensor) return { initializer: name, tensor, transposed: false, converted: false };
+    if (tensor) return { initializer: name, tensor, transposed: false, converted: false, by: [] };
     const node = this.#makers.get(name);
     if (!node || !passes(node)) return undefined;
     const source = this.of(node.inputs[0]!);
     if (!source) return undefined;
     if (node.op === "Identity") return source;
-    if (node.op !== "Transpose") return { ...source, converted: true };
+    if (node.op !== "Transpose") return { ...source, converted: true, by: [...source.by, node] };
     return swaps(node, source.tensor) ? { ...source, transposed: !source.transposed } : undefined;
   }
 

@@ -227,7 +227,7 @@ describe("refusals", () => {
         ...{ "layers.0.lora_A.weight": [2, 6], "layers.0.lora_B.weight": [8, 2] },
         ...{ "head.bias": [2], "layers.1.bias": [4] },
       },
-      /^adapter: head\.bias: expected tensors that the base keeps as float32/,
+      /^adapter: head\.bias: expected tensors of the base that can be exchanged whole/,
     ],
     [{ "layers.0.lora_A.weight": [2, 5], "layers.0.lora_B.weight": [8, 2] }, /expected \[2,6\], got \[2,5\]/],
     [
