@@ -4,7 +4,6 @@ import { benchCommand } from "./commands/bench.ts";
 import { graphCommand } from "./commands/graph/graph.ts";
 import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
-import { mergeCommand } from "./commands/merge.ts";
 import { releasesCommand } from "./commands/releases.ts";
 import { runCommand } from "./commands/run.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -32,7 +31,6 @@ function program(): Command {
     joinCommand(),
     runCommand(),
     releasesCommand(),
-    mergeCommand(),
     verifyCommand(),
     adapterCommand(),
     graphCommand(),
