@@ -51,7 +51,10 @@ export function checkCommand(): Command {
           const { model } = await openBase(path);
           const found = await checked(model, options, { output, signal });
           output.result(found, sentence(found));
-          if (!found.agrees) process.exitCode = 1;
+          demand(found.agrees, () => {
+            const detail = { expected: "engines and slopes that agree", got: "a difference, see above" };
+            return new Fault("internal", "gradients", detail);
+          });
         }),
       ),
   );

@@ -28,7 +28,7 @@ export type Slope = {
 export const TOLERANCE = 0.02;
 
 /** Moves of each element, the largest first: curvature spoils large ones, rounding small ones. */
-const MOVES = [0.1, 0.03, 0.01, 0.003, 0.001] as const;
+const MOVES = [0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001] as const;
 /** What a loss in float32 may be off by, of its size: a few last bits. */
 const ROUNDING = 2e-7;
 
@@ -42,8 +42,9 @@ export type SlopeOptions = {
 };
 
 /**
- * The slope of the loss as one tensor moves in a direction, by central differences of several sizes; of two
- * neighbouring sizes that agree best the smaller is believed.
+ * The slope of the loss as one tensor moves in a direction, by central differences of several sizes; the
+ * one is believed that agrees best with the next larger and the next smaller. (With one neighbour, kinks of a
+ * Relu make two sizes agree by accident.)
  */
 export async function slopeOf(tensor: string, options: SlopeOptions): Promise<Slope> {
   const { direction, feeds, program } = options;
@@ -81,9 +82,9 @@ export function judged(
 ): Pick<Slope, "verdict" | "measured" | "unsure"> {
   let best = { measured: Number.NaN, unsure: Number.POSITIVE_INFINITY };
   for (const [at, { slope, rounding }] of estimates.entries()) {
-    const larger = estimates[at - 1];
-    if (!larger) continue;
-    const unsure = Math.abs(slope - larger.slope) + rounding;
+    const [larger, smaller] = [estimates[at - 1], estimates[at + 1]];
+    if (!larger || !smaller) continue;
+    const unsure = Math.max(Math.abs(slope - larger.slope), Math.abs(slope - smaller.slope)) + rounding;
     if (unsure < best.unsure) best = { measured: slope, unsure };
   }
   const off = Math.abs(best.measured - derived);

@@ -1,0 +1,52 @@
+import { MathBackendCPU } from "@tensorflow/tfjs-backend-cpu/dist/backend_cpu.js";
+import "@tensorflow/tfjs-backend-cpu";
+import * as tf from "@tensorflow/tfjs-core";
+import { float32 } from "@tutti/graph/ir";
+import { afterEach, expect, test } from "vitest";
+import { browserEngine, probe } from "../../src/browser/engine.ts";
+
+afterEach(() => {
+  for (const name of ["webgpu", "webgl", "wasm"])
+    if (tf.findBackendFactory(name) !== null) tf.removeBackend(name);
+});
+
+/** The processor's backend and its kernels under another's name. */
+function pose(name: string): void {
+  tf.registerBackend(name, () => new MathBackendCPU());
+  if (tf.getKernelsForBackend(name).length === 0) tf.copyRegisteredKernels("cpu", name);
+}
+
+const broken = (name: string) =>
+  tf.registerBackend(name, () => {
+    throw new Error("no adapter");
+  });
+
+test("the first backend that is registered and starts, in the order webgpu, webgl, wasm", async () => {
+  pose("wasm");
+  expect((await browserEngine("tfjs", { tf })).name).toBe("tfjs/wasm");
+  pose("webgl");
+  broken("webgpu");
+  expect((await browserEngine("tfjs", { tf })).name).toBe("tfjs/webgl");
+});
+
+test("where none works, each backend's reason is said", async () => {
+  broken("webgl");
+  await expect(browserEngine("tfjs", { tf })).rejects.toThrow(/webgpu.*webgl.*wasm/);
+});
+
+test("an engine that counts in 16 bits is refused", async () => {
+  const half = (y: number) => ({
+    name: "tfjs/webgl",
+    load: async () => ({
+      step: async () => new Map([["y", float32([1], Float32Array.of(y))]]),
+      dispose: async () => {},
+    }),
+  });
+  await expect(probe(half(3))).rejects.toThrow(/32 bits, got 3/);
+  await probe(half(3 + 3 * 2 ** -13));
+});
+
+test("what the app did not bring is named", async () => {
+  await expect(browserEngine("onnxruntime", {})).rejects.toThrow(/onnxruntime-web/);
+  await expect(browserEngine("tfjs", {})).rejects.toThrow(/tfjs-core/);
+});
