@@ -15,7 +15,7 @@ import { afterAll, expect, test } from "vitest";
 const home = mkdtempSync(join(tmpdir(), "tutti-lazy-"));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 
-/** Writes, when the process ends, which engines it has loaded: tfjs leaves a global, onnxruntime a library. */
+/** When the process ends, writes which engines it has loaded: tfjs leaves a global, onnxruntime a library. */
 const watch = join(home, "watch.mjs");
 writeFileSync(
   watch,

@@ -27,7 +27,8 @@ import { floatProduct, floatsOf, productOf, turnedFor } from "./whole.ts";
  * The base file with the adapter's place beside it: every tensor and node of the base keeps its bytes, except
  * that a node whose result a side path joins gives it under a new name. The factors are required float32
  * inputs of the graph under their names, A [r_n, in, …] and B [out, r_n, 1…], with a rank of its own for each
- * module, which may be 0; a saved tensor is the required input `<name>.saved`, of its shape. So one session
+ * module, which may be 0; a saved tensor is the required float32 input `<name>.saved`, of its shape, cast to
+ * what the base computes in; a quantised product around its weight gives way to one in floats. So one session
  * serves any adapter of these targets, of whatever ranks and alphas: `attachedFeeds` puts the scale into B,
  * and at rank 0 (`emptyFeeds`) the side path adds zero. Weights kept in other files are not read; the result
  * names those files as the base does.
@@ -96,7 +97,9 @@ export function attachedFeeds(adapter: ResolvedAdapter, tensors: AdapterTensors)
 
 /**
  * What to feed an attached model so that it answers as its base: factors of rank 0, and the base's own values
- * for saved tensors, which need `model`.
+ * (dequantised) for saved tensors, which need `model`. Bit for bit, unless onnxruntime multiplies integers
+ * where the base holds a saved tensor's levels: fed floats it does not, so the answer differs by what the
+ * grid of that product's input rounds off.
  * @throws Fault("bad-input") for saved tensors without the model, or with another one.
  */
 export function emptyFeeds(adapter: ResolvedAdapter, model?: Pick<Model, "graph">): Tensors {

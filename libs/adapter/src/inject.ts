@@ -14,9 +14,9 @@ import { type Wires, wiresOf } from "./wires.ts";
 /**
  * Puts the adapter into a traced base graph: `y = xW + scale·(x·Aᵀ)·Bᵀ` beside every target
  * (docs/architecture.md, Training is an ONNX graph), and saved tensors in place of the constants they
- * replace. Every tensor of the adapter becomes a float32 input under its name and with its shape, after the
- * graph's own inputs. Base weights stay constants; weights that two modules share are touched at the
- * adapter's nodes alone.
+ * replace, with a product in floats where the base multiplies integers. Every tensor of the adapter becomes a
+ * float32 input under its name and with its shape, after the graph's own inputs. Base weights stay constants;
+ * weights that two modules share are touched at the adapter's nodes alone.
  * @throws Fault("unsupported") naming the module, when the trace has folded a target away;
  * Fault("conflict") when a tensor of the adapter bears the name of a value the graph computes.
  */

@@ -9,6 +9,7 @@ import { rewrap, type Wrapper, wrapperOf } from "./names.ts";
 import type { NamedTensor, PeftAdapter, PeftModule } from "./peft-adapter.ts";
 import { assemble, type Offer, offerOf, type ResolveOptions } from "./resolve.ts";
 import type { FloatTensor } from "./safetensors.ts";
+import { wholeRefusal } from "./saveable.ts";
 import { factorSpecs, type ResolvedAdapter, type SavedTensor } from "./spec.ts";
 
 /** An adapter bound to a base, and its tensors under the base's names. */
@@ -125,6 +126,10 @@ function absentFrom({ modules, whole }: PeftAdapter, { candidates, saveables }: 
   const tensors = new Set(saveables.map(({ name }) => name));
   const lost = whole.filter(({ name }) => !wrapper || !tensors.has(rewrap(wrapper, name) ?? ""));
   if (wrapper && lost.length > 0) {
+    const names = new Set(lost.map(({ name }) => rewrap(wrapper, name)));
+    const inside = candidates.find(({ module }) => names.has(`${module}.weight`));
+    const refusal = inside && wholeRefusal(inside, saveables);
+    if (refusal) return refusal;
     return new Fault("not-found", `adapter: ${listed(lost.map(({ name }) => name))}`, {
       expected: "tensors of the base that can be exchanged whole",
       got: listed([...tensors]),

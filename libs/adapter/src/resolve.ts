@@ -5,7 +5,7 @@ import type { Model } from "@tutti/graph/read";
 import { layoutOf } from "@tutti/update/layout";
 import { type Candidate, candidatesOf, type GivenNames, refusalsOf, select } from "./candidates.ts";
 import { matches, moduleOfTensor } from "./names.ts";
-import { saveablesOf } from "./saveable.ts";
+import { saveablesOf, wholeRefusal } from "./saveable.ts";
 import { Sources, useKey } from "./sources.ts";
 import {
   type AdaptedModule,
@@ -27,11 +27,12 @@ export type Offer = { readonly candidates: readonly Candidate[]; readonly saveab
  * Binds a spec to a base model: which weights, under which names, in which order. The same spec and base
  * give an equal result anywhere. The model's SHA-256 is taken of `model.bytes`.
  * @throws Fault("not-found") listing the candidates, when a pattern means nothing; Fault("bad-input") for a
- * rank or alpha that is none.
+ * rank or alpha that is none; Fault("unsupported") where `save` names a weight that has no float form.
  */
 export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions = {}): ResolvedAdapter {
   checkSpec(spec);
   const { candidates, saveables } = offerOf(model, options);
+  checkWhole(spec.save ?? [], { candidates, saveables });
   const saved = select(saveables, spec.save ?? [], {
     names: savedNames,
     missing: (pattern) =>
@@ -53,6 +54,17 @@ export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions
     () => new Fault("bad-input", "adapter", { expected: "something to train", got: "nothing", todo }),
   );
   return assemble(model, { modules, saved });
+}
+
+/** A module asked for by name is not to be trained by its bias alone; `*` takes what there is. */
+function checkWhole(patterns: readonly string[], { candidates, saveables }: Offer): void {
+  for (const pattern of patterns.filter((name) => !name.includes("*"))) {
+    for (const candidate of candidates) {
+      const names = [candidate.module, `${candidate.module}.weight`];
+      const refusal = names.some((name) => matches(pattern, name)) && wholeRefusal(candidate, saveables);
+      if (refusal) throw refusal;
+    }
+  }
 }
 
 /** Everything of a base model that an adapter may name. */

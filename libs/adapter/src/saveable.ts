@@ -1,3 +1,4 @@
+import { Fault } from "@tutti/foundation/fault";
 import type { Graph, Node } from "@tutti/graph/ir";
 import {
   type Candidate,
@@ -76,11 +77,24 @@ export function saveablesOf(
   });
 }
 
+/** Why a module's weight cannot be trained whole, where that is so. */
+export function wholeRefusal(
+  { module, weight }: Pick<Candidate, "module" | "weight">,
+  saveables: readonly SavedTensor[],
+): Fault | undefined {
+  if (saveables.some(({ initializer }) => initializer === weight)) return undefined;
+  return new Fault("unsupported", `adapter: ${module}.weight, trained whole`, {
+    expected: "floats, or levels that the graph dequantises or scales back",
+    got: `levels inside an operator (${weight})`,
+    todo: "Give it factors, or take a base that keeps it in floats",
+  });
+}
+
 type Found = Pick<SavedTensor, "initializer" | "shape" | "layout"> & { uses: Use[]; recipe: string };
 
 /**
- * How floats come of a stored tensor at a node, in a word that tells two ways apart, with the scales that this
- * takes; undefined where none come.
+ * How floats come of a stored tensor at a node, in a word that tells two ways apart, with the scales that
+ * this takes; undefined where none come.
  */
 function floatsBy(
   node: Node,

@@ -98,8 +98,9 @@ export function turnedFor(build: Emitter, { transposed }: Use, name: string): st
 }
 
 /**
- * The base's own values of a tensor that is trained whole, in floats and laid out as the file has them: halves
- * widened, levels dequantised (rounded to float32 once). Undefined where the graph is not the resolved one.
+ * The base's own values of a tensor that is trained whole, in floats and laid out as the file has them:
+ * halves widened, levels dequantised (rounded to float32 once). Undefined where the graph is not the
+ * resolved one.
  */
 export function floatsOf(
   graph: Graph,
@@ -124,7 +125,7 @@ export function floatsOf(
   return use.transposed ? transpose(values, read.shape) : values;
 }
 
-/** (level − zero)·scale, by column of what the node reads; the scale is the float32 product of its factors. */
+/** (level − zero)·scale, by column of what the node reads; scales multiply as float32. */
 function dequantised(
   graph: Graph,
   { shape, ...tensor }: Tensor,
