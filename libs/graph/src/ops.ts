@@ -135,7 +135,10 @@ function reshapes(build: Builder): Pick<Ops, "reshape" | "slice" | "pad"> {
 }
 
 function reshaped(build: Builder, x: string, shape: readonly number[]): string {
-  return sameShape(build.shape(x), shape) ? x : build.emit("Reshape", [x, build.ints(shape)]);
+  if (sameShape(build.shape(x), shape)) return x;
+  // A 0 would else keep the size that stands in its place (Reshape, since version 14).
+  const attributes = shape.includes(0) && build.opset >= 14 ? { allowzero: 1 } : {};
+  return build.emit("Reshape", [x, build.ints(shape)], attributes);
 }
 
 /** [0, 1, …, rank − 1] with the last two axes swapped. */

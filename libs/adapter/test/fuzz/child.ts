@@ -1,20 +1,14 @@
 import { seededRandom } from "@tutti/foundation/random";
+import type { Report } from "../../../graph/test/fuzz/batch.ts";
 import { models } from "./corpus.ts";
-import { blindMutant, editedModel, type Mutant } from "./mutate.ts";
+import { blindMutant, editedModel, type Mutant, quietMutant } from "./mutate.ts";
 import { type Fate, fateOf } from "./walk.ts";
 
 /**
  * Damages models and walks them, in a process of its own: `child.ts <first seed> <count>`. One JSON line per
  * defect as it is met, one at the end. What hangs or runs out of memory is told by the seed that began last.
  */
-export type Report = {
-  readonly cases: number;
-  readonly fates: Readonly<Partial<Record<Fate, number>>>;
-  /** Most memory resident, in bytes. */
-  readonly residentBytes: number;
-};
-
-export type Defect = {
+type Defect = {
   readonly seed: number;
   readonly model: string;
   readonly how: string;
@@ -30,7 +24,7 @@ function mutantOf(seed: number): Mutant & { model: string } {
   const [one, other] = [random.below(corpus.length), random.below(corpus.length)];
   const [a, b] = [corpus[one]!, corpus[other]!];
   const { name, bytes } = a.bytes.length < b.bytes.length ? a : b;
-  const change = random.below(3) === 0 ? blindMutant : editedModel;
+  const change = [blindMutant, editedModel, quietMutant, quietMutant, quietMutant][random.below(5)]!;
   return { ...change(bytes, random), model: name };
 }
 

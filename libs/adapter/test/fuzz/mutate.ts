@@ -188,10 +188,50 @@ const EDITS: readonly Edit[] = [
   },
 ];
 
+/**
+ * Damage that the reader cannot see: numbers that only mean something once a node reads them. Values keep
+ * their names and count, inputs go to values made before them.
+ */
+const QUIET: readonly Edit[] = [
+  ...EDITS.filter(({ name }) => ["attribute", "operator", "values", "inputShape"].includes(name)),
+  function rewireBack(model, random) {
+    const { node, input, initializer } = model.graph!;
+    const at = random.below(node.length);
+    const one = node[at]!;
+    if (one.input.length === 0) return "";
+    const before = [...node.slice(0, at).flatMap(({ output }) => output), ...input.map(({ name }) => name)];
+    const to = pick(random, [...before, ...initializer.map(({ name }) => name)]);
+    const index = random.below(one.input.length);
+    one.input[index] = to;
+    return `${one.opType} ${one.name} reads ${to} as input ${index}`;
+  },
+  function reshape(model, random) {
+    const tensor = aTensor(model, random);
+    if (!tensor) return "";
+    tensor.dims = pick(random, [[...tensor.dims].reverse(), [...tensor.dims, 1n], [1n, ...tensor.dims]]);
+    return `initializer ${tensor.name} of [${tensor.dims}]`;
+  },
+  function number(model, random) {
+    const node = aNode(model, random);
+    const numbers = node.attribute.filter(({ type, ints }) => type === 2 || ints.length > 0);
+    if (numbers.length === 0) return "";
+    const attribute = pick(random, numbers);
+    const value = BigInt(random.below(7) - 3);
+    if (attribute.ints.length > 0) attribute.ints[random.below(attribute.ints.length)] = value;
+    else attribute.i = value;
+    return `${node.opType} ${node.name}, attribute ${attribute.name} with ${value}`;
+  },
+];
+
+/** A model with one to three changes that it still reads with, as a rule. */
+export const quietMutant: Change = (bytes, random) => edited(bytes, random, QUIET);
+
 /** A model with one to three things of its message changed; it decodes. */
-export function editedModel(bytes: Uint8Array, random: SeededRandom): Mutant {
+export const editedModel: Change = (bytes, random) => edited(bytes, random, EDITS);
+
+function edited(bytes: Uint8Array, random: SeededRandom, edits: readonly Edit[]): Mutant {
   const model = decode(ModelProtoSchema, bytes.slice(), 2 ** 30, { unknown: "keep" });
   const how: string[] = [];
-  for (let left = 1 + random.below(3); left > 0; left--) how.push(pick(random, EDITS)(model, random));
+  for (let left = 1 + random.below(3); left > 0; left--) how.push(pick(random, edits)(model, random));
   return { bytes: encode(ModelProtoSchema, model), how: how.filter((text) => text !== "").join("; ") };
 }

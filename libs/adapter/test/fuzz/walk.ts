@@ -1,5 +1,6 @@
 import "@tensorflow/tfjs-backend-wasm";
 import * as tf from "@tensorflow/tfjs-core";
+import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Bind } from "@tutti/graph/bind";
@@ -11,10 +12,12 @@ import { type Model, read } from "@tutti/graph/read";
 import { tensorOf } from "@tutti/graph/tensor";
 import { trace } from "@tutti/graph/trace";
 import { write } from "@tutti/graph/write";
+import { attach, detach } from "../../src/attach.ts";
 import { initialAdapter } from "../../src/initial.ts";
 import { inject } from "../../src/inject.ts";
 import { merge } from "../../src/merge.ts";
 import { resolve } from "../../src/resolve.ts";
+import { unmerge } from "../../src/unmerge.ts";
 
 const SPEC = { rank: 2, alpha: 4, targets: "all-linear" } as const;
 
@@ -29,6 +32,8 @@ export type Fate =
   | "write"
   | "run"
   | "merge"
+  | "unmerge"
+  | "attach"
   | "whole";
 
 /**
@@ -55,7 +60,14 @@ export async function fateOf(bytes: Uint8Array): Promise<Fate> {
     stage = "run";
     await ran(derived);
     stage = "merge";
-    merge(bytes, adapter, initialAdapter(adapter, seededRandom("fuzz"), model));
+    const tensors = initialAdapter(adapter, seededRandom("fuzz"), model);
+    const merged = merge(bytes, adapter, tensors);
+    stage = "unmerge";
+    unmerge(merged, adapter, tensors, { base: bytes });
+    stage = "attach";
+    const attached = attach(bytes, adapter);
+    read(attached);
+    if (!equalBytes(detach(attached), bytes)) throw new Error("what was attached does not come off");
     return "whole";
   } catch (error) {
     if (error instanceof Fault && error.code !== "internal") return stage;

@@ -1,4 +1,4 @@
-import type { Static } from "../ir.ts";
+import type { DType, Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { reshaped } from "../tensor.ts";
 import { elements, filled, greater, lesser, only, type Rule, stretch, stretched, strided } from "./rule.ts";
@@ -71,9 +71,8 @@ export const Mean: Rule = (at, out) => {
  */
 export const Div: Rule = (at, out) => {
   const { dtype } = only(out);
-  const whole = dtype !== "float32" && dtype !== "float64" && dtype !== "float16";
-  if (whole && Array.from(elements(at.need(1))).some((value) => Number(value) === 0))
-    throw at.fault("bad-input", "input 1", { expected: "no zero in an integer divisor" });
+  const whole = isWhole(dtype);
+  if (whole) refuseZero(at);
   const divide = arithmetic(
     (a, b) => (whole ? Math.trunc(a / b) : a / b),
     (a, b) => a / b,
@@ -81,8 +80,16 @@ export const Div: Rule = (at, out) => {
   return divide(at, out);
 };
 
+const isWhole = (dtype: DType) => dtype !== "float32" && dtype !== "float64" && dtype !== "float16";
+
+function refuseZero(at: Site): void {
+  if (Array.from(elements(at.need(1))).some((value) => Number(value) === 0))
+    throw at.fault("bad-input", "input 1", { expected: "no zero in an integer divisor" });
+}
+
 /** `fmod` 1 takes the sign of the dividend as C does, 0 that of the divisor as Python does. */
 export const Mod: Rule = (at, out) => {
+  if (isWhole(only(out).dtype)) refuseZero(at);
   const like = at.int("fmod", 0) !== 0;
   const modulo = arithmetic(
     (a, b) => (like ? a % b : a - b * Math.floor(a / b)),

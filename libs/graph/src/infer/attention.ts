@@ -1,6 +1,6 @@
 import type { Static } from "../ir.ts";
 import type { Site } from "../site.ts";
-import { demandSize, same } from "./rule.ts";
+import { demandRank, demandShape, demandSize, same } from "./rule.ts";
 
 /**
  * `[batch, heads, sequence, size]` of an input of rank 4, or of rank 3 with as many heads as the attribute
@@ -33,4 +33,29 @@ export function Attention(at: Site): readonly Static[] {
   ];
 }
 
-export const RotaryEmbedding = same;
+/** X, cos_cache, sin_cache and, where these are tables by position, position_ids (since version 23). */
+export function RotaryEmbedding(at: Site) {
+  const { batch, sequence, width } = turning(at, 1);
+  if (at.has(3)) {
+    demandRank(at, 1, 2);
+    demandShape(at, 3, [batch, sequence]);
+  } else demandShape(at, 1, [batch, sequence, width]);
+  return same(at);
+}
+
+/** Places of X, and pairs of a head that turn, of which the tables (from input `index` on) have a column each. */
+export function turning(at: Site, index: number): { batch: number; sequence: number; width: number } {
+  demandRank(at, 0, 3, 4);
+  demandRank(at, index, 2, 3);
+  demandShape(at, index + 1, at.shape(index));
+  const [shape, width] = [at.shape(0), at.shape(index).at(-1)!];
+  const dim = at.int("rotary_embedding_dim", 0) || 2 * width;
+  const heads = at.int("num_heads", 0) || shape.at(-1)! / dim;
+  const size = shape.length === 4 ? shape[3]! : shape[2]! / heads;
+  if (!Number.isInteger(size) || size < dim || dim !== 2 * width)
+    throw at.fault("bad-input", `columns of input ${index}`, {
+      expected: `half of ${dim}, within heads of ${size}`,
+      got: `${width}`,
+    });
+  return { batch: shape[0]!, sequence: shape.at(-2)!, width };
+}

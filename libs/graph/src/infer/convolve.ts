@@ -1,5 +1,5 @@
 import type { Site } from "../site.ts";
-import { demandSize, one, sameDtype } from "./rule.ts";
+import { demandRank, demandShape, demandSize, one, sameDtype } from "./rule.ts";
 
 /** A window sliding over the spatial axes: everything is a list with one entry per spatial axis. */
 export type Window = {
@@ -89,6 +89,7 @@ export function Conv(at: Site) {
 
 /** Pools work on each channel by itself. */
 function pooled(at: Site): readonly number[] {
+  demandRank(at, 0, 3, Number.POSITIVE_INFINITY);
   const [batch, channels] = at.shape(0);
   return [batch!, channels!, ...windowOf(at, at.ints("kernel_shape")).out];
 }
@@ -110,6 +111,7 @@ export const LpPool = AveragePool;
 
 /** Spatial axes stay with size 1. */
 export function GlobalAveragePool(at: Site) {
+  demandRank(at, 0, 2, Number.POSITIVE_INFINITY);
   const [batch, channels, ...spatial] = at.shape(0);
   return one(at.dtype(0), [batch!, channels!, ...spatial.map(() => 1)]);
 }
@@ -120,14 +122,30 @@ export const GlobalLpPool = GlobalAveragePool;
 /** ConvTranspose's output sizes: given, or what a Conv with this window would have come from. */
 export function ConvTranspose(at: Site) {
   const [x, w] = [at.shape(0), at.shape(1)];
+  demandRank(at, 0, 3, Number.POSITIVE_INFINITY);
   demandSize(at, "rank of the weight", { expected: x.length, got: w.length });
   demandSize(at, "input channels", { expected: w[0]!, got: x[1]! });
+  demandSize(at, "input channels over groups", { expected: 0, got: x[1]! % at.int("group", 1) });
+  demandShape(at, 2, [w[1]! * at.int("group", 1)]);
+  demandLists(at, x.length - 2);
   const pads = padsOfTranspose(at);
   const spatial = x.slice(2).map((size, axis) => {
     const given = at.ints("output_shape", []).at(axis - (x.length - 2));
     return given ?? grown(at, { axis, size }) - pads[axis]![0] - pads[axis]![1];
   });
   return one(sameDtype(at, at.has(2) ? [0, 1, 2] : [0, 1]), [x[0]!, w[1]! * at.int("group", 1), ...spatial]);
+}
+
+/** A number per spatial axis (pads: two), each large enough to mean something; or none. */
+function demandLists(at: Site, axes: number): void {
+  const least = { strides: 1, dilations: 1, output_padding: 0, output_shape: 1, pads: 0 };
+  for (const [name, low] of Object.entries(least)) {
+    const values = at.ints(name, []);
+    const counts = [0, axes, ...(name === "pads" ? [2 * axes] : name === "output_shape" ? [axes + 2] : [])];
+    if (counts.includes(values.length) && values.every((value) => value >= low)) continue;
+    const expected = `${axes} axes of ${low} or more`;
+    throw at.fault("bad-input", `attribute ${name}`, { expected, got: `[${values}]` });
+  }
 }
 
 /** Output size before anything is cut off: stride·(size − 1) + output_padding + reach. */

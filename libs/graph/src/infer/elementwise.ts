@@ -1,7 +1,7 @@
 import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
-import { broadcast, one, type Rule, same, sameDtype } from "./rule.ts";
+import { broadcast, demandFits, demandSingle, one, type Rule, same, sameDtype } from "./rule.ts";
 
 // Operators that work on each element by itself. Which dtypes an operator takes is left to the engine; that
 // operands agree with each other is checked here, since a mismatch is how a wrong gradient rule first shows.
@@ -46,13 +46,24 @@ export function Pow(at: Site) {
 
 /** The slope broadcasts to the input, one way only; versions before 7 differ and are refused on reading. */
 export function PRelu(at: Site) {
-  return one(sameDtype(at, [0, 1]), broadcast(at, [at.shape(0), at.shape(1)]));
+  demandFits(at, 1, at.shape(0));
+  return one(sameDtype(at, [0, 1]), at.shape(0));
 }
 
 /** The choice broadcasts with both branches, which share a dtype (Where, since version 9). */
 export function Where(at: Site) {
   if (at.dtype(0) !== "bool") throw at.fault("bad-input", "input 0", { expected: "bool", got: at.dtype(0) });
   return one(sameDtype(at, [1, 2]), broadcast(at, [at.shape(0), at.shape(1), at.shape(2)]));
+}
+
+/** The bounds are one value each, of the input's dtype (Clip, since version 11; attributes before). */
+export function Clip(at: Site) {
+  for (const index of [1, 2]) {
+    if (!at.has(index)) continue;
+    sameDtype(at, [0, index]);
+    demandSingle(at, index);
+  }
+  return same(at);
 }
 
 // One input and its shape and dtype out; attributes matter to the values alone.
@@ -66,7 +77,6 @@ export const Atanh = same;
 export const Cosh = same;
 export const Sinh = same;
 export const Ceil = same;
-export const Clip = same;
 export const Cos = same;
 export const Elu = same;
 export const Erf = same;

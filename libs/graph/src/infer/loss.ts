@@ -1,13 +1,14 @@
 import type { Site } from "../site.ts";
-import { demandSize, one } from "./rule.ts";
+import { demandRank, demandShape, demandSize, one } from "./rule.ts";
 
 /** A scalar, or one loss per label where nothing is reduced (NegativeLogLikelihoodLoss, since version 12). */
 export function NegativeLogLikelihoodLoss(at: Site) {
-  const [n, classes, ...rest] = at.shape(0);
+  demandRank(at, 0, 2, Number.POSITIVE_INFINITY);
+  const [n, classes, ...rest] = at.shape(0) as [number, number, ...number[]];
   demandSize(at, "rank of the labels", { expected: rest.length + 1, got: at.shape(1).length });
-  for (const [axis, size] of [n ?? 0, ...rest].entries())
+  for (const [axis, size] of [n, ...rest].entries())
     demandSize(at, `axis ${axis} of the labels`, { expected: size, got: at.shape(1)[axis]! });
-  if (at.has(2)) demandSize(at, "weights", { expected: classes ?? 0, got: at.shape(2)[0] ?? 0 });
+  demandShape(at, 2, [classes]);
   return one(at.dtype(0), at.string("reduction", "mean") === "none" ? at.shape(1) : []);
 }
 

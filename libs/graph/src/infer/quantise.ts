@@ -4,7 +4,7 @@ import { levelsOf, spreadOf } from "../quantised.ts";
 import type { Site } from "../site.ts";
 import { windowOf } from "./convolve.ts";
 import { productShape } from "./linear.ts";
-import { demandSize, one } from "./rule.ts";
+import { demandFits, demandShape, demandSingle, demandSize, one } from "./rule.ts";
 
 /** (x − zero)·scale, in `output_dtype` (since version 23) or the scale's dtype. */
 export function DequantizeLinear(at: Site) {
@@ -25,6 +25,7 @@ export function QuantizeLinear(at: Site) {
 function demandScales(at: Site): void {
   const [shape, scale] = [at.shape(0), at.shape(1)];
   if (at.has(2)) demandSize(at, "zero points", { expected: sizeOf(scale), got: sizeOf(at.shape(2)) });
+  if (sizeOf(scale) !== 1) demandShape(at, 2, scale);
   if (scale.every((size) => size === 1)) return;
   const axis = at.axis(at.int("axis", 1), shape.length);
   if (spreadOf(scale, shape, axis).kind === "axis") return;
@@ -46,6 +47,8 @@ function levels(at: Site, dtype: DType): DType {
 
 /** Outputs: the tensor in uint8, its scale and its zero point. */
 export function DynamicQuantizeLinear(at: Site) {
+  if (at.dtype(0) !== "float32")
+    throw at.fault("unsupported", "input 0", { expected: "float32", got: at.dtype(0) });
   return [
     { dtype: "uint8" as const, shape: at.shape(0) },
     { dtype: "float32" as const, shape: [] },
@@ -56,12 +59,32 @@ export function DynamicQuantizeLinear(at: Site) {
 /** Always int32, so that 8-bit products can be summed without loss (MatMulInteger, since version 10). */
 export function MatMulInteger(at: Site) {
   // The operands may differ in sign, so only their shapes must fit.
+  for (const index of [0, 1]) levels(at, at.dtype(index));
+  demandPerRow(at, 2, at.shape(0));
+  demandPerColumn(at, 3, at.shape(1));
   return one("int32", productShape(at));
 }
 
 /** Levels of a product, in the dtype of the result's zero point. */
 export function QLinearMatMul(at: Site) {
+  for (const index of [1, 2]) demandPerRow(at, index, at.shape(0));
+  for (const index of [4, 5]) demandPerColumn(at, index, at.shape(3));
+  for (const index of [6, 7]) demandSingle(at, index);
   return one(levels(at, at.dtype(7)), productShape(at, 3));
+}
+
+/** A scale or zero point of a left operand: one, or one per row. */
+export function demandPerRow(at: Site, index: number, shape: readonly number[]): void {
+  if (!at.has(index) || (at.shape(index).length <= 1 && sizeOf(at.shape(index)) === 1)) return;
+  if (at.shape(index).length === 1 && at.shape(index)[0] === shape.at(-2)) return;
+  if (shape.length > 1) demandFits(at, index, shape.with(-1, 1));
+  else demandSingle(at, index);
+}
+
+/** A scale or zero point of a right operand: one, or one per column. */
+export function demandPerColumn(at: Site, index: number, shape: readonly number[]): void {
+  if (shape.length > 1) demandFits(at, index, shape.with(-2, 1));
+  else demandSingle(at, index);
 }
 
 export function ConvInteger(at: Site) {

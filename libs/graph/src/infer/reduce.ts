@@ -1,5 +1,5 @@
 import type { Site } from "../site.ts";
-import { one, type Rule, same } from "./rule.ts";
+import { demandSingle, demandSize, one, type Rule, same } from "./rule.ts";
 
 /**
  * Axes of a reduction, from the front; all of them where none are named, unless `noop_with_empty_axes`. They
@@ -8,8 +8,15 @@ import { one, type Rule, same } from "./rule.ts";
 export function reducedAxes(at: Site): readonly number[] {
   const rank = at.shape(0).length;
   const named = at.list("axes", 1);
-  if (named?.length) return named.map((axis) => at.axis(axis, rank));
+  if (named?.length) return distinctAxes(at, named, rank);
   return at.int("noop_with_empty_axes", 0) ? [] : at.shape(0).map((_, axis) => axis);
+}
+
+/** Axes from the front, none of them twice. */
+export function distinctAxes(at: Site, named: readonly number[], rank: number): readonly number[] {
+  const axes = named.map((axis) => at.axis(axis, rank));
+  demandSize(at, "distinct axes", { expected: axes.length, got: new Set(axes).size });
+  return axes;
 }
 
 /** Reduced axes stay with size 1 unless `keepdims` is 0: the default is the other way round from numpy's. */
@@ -36,8 +43,15 @@ export const ReduceLogSumExp = reduction;
 /** One axis, by default the first (ArgMax, since version 13). */
 const argument: Rule = (at) => {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
+  if (at.shape(0)[axis] === 0) throw at.fault("bad-input", `size of axis ${axis}`, { expected: "1 or more" });
   return one("int64", without(at.shape(0), new Set([axis]), at.int("keepdims", 1) !== 0));
 };
 export const ArgMax = argument;
 export const ArgMin = argument;
-export const CumSum = same;
+
+/** The axis is an input, which may be computed (CumSum, since version 11). */
+export function CumSum(at: Site) {
+  demandSingle(at, 1);
+  if (at.constant(1)) at.axis(at.numbers(1)[0]!, at.shape(0).length);
+  return same(at);
+}

@@ -1,4 +1,4 @@
-import type { DType, Static } from "../ir.ts";
+import { type DType, type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 
 /**
@@ -47,6 +47,33 @@ export function sameDtype(at: Site, indices: readonly number[]): DType {
 export function demandSize(at: Site, what: string, pair: { expected: number; got: number }): void {
   if (pair.expected === pair.got) return;
   throw at.fault("bad-input", what, { expected: `${pair.expected}`, got: `${pair.got}` });
+}
+
+/** Demands a rank, or one of a range of them. */
+export function demandRank(at: Site, index: number, least: number, most = least): void {
+  const rank = at.shape(index).length;
+  if (rank >= least && rank <= most) return;
+  const expected = least === most ? `${least}` : most < 100 ? `${least} to ${most}` : `${least} or more`;
+  throw at.fault("bad-input", `rank of input ${index}`, { expected, got: `${rank}` });
+}
+
+/** Demands that an input, where it is there, broadcasts to a shape without widening it. */
+export function demandFits(at: Site, index: number, shape: readonly number[]): void {
+  if (!at.has(index) || `${broadcast(at, [shape, at.shape(index)])}` === `${shape}`) return;
+  const [expected, got] = [`one that broadcasts to [${shape}]`, `[${at.shape(index)}]`];
+  throw at.fault("bad-input", `input ${index}`, { expected, got });
+}
+
+/** Demands that an input, where it is there, has this shape. */
+export function demandShape(at: Site, index: number, shape: readonly number[]): void {
+  if (!at.has(index) || `${at.shape(index)}` === `${shape}`) return;
+  throw at.fault("bad-input", `input ${index}`, { expected: `[${shape}]`, got: `[${at.shape(index)}]` });
+}
+
+/** Demands that an input, where it is there, is one value, be it as a scalar or as a vector. */
+export function demandSingle(at: Site, index: number): void {
+  if (!at.has(index) || (at.shape(index).length <= 1 && sizeOf(at.shape(index)) === 1)) return;
+  throw at.fault("bad-input", `input ${index}`, { expected: "one value", got: `[${at.shape(index)}]` });
 }
 
 function misfit(at: Site, shapes: readonly (readonly number[])[]) {

@@ -1,7 +1,7 @@
-import { type Attribute, sizeOf } from "../ir.ts";
+import { sizeOf } from "../ir.ts";
 import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
-import { broadcast, demandSize, one, sameDtype } from "./rule.ts";
+import { broadcast, demandRank, demandSingle, demandSize, one, sameDtype } from "./rule.ts";
 
 // Operators that move elements or only rename their places. Shapes they are given as inputs must be constant
 // by now: trace folds everything such a shape comes from.
@@ -205,6 +205,7 @@ export function padding(at: Site): readonly (readonly [number, number])[] {
 
 export function Pad(at: Site) {
   const pads = padding(at);
+  demandSingle(at, 2);
   return one(
     at.dtype(0),
     at.shape(0).map((size, axis) => size + pads[axis]![0] + pads[axis]![1]),
@@ -216,25 +217,30 @@ export function Pad(at: Site) {
  * 9).
  */
 export function ConstantOfShape(at: Site) {
-  const value = at.node.attributes.get("value") as Extract<Attribute, { kind: "tensor" }> | undefined;
-  if (value) demandSize(at, "elements of attribute value", { expected: 1, got: sizeOf(value.value.shape) });
-  return one(value?.value.dtype ?? "float32", at.numbers(0));
+  const value = at.node.attributes.get("value");
+  if (value === undefined) return one("float32", at.numbers(0));
+  if (value.kind !== "tensor")
+    throw at.fault("bad-input", "attribute value", { expected: "tensor", got: value.kind });
+  demandSize(at, "elements of attribute value", { expected: 1, got: sizeOf(value.value.shape) });
+  return one(value.value.dtype, at.numbers(0));
 }
 
 /** A step of zero gives an endless range, which the check of every inferred shape refuses. */
 export function Range(at: Site) {
+  for (const index of [0, 1, 2]) demandSingle(at, index);
   const [start, limit, delta] = [at.numbers(0)[0]!, at.numbers(1)[0]!, at.numbers(2)[0]!];
   return one(sameDtype(at, [0, 1, 2]), [Math.max(0, Math.ceil((limit - start) / delta))]);
 }
 
 export function Trilu(at: Site) {
-  if (at.shape(0).length < 2)
-    throw at.fault("bad-input", "rank", { expected: "2 or more", got: `${at.shape(0).length}` });
+  demandRank(at, 0, 2, Number.POSITIVE_INFINITY);
+  demandSingle(at, 1);
   return [at.static(0)];
 }
 
 /** NCHW only, as the standard has it (DepthToSpace, since version 13). */
 export function DepthToSpace(at: Site) {
+  demandRank(at, 0, 4);
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");
   return one(at.dtype(0), [batch, channels / block ** 2, height * block, width * block]);
@@ -242,6 +248,7 @@ export function DepthToSpace(at: Site) {
 
 /** Sizes that the block does not divide come out fractional, which the check of inferred shapes refuses. */
 export function SpaceToDepth(at: Site) {
+  demandRank(at, 0, 4);
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");
   return one(at.dtype(0), [batch, channels * block ** 2, height / block, width / block]);
@@ -249,6 +256,7 @@ export function SpaceToDepth(at: Site) {
 
 /** `dtype` is ONNX's number; without it the input's (EyeLike, since version 9). */
 export function EyeLike(at: Site) {
+  demandRank(at, 0, 2);
   const dtype = at.node.attributes.has("dtype") ? dtypeOf(at.int("dtype"), "EyeLike") : at.dtype(0);
   return one(dtype, at.shape(0));
 }

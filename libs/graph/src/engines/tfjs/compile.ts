@@ -123,7 +123,8 @@ export function run(tf: Tf, step: Step, inputs: readonly (TfTensor | undefined)[
     return list.map((tensor) => (inputs.includes(tensor) ? tf.clone(tensor) : tensor));
   });
   for (const [index, tensor] of results.entries()) {
-    if (step.targets[index] === "") continue;
+    // A node may leave out its last outputs.
+    if ((step.targets[index] ?? "") === "") continue;
     const shape = step.shapes[index] ?? [];
     const same =
       shape.length === tensor.shape.length && shape.every((size, axis) => size === tensor.shape[axis]);

@@ -77,6 +77,7 @@ const arg =
     const length = site.shape(0)[axis] ?? 1;
     const last = site.int("select_last_index", 0) !== 0;
     const shape = site.shapeOut();
+    if (sizeOf(shape) === 0) return () => tf.zeros(shape, "int32");
     return (x) => {
       const found = pick(tf, last ? tf.reverse(x, axis) : x, [axis]);
       return tf.reshape(last ? tf.sub(tf.scalar(length - 1, "int32"), found) : found, shape);

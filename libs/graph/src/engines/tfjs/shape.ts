@@ -199,6 +199,7 @@ export const CumSum: Operator = (site, tf) => {
   const exclusive = site.int("exclusive", 0) !== 0;
   const reverse = site.int("reverse", 0) !== 0;
   site.skip(1);
+  if (sizeOf(site.shape(0)) === 0) return (x) => tf.clone(x);
   return (x) => tf.cumsum(x, axis, exclusive, reverse);
 };
 

@@ -1,8 +1,16 @@
 import type { Static } from "../../ir.ts";
 import type { Site } from "../../site.ts";
-import { demandSize, same } from "../rule.ts";
+import { turning } from "../attention.ts";
+import { demandRank, demandShape, demandSingle, demandSize, same } from "../rule.ts";
 
-export const RotaryEmbedding = same;
+/** X, position_ids (one, or one per place) and the tables cos_cache and sin_cache. */
+export function RotaryEmbedding(at: Site) {
+  demandRank(at, 2, 2);
+  const { batch, sequence } = turning(at, 2);
+  if (at.shape(1).length === 1) demandSingle(at, 1);
+  else demandShape(at, 1, [batch, sequence]);
+  return same(at);
+}
 
 /**
  * Hidden sizes of Q, K and V inside the packed weights; equal thirds unless told (com.microsoft, Attention).

@@ -1,5 +1,5 @@
 import type { Site } from "../../site.ts";
-import { broadcast } from "../rule.ts";
+import { broadcast, demandFits } from "../rule.ts";
 
 export { SimplifiedLayerNormalization } from "../normalise.ts";
 
@@ -9,10 +9,12 @@ export function SkipLayerNormalization(at: Site) {
   // The skip may lack the batch, or have it with size 1; it never widens the input.
   if (`${broadcast(at, [shape, at.shape(1)])}` !== `${shape}`)
     throw at.fault("bad-input", "input 1 (skip)", { expected: `one that broadcasts to [${shape}]` });
+  for (const index of [2, 3, 4]) demandFits(at, index, shape);
   const statistic = { dtype, shape: [...shape.slice(0, -1), 1] };
   return [{ dtype, shape }, statistic, statistic, { dtype, shape }];
 }
 
+/** As the above without a bias of the norm, so that the bias added before comes one place sooner. */
 export const SkipSimplifiedLayerNormalization = SkipLayerNormalization;
 
 /** `[batch, sequence, hidden]`, the masks' counts `[batch]`, and the sum before the norm. */

@@ -3,7 +3,7 @@ import { levelsOf } from "../../quantised.ts";
 import type { Site } from "../../site.ts";
 import { productShape } from "../linear.ts";
 import * as standard from "../quantise.ts";
-import { broadcast, demandSize, one } from "../rule.ts";
+import { broadcast, demandFits, demandSize, one } from "../rule.ts";
 
 export const QuantizeLinear = standard.QuantizeLinear;
 export const DequantizeLinear = standard.DequantizeLinear;
@@ -17,11 +17,16 @@ export function MatMulNBits(at: Site) {
 
 /** A in float, B in levels with its scale and zero point, a bias; the product in float. */
 export function DynamicQuantizeMatMul(at: Site) {
+  for (const index of [2, 3]) standard.demandPerColumn(at, index, at.shape(1));
+  demandFits(at, 4, productShape(at));
   return one(at.dtype(0), productShape(at));
 }
 
 /** A and B in levels, then their scales, their zero points and a bias; the product in float. */
 export function MatMulIntegerToFloat(at: Site) {
+  for (const index of [2, 4]) standard.demandPerRow(at, index, at.shape(0));
+  for (const index of [3, 5]) standard.demandPerColumn(at, index, at.shape(1));
+  demandFits(at, 6, productShape(at));
   return one(at.dtype(2), productShape(at));
 }
 

@@ -59,6 +59,11 @@ const unique = (values: readonly number[], length: number) =>
 
 const scatterND: Draw = fc
   .tuple(oneOf(...REDUCTIONS), size, size, size, fc.boolean())
+  .map(([reduction, rows, width, asked, fed]) => {
+    // As many different rows as there are: else none that are drawn would do.
+    const count = reduction === "none" ? Math.min(asked, rows) : asked;
+    return [reduction, rows, width, count, fed] as const;
+  })
   .chain(([reduction, rows, width, count, fed]) =>
     fill([count], -rows, rows - 1)
       .filter((indices) => reduction !== "none" || unique(indices, rows))
