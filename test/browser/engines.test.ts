@@ -24,9 +24,9 @@ const FLAGS = [
 /** Of a gradient's largest element: the contract of all engines (libs/graph/src/ir.ts). */
 const APART = 1e-4;
 /**
- * onnxruntime-web 1.30 runs the step on webgpu, and its loss is right, but where the backward pass reads a
- * value of the forward pass again (Mul(x, x) of a tanh, say) it reads something else; the same operators alone
- * are right, and no session option changes it. Seen on SwiftShader; not tried on a card. `browserEngine`
+ * onnxruntime-web 1.30 runs the step on webgpu, and its loss is right, but some nodes of the backward
+ * pass that read a value of the forward pass again (Mul(x, x) of a tanh, say) are wrong. The same operators
+ * alone are right, and none of the session options tried changes it. Seen on SwiftShader; not tried on a card. `browserEngine`
  * takes it only where an app names the provider. Its distance is printed and not judged.
  */
 const UNTRUSTED: ReadonlySet<string> = new Set(["onnxruntime/webgpu"]);
@@ -37,7 +37,7 @@ if (!CHROMIUM)
   console.log("engines in a browser: skipped, no Chromium in /usr/bin (Debian: apt-get install chromium)");
 
 describe.skipIf(!CHROMIUM)("engines in Chromium", () => {
-  test("a training step's loss and gradients are onnxruntime-node's on each backend that starts", async () => {
+  test("a step's loss and gradients are onnxruntime-node's on each backend that starts", async () => {
     const wanted = valuesOf(await answer(onnxruntimeEngine(ort as never)));
     const answers = await inChromium();
     const gaps = new Map<string, number>();

@@ -11,7 +11,9 @@ export { type Loss, type LossKind, type LossOptions, withLoss } from "./loss.ts"
 export { type DifferentiateOptions, differentiate } from "./differentiate.ts";
 export { type CheckpointOptions, checkpointed } from "./checkpoint.ts";
 export { constantBytes, peakBytes } from "./memory.ts";
+export { type Inspection, inspect } from "./inspect.ts";
 // What runs a graph.
+export { type AutoEngine, type AutoOptions, autoEngine, type Choice } from "./engines/auto.ts";
 export {
   type Onnxruntime,
   type OnnxruntimeOptions,
@@ -30,6 +32,7 @@ export { type TransformerOptions, transformer } from "./make/transformer.ts";
 // For neighbours: import the file, not this index.
 export { type Builder, builderOn } from "./builder.ts";
 export { evaluate } from "./evaluate/evaluate.ts";
+export { type Barrier, barriers } from "./inspect.ts";
 export { inferNode } from "./infer/infer.ts";
 export { LOSS_INPUTS, LOSS_OUTPUTS } from "./loss.ts";
 export { liveBytes } from "./memory.ts";

@@ -82,7 +82,7 @@ function quantisedOf(graphs: readonly Graph[]): Quantised {
   return { operators: [...operators].sort(), values };
 }
 
-const QUANTISED = /Quantize|^QLinear|Integer|NBits|^QGemm|^QAttention/;
+const QUANTISED = /[Qq]uantize|^QLinear|Integer|NBits|^QGemm|^QAttention/;
 /** Of those, the ones that make levels as the model runs; integer products alone read what these made. */
 const ROUNDING = /^(Dynamic)?QuantizeLinear$|^QLinear|^DynamicQuantize|^QGemm|^QAttention/;
 

@@ -43,7 +43,7 @@ export function checkCommand(): Command {
     )
     .argument("<model>", "an ONNX file")
     .option("--tensors <number>", "how many of the adapter's tensors to check", integerIn(1, 100_000), 12)
-    .option("--seed <text>", "what the batch and the directions are drawn from", "tutti graph check");
+    .option("--seed <text>", "seed of the batch and of the directions", "tutti graph check");
   return lossOptions(sizeOptions(adapterOptions(command))).action(
     (path: string, options: Options, self: Command) =>
       withContext(self, ({ output, signal }) =>
@@ -162,7 +162,8 @@ async function slopesOf(made: Derived, { engine, feeds, run, signal, options }: 
 }
 
 function line({ tensor, direction, verdict, derived: slope, measured, unsure }: Slope): string {
-  const by = `${slope.toPrecision(5)} derived, ${measured.toPrecision(5)} ± ${unsure.toPrecision(1)} measured`;
+  const seen = `${measured.toPrecision(5)} ± ${unsure.toPrecision(1)} measured`;
+  const by = `${slope.toPrecision(5)} derived, ${seen}`;
   return `${verdict}: ${tensor}, ${direction}: slope ${by}`;
 }
 
@@ -170,6 +171,10 @@ function sentence({ engines, apart, slopes, agrees, straightThrough }: Awaited<R
   const count = (verdict: string) => slopes.filter((slope) => slope.verdict === verdict).length;
   const at = apart.tensor === "" ? "" : ` (${apart.tensor})`;
   const met = `${engines.join(" and ")} ${apart.worst.toPrecision(2)} apart at most${at}`;
-  const numeric = `${count("agrees")} slopes agree, ${count("differs")} differ, ${count("unclear")} unclear`;
-  return `${agrees ? "gradients agree" : "gradients DISAGREE"}: ${met}${straightThrough ? "" : `; ${numeric}`}`;
+  const counts = `${count("agrees")} slopes agree, ${count("differs")} differ, ${count("unclear")} unclear`;
+  // Slopes that float32 rounds away are no evidence, and nobody should take them for some.
+  const blind = count("agrees") + count("differs") === 0;
+  const numeric = straightThrough ? "no slopes" : blind ? "no slope is large enough for float32" : counts;
+  const verdict = !agrees ? "gradients DISAGREE" : blind ? "engines agree" : "gradients agree";
+  return `${verdict}: ${met}; ${numeric}`;
 }

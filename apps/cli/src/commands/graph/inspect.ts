@@ -31,7 +31,7 @@ type Options = AdapterOptions & SizeOptions & LossChoice;
 export function inspectCommand(): Command {
   const command = new Command("inspect")
     .description(
-      "Say what a model holds, what of it can be trained and merged, and what a training step needs of memory.",
+      "Say what a model holds, what of it trains and merges, and what a training step needs of memory.",
     )
     .argument("<model>", "an ONNX file");
   return lossOptions(sizeOptions(adapterOptions(command))).action(

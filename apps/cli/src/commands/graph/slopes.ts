@@ -27,10 +27,13 @@ export type Slope = {
 /** Of the larger of the slope and the gradient's norm. What rounding does is accounted for apart. */
 export const TOLERANCE = 0.02;
 
-/** Moves of each element, the largest first: curvature spoils large ones, rounding small ones. */
-const MOVES = [0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001] as const;
 /** What a loss in float32 may be off by, of its size: a few last bits. */
-const ROUNDING = 2e-7;
+const ROUNDING = 3e-7;
+/**
+ * Moves of each element. The smallest at which rounding stays below a quarter of the tolerance: larger ones
+ * pass kinks (Relu, MaxPool), and no agreement between two of those tells that they do.
+ */
+const [LEAST, MOST] = [3e-5, 0.1] as const;
 
 export type SlopeOptions = {
   readonly direction: Direction;
@@ -41,11 +44,7 @@ export type SlopeOptions = {
   readonly random: SeededRandom;
 };
 
-/**
- * The slope of the loss as one tensor moves in a direction, by central differences of several sizes; the
- * one is believed that agrees best with the next larger and the next smaller. (With one neighbour, kinks of a
- * Relu make two sizes agree by accident.)
- */
+/** The slope of the loss as one tensor moves in a direction, by central differences. */
 export async function slopeOf(tensor: string, options: SlopeOptions): Promise<Slope> {
   const { direction, feeds, program } = options;
   const gradient = options.gradients.get(tensor)!;
@@ -58,13 +57,20 @@ export async function slopeOf(tensor: string, options: SlopeOptions): Promise<Sl
     const results = await program.step(new Map([...feeds, [tensor, float32(shape, moved)]]));
     return (results.get("loss")!.data as Float32Array)[0]!;
   };
-  const estimates: Estimate[] = [];
-  for (const move of MOVES) {
-    const [above, below] = [await lossAt(move), await lossAt(-move)];
-    const rounding = (ROUNDING * Math.max(Math.abs(above), Math.abs(below))) / move;
-    estimates.push({ slope: (above - below) / (2 * move), rounding });
-  }
-  return { tensor, direction, derived, ...judged(estimates, { derived, norm }) };
+  const within = TOLERANCE * Math.max(norm, Math.abs(derived));
+  const rounded = ROUNDING * Math.abs(await lossAt(0));
+  const move = Math.min(MOST, Math.max(LEAST, (4 * rounded) / within));
+  const slope = async (by: number) => ((await lossAt(by)) - (await lossAt(-by))) / (2 * by);
+  const measured = await slope(move);
+  const unsure = rounded / move + Math.abs((await slope(2 * move)) - measured);
+  return {
+    tensor,
+    direction,
+    derived,
+    measured,
+    unsure,
+    verdict: judged({ derived, measured, unsure, within }),
+  };
 }
 
 function signsOf(gradient: Float32Array, { direction, random }: SlopeOptions): Float32Array {
@@ -73,25 +79,17 @@ function signsOf(gradient: Float32Array, { direction, random }: SlopeOptions): F
   return gradient.map((value) => (coin() ? 0 : Math.sign(value)));
 }
 
-type Estimate = { readonly slope: number; readonly rounding: number };
-
-/** The believed slope, and whether the derived one is within what is unsure and the tolerance. */
-export function judged(
-  estimates: readonly Estimate[],
-  { derived, norm }: { derived: number; norm: number },
-): Pick<Slope, "verdict" | "measured" | "unsure"> {
-  let best = { measured: Number.NaN, unsure: Number.POSITIVE_INFINITY };
-  for (const [at, { slope, rounding }] of estimates.entries()) {
-    const [larger, smaller] = [estimates[at - 1], estimates[at + 1]];
-    if (!larger || !smaller) continue;
-    const unsure = Math.max(Math.abs(slope - larger.slope), Math.abs(slope - smaller.slope)) + rounding;
-    if (unsure < best.unsure) best = { measured: slope, unsure };
-  }
-  const off = Math.abs(best.measured - derived);
-  const within = TOLERANCE * Math.max(norm, Math.abs(derived));
+/** Whether the derived slope is within what is unsure and the tolerance, and whether that says anything. */
+export function judged(found: {
+  readonly derived: number;
+  readonly measured: number;
+  readonly unsure: number;
+  readonly within: number;
+}): Verdict {
+  const { derived, measured, unsure, within } = found;
   // Not "off > …": a loss that is no number agrees with nothing.
-  if (!(off <= within + best.unsure)) return { ...best, verdict: "differs" };
+  if (!(Math.abs(measured - derived) <= within + unsure)) return "differs";
   // A tensor the loss does not depend on has no slope at all, to the last bit.
-  const flat = norm === 0 && best.measured === 0;
-  return { ...best, verdict: flat || best.unsure <= within ? "agrees" : "unclear" };
+  const flat = within === 0 && measured === 0;
+  return flat || unsure <= within ? "agrees" : "unclear";
 }

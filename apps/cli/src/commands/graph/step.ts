@@ -40,7 +40,7 @@ export type Suggestion = {
   readonly spec: Pick<AdapterSpec, "targets" | "save">;
 };
 
-/** The projections that Hu et al. 2021, section 7.1, find worth most, as exporters and libraries call them. */
+/** The projections that Hu et al. 2021, section 7.1, find worth most, by their usual names. */
 const ATTENTION = /(^|\.)(query|value|q_proj|v_proj|q|v|q_lin|v_lin|c_attn|in_proj|qkv)$/;
 
 /** What one may sensibly train of a model, the most usual choice first. Each has something to train. */

@@ -1,0 +1,177 @@
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { seededRandom } from "@tutti/foundation/random";
+import { float32, type Program } from "@tutti/graph/ir";
+import { mlp } from "@tutti/graph/make/mlp";
+import { transformer } from "@tutti/graph/make/transformer";
+import { write } from "@tutti/graph/write";
+import { Command } from "commander";
+import * as ort from "onnxruntime-node";
+import { afterAll, describe, expect, test, vi } from "vitest";
+import { benchCommand } from "../src/commands/bench.ts";
+import { graphCommand } from "../src/commands/graph/graph.ts";
+import { judged, slopeOf } from "../src/commands/graph/slopes.ts";
+
+const home = mkdtempSync(join(tmpdir(), "tutti-graph-"));
+afterAll(() => rm(home, { recursive: true, force: true }));
+const at = (name: string) => join(home, name);
+
+const random = seededRandom("cli graph");
+writeFileSync(at("mlp.onnx"), write(mlp({ inputs: 6, hidden: [8], outputs: 4, random })));
+const text = { layers: 1, width: 8, heads: 2, vocabulary: 20, length: 16, random } as const;
+writeFileSync(at("bert.onnx"), write(transformer({ ...text, kind: "encoder", head: { classes: 2 } })));
+writeFileSync(at("gpt.onnx"), write(transformer({ ...text, kind: "decoder", head: "tokens" })));
+
+type Said = Readonly<Record<string, unknown>>;
+
+/** Runs `tutti --json …` in this process; its JSON, or the Fault it throws. */
+async function json(...args: string[]): Promise<Said> {
+  const lines: string[] = [];
+  const spies = [process.stdout, process.stderr].map((stream) =>
+    vi.spyOn(stream, "write").mockImplementation((chunk) => {
+      if (stream === process.stdout) lines.push(String(chunk));
+      return true;
+    }),
+  );
+  const root = new Command("tutti").option("--json").exitOverride();
+  root.addCommand(graphCommand()).addCommand(benchCommand());
+  try {
+    await root.parseAsync(["--json", ...args], { from: "user" });
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+  return JSON.parse(lines.at(-1)!);
+}
+
+type Cost = {
+  readonly name: string;
+  readonly parameters: number;
+  readonly memory: readonly { readonly batch: number; readonly stepBytes: number }[];
+};
+
+describe("tutti graph inspect", () => {
+  test("suggests targets, with sizes of adapters and memory that grows with the batch", async () => {
+    const { modules, suggestions } = await json("graph", "inspect", at("bert.onnx"), "--rank", "2");
+    expect((modules as { merge: string }[]).every(({ merge }) => merge === "merge")).toBe(true);
+    const costs = suggestions as Cost[];
+    expect(costs.map(({ name }) => name)).toEqual(["attention", "all-linear", "last"]);
+    // Query and value, A [2, 8] and B [8, 2] each.
+    expect(costs[0]!.parameters).toBe(64);
+    const [one, eight] = costs[0]!.memory;
+    expect([one!.batch, eight!.batch]).toEqual([1, 8]);
+    expect(eight!.stepBytes).toBeGreaterThan(4 * one!.stepBytes);
+  });
+
+  test("what was asked for, at a shape that was given", async () => {
+    const args = ["--targets", "classifier", "--shape", "input_ids=3x5"];
+    const { suggestions } = await json("graph", "inspect", at("bert.onnx"), ...args);
+    expect((suggestions as Cost[]).map(({ name }) => name)).toEqual(["asked"]);
+  });
+
+  test("a target that is not there is an answer, with the names that are", async () => {
+    const { suggestions } = await json("graph", "inspect", at("mlp.onnx"), "--targets", "nobody");
+    expect((suggestions as { impossible: string }[])[0]!.impossible).toMatch(/target "nobody".*one of/);
+  });
+
+  test("a file that is none is named", async () => {
+    writeFileSync(at("broken.onnx"), "no model");
+    await expect(json("graph", "inspect", at("broken.onnx"))).rejects.toThrow(/broken\.onnx/);
+  });
+});
+
+describe("tutti graph train-step", () => {
+  test("writes a graph that onnxruntime runs, and what its inputs and outputs are", async () => {
+    const out = at("step.onnx");
+    const args = ["--export", out, "--targets", "all-linear", "--rank", "2", "--batch", "3"];
+    await json("graph", "train-step", at("mlp.onnx"), ...args);
+    const { inputs, outputs } = JSON.parse(readFileSync(`${out}.json`, "utf8"));
+    const roles = (ports: { role: string }[]) => [...new Set(ports.map(({ role }) => role))].sort();
+    expect(roles(inputs)).toEqual(["adapter", "data", "label", "row_weight"]);
+    expect(roles(outputs)).toEqual(["gradient", "loss", "loss_sum", "correct", "model", "weight_sum"].sort());
+    const session = await ort.InferenceSession.create(out);
+    expect([...session.inputNames]).toEqual(inputs.map(({ name }: { name: string }) => name));
+    expect([...session.outputNames]).toEqual(outputs.map(({ name }: { name: string }) => name));
+    await expect(json("graph", "train-step", at("mlp.onnx"), ...args)).rejects.toThrow(/--force/);
+  });
+
+  test("without anything to train says where to look", async () => {
+    const run = json("graph", "train-step", at("mlp.onnx"), "--export", at("none.onnx"));
+    await expect(run).rejects.toThrow(/--targets or --save.*graph inspect/);
+  });
+});
+
+describe("tutti graph check", () => {
+  test.each([
+    ["mlp.onnx", "softmax-cross-entropy"],
+    ["mlp.onnx", "mean-squared-error"],
+    ["gpt.onnx", "next-token"],
+  ])("%s with %s: engines agree, and slopes do", async (file, loss) => {
+    const { agrees, slopes, engines } = await json("graph", "check", at(file), "--loss", loss);
+    expect(agrees).toBe(true);
+    expect(engines).toHaveLength(2);
+    const verdicts = (slopes as { verdict: string }[]).map(({ verdict }) => verdict);
+    expect(verdicts).toContain("agrees");
+    expect(verdicts).not.toContain("differs");
+  });
+
+  test("a gradient that is not the loss's is found in either direction", async () => {
+    // loss = Σ x³ / 3, whose gradient is x².
+    const program: Program = {
+      async step(feeds) {
+        const x = feeds.get("x")!.data as Float32Array;
+        return new Map([["loss", float32([], Float32Array.of(x.reduce((sum, v) => sum + v ** 3 / 3, 0)))]]);
+      },
+      dispose: async () => {},
+    };
+    const x = Float32Array.from({ length: 40 }, (_, i) => 0.5 + 0.05 * i);
+    const verdict = async (gradient: Float32Array, direction: "uphill" | "random") => {
+      const gradients = new Map([["x", gradient]]);
+      const feeds = new Map([["x", float32([40], x)]]);
+      const given = { program, feeds, gradients, direction, random: seededRandom("d") };
+      return (await slopeOf("x", given)).verdict;
+    };
+    const right = x.map((v) => v * v);
+    for (const direction of ["uphill", "random"] as const) {
+      expect(await verdict(right, direction)).toBe("agrees");
+      expect(
+        await verdict(
+          right.map((v) => 1.1 * v),
+          "uphill",
+        ),
+      ).toBe("differs");
+    }
+    // Half of it missing shows where those elements move.
+    expect(
+      await verdict(
+        right.map((v, i) => (i < 20 ? v : 0)),
+        "random",
+      ),
+    ).toBe("differs");
+    expect(
+      await verdict(
+        right.map(() => 0),
+        "random",
+      ),
+    ).toBe("differs");
+  });
+
+  test("what cannot be seen is unclear, and what is no number differs", () => {
+    expect(judged({ derived: 1, measured: 1.01, unsure: 0.001, within: 0.02 })).toBe("agrees");
+    expect(judged({ derived: 1, measured: 1.1, unsure: 0.001, within: 0.02 })).toBe("differs");
+    expect(judged({ derived: 1, measured: 1.1, unsure: 0.2, within: 0.02 })).toBe("unclear");
+    expect(judged({ derived: 1, measured: Number.NaN, unsure: Number.NaN, within: 0.02 })).toBe("differs");
+    expect(judged({ derived: 0, measured: 0, unsure: 1e-6, within: 0 })).toBe("agrees");
+  });
+});
+
+describe("tutti bench graph", () => {
+  test("times a step and a forward pass on each engine", async () => {
+    const { engines, faster } = await json("bench", "graph", at("mlp.onnx"), "--rounds", "1");
+    const timed = engines as { engine: string; stepMs: { median: number } }[];
+    expect(timed).toHaveLength(2);
+    expect(timed.every(({ stepMs }) => stepMs.median > 0)).toBe(true);
+    expect(timed.map(({ engine }) => engine)).toContain(faster);
+  });
+});

@@ -1,0 +1,1 @@
+export { type BrowserParts, browserEngine } from "./engine.ts";
