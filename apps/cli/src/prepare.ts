@@ -1,8 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve as resolvePath } from "node:path";
 import { initialAdapter } from "@tutti/adapter/initial";
+import { merge } from "@tutti/adapter/merge";
 import { resolve } from "@tutti/adapter/resolve";
 import { writeTensors } from "@tutti/adapter/safetensors";
+import type { ResolvedAdapter } from "@tutti/adapter/spec";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
@@ -25,9 +27,9 @@ export async function prepareRun(file: string, overrides: Partial<RunFile> = {})
 /** The plan of a run file: targets resolved to tensors, the first adapter drawn from the run's seed. */
 export function resolveRun(runFile: RunFile, base: Uint8Array, path = runFile.base): PreparedRun {
   const model = readModel(base, path);
-  const { targets, save, rank, alpha } = runFile.adapter;
-  const adapter = resolve(model, { targets, save, rank, alpha });
+  const adapter = resolve(model, runFile.adapter);
   const first = initialAdapter(adapter, seededRandom(`${runFile.seed}/initial`), model);
+  checkMerges(adapter, base, { path, first });
   const initial = writeTensors(adapter.tensors, first);
   const { base: _path, ...fields } = runFile;
   const plan: Plan = {
@@ -38,6 +40,24 @@ export function resolveRun(runFile: RunFile, base: Uint8Array, path = runFile.ba
     initial: { sha256: sha256Hex(initial), bytes: initial.length },
   };
   return { plan, base, initial };
+}
+
+/**
+ * Devices answer with the merged file, so a base that cannot be merged into (a quantised one) is refused
+ * before anybody trains, not when the first release is tried.
+ */
+function checkMerges(
+  adapter: ResolvedAdapter,
+  base: Uint8Array,
+  { path, first }: { path: string; first: ReadonlyMap<string, Float32Array> },
+): void {
+  try {
+    merge(base, adapter, first);
+  } catch (cause) {
+    const { code, message } = asFault(cause);
+    const expected = "a base that its devices can merge the adapter into";
+    throw new Fault(code, `base model ${path}`, { expected, got: message, cause });
+  }
 }
 
 /** The base model's graph; what is wrong with it is said with its file's name. */
