@@ -24,10 +24,10 @@ const FLAGS = [
 /** Of a gradient's largest element: the contract of all engines (libs/graph/src/ir.ts). */
 const APART = 1e-4;
 /**
- * onnxruntime-web 1.30 runs the step on webgpu, and its loss is right, but some nodes of the backward
- * pass that read a value of the forward pass again (Mul(x, x) of a tanh, say) are wrong. The same operators
- * alone are right, and none of the session options tried changes it. Seen on SwiftShader; not tried on a card. `browserEngine`
- * takes it only where an app names the provider. Its distance is printed and not judged.
+ * onnxruntime-web 1.30 runs the step on webgpu, and its loss is right, but some nodes of the backward pass
+ * that read a value of the forward pass again (Mul(x, x) of a tanh, say) are wrong. Small graphs of the same
+ * operators are right, and none of the session options tried changes it. Seen on SwiftShader; not tried on a
+ * card. `browserEngine` takes it only where an app names the provider. Its distance is printed, not judged.
  */
 const UNTRUSTED: ReadonlySet<string> = new Set(["onnxruntime/webgpu"]);
 /** Each needs nothing that a Chromium may lack. */
