@@ -29,7 +29,7 @@ const optimiser = v.variant("name", [
   v.strictObject({ name: v.literal("adagrad"), learningRate: positive }),
 ]);
 
-/** The learning rate over a round's steps: `warmUp` steps up, then from there to `to` (libs/train/schedule). */
+/** The learning rate over a round's steps: `warmUp` steps up, then on to `to` (libs/train/schedule). */
 const schedule = v.strictObject({
   name: v.picklist(["constant", "linear", "cosine"]),
   warmUp: v.exactOptional(natural(1, 100_000)),

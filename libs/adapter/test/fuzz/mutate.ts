@@ -88,7 +88,8 @@ function names(model: ModelProto): string[] {
 
 /** Operators a node may be turned into, whatever its inputs. */
 const OPS = (
-  "Add Conv Gemm MatMul Reshape Slice Gather GatherND ScatterND Pad Expand Tile Range Resize ConstantOfShape " +
+  "Add Conv Gemm MatMul Reshape Slice Gather GatherND ScatterND Pad Expand Tile Range Resize " +
+  "ConstantOfShape " +
   "Transpose Split Concat Softmax LSTM GRU Einsum TopK If Loop Scan Cast QuantizeLinear Attention OneHot " +
   "BatchNormalization LayerNormalization AveragePool MaxPool ConvTranspose CumSum Where Squeeze Unsqueeze"
 ).split(" ");

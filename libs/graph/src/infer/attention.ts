@@ -43,7 +43,10 @@ export function RotaryEmbedding(at: Site) {
   return same(at);
 }
 
-/** Places of X, and pairs of a head that turn, of which the tables (from input `index` on) have a column each. */
+/**
+ * Places of X, and pairs of a head that turn, of which the tables (from input `index` on) have a column
+ * each.
+ */
 export function turning(at: Site, index: number): { batch: number; sequence: number; width: number } {
   demandRank(at, 0, 3, 4);
   demandRank(at, index, 2, 3);

@@ -174,7 +174,7 @@ export function padsOfTranspose(at: Site): readonly (readonly [number, number])[
   });
 }
 
-/** Windows as columns, put back into images: sizes as of a window over the image (Col2Im, since version 18). */
+/** Windows as columns, put back into images: sizes as of a window over the image (Col2Im, version 18). */
 export function columnsOf(at: Site): Window & { readonly image: readonly number[] } {
   const [image, kernel] = [at.numbers(1), at.numbers(2)];
   const ones = image.map(() => 1);

@@ -18,8 +18,8 @@ export const softmaxCrossEntropy: LossRule = (ops, logits) => {
 };
 
 /**
- * Next token: logits [batch, length, vocabulary] at place t against the label at t + 1. Labels [batch, length]
- * are the model's own token ids, with −100 where a token is no target (padding, a prompt).
+ * Next token: logits [batch, length, vocabulary] at place t against the label at t + 1. Labels
+ * [batch, length] are the model's own token ids, with −100 where a token is no target (padding, a prompt).
  */
 export const nextToken: LossRule = (ops, logits) => {
   const shape = ops.shape(logits);

@@ -20,8 +20,8 @@ export const meanSquaredError: LossRule = (ops, predictions) => {
 };
 
 /**
- * ½e² where |e| ≤ δ, else δ(|e| − ½δ) (Huber 1964, as torch's huber_loss has it). With c = clip(e, −δ, δ) both
- * are c·(e − ½c).
+ * ½e² where |e| ≤ δ, else δ(|e| − ½δ) (Huber 1964, as torch's huber_loss has it). With c = clip(e, −δ, δ)
+ * both are c·(e − ½c).
  */
 export const huber =
   (delta: number): LossRule =>

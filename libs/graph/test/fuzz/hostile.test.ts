@@ -63,7 +63,8 @@ describe("bombs: a few bytes that ask for a great deal", () => {
         initializer: [{ name: "w", dataType: 1, dims: [2n ** 31n, 2n ** 31n] }],
         node: [node("Relu", ["x"])],
       },
-      "bad-input: initializer w: dimensions: expected at most 2147483647 elements, got [2147483648,2147483648]",
+      "bad-input: initializer w: dimensions: expected at most 2147483647 elements, " +
+        "got [2147483648,2147483648]",
     ],
     [
       "ConstantOfShape",

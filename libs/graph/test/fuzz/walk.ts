@@ -78,7 +78,7 @@ async function ran(graph: TracedGraph): Promise<Tensors> {
   }
 }
 
-/** The gradient of a loss of the first output by each float input; undefined where there is none to ask for. */
+/** The gradient of a loss of the first output by each float input; undefined where there is none. */
 function derivedOf(traced: TracedGraph): TracedGraph | undefined {
   const wrt = traced.inputs.filter(({ dtype }) => dtype === "float32").map(({ name }) => name);
   const { dtype, shape = [] } = traced.outputs[0]!;
