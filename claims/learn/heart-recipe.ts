@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readSafetensors } from "@tutti/adapter/formats/safetensors";
 import { activeTensors } from "@tutti/adapter/method";
-import { readSafetensors } from "@tutti/adapter/safetensors";
 import type { CsvTable } from "@tutti/client-sdk/csv";
 import type { Split } from "@tutti/client-sdk/examples";
 import { openTrainer } from "@tutti/client-sdk/trainer";

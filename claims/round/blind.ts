@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { readSafetensors } from "@tutti/adapter/safetensors";
+import { readSafetensors } from "@tutti/adapter/formats/safetensors";
 import { utf8 } from "@tutti/foundation/bytes";
 import { unpackBits } from "@tutti/kernels/pack";
 import { planBytes } from "@tutti/plan/plan";

@@ -41,7 +41,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "strategy",
     "release",
     "round",
-    "adapter/safetensors",
+    "adapter/formats/safetensors",
   ],
   "apps/cli": [
     "foundation",

@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve as resolvePath } from "node:path";
+import { writeTensors } from "@tutti/adapter/formats/safetensors";
 import { initialAdapter } from "@tutti/adapter/initial";
 import { merge } from "@tutti/adapter/merge";
 import { resolve } from "@tutti/adapter/resolve";
-import { writeTensors } from "@tutti/adapter/safetensors";
 import type { ResolvedAdapter } from "@tutti/adapter/spec";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";

@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { toPeft } from "@tutti/adapter/formats/peft";
+import { readTensors } from "@tutti/adapter/formats/safetensors";
 import { merge } from "@tutti/adapter/merge";
-import { toPeft } from "@tutti/adapter/peft";
 import { resolve } from "@tutti/adapter/resolve";
-import { readTensors } from "@tutti/adapter/safetensors";
 import { Fault } from "@tutti/foundation/fault";
 import { read } from "@tutti/graph/read";
 import { parsePlan } from "@tutti/plan/plan";

@@ -1,6 +1,6 @@
+import { readTensors } from "@tutti/adapter/formats/safetensors";
 import { merge } from "@tutti/adapter/merge";
 import { activeTensors } from "@tutti/adapter/method";
-import { readTensors } from "@tutti/adapter/safetensors";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import type { Plan } from "@tutti/plan/plan";

@@ -1,4 +1,4 @@
-import { readTensors } from "@tutti/adapter/safetensors";
+import { readTensors } from "@tutti/adapter/formats/safetensors";
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { seededRandom } from "@tutti/foundation/random";
 import type { ValueInfo } from "@tutti/graph/ir";

@@ -1,4 +1,4 @@
-import { writeSafetensors } from "@tutti/adapter/safetensors";
+import { writeSafetensors } from "@tutti/adapter/formats/safetensors";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import { type Engine, float32, type Tensors } from "@tutti/graph/ir";

@@ -1,6 +1,6 @@
+import { writeSafetensors } from "@tutti/adapter/formats/safetensors";
 import { initialAdapter } from "@tutti/adapter/initial";
 import { resolve } from "@tutti/adapter/resolve";
-import { writeSafetensors } from "@tutti/adapter/safetensors";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { type SeededRandom, seededRandom } from "@tutti/foundation/random";
 import { float32 } from "@tutti/graph/ir";

@@ -1,4 +1,4 @@
-import { readSafetensors, writeSafetensors } from "@tutti/adapter/safetensors";
+import { readSafetensors, writeSafetensors } from "@tutti/adapter/formats/safetensors";
 import { addInto } from "@tutti/kernels/ring";
 import { nextAdapter, readSum } from "@tutti/round/result";
 import { firstHeader, taskOf } from "@tutti/round/run";

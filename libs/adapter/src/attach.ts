@@ -6,10 +6,10 @@ import type { Model } from "@tutti/graph/read";
 import { encode } from "@tutti/wire/message";
 import { ValueInfoProtoSchema } from "@tutti/wire/onnx";
 import { type AdapterTensors, checkBase, checkTensors } from "./change.ts";
-import { endsOf } from "./ends.ts";
-import { FLOAT } from "./file.ts";
-import { FileNodes } from "./file-nodes.ts";
-import { checkedBase, recordOf, rewritten } from "./rewrite.ts";
+import { FLOAT } from "./file/map.ts";
+import { FileNodes } from "./file/nodes.ts";
+import { checkedBase, recordOf, rewritten } from "./file/rewrite.ts";
+import { endsOf } from "./find/ends.ts";
 import {
   asFactors,
   type Emitter,

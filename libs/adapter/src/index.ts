@@ -10,13 +10,13 @@ export { type MergeOptions, type Merged, merge, mergeFiles, mergeReport } from "
 export { type Unmerged, unmerge } from "./unmerge.ts";
 export { attach, attachedBase, attachedFeeds, detach, emptyFeeds } from "./attach.ts";
 // Other people's formats.
-export { fromPeft, type Loaded, type PeftFiles, toPeft } from "./peft.ts";
-export { type BindOptions, bind, unbind, type UnbindOptions } from "./peft-bind.ts";
-export { type PeftAdapter, readBare, readPeft, writePeft } from "./peft-adapter.ts";
-export { fromGguf, toGguf } from "./gguf-lora.ts";
-export { fromOnnxAdapter, toAttachedOnnxAdapter, toOnnxAdapter } from "./onnx-adapter-lora.ts";
-export { formatOf } from "./format.ts";
-export { readSafetensors, readTensors, writeSafetensors, writeTensors } from "./safetensors.ts";
+export { fromPeft, type Loaded, type PeftFiles, toPeft } from "./formats/peft.ts";
+export { type BindOptions, bind, unbind, type UnbindOptions } from "./formats/peft-bind.ts";
+export { type PeftAdapter, readBare, readPeft, writePeft } from "./formats/peft-adapter.ts";
+export { fromGguf, toGguf } from "./formats/gguf-lora.ts";
+export { fromOnnxAdapter, toAttachedOnnxAdapter, toOnnxAdapter } from "./formats/onnx-adapter-lora.ts";
+export { formatOf } from "./formats/format.ts";
+export { readSafetensors, readTensors, writeSafetensors, writeTensors } from "./formats/safetensors.ts";
 
 // For neighbours: import the file, not this index.
 export { activeTensors, type Method } from "./method.ts";

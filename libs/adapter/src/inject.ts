@@ -4,12 +4,12 @@ import { type Builder, builderOn } from "@tutti/graph/builder";
 import type { Node, Static, TracedGraph } from "@tutti/graph/ir";
 import { dtypeCode } from "@tutti/graph/onnx/dtype";
 import { live } from "@tutti/graph/prune";
-import { type Ends, endsOf, type Value } from "./ends.ts";
+import { type Ends, endsOf, type Value } from "./find/ends.ts";
+import { useKey } from "./find/sources.ts";
+import { type Wires, wiresOf } from "./find/wires.ts";
 import { asFactors, fromFloat32, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
-import { useKey } from "./sources.ts";
 import { type AdaptedModule, factorSpecs, type ResolvedAdapter, type Use } from "./spec.ts";
 import { floatProduct, type Product, productOf, turnedFor } from "./whole.ts";
-import { type Wires, wiresOf } from "./wires.ts";
 
 /**
  * Puts the adapter into a traced base graph: `y = xW + scale·(x·Aᵀ)·Bᵀ` beside every target

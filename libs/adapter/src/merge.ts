@@ -13,10 +13,10 @@ import {
   checkTensors,
   type Sha256Hex,
 } from "./change.ts";
-import { type FileMap, FLOAT, FLOAT16, mapFile, type StoredTensor } from "./file.ts";
-import { type NodeChange, rewritten } from "./rewrite.ts";
+import { type FileMap, FLOAT, FLOAT16, mapFile, type StoredTensor } from "./file/map.ts";
+import { type NodeChange, rewritten } from "./file/rewrite.ts";
+import { type Files, rounded, Values } from "./file/values.ts";
 import type { ResolvedAdapter } from "./spec.ts";
-import { type Files, rounded, Values } from "./values.ts";
 
 /**
  * The base file with the adapter in its weights: `W += scale·B·A` in each weight's own orientation, saved

@@ -3,10 +3,10 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Model } from "@tutti/graph/read";
 import { layoutOf } from "@tutti/update/layout";
-import { type Candidate, candidatesOf, type GivenNames, refusalsOf, select } from "./candidates.ts";
-import { matches, moduleOfTensor } from "./names.ts";
-import { saveablesOf, wholeRefusal } from "./saveable.ts";
-import { Sources, useKey } from "./sources.ts";
+import { type Candidate, candidatesOf, type GivenNames, refusalsOf, select } from "./find/candidates.ts";
+import { matches, moduleOfTensor } from "./find/names.ts";
+import { saveablesOf, wholeRefusal } from "./find/saveable.ts";
+import { Sources, useKey } from "./find/sources.ts";
 import {
   type AdaptedModule,
   type AdapterSpec,

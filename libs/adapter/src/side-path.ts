@@ -1,9 +1,9 @@
 import { unreachable } from "@tutti/foundation/check";
 import type { AttributeInit, Builder } from "@tutti/graph/builder";
 import type { Node } from "@tutti/graph/ir";
-import type { Value } from "./ends.ts";
+import type { Value } from "./find/ends.ts";
+import { opOf } from "./find/wires.ts";
 import type { AdaptedModule, Use } from "./spec.ts";
-import { opOf } from "./wires.ts";
 
 /** All that the paths below need of a builder: in a traced graph (inject) or in a file (attach). */
 export type Emitter = Pick<Builder, "emit">;

@@ -3,11 +3,11 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { type AdapterTensors, changesOf, checkBase, checkTensors } from "./change.ts";
-import { mapFile } from "./file.ts";
+import { mapFile } from "./file/map.ts";
+import { recordOf } from "./file/rewrite.ts";
+import { type Files, rounded, Values } from "./file/values.ts";
 import { type MergeOptions, mergeFiles, valuesOf } from "./merge.ts";
-import { recordOf } from "./rewrite.ts";
 import type { ResolvedAdapter } from "./spec.ts";
-import { type Files, rounded, Values } from "./values.ts";
 
 export type UnmergeOptions = MergeOptions & {
   /** The base file: then the result is the base, and that `bytes` were made of it is checked. */

@@ -4,11 +4,11 @@ import { fromHalf } from "@tutti/graph/half";
 import { type Graph, type Node, sizeOf, type Tensor } from "@tutti/graph/ir";
 import { numbers } from "@tutti/graph/tensor";
 import { trace } from "@tutti/graph/trace";
-import { scaledProductOf } from "./ends.ts";
+import { scaledProductOf } from "./find/ends.ts";
+import { opOf, type Wires, wiresOf } from "./find/wires.ts";
 import { transpose } from "./merge.ts";
 import { type Emitter, fromFloat32 } from "./side-path.ts";
 import type { SavedTensor, Use } from "./spec.ts";
-import { opOf, type Wires, wiresOf } from "./wires.ts";
 
 /**
  * Quantised arithmetic around a weight that is trained whole. From the float value before it to the float

@@ -12,8 +12,8 @@ import {
 } from "../../graph/src/ir.ts";
 import { read } from "../../graph/src/read.ts";
 import { attach, attachedBase, attachedFeeds, detach, emptyFeeds } from "../src/attach.ts";
+import { patched, reversed } from "../src/file/patch.ts";
 import { merge } from "../src/merge.ts";
-import { patched, reversed } from "../src/patch.ts";
 import { resolve } from "../src/resolve.ts";
 import type { AdapterSpec, ResolvedAdapter } from "../src/spec.ts";
 import { type Base, base, CONV, halves, LINEAR, node, random, stored, TABLE, TIED, TWO } from "./bases.ts";

@@ -2,8 +2,8 @@ import { differentiate } from "../../graph/src/differentiate.ts";
 import { type Engine, float32, sizeOf, type Tensors, type TracedGraph } from "../../graph/src/ir.ts";
 import { withLoss } from "../../graph/src/loss.ts";
 import { trace } from "../../graph/src/trace.ts";
+import { fromPeft, type Loaded } from "../src/formats/peft.ts";
 import { inject } from "../src/inject.ts";
-import { fromPeft, type Loaded } from "../src/peft.ts";
 import { factorOf } from "../src/spec.ts";
 import { apart, type Golden } from "./golden.ts";
 

@@ -3,7 +3,7 @@ import { seededRandom } from "@tutti/foundation/random";
 import fc from "fast-check";
 import { expect } from "vitest";
 import { sizeOf } from "../../graph/src/ir.ts";
-import type { PeftAdapter, PeftModule } from "../src/peft-adapter.ts";
+import type { PeftAdapter, PeftModule } from "../src/formats/peft-adapter.ts";
 import { scaleOf } from "../src/resolve.ts";
 
 /** What one module of a random adapter looks like; its values follow from its name. */

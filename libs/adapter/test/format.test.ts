@@ -2,11 +2,11 @@ import { utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { formatOf } from "../src/format.ts";
-import { toGguf } from "../src/gguf-lora.ts";
-import { toOnnxAdapter } from "../src/onnx-adapter-lora.ts";
-import { writePeft } from "../src/peft-adapter.ts";
-import { writeSafetensors, writeTensors } from "../src/safetensors.ts";
+import { formatOf } from "../src/formats/format.ts";
+import { toGguf } from "../src/formats/gguf-lora.ts";
+import { toOnnxAdapter } from "../src/formats/onnx-adapter-lora.ts";
+import { writePeft } from "../src/formats/peft-adapter.ts";
+import { writeSafetensors, writeTensors } from "../src/formats/safetensors.ts";
 import { LINEAR } from "./bases.ts";
 import { moduleOf, survives } from "./files.ts";
 

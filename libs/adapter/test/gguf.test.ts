@@ -3,10 +3,10 @@ import { concat, u32, utf8 } from "@tutti/foundation/bytes";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { shared } from "../../graph/test/shared.ts";
-import { type GgufFile, type GgufTensor, type GgufValue, readGguf, writeGguf } from "../src/gguf.ts";
-import { fromGguf, toGguf } from "../src/gguf-lora.ts";
-import { ARCHITECTURES, ggufName, torchName } from "../src/gguf-names.ts";
-import type { PeftAdapter } from "../src/peft-adapter.ts";
+import { type GgufFile, type GgufTensor, type GgufValue, readGguf, writeGguf } from "../src/formats/gguf.ts";
+import { fromGguf, toGguf } from "../src/formats/gguf-lora.ts";
+import { ARCHITECTURES, ggufName, torchName } from "../src/formats/gguf-names.ts";
+import type { PeftAdapter } from "../src/formats/peft-adapter.ts";
 import { type Drawn, expectSameDeltas, moduleOf, survives } from "./files.ts";
 
 const u64 = (value: number) => concat(u32(value % 2 ** 32), u32(Math.floor(value / 2 ** 32)));

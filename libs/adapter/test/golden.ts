@@ -4,7 +4,7 @@ import { onnxruntimeEngine } from "../../graph/src/engines/onnxruntime/engine.ts
 import type { DType, Tensor, Tensors } from "../../graph/src/ir.ts";
 import { type Model, read } from "../../graph/src/read.ts";
 import { shared } from "../../graph/test/shared.ts";
-import { openSafetensors, type RawTensor } from "../src/safetensors.ts";
+import { openSafetensors, type RawTensor } from "../src/formats/safetensors.ts";
 
 /** onnxruntime on one thread: tests share the machine. */
 export const engine = onnxruntimeEngine(ort as never, { session: { intraOpNumThreads: 1 } });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Node } from "../../graph/src/ir.ts";
-import { matches, moduleOf, wrapperOf } from "../src/names.ts";
+import { matches, moduleOf, wrapperOf } from "../src/find/names.ts";
 import { node } from "./bases.ts";
 
 const named = (name: string, op = "MatMul") => node(op, ["x", "w"], "y", {}, name);

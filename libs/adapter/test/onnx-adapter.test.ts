@@ -9,9 +9,9 @@ import {
   type Parameter,
   readOnnxAdapter,
   writeOnnxAdapter,
-} from "../src/onnx-adapter.ts";
-import { fromOnnxAdapter, toAttachedOnnxAdapter, toOnnxAdapter } from "../src/onnx-adapter-lora.ts";
-import { bind } from "../src/peft-bind.ts";
+} from "../src/formats/onnx-adapter.ts";
+import { fromOnnxAdapter, toAttachedOnnxAdapter, toOnnxAdapter } from "../src/formats/onnx-adapter-lora.ts";
+import { bind } from "../src/formats/peft-bind.ts";
 import { resolve } from "../src/resolve.ts";
 import { CONV, random, TWO } from "./bases.ts";
 import { type Drawn, expectSameDeltas, moduleOf, survives } from "./files.ts";

@@ -2,14 +2,14 @@ import { concat, u32, utf8 } from "@tutti/foundation/bytes";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { fromBfloat16, fromHalf } from "../../graph/src/half.ts";
+import { widenBfloat16, widenFloat16 } from "../src/formats/half-bits.ts";
 import {
   openSafetensors,
   readSafetensors,
   readTensors,
   writeSafetensors,
   writeTensors,
-} from "../src/safetensors.ts";
-import { widenBfloat16, widenFloat16 } from "../src/widen.ts";
+} from "../src/formats/safetensors.ts";
 
 /** A file with any header text and data, lawful or not. */
 function file(header: string, data = new Uint8Array(), length = utf8(header).length): Uint8Array {

@@ -1,4 +1,4 @@
-import { readTensors, writeTensors } from "@tutti/adapter/safetensors";
+import { readTensors, writeTensors } from "@tutti/adapter/formats/safetensors";
 import { assert } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { sha256Hex } from "@tutti/foundation/hash";

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { writeSafetensors } from "@tutti/adapter/safetensors";
+import { writeSafetensors } from "@tutti/adapter/formats/safetensors";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";

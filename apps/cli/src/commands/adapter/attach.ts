@@ -1,5 +1,5 @@
 import { attach, attachedBase, detach } from "@tutti/adapter/attach";
-import { toAttachedOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
+import { toAttachedOnnxAdapter } from "@tutti/adapter/formats/onnx-adapter-lora";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";

@@ -1,6 +1,6 @@
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, join, sep } from "node:path";
-import { bind, type Loaded } from "@tutti/adapter/peft-bind";
+import { bind, type Loaded } from "@tutti/adapter/formats/peft-bind";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Model, read } from "@tutti/graph/read";

@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import { PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/format";
-import { toGguf } from "@tutti/adapter/gguf-lora";
-import { ARCHITECTURES, type Architecture } from "@tutti/adapter/gguf-names";
-import { toAttachedOnnxAdapter, toOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
-import { writePeft } from "@tutti/adapter/peft-adapter";
-import type { Loaded } from "@tutti/adapter/peft-bind";
+import { PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/formats/format";
+import { toGguf } from "@tutti/adapter/formats/gguf-lora";
+import { ARCHITECTURES, type Architecture } from "@tutti/adapter/formats/gguf-names";
+import { toAttachedOnnxAdapter, toOnnxAdapter } from "@tutti/adapter/formats/onnx-adapter-lora";
+import { writePeft } from "@tutti/adapter/formats/peft-adapter";
+import type { Loaded } from "@tutti/adapter/formats/peft-bind";
 import { unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { Command, Option } from "commander";

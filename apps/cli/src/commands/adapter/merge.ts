@@ -1,6 +1,6 @@
+import { recordOf } from "@tutti/adapter/file/rewrite";
+import type { Loaded } from "@tutti/adapter/formats/peft-bind";
 import { mergeFiles } from "@tutti/adapter/merge";
-import type { Loaded } from "@tutti/adapter/peft-bind";
-import { recordOf } from "@tutti/adapter/rewrite";
 import { unmerge } from "@tutti/adapter/unmerge";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { Command } from "commander";

@@ -1,9 +1,9 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type AdapterFormat, formatOf, PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/format";
-import { fromGguf, type Heads } from "@tutti/adapter/gguf-lora";
-import { fromOnnxAdapter } from "@tutti/adapter/onnx-adapter-lora";
-import { type PeftAdapter, readBare, readPeft } from "@tutti/adapter/peft-adapter";
+import { type AdapterFormat, formatOf, PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/formats/format";
+import { fromGguf, type Heads } from "@tutti/adapter/formats/gguf-lora";
+import { fromOnnxAdapter } from "@tutti/adapter/formats/onnx-adapter-lora";
+import { type PeftAdapter, readBare, readPeft } from "@tutti/adapter/formats/peft-adapter";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { readOrSay } from "../../prepare.ts";

@@ -1,4 +1,4 @@
-import type { GivenNames } from "@tutti/adapter/candidates";
+import type { GivenNames } from "@tutti/adapter/find/candidates";
 import { Fault } from "@tutti/foundation/fault";
 import { type Command, InvalidArgumentError } from "commander";
 import { integerIn } from "../../action.ts";

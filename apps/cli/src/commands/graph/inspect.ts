@@ -1,6 +1,6 @@
-import { refusalsOf } from "@tutti/adapter/candidates";
+import { refusalsOf } from "@tutti/adapter/find/candidates";
+import { Sources } from "@tutti/adapter/find/sources";
 import { offerOf } from "@tutti/adapter/resolve";
-import { Sources } from "@tutti/adapter/sources";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { barriers, type Inspection, inspect } from "@tutti/graph/inspect";

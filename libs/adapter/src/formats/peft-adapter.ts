@@ -1,9 +1,9 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { scaleOf } from "../resolve.ts";
+import { type AdapterKind, factorNames } from "../spec.ts";
 import { literalPattern, type PeftConfig, parsePeftConfig, patternValue } from "./peft-config.ts";
-import { scaleOf } from "./resolve.ts";
 import { type FloatTensor, readSafetensors, writeSafetensors } from "./safetensors.ts";
-import { type AdapterKind, factorNames } from "./spec.ts";
 
 /**
  * An adapter under torch's module names and in PEFT's shapes, bound to no base: what all file formats are

@@ -1,8 +1,8 @@
 import type { Graph, Node } from "@tutti/graph/ir";
+import type { AdaptedModule, AdapterKind, Use } from "../spec.ts";
 import { endsOf } from "./ends.ts";
 import { matches, moduleOf, tailOf } from "./names.ts";
 import { type Source, type Sources, useKey } from "./sources.ts";
-import type { AdaptedModule, AdapterKind, Use } from "./spec.ts";
 import { opOf, wiresOf } from "./wires.ts";
 
 /** A weight that factors can stand beside: a module before it has a rank. */

@@ -1,13 +1,13 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { attachedFeeds } from "./attach.ts";
-import type { AdapterTensors } from "./change.ts";
-import { transpose } from "./merge.ts";
+import { attachedFeeds } from "../attach.ts";
+import type { AdapterTensors } from "../change.ts";
+import { transpose } from "../merge.ts";
+import { factorNames, type ResolvedAdapter } from "../spec.ts";
 import { type Parameter, readOnnxAdapter, writeOnnxAdapter } from "./onnx-adapter.ts";
 import { factorOfName, moduleFrom, type PeftAdapter, type PeftModule } from "./peft-adapter.ts";
 import { type FloatTensor, widened } from "./safetensors.ts";
 import { narrowed } from "./safetensors-narrow.ts";
-import { factorNames, type ResolvedAdapter } from "./spec.ts";
 
 /**
  * LoRA adapters as .onnx_adapter files. A parameter is fed to the graph input of its name, so the file must

@@ -1,7 +1,7 @@
 import type { Model } from "@tutti/graph/read";
+import type { ResolvedAdapter } from "../spec.ts";
 import { type PeftFiles, readPeft, writePeft } from "./peft-adapter.ts";
 import { type BindOptions, bind, type Loaded, type UnbindOptions, unbind } from "./peft-bind.ts";
-import type { ResolvedAdapter } from "./spec.ts";
 
 export type { PeftFiles } from "./peft-adapter.ts";
 export type { Loaded } from "./peft-bind.ts";

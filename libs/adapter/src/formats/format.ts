@@ -1,8 +1,8 @@
+import { factorOf } from "../spec.ts";
 import { isGguf } from "./gguf.ts";
 import { isOnnxAdapter } from "./onnx-adapter.ts";
 import { isPickle } from "./peft-adapter.ts";
 import { openSafetensors } from "./safetensors.ts";
-import { factorOf } from "./spec.ts";
 
 /**
  * What an adapter is kept as:

@@ -2,8 +2,8 @@ import { concat, fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { TensorSpec } from "@tutti/update/layout";
+import { widenBfloat16, widenFloat16 } from "./half-bits.ts";
 import { duplicateKey } from "./json-keys.ts";
-import { widenBfloat16, widenFloat16 } from "./widen.ts";
 
 /**
  * The safetensors format: a little-endian u64 header length, a JSON header, then the data. Written down in

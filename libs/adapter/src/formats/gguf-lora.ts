@@ -1,8 +1,8 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { transpose } from "../merge.ts";
 import { type GgufFile, type GgufTensor, type GgufValue, readGguf, writeGguf } from "./gguf.ts";
 import { type Architecture, architectureOf, ggufName, torchName } from "./gguf-names.ts";
-import { transpose } from "./merge.ts";
 import { moduleFrom, type PeftAdapter, type PeftModule } from "./peft-adapter.ts";
 import { type FloatTensor, widened } from "./safetensors.ts";
 import { narrowed } from "./safetensors-narrow.ts";

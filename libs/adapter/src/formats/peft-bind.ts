@@ -3,14 +3,14 @@ import { Fault } from "@tutti/foundation/fault";
 import { sizeOf } from "@tutti/graph/ir";
 import type { Model } from "@tutti/graph/read";
 import type { TensorSpec } from "@tutti/update/layout";
-import type { Candidate } from "./candidates.ts";
-import { transpose } from "./merge.ts";
-import { rewrap, type Wrapper, wrapperOf } from "./names.ts";
+import type { Candidate } from "../find/candidates.ts";
+import { rewrap, type Wrapper, wrapperOf } from "../find/names.ts";
+import { wholeRefusal } from "../find/saveable.ts";
+import { transpose } from "../merge.ts";
+import { assemble, type Offer, offerOf, type ResolveOptions } from "../resolve.ts";
+import { factorSpecs, type ResolvedAdapter, type SavedTensor } from "../spec.ts";
 import type { NamedTensor, PeftAdapter, PeftModule } from "./peft-adapter.ts";
-import { assemble, type Offer, offerOf, type ResolveOptions } from "./resolve.ts";
 import type { FloatTensor } from "./safetensors.ts";
-import { wholeRefusal } from "./saveable.ts";
-import { factorSpecs, type ResolvedAdapter, type SavedTensor } from "./spec.ts";
 
 /** An adapter bound to a base, and its tensors under the base's names. */
 export type Loaded = { readonly adapter: ResolvedAdapter; readonly tensors: Map<string, Float32Array> };

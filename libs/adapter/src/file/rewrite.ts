@@ -3,7 +3,7 @@ import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { type Span, wireBytes, wireFields } from "@tutti/wire/wire-format";
-import { type FileMap, GRAPH, MODEL, NODE } from "./file.ts";
+import { type FileMap, GRAPH, MODEL, NODE } from "./map.ts";
 import { type Edit, patched, reversed } from "./patch.ts";
 
 /** What happens to one node of the file: names exchanged by index, encoded NodeProtos set around it. */

@@ -4,7 +4,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { fromBfloat16, fromHalf, toHalf } from "@tutti/graph/half";
 import { sizeOf } from "@tutti/graph/ir";
 import type { ExternalData } from "@tutti/graph/onnx/tensor";
-import { BFLOAT16, FLOAT, FLOAT16, type StoredTensor } from "./file.ts";
+import { BFLOAT16, FLOAT, FLOAT16, type StoredTensor } from "./map.ts";
 
 /** A model file, and the files beside it that changed, by the location that the model names. */
 export type Files = { readonly model: Uint8Array; readonly external: ReadonlyMap<string, Uint8Array> };

@@ -1,5 +1,7 @@
 import { Fault } from "@tutti/foundation/fault";
 import type { Graph, Node } from "@tutti/graph/ir";
+import type { SavedTensor, Use } from "../spec.ts";
+import { isKnown, productOf } from "../whole.ts";
 import {
   type Candidate,
   freeName,
@@ -12,8 +14,6 @@ import {
 import { endsOf } from "./ends.ts";
 import { moduleOf } from "./names.ts";
 import type { Source, Sources } from "./sources.ts";
-import type { SavedTensor, Use } from "./spec.ts";
-import { isKnown, productOf } from "./whole.ts";
 import { type Wires, wiresOf } from "./wires.ts";
 
 /** What an input is called in the module that owns it, by operator and input index. */

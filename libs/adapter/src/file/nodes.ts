@@ -13,11 +13,11 @@ import {
   NodeProtoSchema,
   TensorProtoSchema,
 } from "@tutti/wire/onnx";
-import { type FileMap, FLOAT, mapFile } from "./file.ts";
+import { opOf, type Wires, wiresOf } from "../find/wires.ts";
+import type { Emitter } from "../side-path.ts";
+import type { Use } from "../spec.ts";
+import { type FileMap, FLOAT, mapFile } from "./map.ts";
 import type { NodeChange } from "./rewrite.ts";
-import type { Emitter } from "./side-path.ts";
-import type { Use } from "./spec.ts";
-import { opOf, type Wires, wiresOf } from "./wires.ts";
 
 /**
  * The nodes of a model file, with changes that are gathered and not yet made: `rewritten` makes them. Weights
