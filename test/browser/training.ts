@@ -1,6 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-cpu";
 import { setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
+import "@tensorflow/tfjs-backend-webgl";
+import "@tensorflow/tfjs-backend-webgpu";
 import { inject } from "@tutti/adapter/inject";
 import { resolve } from "@tutti/adapter/resolve";
 import { asFault } from "@tutti/foundation/fault";
