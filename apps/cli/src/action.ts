@@ -36,3 +36,10 @@ export function integerIn(low: number, high: number): (text: string) => number {
     throw new InvalidArgumentError(`Expected an integer in ${low}..${high}.`);
   };
 }
+
+/** Parses an option that must be a number above 0. */
+export function positive(text: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError("Expected a number above 0.");
+}

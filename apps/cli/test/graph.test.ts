@@ -12,7 +12,7 @@ import * as ort from "onnxruntime-node";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { benchCommand } from "../src/commands/bench.ts";
 import { graphCommand } from "../src/commands/graph/graph.ts";
-import { judged, slopeOf } from "../src/commands/graph/slopes.ts";
+import { slopeOf, verdictOf } from "../src/commands/graph/slopes.ts";
 
 const home = mkdtempSync(join(tmpdir(), "tutti-graph-"));
 afterAll(() => rm(home, { recursive: true, force: true }));
@@ -158,11 +158,11 @@ describe("tutti graph check", () => {
   });
 
   test("what cannot be seen is unclear, and what is no number differs", () => {
-    expect(judged({ derived: 1, measured: 1.01, unsure: 0.001, within: 0.02 })).toBe("agrees");
-    expect(judged({ derived: 1, measured: 1.1, unsure: 0.001, within: 0.02 })).toBe("differs");
-    expect(judged({ derived: 1, measured: 1.1, unsure: 0.2, within: 0.02 })).toBe("unclear");
-    expect(judged({ derived: 1, measured: Number.NaN, unsure: Number.NaN, within: 0.02 })).toBe("differs");
-    expect(judged({ derived: 0, measured: 0, unsure: 1e-6, within: 0 })).toBe("agrees");
+    expect(verdictOf({ derived: 1, measured: 1.01, unsure: 0.001, within: 0.02 })).toBe("agrees");
+    expect(verdictOf({ derived: 1, measured: 1.1, unsure: 0.001, within: 0.02 })).toBe("differs");
+    expect(verdictOf({ derived: 1, measured: 1.1, unsure: 0.2, within: 0.02 })).toBe("unclear");
+    expect(verdictOf({ derived: 1, measured: Number.NaN, unsure: Number.NaN, within: 0.02 })).toBe("differs");
+    expect(verdictOf({ derived: 0, measured: 0, unsure: 1e-6, within: 0 })).toBe("agrees");
   });
 });
 

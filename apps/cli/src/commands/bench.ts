@@ -20,7 +20,7 @@ import {
   type Spread,
   spreadOf,
 } from "../bench/graph.ts";
-import { openBase } from "./adapter/base.ts";
+import { openModel } from "../model-file.ts";
 import {
   type AdapterOptions,
   about,
@@ -46,10 +46,10 @@ function benchGraphCommand(): Command {
     .argument("[model]", "an ONNX file (default: a small encoder made here, 4 layers of width 128)")
     .option("--rounds <number>", "timed runs of each", integerIn(1, 10_000), 9);
   return lossOptions(sizeOptions(adapterOptions(command))).action(
-    (path: string | undefined, options: Options, self: Command) =>
-      withContext(self, ({ output, signal }) =>
+    (path: string | undefined, options: Options) =>
+      withContext(command, ({ output, signal }) =>
         about(path ?? "bench graph", async () => {
-          const model = path === undefined ? made() : (await openBase(path)).model;
+          const model = path === undefined ? made() : (await openModel(path)).model;
           const bench = benchOf(model, options);
           const engines = [];
           for (const name of ["tfjs", "onnxruntime"] as const) {

@@ -3,10 +3,10 @@ import { toAttachedOnnxAdapter } from "@tutti/adapter/formats/onnx-adapter-lora"
 import { sha256Hex } from "@tutti/foundation/hash";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
-import { bound, openBase } from "./base.ts";
-import { openAdapter } from "./open.ts";
+import { openModel } from "../../model-file.ts";
+import { modelFiles, writeAll } from "../../write.ts";
+import { bound, openAdapter } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
-import { modelFiles, writeAll } from "./write.ts";
 
 type Options = HeadOptions & NameOptions & { force?: boolean };
 
@@ -24,7 +24,7 @@ export function attachCommand(): Command {
     (from: string, path: string, out: string, options: Options) =>
       withContext(command, async ({ output }) => {
         const opened = await openAdapter(path, options);
-        const base = await openBase(from);
+        const base = await openModel(from);
         const { adapter, tensors } = await bound(opened, base, options);
         const model = attach(base.bytes, adapter);
         const feeds = `${out.replace(/\.onnx$/, "")}.onnx_adapter`;
@@ -46,7 +46,7 @@ export function detachCommand(): Command {
     .option("--force", "replace what is there");
   return command.action((from: string, out: string, options: Options) =>
     withContext(command, async ({ output }) => {
-      const base = await openBase(from);
+      const base = await openModel(from);
       const sha256 = attachedBase(base.bytes);
       const model = detach(base.bytes);
       await writeAll(modelFiles(out, model, { base }), options);

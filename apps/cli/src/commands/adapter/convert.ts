@@ -9,10 +9,10 @@ import { unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { Command, Option } from "commander";
 import { withContext } from "../../action.ts";
-import { bound, openBase } from "./base.ts";
-import { type Opened, openAdapter } from "./open.ts";
+import { openModel } from "../../model-file.ts";
+import { writeAll } from "../../write.ts";
+import { bound, type Opened, openAdapter } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
-import { writeAll } from "./write.ts";
 
 const TARGETS = ["peft", "gguf", "onnx_adapter"] as const;
 type Target = (typeof TARGETS)[number];
@@ -39,26 +39,25 @@ export function convertCommand(): Command {
     .addOption(new Option("--arch <name>", "architecture of the GGUF base").choices(ARCHITECTURES))
     .addOption(new Option("--dtype <type>", "type of the values").choices(["f32", "f16"]).default("f32"))
     .option("--force", "replace what is there");
-  return headOptions(nameOptions(command)).action(
-    (from: string, out: string, options: Options, self: Command) =>
-      withContext(self, async ({ output }) => {
-        const opened = await openAdapter(from, options);
-        const base = options.base === undefined ? undefined : await openBase(options.base);
-        const fitted = base && (await bound(opened, base, options));
-        const to = options.to ?? targetOf(out);
-        const files = new Map(
-          contentOf(opened, { ...options, to, fitted }).map(([name, content]) => [
-            name === "" ? out : join(out, name),
-            content,
-          ]),
-        );
-        await writeAll(files, options);
-        const written = [...files.keys()];
-        output.result(
-          { from: opened.format, to, files: written, modules: opened.peft.modules.length },
-          `wrote ${written.join(" and ")}: ${opened.peft.modules.length} modules, ${opened.format} to ${to}`,
-        );
-      }),
+  return headOptions(nameOptions(command)).action((from: string, out: string, options: Options) =>
+    withContext(command, async ({ output }) => {
+      const opened = await openAdapter(from, options);
+      const base = options.base === undefined ? undefined : await openModel(options.base);
+      const fitted = base && (await bound(opened, base, options));
+      const to = options.to ?? targetOf(out);
+      const files = new Map(
+        contentOf(opened, { ...options, to, fitted }).map(([name, content]) => [
+          name === "" ? out : join(out, name),
+          content,
+        ]),
+      );
+      await writeAll(files, options);
+      const written = [...files.keys()];
+      output.result(
+        { from: opened.format, to, files: written, modules: opened.peft.modules.length },
+        `wrote ${written.join(" and ")}: ${opened.peft.modules.length} modules, ${opened.format} to ${to}`,
+      );
+    }),
   );
 }
 

@@ -1,8 +1,8 @@
 import { sha256Hex } from "@tutti/foundation/hash";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
-import { bound, openBase } from "./base.ts";
-import { type Opened, openAdapter } from "./open.ts";
+import { openModel } from "../../model-file.ts";
+import { bound, type Opened, openAdapter } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 type Options = HeadOptions & NameOptions & { base?: string };
@@ -12,10 +12,10 @@ export function inspectCommand(): Command {
     .description("Say what an adapter holds: format, ranks, scale, targets, size.")
     .argument("<path>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
     .option("--base <file>", "also check that it fits this ONNX model");
-  return headOptions(nameOptions(command)).action((path: string, options: Options, self: Command) =>
-    withContext(self, async ({ output }) => {
+  return headOptions(nameOptions(command)).action((path: string, options: Options) =>
+    withContext(command, async ({ output }) => {
       const opened = await openAdapter(path, { ...options, look: true });
-      const base = options.base === undefined ? undefined : await openBase(options.base);
+      const base = options.base === undefined ? undefined : await openModel(options.base);
       if (base) await bound(opened, base, options);
       const facts = { ...factsOf(opened), ...(base && { baseSha256: sha256Hex(base.bytes) }) };
       for (const line of linesOf(facts)) output.say(line);

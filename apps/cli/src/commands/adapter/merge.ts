@@ -5,10 +5,10 @@ import { unmerge } from "@tutti/adapter/unmerge";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
-import { type BaseFile, bound, openBase, openModel } from "./base.ts";
-import { type Opened, openAdapter } from "./open.ts";
+import { type ModelFile, openModel, openModelBytes } from "../../model-file.ts";
+import { modelFiles, writeAll } from "../../write.ts";
+import { bound, type Opened, openAdapter } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
-import { modelFiles, writeAll } from "./write.ts";
 
 type Options = HeadOptions & NameOptions & { base?: string; force?: boolean };
 
@@ -23,7 +23,7 @@ export function mergeCommand(): Command {
     (from: string, path: string, out: string, options: Options) =>
       withContext(command, async ({ output }) => {
         const opened = await openAdapter(path, options);
-        const base = await openBase(from);
+        const base = await openModel(from);
         const { adapter, tensors } = await bound(opened, base, options);
         const { model, external } = mergeFiles(base.bytes, adapter, tensors, base);
         const files = modelFiles(out, model, { base, changed: external });
@@ -49,8 +49,8 @@ export function unmergeCommand(): Command {
     (from: string, path: string, out: string, options: Options) =>
       withContext(command, async ({ output }) => {
         const opened = await openAdapter(path, options);
-        const merged = await openBase(from);
-        const base = options.base === undefined ? undefined : await openBase(options.base);
+        const merged = await openModel(from);
+        const base = options.base === undefined ? undefined : await openModel(options.base);
         const { adapter, tensors } = await (base
           ? bound(opened, base, options)
           : boundToMerged(opened, merged, options));
@@ -76,9 +76,9 @@ export function unmergeCommand(): Command {
 }
 
 /** A merge may have added copies of shared weights; the adapter belongs to the file without them. */
-async function boundToMerged(opened: Opened, merged: BaseFile, options: NameOptions): Promise<Loaded> {
+async function boundToMerged(opened: Opened, merged: ModelFile, options: NameOptions): Promise<Loaded> {
   const found = recordOf(merged.bytes);
   if (found?.record.kind !== "merged") return bound(opened, merged, options);
-  const { adapter, tensors } = await bound(opened, openModel(merged.path, found.restored()), options);
+  const { adapter, tensors } = await bound(opened, openModelBytes(merged.path, found.restored()), options);
   return { adapter: { ...adapter, baseSha256: found.record.baseSha256 }, tensors };
 }

@@ -4,9 +4,12 @@ import { type AdapterFormat, formatOf, PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/
 import { fromGguf, type Heads } from "@tutti/adapter/formats/gguf-lora";
 import { fromOnnxAdapter } from "@tutti/adapter/formats/onnx-adapter-lora";
 import { type PeftAdapter, readBare, readPeft } from "@tutti/adapter/formats/peft-adapter";
+import { bind, type Loaded } from "@tutti/adapter/formats/peft-bind";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import type { ModelFile } from "../../model-file.ts";
 import { readOrSay } from "../../prepare.ts";
+import { givenNames, type NameOptions } from "./options.ts";
 
 /** An adapter read from a path, in whichever format it is kept. */
 export type Opened = {
@@ -37,6 +40,11 @@ export async function openAdapter(path: string, options: OpenOptions = {}): Prom
     if (!(cause instanceof Fault) || cause.message.includes(path)) throw cause;
     throw new Fault(cause.code, `adapter ${path}: ${cause.message}`, { cause });
   }
+}
+
+/** The adapter bound to the base, by the names that `--names` gives where it does. */
+export async function bound(adapter: Opened, base: ModelFile, options: NameOptions): Promise<Loaded> {
+  return bind(adapter.peft, base.model, { names: await givenNames(options) });
 }
 
 async function openFolder(path: string): Promise<Opened> {

@@ -1,7 +1,7 @@
 import type { GivenNames } from "@tutti/adapter/find/candidates";
 import { Fault } from "@tutti/foundation/fault";
-import { type Command, InvalidArgumentError } from "commander";
-import { integerIn } from "../../action.ts";
+import type { Command } from "commander";
+import { integerIn, positive } from "../../action.ts";
 import { readOrSay } from "../../prepare.ts";
 
 /** What files of some formats do not say. */
@@ -13,12 +13,6 @@ export function headOptions(command: Command): Command {
     .option("--heads <number>", "attention heads of a llama base, which GGUF orders rows by", heads)
     .option("--kv-heads <number>", "its heads of keys and values (default: as many)", heads)
     .option("--alpha <number>", "the adapter's alpha, for a file that does not say it", positive);
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError("Expected a number above 0.");
 }
 
 /** Options of commands that bind an adapter to a base. */

@@ -8,8 +8,8 @@ import type { Engine, Tensors } from "@tutti/graph/ir";
 import type { Model } from "@tutti/graph/read";
 import { Command } from "commander";
 import { integerIn, withContext } from "../../action.ts";
+import { openModel } from "../../model-file.ts";
 import type { Output } from "../../output.ts";
-import { openBase } from "../adapter/base.ts";
 import { feedsFor } from "./feeds.ts";
 import {
   type AdapterOptions,
@@ -44,19 +44,18 @@ export function checkCommand(): Command {
     .argument("<model>", "an ONNX file")
     .option("--tensors <number>", "how many of the adapter's tensors to check", integerIn(1, 100_000), 12)
     .option("--seed <text>", "seed of the batch and of the directions", "tutti graph check");
-  return lossOptions(sizeOptions(adapterOptions(command))).action(
-    (path: string, options: Options, self: Command) =>
-      withContext(self, ({ output, signal }) =>
-        about(path, async () => {
-          const { model } = await openBase(path);
-          const found = await checked(model, options, { output, signal });
-          output.result(found, sentence(found));
-          demand(found.agrees, () => {
-            const detail = { expected: "engines and slopes that agree", got: "a difference, see above" };
-            return new Fault("internal", "gradients", detail);
-          });
-        }),
-      ),
+  return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
+    withContext(command, ({ output, signal }) =>
+      about(path, async () => {
+        const { model } = await openModel(path);
+        const found = await checked(model, options, { output, signal });
+        output.result(found, sentence(found));
+        demand(found.agrees, () => {
+          const detail = { expected: "engines and slopes that agree", got: "a difference, see above" };
+          return new Fault("internal", "gradients", detail);
+        });
+      }),
+    ),
   );
 }
 

@@ -11,7 +11,7 @@ import { trace } from "@tutti/graph/trace";
 import { widened } from "@tutti/graph/widen";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
-import { openBase } from "../adapter/base.ts";
+import { openModel } from "../../model-file.ts";
 import {
   type AdapterOptions,
   about,
@@ -34,20 +34,19 @@ export function inspectCommand(): Command {
       "Say what a model holds, what of it trains and merges, and what a training step needs of memory.",
     )
     .argument("<model>", "an ONNX file");
-  return lossOptions(sizeOptions(adapterOptions(command))).action(
-    (path: string, options: Options, self: Command) =>
-      withContext(self, ({ output }) =>
-        about(path, async () => {
-          const { model } = await openBase(path);
-          const facts = { ...inspect(model), sha256: sha256Hex(model.bytes), ...trainable(model, options) };
-          for (const line of linesOf(facts, options)) output.say(line);
-          const { modules, whole } = facts;
-          output.result(
-            facts,
-            `${modules.length} modules take an adapter, ${whole.length} tensors train whole`,
-          );
-        }),
-      ),
+  return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
+    withContext(command, ({ output }) =>
+      about(path, async () => {
+        const { model } = await openModel(path);
+        const facts = { ...inspect(model), sha256: sha256Hex(model.bytes), ...trainable(model, options) };
+        for (const line of linesOf(facts, options)) output.say(line);
+        const { modules, whole } = facts;
+        output.result(
+          facts,
+          `${modules.length} modules take an adapter, ${whole.length} tensors train whole`,
+        );
+      }),
+    ),
   );
 }
 

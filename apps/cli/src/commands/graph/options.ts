@@ -4,7 +4,7 @@ import type { Bind } from "@tutti/graph/bind";
 import type { Dimension, Graph } from "@tutti/graph/ir";
 import type { Loss, LossKind } from "@tutti/graph/loss";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { integerIn } from "../../action.ts";
+import { integerIn, positive } from "../../action.ts";
 
 export type SizeOptions = {
   readonly batch: number;
@@ -67,12 +67,6 @@ export function adapterOptions(command: Command): Command {
 
 function list(text: string): readonly string[] {
   return text.split(",").map((part) => part.trim());
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError("Expected a number above 0.");
 }
 
 /** What the options ask for; nothing where they name neither targets nor tensors. */

@@ -69,7 +69,7 @@ export async function slopeOf(tensor: string, options: SlopeOptions): Promise<Sl
     derived,
     measured,
     unsure,
-    verdict: judged({ derived, measured, unsure, within }),
+    verdict: verdictOf({ derived, measured, unsure, within }),
   };
 }
 
@@ -80,7 +80,7 @@ function signsOf(gradient: Float32Array, { direction, random }: SlopeOptions): F
 }
 
 /** Whether the derived slope is within what is unsure and the tolerance, and whether that says anything. */
-export function judged(found: {
+export function verdictOf(found: {
   readonly derived: number;
   readonly measured: number;
   readonly unsure: number;

@@ -7,8 +7,8 @@ import { constantBytes, peakBytes } from "@tutti/graph/memory";
 import { write } from "@tutti/graph/write";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
-import { openBase } from "../adapter/base.ts";
-import { writeAll } from "../adapter/write.ts";
+import { openModel } from "../../model-file.ts";
+import { writeAll } from "../../write.ts";
 import {
   type AdapterOptions,
   about,
@@ -34,34 +34,33 @@ export function trainStepCommand(): Command {
     .argument("<model>", "an ONNX file")
     .requiredOption("--export <file>", "where to write the training graph")
     .option("--force", "replace what is there");
-  return lossOptions(sizeOptions(adapterOptions(command))).action(
-    (path: string, options: Options, self: Command) =>
-      withContext(self, ({ output }) =>
-        about(path, async () => {
-          const { model } = await openBase(path);
-          const adapter = specOf(options);
-          if (!adapter) {
-            const todo = `tutti graph inspect ${path} suggests some`;
-            throw new Fault("bad-input", "adapter", {
-              expected: "--targets or --save",
-              got: "neither",
-              todo,
-            });
-          }
-          const made = derived(model, { adapter, bind: bindOf(model.graph, options), loss: lossOf(options) });
-          const bytes = write(made.step);
-          const about = { ...signatureOf(made.step, made.adapter), loss: lossOf(options) };
-          const signature = `${options.export}.json`;
-          const files = new Map<string, Uint8Array | string>([[options.export, bytes]]);
-          const sha256 = sha256Hex(bytes);
-          files.set(signature, `${JSON.stringify({ sha256, ...about }, null, 2)}\n`);
-          await writeAll(files, options);
-          output.result(
-            { out: options.export, signature, sha256, ...about },
-            `wrote ${options.export} (${made.step.nodes.length} nodes) and ${signature}`,
-          );
-        }),
-      ),
+  return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
+    withContext(command, ({ output }) =>
+      about(path, async () => {
+        const { model } = await openModel(path);
+        const adapter = specOf(options);
+        if (!adapter) {
+          const todo = `tutti graph inspect ${path} suggests some`;
+          throw new Fault("bad-input", "adapter", {
+            expected: "--targets or --save",
+            got: "neither",
+            todo,
+          });
+        }
+        const made = derived(model, { adapter, bind: bindOf(model.graph, options), loss: lossOf(options) });
+        const bytes = write(made.step);
+        const sidecar = { ...signatureOf(made.step, made.adapter), loss: lossOf(options) };
+        const signature = `${options.export}.json`;
+        const files = new Map<string, Uint8Array | string>([[options.export, bytes]]);
+        const sha256 = sha256Hex(bytes);
+        files.set(signature, `${JSON.stringify({ sha256, ...sidecar }, null, 2)}\n`);
+        await writeAll(files, options);
+        output.result(
+          { out: options.export, signature, sha256, ...sidecar },
+          `wrote ${options.export} (${made.step.nodes.length} nodes) and ${signature}`,
+        );
+      }),
+    ),
   );
 }
 

@@ -1,15 +1,12 @@
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, join, sep } from "node:path";
-import { bind, type Loaded } from "@tutti/adapter/formats/peft-bind";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Model, read } from "@tutti/graph/read";
-import { readOrSay } from "../../prepare.ts";
-import type { Opened } from "./open.ts";
-import { givenNames, type NameOptions } from "./options.ts";
+import { readOrSay } from "./prepare.ts";
 
 /** A model file, and the files that it keeps weights in. */
-export type BaseFile = {
+export type ModelFile = {
   readonly path: string;
   readonly bytes: Uint8Array;
   readonly model: Model;
@@ -19,13 +16,13 @@ export type BaseFile = {
 };
 
 /** Reads a model with the files beside it. */
-export async function openBase(path: string): Promise<BaseFile> {
+export async function openModel(path: string): Promise<ModelFile> {
   const bytes = await readOrSay(path, "model");
-  return openModel(path, bytes);
+  return openModelBytes(path, bytes);
 }
 
 /** The same for bytes that stand for the file at `path`. */
-export function openModel(path: string, bytes: Uint8Array): BaseFile {
+export function openModelBytes(path: string, bytes: Uint8Array): ModelFile {
   const beside = new Map<string, Uint8Array>();
   const external = (location: string): Uint8Array => {
     const held = beside.get(location) ?? readBeside(path, location);
@@ -56,9 +53,4 @@ function realPath(path: string, location: string): string {
     const got = (cause as Error).message;
     throw new Fault("not-found", `weights of ${path}`, { expected: location, got, cause });
   }
-}
-
-/** The adapter bound to the base, by the names that `--names` gives where it does. */
-export async function bound(adapter: Opened, base: BaseFile, options: NameOptions): Promise<Loaded> {
-  return bind(adapter.peft, base.model, { names: await givenNames(options) });
 }

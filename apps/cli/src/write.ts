@@ -1,7 +1,7 @@
 import { access, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
-import type { BaseFile } from "./base.ts";
+import type { ModelFile } from "./model-file.ts";
 
 export type WriteOptions = { readonly force?: boolean | undefined };
 
@@ -48,7 +48,7 @@ async function refuseTaken(path: string): Promise<void> {
 export function modelFiles(
   out: string,
   model: Uint8Array,
-  { base, changed = new Map() }: { base: BaseFile; changed?: ReadonlyMap<string, Uint8Array> },
+  { base, changed = new Map() }: { base: ModelFile; changed?: ReadonlyMap<string, Uint8Array> },
 ): ReadonlyMap<string, Uint8Array> {
   const beside = [...base.beside].map(([location, bytes]) => {
     return [join(dirname(out), location), changed.get(location) ?? bytes] as const;
