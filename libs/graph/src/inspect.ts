@@ -70,6 +70,11 @@ export function inspect({ graph, proto }: Model): Inspection {
 /** Indices and shapes are int64 and int32; weights are anything else. */
 const WEIGHTS: ReadonlySet<DType> = new Set<DType>(["float32", "float64", "float16", "uint8", "int8"]);
 
+/** `Quantised.values` of a graph alone. */
+export function roundsToLevels(graph: Graph): boolean {
+  return quantisedOf(withInner(graph)).values;
+}
+
 function quantisedOf(graphs: readonly Graph[]): Quantised {
   const operators = new Set<string>();
   let values = false;

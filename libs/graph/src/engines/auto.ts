@@ -1,6 +1,8 @@
 import type { Clock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { roundsToLevels } from "../inspect.ts";
 import type { Engine, Program, Tensors, TracedGraph } from "../ir.ts";
+import { gapOf } from "./gap.ts";
 
 export type AutoOptions = {
   readonly clock: Pick<Clock, "nowMs">;
@@ -16,7 +18,7 @@ export type Choice = {
   readonly engine: string;
   /** The quickest step of each candidate that ran, in milliseconds. */
   readonly stepMs: Readonly<Record<string, number>>;
-  /** Candidates that did not load or did not run, and why. */
+  /** Candidates that did not load, did not run or gave other numbers than the first that ran, and why. */
   readonly refused: readonly Refusal[];
 };
 
@@ -30,12 +32,19 @@ export type AutoEngine = Pick<Engine, "name"> & { load(graph: TracedGraph): Prom
 const [ROUNDS, BUDGET_MS] = [3, 2000] as const;
 
 /**
+ * How far a candidate's first step may be from that of the first one, by `gapOf`: ten times what all engines
+ * promise. Where values are rounded to levels, one last bit may put a value on the next level.
+ */
+const [APART, APART_LEVELS] = [1e-3, 0.05] as const;
+
+/**
  * The quickest of several engines, found out with the graph and the feeds that are to be run: `load` loads
  * every candidate, and the first step is taken by each, once to warm up and then in turns, so that what else
  * the machine does falls on all alike. The others are disposed. A step is a function of its feeds, so its
- * result is that of any one engine (same numbers to 1e-4); measuring on the caller's own feeds needs no
- * made-up ones that a model might refuse. Ties go to the first. `name` is "auto" until a program has chosen,
- * then what was chosen.
+ * result is that of any one engine (same numbers to 1e-4), and one whose results are not the first one's is
+ * refused, however quick: put an engine first that is known to be right. Measuring on the caller's own feeds
+ * needs no made-up ones that a model might refuse. Ties go to the first. `name` is "auto" until a program
+ * has chosen, then what was chosen.
  * @throws Fault("unavailable") with each candidate's reason, when none loads; when none can take the first
  * step, a Fault of the first candidate's code, and the next step tries again.
  */
@@ -58,6 +67,7 @@ export function autoEngine(candidates: readonly Engine[], options: AutoOptions):
       if (loaded.length === 0) throw none("unavailable", `graph ${graph.name}`, refused);
       return programOf(loaded, refused, {
         ...options,
+        apart: roundsToLevels(graph) ? APART_LEVELS : APART,
         onChosen(choice) {
           chosen.add(choice.engine);
           options.onChosen?.(choice);
@@ -68,11 +78,12 @@ export function autoEngine(candidates: readonly Engine[], options: AutoOptions):
 }
 
 type Runner = { readonly engine: string; readonly program: Program };
+type ContestOptions = AutoOptions & { readonly apart: number };
 
 function programOf(
   loaded: readonly Runner[],
   unloaded: readonly Refusal[],
-  options: AutoOptions,
+  options: ContestOptions,
 ): AutoProgram {
   let winner: Runner | undefined;
   let choosing: Promise<unknown> = Promise.resolve();
@@ -106,8 +117,8 @@ function programOf(
 
 type Ran = { readonly runner: Runner; readonly outputs: Tensors; readonly stepMs: number };
 
-async function contest(loaded: readonly Runner[], feeds: Tensors, options: AutoOptions) {
-  const { clock } = options;
+async function contest(loaded: readonly Runner[], feeds: Tensors, options: ContestOptions) {
+  const { clock, apart } = options;
   const startedMs = clock.nowMs();
   const timed = async (runner: Runner): Promise<Ran> => {
     const fromMs = clock.nowMs();
@@ -118,7 +129,9 @@ async function contest(loaded: readonly Runner[], feeds: Tensors, options: AutoO
   const refused: Refusal[] = [];
   for (const runner of loaded) {
     try {
-      warm.push(await timed(runner));
+      const ran = await timed(runner);
+      if (warm[0]) checkSame(ran, warm[0], apart);
+      warm.push(ran);
     } catch (cause) {
       refused.push({ engine: runner.engine, because: asFault(cause) });
     }
@@ -126,6 +139,17 @@ async function contest(loaded: readonly Runner[], feeds: Tensors, options: AutoO
   if (warm.length === 0) throw none(refused[0]!.because.code, "first step", refused);
   const best = await raced(warm, timed, { ...options, startedMs });
   return { ran: best, refused };
+}
+
+/** @throws Fault("internal") that says where two candidates' first steps differ most, and by how much. */
+function checkSame(ran: Ran, first: Ran, apart: number): void {
+  const { output, gap } = gapOf(ran.outputs, first.outputs);
+  if (gap <= apart) return;
+  throw new Fault("internal", `${ran.runner.engine}: ${output}`, {
+    expected: `within ${apart} of ${first.runner.engine}'s, relative to the largest element`,
+    got: `${gap.toPrecision(2)} apart`,
+    todo: "Leave this engine out: it computes something else on this device",
+  });
 }
 
 /**

@@ -72,6 +72,20 @@ export function truth(tf: Tf, x: TfTensor): TfTensor {
   return x.dtype === "bool" ? x : tf.notEqual(x, tf.scalar(0, x.dtype as "float32" | "int32"));
 }
 
+/** As int32 where it is bool, which most kernels on wasm lack. */
+export function unbool(tf: Tf, x: TfTensor): TfTensor {
+  return x.dtype === "bool" ? tf.cast(x, "int32") : x;
+}
+
+/**
+ * tf.where for every type; all three of one shape. wasm's own reads and writes four bytes an element for
+ * truth values too, past the ends of their memory.
+ */
+export function choose(tf: Tf, condition: TfTensor, [yes, no]: readonly [TfTensor, TfTensor]): TfTensor {
+  const chosen = tf.where(condition, unbool(tf, yes), unbool(tf, no));
+  return yes.dtype === "bool" ? truth(tf, chosen) : chosen;
+}
+
 /** Runs a kernel that lacks bool on int32 instead. */
 export function viaInt(tf: Tf, x: TfTensor, kernel: (x: TfTensor) => TfTensor): TfTensor {
   if (x.dtype !== "bool") return kernel(x);

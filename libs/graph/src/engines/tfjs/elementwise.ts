@@ -1,5 +1,5 @@
 import { sizeOf } from "../../ir.ts";
-import { expandTo, truncate, truth } from "./broadcast.ts";
+import { choose, expandTo, truncate, truth, unbool } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -29,8 +29,6 @@ const widening =
 
 /** Comparisons: bool and int32 operands compare as int32 on every backend. */
 const compare = (f: Binary): Operator => widening((tf, a, b) => f(tf, unbool(tf, a), unbool(tf, b)));
-
-const unbool = (tf: Tf, x: TfTensor): TfTensor => (x.dtype === "bool" ? tf.cast(x, "int32") : x);
 
 /** Min, Max and Sum take any number of inputs. */
 const variadic =
@@ -273,12 +271,8 @@ function bound(site: OpSite, at: { index: number; name: string; absent: number }
 /** The three inputs broadcast together; branches are widened, since wasm's select wants equal shapes. */
 export const Where: Operator = (site, tf) => {
   const shape = site.shapeOut();
-  const wide = (x: TfTensor) => expandTo(tf, unbool(tf, x), shape);
-  const isBool = site.typeOut() === "bool";
-  return (condition, a, b) => {
-    const chosen = tf.where(expandTo(tf, condition, shape), wide(a), wide(b));
-    return isBool ? truth(tf, chosen) : chosen;
-  };
+  const wide = (x: TfTensor) => expandTo(tf, x, shape);
+  return (condition, a, b) => choose(tf, wide(condition), [wide(a), wide(b)]);
 };
 
 /** Number to bool is "not zero"; float to integer truncates; 8-bit types wrap as C's do. */

@@ -13,6 +13,7 @@ const WORTH_A_CALL = 12_800;
 
 /** α·A'·B' + β·C. On wasm operands are transposed first: the kernel's own way is 10 times slower. */
 export const Gemm: Operator = (site, tf) => {
+  demandFloats(site);
   const alpha = site.float("alpha", 1);
   const beta = site.float("beta", 1);
   const ta = flipped(site, tf, { index: 0, flag: site.int("transA", 0) !== 0 });
@@ -29,6 +30,12 @@ export const Gemm: Operator = (site, tf) => {
     return tf.add(scaled, beta === 1 ? c : tf.mul(c, beta));
   };
 };
+
+/** tfjs multiplies no matrices of integers. */
+function demandFloats(site: OpSite): void {
+  if (site.type(0) === "float32") return;
+  throw site.fault("unsupported", "inputs", { expected: "float32", got: site.dtype(0) });
+}
 
 /** Turns a constant operand at load; true where the kernel must transpose at each step. */
 function flipped(site: OpSite, tf: Tf, operand: { index: number; flag: boolean }): boolean {
@@ -61,8 +68,7 @@ function worthSwapping(
 
 /** numpy's matmul: vectors are promoted, leading dimensions broadcast. */
 export const MatMul: Operator = (site, tf) => {
-  if (site.type(0) !== "float32")
-    throw site.fault("unsupported", "inputs", { expected: "float32", got: site.dtype(0) });
+  demandFloats(site);
   const out = site.shapeOut();
   const left = site.rank(0) === 1 ? [1, ...site.shape(0)] : [...site.shape(0)];
   const right = site.rank(1) === 1 ? [...site.shape(1), 1] : [...site.shape(1)];

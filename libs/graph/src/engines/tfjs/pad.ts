@@ -1,6 +1,6 @@
 import { sizeOf } from "../../ir.ts";
 import { stridesOf } from "../../tensor.ts";
-import { expandTo, filled, truth, viaInt, WASM_RANK } from "./broadcast.ts";
+import { choose, expandTo, filled, viaInt, WASM_RANK } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -89,12 +89,9 @@ function constantFed(site: OpSite, tf: Tf, sides: readonly Side[]) {
   const zeros = padding(site, tf, { sides, value: 0 });
   return (x: TfTensor, _pads: TfTensor, value: TfTensor): TfTensor => {
     const wide = expandTo(tf, tf.reshape(value, []), out);
-    const chosen = tf.where(inside, unbool(tf, zeros(x)), unbool(tf, wide));
-    return x.dtype === "bool" ? truth(tf, chosen) : chosen;
+    return choose(tf, inside, [zeros(x), wide]);
   };
 }
-
-const unbool = (tf: Tf, x: TfTensor): TfTensor => (x.dtype === "bool" ? tf.cast(x, "int32") : x);
 
 const more = (count: number): number => Math.max(0, count);
 

@@ -1,6 +1,6 @@
 import { sizeOf } from "../../ir.ts";
 import { tensorOf } from "../../tensor.ts";
-import { expandTo, filled, truth } from "./broadcast.ts";
+import { choose, expandTo, filled } from "./broadcast.ts";
 import { upload } from "./convert.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Kernel, Tf, TfTensor } from "./tfjs.ts";
@@ -176,13 +176,8 @@ export const Trilu: Operator = (site, tf) => {
   const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
   const upper = site.int("upper", 1) !== 0;
   const type = site.typeOut();
-  // wasm's Select writes four bytes for each, past the end of a tensor of truth values.
-  const cut = (x: TfTensor, mask: TfTensor) => {
-    const held = type === "bool" ? "int32" : type;
-    const rest = filled(tf, shape, { value: 0, type: held });
-    const chosen = tf.where(expandTo(tf, mask, shape), type === "bool" ? tf.cast(x, held) : x, rest);
-    return type === "bool" ? truth(tf, chosen) : chosen;
-  };
+  const cut = (x: TfTensor, mask: TfTensor) =>
+    choose(tf, expandTo(tf, mask, shape), [x, filled(tf, shape, { value: 0, type })]);
   if (sizeOf(shape) === 0) return (x) => x;
   const diagonals = Int32Array.from(
     { length: rows * columns },
