@@ -1,5 +1,6 @@
 import { seededRandom } from "@tutti/foundation/random";
 import type { Report } from "../../../graph/test/fuzz/batch.ts";
+import { guarded } from "../../../graph/test/fuzz/guards.ts";
 import { models } from "./corpus.ts";
 import { blindMutant, editedModel, type Mutant, quietMutant } from "./mutate.ts";
 import { type Fate, fateOf } from "./walk.ts";
@@ -17,6 +18,7 @@ type Defect = {
 
 const [first, count] = process.argv.slice(2).map(Number) as [number, number];
 const corpus = models();
+const look = await guarded();
 
 function mutantOf(seed: number): Mutant & { model: string } {
   const random = seededRandom(`fuzz ${seed}`);
@@ -34,6 +36,7 @@ for (let seed = first; seed < first + count; seed++) {
   process.stdout.write(`${JSON.stringify({ begins: seed, model, how })}\n`);
   try {
     const fate = await fateOf(bytes);
+    look();
     fates[fate] = (fates[fate] ?? 0) + 1;
   } catch (error) {
     const told = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -24,19 +24,21 @@ export function windowOf(at: Site, kernel: readonly number[]): Window {
     throw at.fault("bad-input", "strides and dilations", { expected: `${kernel.length} each` });
   if (Math.min(...strides, ...dilations, ...kernel) < 1)
     throw at.fault("bad-input", "kernel, strides and dilations", { expected: "1 or more" });
+  const pads = at.ints("pads", []);
+  if (pads.length > 0) demandSize(at, "count of pads", { expected: 2 * kernel.length, got: pads.length });
   const reach = kernel.map((size, axis) => (size - 1) * dilations[axis]! + 1);
-  const pads = spatial.map((size, axis) =>
+  const padded = spatial.map((size, axis) =>
     padsOf(at, { axis, size, reach: reach[axis]!, stride: strides[axis]! }),
   );
   const out = spatial.map((size, axis) => {
-    const [before, after] = pads[axis]!;
+    const [before, after] = padded[axis]!;
     return steps(at, {
       room: size + before + after - reach[axis]!,
       stride: strides[axis]!,
       end: size + before,
     });
   });
-  return { kernel, strides, dilations, pads, out };
+  return { kernel, strides, dilations, pads: padded, out };
 }
 
 function padsOf(

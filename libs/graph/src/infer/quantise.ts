@@ -16,6 +16,12 @@ export function DequantizeLinear(at: Site) {
 /** The zero point's dtype, else `output_dtype` (since version 21), else uint8. */
 export function QuantizeLinear(at: Site) {
   demandScales(at);
+  const precision = at.int("precision", 0);
+  if (precision !== 0 && dtypeOf(precision, "QuantizeLinear") !== at.dtype(1))
+    throw at.fault("unsupported", "attribute precision", {
+      expected: `the scale's, ${at.dtype(1)}`,
+      got: dtypeOf(precision, "QuantizeLinear"),
+    });
   const asked = at.int("output_dtype", 0);
   const dtype = at.has(2) ? at.dtype(2) : asked ? dtypeOf(asked, "QuantizeLinear") : "uint8";
   return one(levels(at, dtype), at.shape(0));

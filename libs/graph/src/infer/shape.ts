@@ -119,6 +119,7 @@ export function Split(at: Site) {
   const shape = at.shape(0);
   const axis = at.axis(at.int("axis", 0), shape.length);
   const parts = at.node.outputs.length;
+  demandSize(at, "num_outputs", { expected: parts, got: at.int("num_outputs", parts) });
   const each = Math.ceil(shape[axis]! / parts);
   const equal = Array.from({ length: parts }, (_, i) => Math.max(0, Math.min(each, shape[axis]! - i * each)));
   const sizes = at.list("split", 1) ?? equal;

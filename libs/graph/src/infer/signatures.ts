@@ -12,17 +12,16 @@ const STANDARD_SIGNATURES = `
   Abs 1 +0
   Acos 1 ~0
   Acosh 1 ~0
-  Add 2 +0,1 axis broadcast
+  Add 2 +0,1
   AffineGrid 2 ~0 align_corners
-  And 2 ?0,1 axis broadcast
+  And 2 ?0,1
   ArgMax 1 +0 axis keepdims select_last_index
   ArgMin 1 +0 axis keepdims select_last_index
   Asin 1 ~0
   Asinh 1 ~0
   Atan 1 ~0
   Atanh 1 ~0
-  Attention 3..7 ~0,1,2 is_causal kv_num_heads left_window_size q_num_heads qk_matmul_output_mode
-    right_window_size scale softcap softmax_precision
+  Attention 3..7 ~0,1,2 is_causal kv_num_heads q_num_heads qk_matmul_output_mode scale softcap softmax_precision
   AveragePool 1 ~0 auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides
   BatchNormalization 5 ~0,1,2,3,4 epsilon is_test momentum spatial training_mode
   Bernoulli 1 ~0 dtype seed
@@ -52,12 +51,12 @@ const STANDARD_SIGNATURES = `
   DepthToSpace 1 blocksize mode
   DequantizeLinear 2..3 axis block_size output_dtype
   Det 1 ~0
-  Div 2 +0,1 axis broadcast
+  Div 2 +0,1
   Dropout 1..3 ~0 is_test ratio seed
   DynamicQuantizeLinear 1 ~0
   Einsum 1..* +0,1 equation
   Elu 1 ~0 alpha
-  Equal 2 axis broadcast
+  Equal 2
   Erf 1 ~0
   Exp 1 ~0
   Expand 2 #1
@@ -70,11 +69,11 @@ const STANDARD_SIGNATURES = `
   GatherElements 2 #1 axis
   GatherND 2 #1 batch_dims
   Gelu 1 ~0 approximate
-  Gemm 2..3 +0,1 alpha beta broadcast transA transB
+  Gemm 2..3 +0,1 alpha beta transA transB
   GlobalAveragePool 1 ~0
   GlobalLpPool 1 ~0 p
   GlobalMaxPool 1 ~0
-  Greater 2 +0,1 axis broadcast
+  Greater 2 +0,1
   GreaterOrEqual 2 +0,1
   GridSample 2 align_corners mode padding_mode
   GroupNormalization 3 ~0,1,2 epsilon num_groups stash_type
@@ -89,11 +88,10 @@ const STANDARD_SIGNATURES = `
   IsNaN 1 ~0
   LRN 1 ~0 alpha beta bias size
   LSTM 3..8 ~0,1,2 activation_alpha activation_beta activations clip direction hidden_size input_forget
-    layout
-    output_sequence
+    layout output_sequence
   LayerNormalization 2..3 ~0,1 axis epsilon stash_type
   LeakyRelu 1 ~0 alpha
-  Less 2 +0,1 axis broadcast
+  Less 2 +0,1
   LessOrEqual 2 +0,1
   Log 1 ~0
   LogSoftmax 1 ~0 axis
@@ -109,16 +107,16 @@ const STANDARD_SIGNATURES = `
   Min 1..* +0,1
   Mish 1 ~0
   Mod 2 +0,1 fmod
-  Mul 2 +0,1 axis broadcast
+  Mul 2 +0,1
   Neg 1 +0
   NegativeLogLikelihoodLoss 2..3 ~0 #1 ignore_index reduction
   NonZero 1
   Not 1 ?0
   OneHot 3 axis
-  Or 2 ?0,1 axis broadcast
+  Or 2 ?0,1
   PRelu 2 +0,1
   Pad 1..4 #1,3 mode paddings pads value
-  Pow 2 +0,1 axis broadcast
+  Pow 2 +0,1
   QLinearConv 8..9 auto_pad dilations group kernel_shape pads strides
   QLinearMatMul 8
   QuantizeLinear 2..3 +0 axis block_size output_dtype precision saturate
@@ -163,11 +161,11 @@ const STANDARD_SIGNATURES = `
   SoftmaxCrossEntropyLoss 2..3 ~0 #1 ignore_index reduction
   Softplus 1 ~0
   Softsign 1 ~0
-  SpaceToDepth 1 blocksize mode
+  SpaceToDepth 1 blocksize
   Split 1..2 #1 axis num_outputs split
   Sqrt 1 ~0
   Squeeze 1..2 #1 axes
-  Sub 2 +0,1 axis broadcast
+  Sub 2 +0,1
   Sum 1..* ~0
   Swish 1 ~0 alpha
   Tan 1 ~0
@@ -180,9 +178,9 @@ const STANDARD_SIGNATURES = `
   Trilu 1..2 #1 upper
   Unique 1 axis sorted
   Unsqueeze 1..2 #1 axes
-  Upsample 1..2 height_scale mode scales width_scale
+  Upsample 1..2 mode scales
   Where 3 ?0
-  Xor 2 ?0,1 axis broadcast
+  Xor 2 ?0,1
 `;
 
 const INTEGERS: readonly DType[] = ["int64", "int32", "uint8", "int8"];

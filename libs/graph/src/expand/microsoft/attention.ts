@@ -22,11 +22,19 @@ import { type Expansion, single } from "../rule.ts";
  */
 export function plainOnly(
   at: Site,
-  { zero = [], absent = [] }: { zero?: readonly string[]; absent?: readonly (readonly [number, string])[] },
+  {
+    fixed = [],
+    absent = [],
+  }: {
+    /** Attributes with the value they have, given or not. */
+    fixed?: readonly (readonly [name: string, value: number | string])[];
+    absent?: readonly (readonly [number, string])[];
+  },
 ): void {
-  for (const name of zero) {
-    if (at.int(name, 0) === 0) continue;
-    throw at.fault("unsupported", `attribute ${name}`, { expected: "0", got: `${at.int(name)}` });
+  for (const [name, value] of fixed) {
+    const got = at.node.attributes.get(name)?.value ?? value;
+    if (got === value) continue;
+    throw at.fault("unsupported", `attribute ${name}`, { expected: `${value}`, got: `${got}` });
   }
   for (const [index, name] of absent) {
     if (!at.has(index)) continue;
@@ -93,7 +101,10 @@ function unpadded(at: Site, ops: Ops, { index, batch, queries, keys }: Sizes & {
 /** Q, K and V by one product with packed weights; `past` and `present` hold K and V together. */
 export const Attention: Expansion = (at, ops) => {
   plainOnly(at, {
-    zero: ["do_rotary", "past_present_share_buffer"],
+    fixed: [
+      ["do_rotary", 0],
+      ["past_present_share_buffer", 0],
+    ],
     absent: [[6, "past_sequence_length"]],
   });
   const [batch, queries] = at.shape(0) as [number, number];
@@ -191,7 +202,12 @@ function biasedStacks(at: Site, ops: Ops, stacks: Three): Three {
  * the others follow (com.microsoft, RotaryEmbedding).
  */
 export const RotaryEmbedding = single((at, ops) => {
-  plainOnly(at, { zero: ["is_packed_batching"] });
+  plainOnly(at, {
+    fixed: [
+      ["is_packed_batching", 0],
+      ["scale", 1],
+    ],
+  });
   const shape = at.shape(0);
   const sequence = shape.length === 4 ? shape[2]! : shape[1]!;
   const ids = asInt64(ops, at.input(1));

@@ -53,10 +53,19 @@ export const GroupQueryAttention: Expansion = (at, ops) => {
 
 function refuse(at: Site): void {
   plainOnly(at, {
-    zero: ["kv_cache_bit_width"],
+    fixed: [
+      ["causal", 1],
+      ["sliding_window_cache", 0],
+      ["kv_cache_bit_width", 0],
+      ["k_quant_type", "NONE"],
+      ["v_quant_type", "NONE"],
+      ["qk_output", 0],
+    ],
     absent: [
       [12, "k_scale"],
       [13, "v_scale"],
+      [14, "q_norm_weight"],
+      [15, "k_norm_weight"],
     ],
   });
   if ((at.node.outputs[3] ?? "") !== "") throw at.fault("unsupported", "output 3 (output_qk)");

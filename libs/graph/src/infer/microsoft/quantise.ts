@@ -3,13 +3,14 @@ import { levelsOf } from "../../quantised.ts";
 import type { Site } from "../../site.ts";
 import { productShape } from "../linear.ts";
 import * as standard from "../quantise.ts";
-import { broadcast, demandFits, demandSize, one } from "../rule.ts";
+import { broadcast, demandFits, demandRank, demandSize, one, sameDtype } from "../rule.ts";
 
 export const QuantizeLinear = standard.QuantizeLinear;
 export const DequantizeLinear = standard.DequantizeLinear;
 
 /** A·dequantised(B)ᵀ, where B's rows are `[N, blocks, bytes per block]` (com.microsoft, MatMulNBits). */
 export function MatMulNBits(at: Site) {
+  demandRank(at, 0, 1, Number.POSITIVE_INFINITY);
   const [k, n] = [at.int("K"), at.int("N")];
   demandSize(at, "inner size of input 0", { expected: k, got: at.shape(0).at(-1) ?? 0 });
   return one(at.dtype(0), at.shape(0).with(-1, n));
@@ -32,6 +33,7 @@ export function MatMulIntegerToFloat(at: Site) {
 
 /** Elementwise on levels: A, B and the result, each with its scale and zero point. */
 export function QLinearAdd(at: Site) {
+  sameDtype(at, [0, 3, ...(at.has(7) ? [7] : [])]);
   return one(levels(at, 0), broadcast(at, [at.shape(0), at.shape(3)]));
 }
 export const QLinearMul = QLinearAdd;
