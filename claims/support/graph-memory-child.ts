@@ -29,8 +29,11 @@ async function engineOf(name: string): Promise<Engine> {
 
 function derived(model: Model): GraphBench {
   return graphBench(model, {
-    ...{ adapter: ADAPTER, bind: { symbols: { batch: BATCH, length: LENGTH } } },
-    ...{ loss: "softmax-cross-entropy", random: seededRandom("feeds"), clock: systemClock() },
+    adapter: ADAPTER,
+    bind: { symbols: { batch: BATCH, length: LENGTH } },
+    loss: { kind: "softmax-cross-entropy" },
+    random: seededRandom("feeds"),
+    clock: systemClock(),
   });
 }
 

@@ -7,7 +7,6 @@ import type { Engine } from "@tutti/graph/ir";
 import { transformer } from "@tutti/graph/make/transformer";
 import { constantBytes, peakBytes } from "@tutti/graph/memory";
 import { type Model, read } from "@tutti/graph/read";
-import { widened } from "@tutti/graph/widen";
 import { write } from "@tutti/graph/write";
 import { Command } from "commander";
 import { integerIn, withContext } from "../action.ts";
@@ -15,10 +14,10 @@ import {
   contender,
   type GraphBench,
   graphBench,
+  quartilesOf,
   race,
   ratioOf,
   type Spread,
-  spreadOf,
 } from "../bench/graph.ts";
 import { openModel } from "../model-file.ts";
 import {
@@ -27,6 +26,7 @@ import {
   adapterOptions,
   bindOf,
   type LossChoice,
+  lossOf,
   lossOptions,
   type SizeOptions,
   sizeOptions,
@@ -76,18 +76,15 @@ function benchGraphCommand(): Command {
 const clock = systemClock();
 
 function benchOf(model: Model, options: Options): GraphBench {
-  if (options.output !== undefined)
-    throw new Fault("unsupported", "bench graph --output", { expected: "the first output" });
   const spec = specOf(options) ?? suggestionsOf(offerOf(model))[0]?.spec;
   if (!spec) throw new Fault("unsupported", "adapter", { expected: "something to train", got: "nothing" });
-  return graphBench(
-    { ...model, graph: widened(model.graph) },
-    {
-      adapter: { ...spec, rank: options.rank, alpha: options.alpha ?? 2 * options.rank },
-      bind: bindOf(model.graph, options),
-      ...{ loss: options.loss, random: seededRandom("bench graph"), clock },
-    },
-  );
+  return graphBench(model, {
+    adapter: { ...spec, rank: options.rank, alpha: options.alpha ?? 2 * options.rank },
+    bind: bindOf(model.graph, options),
+    loss: lossOf(options),
+    random: seededRandom("bench graph"),
+    clock,
+  });
 }
 
 /** Something to measure where no model is given. */
@@ -95,24 +92,30 @@ function made(): Model {
   return read(
     write(
       transformer({
-        ...{ kind: "encoder", layers: 4, width: 128, heads: 4, vocabulary: 1000, length: 512 },
-        ...{ head: { classes: 2 }, random: seededRandom("bench graph") },
+        kind: "encoder",
+        layers: 4,
+        width: 128,
+        heads: 4,
+        vocabulary: 1000,
+        length: 512,
+        head: { classes: 2 },
+        random: seededRandom("bench graph"),
       }),
     ),
   );
 }
 
-async function measured(engine: Engine, { base, step, feeds }: GraphBench, rounds: number) {
+async function measured(engine: Engine, { traced, step, feeds }: GraphBench, rounds: number) {
   const runners = {
-    forward: await contender(engine, base, feeds),
+    forward: await contender(engine, traced, feeds),
     step: await contender(engine, step, feeds),
   };
   try {
     const times = await race(runners, { rounds, warmUps: 2, clock });
     return {
       engine: engine.name,
-      stepMs: spreadOf(times.step),
-      forwardMs: spreadOf(times.forward),
+      stepMs: quartilesOf(times.step),
+      forwardMs: quartilesOf(times.forward),
       ratio: ratioOf(times.step, times.forward),
     };
   } finally {

@@ -21,18 +21,18 @@ export function attachCommand(): Command {
     .argument("<out>", "where to write the model")
     .option("--force", "replace what is there");
   return headOptions(nameOptions(command)).action(
-    (from: string, path: string, out: string, options: Options) =>
+    (basePath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
-        const opened = await openAdapter(path, options);
-        const base = await openModel(from);
+        const opened = await openAdapter(adapterPath, options);
+        const base = await openModel(basePath);
         const { adapter, tensors } = await bound(opened, base, options);
         const model = attach(base.bytes, adapter);
-        const feeds = `${out.replace(/\.onnx$/, "")}.onnx_adapter`;
-        const files = new Map(modelFiles(out, model, { base }));
+        const feeds = `${outPath.replace(/\.onnx$/, "")}.onnx_adapter`;
+        const files = new Map(modelFiles(outPath, model, { base }));
         await writeAll(files.set(feeds, toAttachedOnnxAdapter(adapter, tensors)), options);
         output.result(
-          { out, adapter: feeds, sha256: sha256Hex(model), baseSha256: adapter.baseSha256 },
-          `wrote ${out} and ${feeds}`,
+          { out: outPath, adapter: feeds, sha256: sha256Hex(model), baseSha256: adapter.baseSha256 },
+          `wrote ${outPath} and ${feeds}`,
         );
       }),
   );
@@ -44,13 +44,13 @@ export function detachCommand(): Command {
     .argument("<attached>", "a model that `tutti adapter attach` wrote")
     .argument("<out>", "where to write the base")
     .option("--force", "replace what is there");
-  return command.action((from: string, out: string, options: Options) =>
+  return command.action((attachedPath: string, outPath: string, options: Options) =>
     withContext(command, async ({ output }) => {
-      const base = await openModel(from);
-      const sha256 = attachedBase(base.bytes);
-      const model = detach(base.bytes);
-      await writeAll(modelFiles(out, model, { base }), options);
-      output.result({ out, sha256 }, `wrote ${out}, the base with SHA-256 ${sha256}`);
+      const attached = await openModel(attachedPath);
+      const sha256 = attachedBase(attached.bytes);
+      const model = detach(attached.bytes);
+      await writeAll(modelFiles(outPath, model, { base: attached }), options);
+      output.result({ out: outPath, sha256 }, `wrote ${outPath}, the base with SHA-256 ${sha256}`);
     }),
   );
 }

@@ -39,15 +39,15 @@ export function convertCommand(): Command {
     .addOption(new Option("--arch <name>", "architecture of the GGUF base").choices(ARCHITECTURES))
     .addOption(new Option("--dtype <type>", "type of the values").choices(["f32", "f16"]).default("f32"))
     .option("--force", "replace what is there");
-  return headOptions(nameOptions(command)).action((from: string, out: string, options: Options) =>
+  return headOptions(nameOptions(command)).action((adapterPath: string, outPath: string, options: Options) =>
     withContext(command, async ({ output }) => {
-      const opened = await openAdapter(from, options);
+      const opened = await openAdapter(adapterPath, options);
       const base = options.base === undefined ? undefined : await openModel(options.base);
       const fitted = base && (await bound(opened, base, options));
-      const to = options.to ?? targetOf(out);
+      const to = options.to ?? targetOf(outPath);
       const files = new Map(
         contentOf(opened, { ...options, to, fitted }).map(([name, content]) => [
-          name === "" ? out : join(out, name),
+          name === "" ? outPath : join(outPath, name),
           content,
         ]),
       );
@@ -61,9 +61,9 @@ export function convertCommand(): Command {
   );
 }
 
-function targetOf(out: string): Target {
-  if (out.endsWith(".gguf")) return "gguf";
-  return out.endsWith(".onnx_adapter") ? "onnx_adapter" : "peft";
+function targetOf(outPath: string): Target {
+  if (outPath.endsWith(".gguf")) return "gguf";
+  return outPath.endsWith(".onnx_adapter") ? "onnx_adapter" : "peft";
 }
 
 type Wanted = Omit<Options, "base" | "to"> & { readonly to: Target; readonly fitted: Loaded | undefined };

@@ -12,9 +12,9 @@ export function inspectCommand(): Command {
     .description("Say what an adapter holds: format, ranks, scale, targets, size.")
     .argument("<path>", "PEFT folder, .safetensors, .gguf or .onnx_adapter file")
     .option("--base <file>", "also check that it fits this ONNX model");
-  return headOptions(nameOptions(command)).action((path: string, options: Options) =>
+  return headOptions(nameOptions(command)).action((adapterPath: string, options: Options) =>
     withContext(command, async ({ output }) => {
-      const opened = await openAdapter(path, { ...options, look: true });
+      const opened = await openAdapter(adapterPath, { ...options, look: true });
       const base = options.base === undefined ? undefined : await openModel(options.base);
       if (base) await bound(opened, base, options);
       const facts = { ...factsOf(opened), ...(base && { baseSha256: sha256Hex(base.bytes) }) };

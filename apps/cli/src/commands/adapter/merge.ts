@@ -20,18 +20,24 @@ export function mergeCommand(): Command {
     .argument("<out>", "where to write the merged model; a base's weight files go beside it")
     .option("--force", "replace what is there");
   return headOptions(nameOptions(command)).action(
-    (from: string, path: string, out: string, options: Options) =>
+    (basePath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
-        const opened = await openAdapter(path, options);
-        const base = await openModel(from);
+        const opened = await openAdapter(adapterPath, options);
+        const base = await openModel(basePath);
         const { adapter, tensors } = await bound(opened, base, options);
         const { model, external } = mergeFiles(base.bytes, adapter, tensors, base);
-        const files = modelFiles(out, model, { base, changed: external });
+        const files = modelFiles(outPath, model, { base, changed: external });
         await writeAll(files, options);
         const sha256 = sha256Hex(model);
         output.result(
-          { out, sha256, bytes: model.length, baseSha256: adapter.baseSha256, files: [...files.keys()] },
-          `wrote ${out}, SHA-256 ${sha256}`,
+          {
+            out: outPath,
+            sha256,
+            bytes: model.length,
+            baseSha256: adapter.baseSha256,
+            files: [...files.keys()],
+          },
+          `wrote ${outPath}, SHA-256 ${sha256}`,
         );
       }),
   );
@@ -46,30 +52,23 @@ export function unmergeCommand(): Command {
     .option("--base <file>", "the base: then it comes back byte for byte, and the merge is checked")
     .option("--force", "replace what is there");
   return headOptions(nameOptions(command)).action(
-    (from: string, path: string, out: string, options: Options) =>
+    (mergedPath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
-        const opened = await openAdapter(path, options);
-        const merged = await openModel(from);
+        const opened = await openAdapter(adapterPath, options);
+        const merged = await openModel(mergedPath);
         const base = options.base === undefined ? undefined : await openModel(options.base);
         const { adapter, tensors } = await (base
           ? bound(opened, base, options)
           : boundToMerged(opened, merged, options));
-        const given = base ? { base: base.bytes } : {};
-        const {
-          model,
-          external,
-          exact,
-          bound: within,
-        } = unmerge(merged.bytes, adapter, tensors, {
-          external: merged.external,
-          ...given,
-        });
-        const beside = base ? base.beside : external;
-        await writeAll(modelFiles(out, model, { base: merged, changed: beside }), options);
+        const known = { external: merged.external, ...(base && { base: base.bytes }) };
+        const found = unmerge(merged.bytes, adapter, tensors, known);
+        const { model, exact, bound: within } = found;
+        const beside = base ? base.beside : found.external;
+        await writeAll(modelFiles(outPath, model, { base: merged, changed: beside }), options);
         const sha256 = sha256Hex(model);
         output.result(
-          { out, sha256, exact, bound: within },
-          `wrote ${out}, ${exact ? "the base byte for byte" : `weights within ${within} of the base's`}`,
+          { out: outPath, sha256, exact, bound: within },
+          `wrote ${outPath}, ${exact ? "the base byte for byte" : `weights within ${within} of the base's`}`,
         );
       }),
   );

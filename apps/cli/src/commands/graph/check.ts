@@ -66,8 +66,7 @@ async function checked(model: Model, options: Options, { output, signal }: Watch
   const spec = { ...adapter, alpha: options.alpha ?? 2 * options.rank };
   const made = derived(model, { adapter: spec, bind: bindOf(model.graph, options), loss: lossOf(options) });
   const random = seededRandom(options.seed);
-  const judgedOutput = options.output ?? model.graph.outputs[0]!.name;
-  const feeds = feedsFor(model, made, { loss: options.loss, output: judgedOutput, random });
+  const feeds = feedsFor(model, made, { loss: lossOf(options), random });
   const engines = [await nodeEngine("tfjs"), await nodeEngine("onnxruntime")];
   const runs = [];
   for (const engine of engines) {

@@ -2,7 +2,7 @@ import { initialAdapter } from "@tutti/adapter/initial";
 import { factorOf } from "@tutti/adapter/spec";
 import type { SeededRandom } from "@tutti/foundation/random";
 import { float32, type Static, sizeOf, type Tensor, type Tensors } from "@tutti/graph/ir";
-import type { LossKind } from "@tutti/graph/loss";
+import type { Loss } from "@tutti/graph/loss";
 import type { Model } from "@tutti/graph/read";
 import { tensorOf } from "@tutti/graph/tensor";
 import type { Derived } from "./step.ts";
@@ -10,7 +10,10 @@ import type { Derived } from "./step.ts";
 /** How far from zero the factors that PEFT begins at zero are put, so that no gradient is trivially zero. */
 const SPREAD = 0.1;
 
-type FeedOptions = { readonly loss: LossKind; readonly output: string; readonly random: SeededRandom };
+type FeedOptions = {
+  readonly loss: Loss & { readonly output?: string };
+  readonly random: SeededRandom;
+};
 
 /**
  * One batch for a training step, and adapter tensors: normal values for floats, row numbers for what picks
@@ -25,7 +28,7 @@ export function feedsFor(model: Model, made: Derived, options: FeedOptions): Ten
     const known = made.step.statics.get(name)!;
     const held = tensors.get(name);
     if (held) feeds.set(name, float32(known.shape, factorOf(name) === "B" ? shifted(held, stream) : held));
-    else if (name === "label") feeds.set(name, labels(known, made, options));
+    else if (name === "label") feeds.set(name, labels(model, known, { made, ...options }));
     else if (name === "row_weight")
       feeds.set(
         name,
@@ -34,7 +37,7 @@ export function feedsFor(model: Model, made: Derived, options: FeedOptions): Ten
     else feeds.set(name, datum(known, rowsPicked(model, name), stream));
   }
   // The token ids are the labels of next-token.
-  const ids = options.loss === "next-token" && feeds.get(firstTokens(feeds, made) ?? "");
+  const ids = options.loss.kind === "next-token" && feeds.get(firstTokens(feeds, made) ?? "");
   return ids ? feeds.set("label", ids) : feeds;
 }
 
@@ -61,16 +64,18 @@ function rowsPicked({ graph }: Model, input: string): number | undefined {
 
 const KEEPING: ReadonlySet<string> = new Set(["Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"]);
 
-function labels(known: Static, { judged }: Derived, { loss, output, random }: FeedOptions): Tensor {
+type LabelOptions = FeedOptions & { readonly made: Derived };
+
+function labels({ graph }: Model, known: Static, { made, loss, random }: LabelOptions): Tensor {
   const stream = random.fork("labels");
-  const classes = judged.statics.get(output)?.shape.at(-1) ?? 2;
-  if (loss === "softmax-cross-entropy" || loss === "next-token")
+  const classes = made.judged.statics.get(loss.output ?? graph.outputs[0]!.name)?.shape.at(-1) ?? 2;
+  if (loss.kind === "softmax-cross-entropy" || loss.kind === "next-token")
     return filled(known, () => Math.floor(stream.uniform() * classes));
-  if (loss === "contrastive-pair") {
+  if (loss.kind === "contrastive-pair") {
     let row = 0;
     return filled(known, () => Math.floor(row++ / 2));
   }
-  return filled(known, loss === "binary-cross-entropy" ? stream.uniform : stream.normal);
+  return filled(known, loss.kind === "binary-cross-entropy" ? stream.uniform : stream.normal);
 }
 
 function firstTokens(feeds: Tensors, { step }: Derived): string | undefined {

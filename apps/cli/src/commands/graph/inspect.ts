@@ -91,7 +91,8 @@ function costOf(model: Model, { name, why, spec }: Suggestion, options: Options)
     const bind = bindOf(model.graph, { ...options, batch });
     const { adapter, step } = derived(model, {
       adapter: { ...spec, rank, alpha },
-      ...{ bind, loss: lossOf(options) },
+      bind,
+      loss: lossOf(options),
     });
     const parameters = adapter.tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     return { parameters, memory: { batch, stepBytes: peakBytes(step), constantBytes: constantBytes(step) } };

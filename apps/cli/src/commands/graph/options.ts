@@ -102,7 +102,10 @@ export async function about<T>(path: string, work: () => T | Promise<T>): Promis
     if (!(cause instanceof Fault) || cause.message.includes(path)) throw cause;
     const { expected, got, todo } = cause.detail;
     throw new Fault(cause.code, `${path}: ${cause.what}`, {
-      ...{ cause, ...(expected && { expected }), ...(got && { got }), ...(todo && { todo }) },
+      cause,
+      ...(expected && { expected }),
+      ...(got && { got }),
+      ...(todo && { todo }),
     });
   }
 }

@@ -25,8 +25,16 @@ export type Derived = {
   readonly step: TracedGraph;
 };
 
-export function derived(model: Model, { adapter: spec, bind, loss }: StepOptions): Derived {
-  const adapter = resolve(model, spec);
+export function derived(model: Model, { adapter, bind, loss }: StepOptions): Derived {
+  return derivedFor(model, resolve(model, adapter), { bind, loss });
+}
+
+/** The same for an adapter that is resolved. */
+export function derivedFor(
+  model: Model,
+  adapter: ResolvedAdapter,
+  { bind, loss }: Omit<StepOptions, "adapter">,
+): Derived {
   const traced = trace(widened(model.graph), bind);
   const judged = withLoss(inject(traced, adapter), loss);
   const step = differentiate(judged, { loss: "loss", wrt: adapter.tensors.map(({ name }) => name) });
