@@ -67,6 +67,11 @@ export function perRow(ops: Ops, x: string): string {
   return shape.length === 1 ? ops.reshape(x, [...shape, 1]) : x;
 }
 
+/** The same of a right operand; one value has no axes of its own, as a product of vectors has none. */
+export function perColumn(ops: Ops, x: string): string {
+  return sizeOf(ops.shape(x)) === 1 ? ops.reshape(x, []) : x;
+}
+
 /** The convolution of the operands less their zero points, summed exactly where there is one group. */
 export const ConvInteger = single((at, ops) => {
   const [x, w] = filtered(at, ops);
@@ -106,7 +111,7 @@ export function windowAttributes(at: Site): Readonly<Record<string, number | str
 export const QLinearMatMul = single((at, ops) => {
   const [a, b, zeroA, zeroB] = [at.input(0), at.input(3), at.input(2), at.input(5)];
   const sum = ops.op("MatMulInteger", [a, b, zeroA, zeroB]);
-  const scales = ops.mul(perRow(ops, at.input(1)), at.input(4));
+  const scales = ops.mul(perRow(ops, at.input(1)), perColumn(ops, at.input(4)));
   return requantised(at, ops, { sum, scales });
 });
 

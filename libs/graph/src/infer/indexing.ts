@@ -56,7 +56,11 @@ export function GatherND(at: Site) {
 export function ScatterND(at: Site) {
   sameDtype(at, [0, 2]);
   demandRank(at, 1, 1, Number.POSITIVE_INFINITY);
-  const depth = at.shape(1).at(-1) ?? 0;
+  const depth = at.shape(1).at(-1)!;
+  if (depth < 1 || depth > at.shape(0).length) {
+    const expected = `1 to ${at.shape(0).length}`;
+    throw at.fault("bad-input", "numbers in an index", { expected, got: `${depth}` });
+  }
   const expected = [...at.shape(1).slice(0, -1), ...at.shape(0).slice(depth)];
   if (`${expected}` !== `${at.shape(2)}`)
     throw at.fault("bad-input", "updates", { expected: `[${expected}]`, got: `[${at.shape(2)}]` });

@@ -256,9 +256,11 @@ export const Clip: Operator = (site, tf) => {
 
 function clipByTensors(site: OpSite, tf: Tf) {
   const isFloat = site.typeOut() === "float32";
+  // A bound may be a vector of one; it must not give the result an axis.
+  const one = (bound: TfTensor) => tf.reshape(bound, []);
   return (x: TfTensor, low?: TfTensor, high?: TfTensor): TfTensor => {
-    const raised = low ? tf.maximum(x, low) : x;
-    const clipped = high ? tf.minimum(raised, high) : raised;
+    const raised = low ? tf.maximum(x, one(low)) : x;
+    const clipped = high ? tf.minimum(raised, one(high)) : raised;
     return isFloat ? tf.add(clipped, nanOnly(tf, tf.square(x))) : clipped;
   };
 }

@@ -1,9 +1,8 @@
 import { nBitsWeight } from "../../evaluate/quantise.ts";
-import { sizeOf } from "../../ir.ts";
 import { type Ops, range } from "../../ops.ts";
 import type { Site } from "../../site.ts";
 import { tensorOf } from "../../tensor.ts";
-import { cast, perRow } from "../quantise.ts";
+import { cast, perColumn, perRow } from "../quantise.ts";
 import { single } from "../rule.ts";
 
 /** onnxruntime had these with an axis, and for more types, before the standard did. */
@@ -23,7 +22,7 @@ export const MatMulNBits = single((at, ops) => {
 export const DynamicQuantizeMatMul = single((at, ops) => {
   const [levels, scale, zero] = ops.build.emitMany("DynamicQuantizeLinear", [at.input(0)], { outputs: 3 });
   const sum = integerProduct(ops, [levels!, at.input(1)], [zero!, at.has(3) ? at.input(3) : ""]);
-  return biased(at, ops, { y: ops.mul(sum, ops.mul(scale!, alone(ops, at.input(2)))), index: 4 });
+  return biased(at, ops, { y: ops.mul(sum, ops.mul(scale!, perColumn(ops, at.input(2)))), index: 4 });
 });
 
 /** Inputs A, B, their scales, their zero points, bias. */
@@ -31,15 +30,10 @@ export const MatMulIntegerToFloat = single((at, ops) => {
   const zeros = [4, 5].map((index) => (at.has(index) ? at.input(index) : ""));
   const sum = integerProduct(ops, [at.input(0), at.input(1)], zeros);
   return biased(at, ops, {
-    y: ops.mul(sum, ops.mul(perRow(ops, at.input(2)), alone(ops, at.input(3)))),
+    y: ops.mul(sum, ops.mul(perRow(ops, at.input(2)), perColumn(ops, at.input(3)))),
     index: 6,
   });
 });
-
-/** One scale without axes of its own: a product of vectors has none either. */
-function alone(ops: Ops, scale: string): string {
-  return sizeOf(ops.shape(scale)) === 1 ? ops.reshape(scale, []) : scale;
-}
 
 function integerProduct(ops: Ops, operands: readonly string[], zeros: readonly string[]): string {
   const given = zeros.slice(0, zeros.findLastIndex((name) => name !== "") + 1);
