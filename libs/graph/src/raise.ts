@@ -185,14 +185,6 @@ const perChannel: Raise = (at, ops) => {
   return { inputs: [at.input(0), spread(1), spread(2)] };
 };
 
-/** The names of GridSample's modes grew plainer. */
-const gridModes: Raise = (at) => {
-  const names: Readonly<Record<string, string>> = { bilinear: "linear", bicubic: "cubic" };
-  const mode = at.string("mode", "bilinear");
-  const value = names[mode] ?? mode;
-  return { attributes: attributes(at, ["mode"], [["mode", { kind: "string", value }]]) };
-};
-
 const OTHER_REDUCTIONS = ["Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"];
 
 /** In order; a node goes through every change between its operator set and the new one. */
@@ -240,24 +232,11 @@ const CHANGES: readonly Change[] = [
     },
   },
   {
-    since: 16,
-    operators: {
-      RoiAlign: (at) => ({
-        attributes: attributes(
-          at,
-          [],
-          [["coordinate_transformation_mode", { kind: "string", value: "output_half_pixel" }]],
-        ),
-      }),
-    },
-  },
-  {
     since: 18,
     operators: {
       Split: sizesSaid,
       ...Object.fromEntries(OTHER_REDUCTIONS.map((name) => [`Reduce${name}`, axesToInput])),
     },
   },
-  { since: 20, operators: { GridSample: gridModes } },
   { since: 21, operators: { GroupNormalization: perChannel } },
 ];

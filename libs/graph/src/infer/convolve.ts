@@ -80,6 +80,7 @@ export function Conv(at: Site) {
   const [x, w] = [at.shape(0), at.shape(1)];
   if (x.length < 3) throw at.fault("bad-input", "rank", { expected: "3 or more", got: `${x.length}` });
   demandSize(at, "rank of the weight", { expected: x.length, got: w.length });
+  demandKernel(at, w.slice(2));
   const group = at.int("group", 1);
   demandSize(at, "input channels", { expected: w[1]! * group, got: x[1]! });
   demandSize(at, "output channels over groups", { expected: 0, got: w[0]! % group });
@@ -87,6 +88,13 @@ export function Conv(at: Site) {
     throw at.fault("bad-input", "bias", { expected: `[${w[0]}]`, got: `[${at.shape(2)}]` });
   const dtype = sameDtype(at, at.has(2) ? [0, 1, 2] : [0, 1]);
   return one(dtype, [x[0]!, w[0]!, ...windowOf(at, w.slice(2)).out]);
+}
+
+/** The attribute says again what the weight's shape does. */
+function demandKernel(at: Site, sizes: readonly number[]): void {
+  const given = at.ints("kernel_shape", sizes);
+  if (`${given}` === `${sizes}`) return;
+  throw at.fault("bad-input", "attribute kernel_shape", { expected: `[${sizes}]`, got: `[${given}]` });
 }
 
 /** Pools work on each channel by itself. */
@@ -126,6 +134,7 @@ export function ConvTranspose(at: Site) {
   const [x, w] = [at.shape(0), at.shape(1)];
   demandRank(at, 0, 3, Number.POSITIVE_INFINITY);
   demandSize(at, "rank of the weight", { expected: x.length, got: w.length });
+  demandKernel(at, w.slice(2));
   demandSize(at, "input channels", { expected: w[0]!, got: x[1]! });
   demandSize(at, "input channels over groups", { expected: 0, got: x[1]! % at.int("group", 1) });
   demandShape(at, 2, [w[1]! * at.int("group", 1)]);

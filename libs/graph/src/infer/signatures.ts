@@ -13,7 +13,6 @@ const STANDARD_SIGNATURES = `
   Acos 1 ~0
   Acosh 1 ~0
   Add 2 +0,1
-  AffineGrid 2 ~0 align_corners
   And 2 ?0,1
   ArgMax 1 +0 axis keepdims select_last_index
   ArgMin 1 +0 axis keepdims select_last_index
@@ -24,21 +23,12 @@ const STANDARD_SIGNATURES = `
   Attention 3..7 ~0,1,2 is_causal kv_num_heads q_num_heads qk_matmul_output_mode scale softcap softmax_precision
   AveragePool 1 ~0 auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides
   BatchNormalization 5 ~0,1,2,3,4 epsilon is_test momentum spatial training_mode
-  Bernoulli 1 ~0 dtype seed
-  BitShift 2 direction
-  BitwiseAnd 2
-  BitwiseNot 1
-  BitwiseOr 2
-  BitwiseXor 2
-  BlackmanWindow 1 output_datatype periodic
   Cast 1 round_mode saturate to
   CastLike 2 round_mode saturate
   Ceil 1 ~0
   Celu 1 ~0 alpha
-  CenterCropPad 2 axes
   Clip 1..3 +0 max min
   Col2Im 3 #1,2 dilations pads strides
-  Compress 2 ?1 axis
   Concat 1..* axis
   ConstantOfShape 1 #0 value
   Conv 2..3 ~0,1 auto_pad dilations group kernel_shape pads strides
@@ -47,10 +37,8 @@ const STANDARD_SIGNATURES = `
   Cos 1 ~0
   Cosh 1 ~0
   CumSum 2 +0 #1 exclusive reverse
-  DFT 1..3 ~0 axis inverse onesided
   DepthToSpace 1 blocksize mode
   DequantizeLinear 2..3 axis block_size output_dtype
-  Det 1 ~0
   Div 2 +0,1
   Dropout 1..3 ~0 is_test ratio seed
   DynamicQuantizeLinear 1 ~0
@@ -75,10 +63,7 @@ const STANDARD_SIGNATURES = `
   GlobalMaxPool 1 ~0
   Greater 2 +0,1
   GreaterOrEqual 2 +0,1
-  GridSample 2 align_corners mode padding_mode
   GroupNormalization 3 ~0,1,2 epsilon num_groups stash_type
-  HammingWindow 1 output_datatype periodic
-  HannWindow 1 output_datatype periodic
   HardSigmoid 1 ~0 alpha beta
   HardSwish 1 ~0
   Hardmax 1 ~0 axis
@@ -139,12 +124,8 @@ const STANDARD_SIGNATURES = `
   Reshape 1..2 #1 allowzero shape
   Resize 1..4 antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside
     extrapolation_value keep_aspect_ratio_policy mode nearest_mode
-  ReverseSequence 2 #1 batch_axis time_axis
-  RoiAlign 3 ~0,1 coordinate_transformation_mode mode output_height output_width sampling_ratio
-    spatial_scale
   RotaryEmbedding 3..4 ~0,1,2 interleaved num_heads rotary_embedding_dim
   Round 1 ~0
-  Scatter 3 axis
   ScatterElements 3 #1 axis reduction
   ScatterND 3 #1 reduction
   Selu 1 ~0 alpha gamma
@@ -170,13 +151,11 @@ const STANDARD_SIGNATURES = `
   Swish 1 ~0 alpha
   Tan 1 ~0
   Tanh 1 ~0
-  TensorScatter 2..3 axis mode
   ThresholdedRelu 1 ~0 alpha
   Tile 2..3 #1
   TopK 1..2 +0 #1 axis k largest sorted
   Transpose 1 perm
   Trilu 1..2 #1 upper
-  Unique 1 axis sorted
   Unsqueeze 1..2 #1 axes
   Upsample 1..2 mode scales
   Where 3 ?0
@@ -230,6 +209,11 @@ function parsed(text: string): ReadonlyMap<string, Signature> {
       return [name, { fewest: Number(fewest), most: bound, holds, attributes }];
     }),
   );
+}
+
+/** Every operator with a signature. */
+export function signed(): readonly Pick<Node, "domain" | "op">[] {
+  return [...SIGNATURES].flatMap(([domain, table]) => [...table.keys()].map((op) => ({ domain, op })));
 }
 
 export function signatureOf({ domain, op }: Pick<Node, "domain" | "op">): Signature | undefined {

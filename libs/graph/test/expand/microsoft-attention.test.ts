@@ -349,4 +349,39 @@ describe("what is not supported is refused by name", () => {
       refused("GroupQueryAttention", { attributes, inputs, constant: [6] }, outputs),
     ).rejects.toThrow(/GroupQueryAttention "it".*present_key.*seqlens_k known/);
   });
+  const prompt = [draw(B, 2, 32), draw(B, 2, 16), draw(B, 2, 16), draw(B, 1, 0, 16), draw(B, 1, 0, 16)];
+  const lengths = [i32([B], [1, 1]), i32([1], [2])];
+  const asked = (attributes: Record<string, AttributeInit>, more: (Tensor | undefined)[] = []) =>
+    refused(
+      "GroupQueryAttention",
+      {
+        attributes: { num_heads: 2, kv_num_heads: 1, ...attributes },
+        ...{ inputs: [...prompt, ...lengths, ...more], constant: [5, 6] },
+      },
+      [draw(B, 2, 32)],
+    );
+  test.each([
+    ["causal", 0],
+    ["sliding_window_cache", 1],
+    ["kv_cache_bit_width", 4],
+    ["k_quant_type", "PER_TENSOR"],
+    ["v_quant_type", "PER_CHANNEL"],
+    ["qk_output", 1],
+  ])("GroupQueryAttention: %s %s", async (name, value) => {
+    await expect(asked({ [name]: value })).rejects.toThrow(`attribute ${name}: expected`);
+  });
+  test.each([
+    [14, "q_norm_weight"],
+    [15, "k_norm_weight"],
+  ])("GroupQueryAttention: input %i, %s", async (index, name) => {
+    const more = [...new Array<undefined>(index - 7).fill(undefined), draw(16)];
+    await expect(asked({}, more)).rejects.toThrow(`input ${index} (${name}): expected nothing`);
+  });
+  test("RotaryEmbedding: scale 2", async () => {
+    const inputs = [draw(1, 2, 8), i32([1], [0]), draw(4, 2), draw(4, 2)];
+    const scaled = refused("RotaryEmbedding", { attributes: { scale: { float: 2 } }, inputs }, [
+      draw(1, 2, 8),
+    ]);
+    await expect(scaled).rejects.toThrow("attribute scale: expected 1, got 2");
+  });
 });

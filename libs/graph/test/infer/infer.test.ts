@@ -127,6 +127,29 @@ describe("Faults name operator, node, operator set and the part that is wrong", 
       'Conv "n" (opset 17): kernel: expected one that fits the padded input',
     ],
     [
+      "kernel_shape that is not the weight's",
+      () =>
+        infer(
+          "Conv",
+          [
+            [1, 1, 5, 5],
+            [1, 1, 3, 3],
+          ],
+          { kernel_shape: [3, 2] },
+        ),
+      'Conv "n" (opset 17): attribute kernel_shape: expected [3,3], got [3,2]',
+    ],
+    [
+      "num_outputs that is not the node's",
+      () => infer("Split", [[6]], { num_outputs: 2 }),
+      'Split "n" (opset 17): num_outputs: expected 1, got 2',
+    ],
+    [
+      "precision that is not the scale's",
+      () => infer("QuantizeLinear", [[2], []], { precision: 10 }),
+      'QuantizeLinear "n" (opset 17): attribute precision: expected the scale\'s, float32, got float16',
+    ],
+    [
       "squeeze",
       () => infer("Squeeze", [[2, 1], int64([0])]),
       'Squeeze "n" (opset 17): size of axis 0: expected 1, got 2',

@@ -22,7 +22,6 @@ export const MICROSOFT_SIGNATURES = `
   MatMulIntegerToFloat 4..7 #0,1 ~2,3
   MatMulNBits 3..6 ~0 #1 K N accuracy_level bits block_size weight_prepacked
   MultiHeadAttention 1..10 ~0 mask_filter_value num_heads scale unidirectional
-  QAttention 5..9 do_rotary mask_filter_value num_heads past_present_share_buffer scale unidirectional
   QGemm 6..9 alpha transA transB
   QLinearAdd 7..8
   QLinearConcat 3..* axis
