@@ -100,6 +100,33 @@ export function mergeReport(
   });
 }
 
+/** A stored tensor that an adapter would change: a candidate's weight, or a tensor trained whole. */
+export type Mergeable = Pick<Change, "what" | "tensor" | "uses" | "shared">;
+
+/**
+ * What `mergeFiles` would throw for each of these tensors of the base, in their order; undefined where it
+ * would merge. No adapter is needed: which values it holds makes no difference.
+ */
+export function mergeRefusals(
+  bytes: Uint8Array,
+  wanted: readonly Mergeable[],
+  { external }: Pick<MergeOptions, "external"> = {},
+): readonly (Fault | undefined)[] {
+  const map = mapFile(bytes);
+  const held = new Values(bytes, external);
+  return wanted.map((change) => {
+    try {
+      const stored = storedOf(map, change.tensor);
+      held.check(stored, place(change));
+      if (change.shared) checkCopy(stored, change);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Fault) return error;
+      throw error;
+    }
+  });
+}
+
 function apart(a: Float64Array, b: Float64Array): number {
   return a.reduce((most, value, at) => Math.max(most, Math.abs(value - b[at]!)), 0);
 }
@@ -108,11 +135,29 @@ function apart(a: Float64Array, b: Float64Array): number {
 export function valuesOf(
   map: FileMap,
   held: Values,
-  { what, tensor }: Pick<Change, "what" | "tensor">,
+  change: Pick<Change, "what" | "tensor">,
 ): { readonly stored: StoredTensor; readonly values: Float64Array } {
+  const stored = storedOf(map, change.tensor);
+  return { stored, values: held.read(stored, place(change)) };
+}
+
+function storedOf(map: FileMap, tensor: string): StoredTensor {
   const stored = map.tensors.get(tensor);
   assert(stored, `the resolved tensor ${tensor} is in the file`);
-  return { stored, values: held.read(stored, `merge: ${what}, weight ${tensor}`) };
+  return stored;
+}
+
+function place({ what, tensor }: Pick<Change, "what" | "tensor">): string {
+  return `merge: ${what}, weight ${tensor}`;
+}
+
+/** A weight that other nodes go on reading is copied, for which its readers must read it as it is stored. */
+function checkCopy({ dataType }: StoredTensor, change: Mergeable): void {
+  const type = dataType === FLOAT || dataType === FLOAT16;
+  const direct = type && change.uses.every(({ converted }) => !converted);
+  const got = direct ? "" : `ONNX data type ${dataType}, converted on the way`;
+  const expected = "float32 or float16, read directly, for a weight that other nodes read too";
+  demand(direct, () => new Fault("unsupported", place(change), { expected, got }));
 }
 
 /** Weights of which others read the original: each goes to the end of the graph under a new name. */
@@ -131,15 +176,9 @@ class Copies {
     return this.#tensors.length === 0;
   }
 
-  add(
-    { what, tensor, uses }: Change,
-    { stored, values }: { stored: StoredTensor; values: Float64Array },
-  ): void {
-    const type = stored.dataType === FLOAT || stored.dataType === FLOAT16;
-    const direct = type && uses.every(({ converted }) => !converted);
-    const got = direct ? "" : `ONNX data type ${stored.dataType}, converted on the way`;
-    const expected = "float32 or float16, read directly, for a weight that other nodes read too";
-    demand(direct, () => new Fault("unsupported", `merge: ${what}, weight ${tensor}`, { expected, got }));
+  add(change: Change, { stored, values }: { stored: StoredTensor; values: Float64Array }): void {
+    checkCopy(stored, change);
+    const { what, tensor, uses } = change;
     const names = new Map<boolean, string>();
     for (const { node, input, transposed } of uses) {
       const name = names.get(transposed) ?? this.#append(`${tensor}/${what}`, { stored, values, transposed });

@@ -61,6 +61,16 @@ export class Values {
    * @throws Fault("unsupported") for a type or a form that cannot be overwritten.
    */
   read(stored: StoredTensor, what: string): Float64Array {
+    const { form, bytes } = this.#found(stored, what);
+    return form.read(bytes);
+  }
+
+  /** Throws what `read` would. */
+  check(stored: StoredTensor, what: string): void {
+    this.#found(stored, what);
+  }
+
+  #found(stored: StoredTensor, what: string): { readonly form: Form; readonly bytes: Uint8Array } {
     const form = FORMS[stored.dataType];
     const { external, data } = stored;
     demand(!external || this.#given, () => {
@@ -72,16 +82,16 @@ export class Values {
         todo,
       });
     });
-    const held = external
+    const bytes = external
       ? this.#outside(external, what)
       : concat(...data.map(({ start, end }) => this.#bytes.subarray(start, end)));
     const todo = "Attach the adapter beside the base instead of merging it";
-    demand(form && held.length === form.width * sizeOf(stored.shape), () => {
+    demand(form && bytes.length === form.width * sizeOf(stored.shape), () => {
       const expected = "float32, float16 or bfloat16 values, raw or in float_data";
-      const got = `ONNX data type ${stored.dataType}, ${held.length} bytes`;
+      const got = `ONNX data type ${stored.dataType}, ${bytes.length} bytes`;
       return new Fault("unsupported", what, { expected, got, todo });
     });
-    return form.read(held);
+    return { form, bytes };
   }
 
   /** The reverse of `read`; values that did not change round to the bits they came from. */
