@@ -160,18 +160,18 @@ function attachUse(file: FileNodes, { module, use, ...factors }: Attached): void
   };
   // onnxruntime 1.30 leaves all but the first of a batch of empty products undefined: B [out, 0] may not be
   // the left operand of a batch.
-  if (ends.way === "weight" || isLeft({ node, use })) {
+  if (ends.way === "sum-weight" || isLeft({ node, use })) {
     file.replace(
       use,
-      file.before(use.node, (build) => summedWeight(build, target(build), "as it is")),
+      file.before(use.node, (build) => summedWeight(build, target(build), undefined)),
     );
     return;
   }
   const { reads, adds } = ends;
   file.join(adds.name, (build, own) => {
-    const x = readsIds(node) ? reads.name : asFactors(build, reads, "as it is");
+    const x = readsIds(node) ? reads.name : asFactors(build, reads, undefined);
     const delta = sidePath(build, target(build), x);
-    return sum(build, { ...adds, name: own }, { name: delta, type: "as it is" });
+    return sum(build, { ...adds, name: own }, { name: delta, type: undefined });
   });
 }
 

@@ -4,7 +4,7 @@ import { type Builder, builderOn } from "@tutti/graph/builder";
 import type { Node, Static, TracedGraph } from "@tutti/graph/ir";
 import { dtypeCode } from "@tutti/graph/onnx/dtype";
 import { live } from "@tutti/graph/prune";
-import { type Ends, endsOf, type Value } from "./find/ends.ts";
+import { endsOf, type SidePathEnds, type Value } from "./find/ends.ts";
 import { useKey } from "./find/sources.ts";
 import { type Wires, wiresOf } from "./find/wires.ts";
 import { asFactors, fromFloat32, readsIds, sidePath, sum, summedWeight } from "./side-path.ts";
@@ -49,7 +49,7 @@ export function inject(traced: TracedGraph, adapter: ResolvedAdapter): TracedGra
   }
   for (const target of targets) {
     const { use, ends } = target;
-    if (ends.way === "weight") operands.set(useKey(use.node, use.input), summedOperand(build, target));
+    if (ends.way === "sum-weight") operands.set(useKey(use.node, use.input), summedOperand(build, target));
     else sums.set(ends.adds.name, summedOutput(build, target, frozen.get(ends.adds.name)!));
   }
   for (const name of new Set([...operands.values(), ...sums.values()])) build.output(name);
@@ -60,7 +60,7 @@ type Placed = {
   readonly module: AdaptedModule;
   readonly use: Use;
   readonly node: Node;
-  readonly ends: Ends;
+  readonly ends: SidePathEnds;
 };
 
 function placeOf(
@@ -80,7 +80,7 @@ function frozenNames(
   { targets, wholes }: { targets: readonly Placed[]; wholes: readonly Whole[] },
 ): ReadonlyMap<string, string> {
   const outputs = [
-    ...targets.flatMap(({ ends }) => (ends.way === "beside" ? [ends.adds.name] : [])),
+    ...targets.flatMap(({ ends }) => (ends.way === "sum-output" ? [ends.adds.name] : [])),
     ...wholes.flatMap(({ product }) => (product ? [product.gives] : [])),
   ];
   return new Map(
@@ -107,7 +107,7 @@ function summedOperand(build: Builder, target: Placed): string {
 
 function summedOutput(build: Builder, target: Placed, frozen: string): string {
   const { node, module, ends } = target;
-  assert(ends.way === "beside", "a path beside its node");
+  assert(ends.way === "sum-output", "a path beside its node");
   const typeOf = ({ name, levels }: Value) => dtypeCode(build.static(levels?.scale ?? name).dtype);
   const x = readsIds(node) ? ends.reads.name : asFactors(build, ends.reads, typeOf(ends.reads));
   const delta = sidePath(build, { ...target, ...factorsOf(build, target) }, x);
@@ -194,7 +194,7 @@ type Joints = {
 
 /**
  * Base and side nodes in one order. A target's own output moves to a new name and the sum takes the old
- * one, so that every reader, the graph's outputs included, reads the sum unawares.
+ * one, so that every reader, the graph's outputs included, reads the sum unchanged.
  */
 function joined(base: TracedGraph, { side, operands, sums, frozen, ...joints }: Joints): TracedGraph {
   const outputOf = new Map([...sums].map(([output, sum]) => [sum, output]));

@@ -1,6 +1,7 @@
 import { unreachable } from "@tutti/foundation/check";
 import type { AttributeInit, Builder } from "@tutti/graph/builder";
 import type { Node } from "@tutti/graph/ir";
+import { dtypeCode } from "@tutti/graph/onnx/dtype";
 import type { Value } from "./find/ends.ts";
 import { opOf } from "./find/wires.ts";
 import type { AdaptedModule, Use } from "./spec.ts";
@@ -19,15 +20,15 @@ export type Target = {
 
 /**
  * TensorProto.DataType of the floats that a base computes in: they are cast to the factors' float32 and back.
- * "as it is" where the factors were cast to them instead.
+ * Undefined where the factors were cast to them instead.
  */
-export type FloatCode = number | "as it is";
-const FLOAT32 = 1;
+export type FloatCode = number | undefined;
+const FLOAT32 = dtypeCode("float32");
 
 /**
- * Emits `B·A` of what A reads, of the shape of the node's output, and returns its name. Never the product B·A
- * itself: two thin products cost (in + out)·rank per row rather than in·out. Transposes stand
- * alone, since engines are slow at products that transpose (docs/onnx.md, Operators).
+ * Emits B(Ax), of the shape of the node's output, and returns its name: two thin products, (in + out)·rank
+ * per row rather than in·out. B·A is never formed. Transposes stand alone, since engines are slow at products
+ * that transpose (docs/onnx.md, Operators).
  */
 export function sidePath(build: Emitter, target: Target, x: string): string {
   const { kind } = target.module;
@@ -51,13 +52,13 @@ export function fromFloat32(build: Emitter, name: string, type: number): string 
 /** The value in floats: dequantised, and cast where the base computes in another type than the factors. */
 export function asFactors(build: Emitter, { name, levels }: Value, type: FloatCode): string {
   const float = levels ? build.emit("DequantizeLinear", operands(name, levels)) : name;
-  return type === "as it is" ? float : cast(build, float, { from: type, to: FLOAT32 });
+  return type === undefined ? float : cast(build, float, { from: type, to: FLOAT32 });
 }
 
 /** `adds` plus the delta, as `adds` is held: quantised again, or cast back. */
 export function sum(build: Emitter, adds: Value, delta: { name: string; type: FloatCode }): string {
   const total = build.emit("Add", [asFactors(build, adds, delta.type), delta.name]);
-  const held = delta.type === "as it is" ? total : fromFloat32(build, total, delta.type);
+  const held = delta.type === undefined ? total : fromFloat32(build, total, delta.type);
   return adds.levels ? build.emit("QuantizeLinear", operands(held, adds.levels)) : held;
 }
 

@@ -53,11 +53,14 @@ export function productOf(node: Node, input: number, wires: Wires): Product | un
       if (rows?.op !== "DequantizeLinear" || rows.inputs[0] !== node.outputs[0]) return undefined;
       const [, scale, zero = ""] = rows.inputs as [string, string, string?];
       const axis = node.attributes.get("axis");
-      const along = { axis: axis?.kind === "int" ? axis.value : 0 };
       return {
-        ...none,
-        ...along,
-        ...{ op: "Gather", reads: node.inputs[1]!, gives: rows.outputs[0]!, scales: [scale], zero },
+        op: "Gather",
+        reads: node.inputs[1]!,
+        gives: rows.outputs[0]!,
+        scales: [scale],
+        zero,
+        bias: "",
+        axis: axis?.kind === "int" ? axis.value : 0,
       };
     }
     default:
@@ -143,7 +146,7 @@ function dequantised(
   });
 }
 
-/** A value that hangs on constants alone. */
+/** A value that depends on constants alone. */
 function folded(graph: Graph, name: string): Tensor | undefined {
   const makers = new Map(
     graph.nodes.flatMap((node) => node.outputs.map((output) => [output, node] as const)),

@@ -21,11 +21,14 @@ export function live(graph: TracedGraph): TracedGraph {
 
 /** Values a node reads, those that its inner graphs read from outside included. */
 export function readsOf(node: Node): readonly string[] {
-  const inner: string[] = [];
-  for (const attribute of node.attributes.values()) {
-    if (attribute.kind === "graph") inner.push(...freeNames(attribute.value));
-  }
-  return [...node.inputs, ...inner].filter((name) => name !== "");
+  return [...node.inputs, ...innerReadsOf(node)].filter((name) => name !== "");
+}
+
+/** Values of the graph around it that a node's inner graphs read. */
+export function innerReadsOf({ attributes }: Pick<Node, "attributes">): readonly string[] {
+  return [...attributes.values()].flatMap((attribute) =>
+    attribute.kind === "graph" ? freeNames(attribute.value) : [],
+  );
 }
 
 /** Names an inner graph takes from around it, its own definitions taken off. */

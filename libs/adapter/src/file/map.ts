@@ -1,6 +1,7 @@
 import { fromUtf8 } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { dtypeCode } from "@tutti/graph/onnx/dtype";
 import { type Span, type WireField, wireFields, wireVarints } from "@tutti/wire/wire-format";
 
 /**
@@ -13,16 +14,21 @@ export const GRAPH = { node: 1, initializer: 5, input: 11 } as const;
 export const NODE = { input: 1, output: 2, opType: 4, attribute: 5 } as const;
 const ATTRIBUTE = { tensor: 5 } as const;
 const TENSOR = {
-  ...{ dims: 1, dataType: 2, floatData: 4, name: 8, rawData: 9 },
-  ...{ externalData: 13, dataLocation: 14 },
+  dims: 1,
+  dataType: 2,
+  floatData: 4,
+  name: 8,
+  rawData: 9,
+  externalData: 13,
+  dataLocation: 14,
 } as const;
 const ENTRY = { key: 1, value: 2 } as const;
 const VALUE = { name: 1 } as const;
 
 /** TensorProto.DataType (onnx.proto3). */
-export const FLOAT = 1;
-export const FLOAT16 = 10;
-export const BFLOAT16 = 16;
+export const FLOAT = dtypeCode("float32");
+export const FLOAT16 = dtypeCode("float16");
+export { BFLOAT16 } from "@tutti/graph/onnx/dtype";
 
 /**
  * A tensor in the file; `data` are the stretches that hold its values as plain little-endian numbers, in

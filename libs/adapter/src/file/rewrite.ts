@@ -28,7 +28,7 @@ const RECORD = "tutti.undo";
 const METADATA = { model: 14, key: 1, value: 2 } as const;
 
 /** What a rewritten file tells of itself. `kind` says what was done to the base. */
-export type Record = {
+export type RewriteRecord = {
   readonly kind: "attached" | "merged";
   readonly baseSha256: string;
   readonly undo: readonly Edit[];
@@ -41,7 +41,7 @@ export type Record = {
 export function rewritten(
   bytes: Uint8Array,
   map: FileMap,
-  { changes, ...about }: Pick<Record, "kind" | "baseSha256"> & { readonly changes: Changes },
+  { changes, ...about }: Pick<RewriteRecord, "kind" | "baseSha256"> & { readonly changes: Changes },
 ): Uint8Array {
   const edits = editsOf(map, changes);
   const undo = reversed(bytes, edits).map(({ start, end, bytes: was }) => [start, end, base64(was)]);
@@ -55,7 +55,7 @@ export function rewritten(
  * The record of the last rewrite, and the bytes before it; undefined where there is none.
  * @throws Fault("bad-message") for a record that does not fit the file.
  */
-export function recordOf(bytes: Uint8Array): { record: Record; restored(): Uint8Array } | undefined {
+export function recordOf(bytes: Uint8Array): { record: RewriteRecord; restored(): Uint8Array } | undefined {
   const last = [...wireFields(bytes)].at(-1);
   if (last?.number !== METADATA.model) return undefined;
   const parts = new Map([...wireFields(bytes, last.content)].map((field) => [field.number, field.content]));
@@ -72,7 +72,13 @@ export function recordOf(bytes: Uint8Array): { record: Record; restored(): Uint8
  * The base that an attached (or, weights apart, a merged) file was made from.
  * @throws Fault("refused") when the file was changed since, so that the base would not come out.
  */
-export function checkedBase({ record, restored }: { record: Record; restored(): Uint8Array }): Uint8Array {
+export function checkedBase({
+  record,
+  restored,
+}: {
+  record: RewriteRecord;
+  restored(): Uint8Array;
+}): Uint8Array {
   const base = restored();
   const got = sha256Hex(base);
   if (got === record.baseSha256) return base;
@@ -80,7 +86,7 @@ export function checkedBase({ record, restored }: { record: Record; restored(): 
   throw new Fault("refused", "base in the file", { expected: `SHA-256 ${record.baseSha256}`, got, todo });
 }
 
-function parsed(text: string, limit: number): Record {
+function parsed(text: string, limit: number): RewriteRecord {
   const bad = (cause?: unknown) =>
     new Fault("bad-message", `metadata ${RECORD}`, { expected: "a record of what was changed", cause });
   let found: { kind?: unknown; baseSha256?: unknown; undo?: unknown };

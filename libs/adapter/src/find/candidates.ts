@@ -12,7 +12,7 @@ export type Candidate = Omit<AdaptedModule, "rank" | "alpha" | "scale">;
 export type GivenNames = Readonly<Record<string, string>>;
 
 /** One node with a constant weight. `layout` is how the node reads it, not how the file stores it. */
-export type Site = Slot & { readonly node: Node; readonly source: Source };
+export type WeightUse = Slot & { readonly node: Node; readonly source: Source };
 
 type Slot = {
   readonly input: number;
@@ -23,7 +23,7 @@ type Slot = {
 };
 
 /** Every node of the graph with a weight we know how to adapt, in the graph's order. */
-export function sitesOf(graph: Graph, sources: Sources): readonly Site[] {
+export function weightUsesOf(graph: Graph, sources: Sources): readonly WeightUse[] {
   const wires = wiresOf(graph);
   return graph.nodes.flatMap((node) => {
     const slot = SLOTS[opOf(node)]?.(node, sources);
@@ -120,7 +120,7 @@ export function refusalsOf(
     const group = attribute(node, "group", 1);
     const source = node.op === "Conv" && group !== 1 ? sources.of(node.inputs[1]!) : undefined;
     if (!source) return [];
-    const module = siteModule({ node, source, input: 1 }, given);
+    const module = moduleNameOf({ node, source, input: 1 }, given);
     return module === undefined ? [] : [{ module, because: `a convolution in ${group} groups` }];
   });
 }
@@ -132,39 +132,43 @@ function attribute(node: Node, name: string, fallback: number): number {
 
 /** Modules of a graph that can be adapted, in the graph's order, each under a name of its own. */
 export function candidatesOf(graph: Graph, sources: Sources, given: GivenNames = {}): readonly Candidate[] {
-  const groups = new Map<string, Site[]>();
+  const groups = new Map<string, WeightUse[]>();
   const byWeight = new Map<string, string[]>();
   const counts = new Map<string, number>();
-  for (const site of sitesOf(graph, sources)) {
-    const { op } = site.node;
+  for (const use of weightUsesOf(graph, sources)) {
+    const { op } = use.node;
     const count = counts.get(op) ?? 0;
     counts.set(op, count + 1);
-    const module = siteModule(site, given) ?? `${op}_${count}`;
-    const before = byWeight.get(site.source.initializer) ?? [];
-    const again = before.find((known) => isSame(groups.get(known)![0]!, known, { site, module }));
+    const module = moduleNameOf(use, given) ?? `${op}_${count}`;
+    const before = byWeight.get(use.source.initializer) ?? [];
+    const again = before.find((known) => isSame(groups.get(known)![0]!, known, { use, module }));
     if (again !== undefined) {
-      groups.get(again)!.push(site);
+      groups.get(again)!.push(use);
       continue;
     }
-    const name = groups.has(module) ? freeName(`${module}.${tailOf(site.node)}`, groups) : module;
-    groups.set(name, [site]);
-    byWeight.set(site.source.initializer, [...before, name]);
+    const name = groups.has(module) ? freeName(`${module}.${tailOf(use.node)}`, groups) : module;
+    groups.set(name, [use]);
+    byWeight.set(use.source.initializer, [...before, name]);
   }
-  return [...groups].map(([module, sites]) => candidate(module, sites, sources));
+  return [...groups].map(([module, found]) => candidate(module, found, sources));
 }
 
-/** The module a site belongs to; what was given by hand comes before anything the file says. */
-export function siteModule(
-  { node, source, input }: Pick<Site, "node" | "source" | "input">,
+/** The module of a weight where a node reads it; what was given by hand comes before what the file says. */
+export function moduleNameOf(
+  { node, source, input }: Pick<WeightUse, "node" | "source" | "input">,
   given: GivenNames,
 ): string | undefined {
-  const told = given[node.name] ?? given[node.outputs[0]!];
-  return told ?? moduleOf(node, [node.inputs[input]!, source.initializer]);
+  const byHand = given[node.name] ?? given[node.outputs[0]!];
+  return byHand ?? moduleOf(node, [node.inputs[input]!, source.initializer]);
 }
 
 /** A module called twice is one module: the older exporter numbers its later calls (`fc`, `fc_1`). */
-function isSame(first: Site, known: string, { site, module }: { site: Site; module: string }): boolean {
-  if (first.kind !== site.kind || storedLayout(first) !== storedLayout(site)) return false;
+function isSame(
+  first: WeightUse,
+  known: string,
+  { use, module }: { use: WeightUse; module: string },
+): boolean {
+  if (first.kind !== use.kind || storedLayout(first) !== storedLayout(use)) return false;
   return known === module || (module.startsWith(`${known}_`) && /^\d+$/.test(module.slice(known.length + 1)));
 }
 
@@ -175,20 +179,19 @@ export function freeName(name: string, taken: { has(name: string): boolean }): s
   return free;
 }
 
-/** How the file stores a site's weight. */
-export function storedLayout({ layout, source }: Pick<Site, "layout" | "source">): "in-out" | "out-in" {
+/** How the file stores a weight that a node reads. */
+export function storedLayout({ layout, source }: Pick<WeightUse, "layout" | "source">): "in-out" | "out-in" {
   if (!source.transposed) return layout;
   return layout === "in-out" ? "out-in" : "in-out";
 }
 
-function candidate(module: string, sites: readonly Site[], sources: Sources): Candidate {
-  const [{ kind, source, size }] = sites as readonly [Site];
-  const layout = storedLayout(sites[0]!);
+function candidate(module: string, found: readonly WeightUse[], sources: Sources): Candidate {
+  const [{ kind, source, size }] = found as readonly [WeightUse];
+  const layout = storedLayout(found[0]!);
   const [first, second, ...kernel] = source.tensor.shape as readonly [number, number];
   const [width, out] = size ?? (layout === "in-out" ? [first, second] : [second, first]);
-  const uses = sites.map((site): Use => {
-    const { transposed, converted } = site.source;
-    return { node: site.node.outputs[0]!, input: site.input, transposed, converted };
+  const uses = found.map(({ node, input, source: { transposed, converted } }): Use => {
+    return { node: node.outputs[0]!, input, transposed, converted };
   });
   const weight = source.initializer;
   return {

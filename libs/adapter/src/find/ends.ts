@@ -6,36 +6,36 @@ import { opOf, type Wires } from "./wires.ts";
  * output. Around a quantised one it is the last float value before and the first one after, so that factors
  * work in floats and the base's integer arithmetic stays as it is (docs/onnx.md, Quantised layouts).
  */
-export type Ends =
+export type SidePathEnds =
   | {
-      readonly way: "beside";
+      readonly way: "sum-output";
       /** What A reads. */
       readonly reads: Value;
       /** What the path's result is added to: readers of `adds` read the sum. */
       readonly adds: Value;
     }
   /** The product itself is added to the weight, where the node's output is not linear in it. */
-  | { readonly way: "weight" };
+  | { readonly way: "sum-weight" };
 
-/** A value's name; with `scale` it holds integers, of which `scale` and `zero` (may be "") make floats. */
+/** A value's name; with `levels` it holds integers, of which their `scale` and `zero` ("" for none) make floats. */
 export type Value = {
   readonly name: string;
   readonly levels?: { readonly scale: string; readonly zero: string };
 };
 
 /** Undefined where the node stands in no pattern that we know. `input` holds the weight. */
-export function endsOf(node: Node, input: number, wires: Wires): Ends | undefined {
+export function endsOf(node: Node, input: number, wires: Wires): SidePathEnds | undefined {
   const op = opOf(node);
-  if (WEIGHT_WAY.has(op)) return { way: "weight" };
-  const reads = readsOf(node, input, wires);
-  const adds = addsOf(node, wires);
-  return reads && adds ? { way: "beside", reads, adds } : undefined;
+  if (SUM_WEIGHT.has(op)) return { way: "sum-weight" };
+  const reads = valueRead(node, input, wires);
+  const adds = valueAddedTo(node, wires);
+  return reads && adds ? { way: "sum-output", reads, adds } : undefined;
 }
 
 /** An activation, or attention, follows the product inside of one operator. */
-const WEIGHT_WAY: ReadonlySet<string> = new Set(["com.microsoft::FusedGemm", "com.microsoft::Attention"]);
+const SUM_WEIGHT: ReadonlySet<string> = new Set(["com.microsoft::FusedGemm", "com.microsoft::Attention"]);
 
-function readsOf(node: Node, input: number, wires: Wires): Value | undefined {
+function valueRead(node: Node, input: number, wires: Wires): Value | undefined {
   switch (opOf(node)) {
     case "MatMulInteger":
     case "ConvInteger":
@@ -50,7 +50,7 @@ function readsOf(node: Node, input: number, wires: Wires): Value | undefined {
   }
 }
 
-function addsOf(node: Node, wires: Wires): Value | undefined {
+function valueAddedTo(node: Node, wires: Wires): Value | undefined {
   const [output] = node.outputs as readonly [string];
   switch (opOf(node)) {
     case "MatMulInteger":

@@ -14,8 +14,8 @@ const SCOPES = "pkg.torch.onnx.name_scopes";
  */
 export function moduleOf(node: Node, weights: readonly string[] = []): string | undefined {
   const path = fromPath(node.name);
-  const told = fromScopes(node) ?? (node.name.startsWith("/") ? path : undefined);
-  return told ?? weights.map(moduleOfTensor).find((module) => module !== undefined) ?? path;
+  const declared = fromScopes(node) ?? (node.name.startsWith("/") ? path : undefined);
+  return declared ?? weights.map(moduleOfTensor).find((module) => module !== undefined) ?? path;
 }
 
 /** The last part of where a node came from: tells two nodes of one module apart. */

@@ -1,5 +1,6 @@
 import { Fault } from "@tutti/foundation/fault";
 import type { Graph, Node } from "@tutti/graph/ir";
+import { BFLOAT16, dtypeCode } from "@tutti/graph/onnx/dtype";
 import type { SavedTensor, Use } from "../spec.ts";
 import { isKnown, productOf } from "../whole.ts";
 import {
@@ -7,9 +8,9 @@ import {
   freeName,
   type GivenNames,
   isShared,
-  siteModule,
-  sitesOf,
+  moduleNameOf,
   storedLayout,
+  weightUsesOf,
 } from "./candidates.ts";
 import { endsOf } from "./ends.ts";
 import { moduleOf } from "./names.ts";
@@ -117,8 +118,7 @@ function floatsBy(
   return { recipe: `${parameters}`, spent: [] };
 }
 
-/** ONNX's numbers of float32, float16 and bfloat16. */
-const FLOAT_CODES: ReadonlySet<number> = new Set([1, 10, 16]);
+const FLOAT_CODES: ReadonlySet<number> = new Set([dtypeCode("float32"), dtypeCode("float16"), BFLOAT16]);
 
 function givesFloats({ attributes }: Node): boolean {
   const to = attributes.get("to");
@@ -156,12 +156,12 @@ function namingOf(
   const results = resultsOf(graph, candidates);
   const linear = candidates.filter(({ kind }) => kind === "linear");
   const widths = new Map(linear.flatMap(({ out, uses }) => uses.map(({ node }) => [node, out])));
-  const sites = new Map(sitesOf(graph, sources).map((site) => [site.node.outputs[0]!, site]));
+  const weights = new Map(weightUsesOf(graph, sources).map((use) => [use.node.outputs[0]!, use]));
   const naming = (node: Node, input: number): string | undefined => {
     const [output] = node.outputs as readonly [string];
-    const site = sites.get(output);
-    const module = modules.get(output) ?? (site ? siteModule(site, given) : moduleOf(node));
-    if (site?.input === input) return `${module}.weight`;
+    const weight = weights.get(output);
+    const module = modules.get(output) ?? (weight ? moduleNameOf(weight, given) : moduleOf(node));
+    if (weight?.input === input) return `${module}.weight`;
     const role = ROLES[node.op]?.[input];
     if (role) return module === undefined ? undefined : `${module}.${role}`;
     // A linear layer on more than two axes is MatMul, then Add; the bias may be either operand.
@@ -171,8 +171,8 @@ function namingOf(
     return isBias ? `${modules.get(maker)}.bias` : undefined;
   };
   const layout = (node: Node, input: number): SavedTensor["layout"] => {
-    const site = sites.get(node.outputs[0]!);
-    return site?.kind === "linear" && site.input === input && storedLayout(site) === "in-out"
+    const weight = weights.get(node.outputs[0]!);
+    return weight?.kind === "linear" && weight.input === input && storedLayout(weight) === "in-out"
       ? "in-out"
       : "as-is";
   };
@@ -187,7 +187,7 @@ function resultsOf(graph: Graph, candidates: readonly Candidate[]): ReadonlyMap<
     candidates.flatMap(({ uses }) =>
       uses.flatMap(({ node, input }): [string, string][] => {
         const ends = endsOf(nodes.get(node)!, input, wires);
-        return ends?.way === "beside" ? [[ends.adds.name, node]] : [];
+        return ends?.way === "sum-output" ? [[ends.adds.name, node]] : [];
       }),
     ),
   );

@@ -1,5 +1,5 @@
 import type { Graph, Node, Tensor } from "@tutti/graph/ir";
-import { readsOf } from "@tutti/graph/prune";
+import { type Wires, wiresOf } from "./wires.ts";
 
 /** The stored tensor behind a node's input, and what happens to it on the way. */
 export type Source = {
@@ -16,37 +16,21 @@ export type Source = {
 /** Operators whose first input passes through as a weight: `trace` folds them away where it is constant. */
 const PASSING: ReadonlySet<string> = new Set(["Identity", "Transpose", "Cast", "DequantizeLinear"]);
 
-/** Finds stored tensors behind values and values' readers, in one untraced graph. */
+/** Finds stored tensors behind values, and the nodes that compute with them, in one untraced graph. */
 export class Sources {
   readonly #graph: Graph;
-  readonly #makers = new Map<string, Node>();
-  readonly #readers = new Map<string, string[]>();
+  readonly #wires: Wires;
 
   constructor(graph: Graph) {
     this.#graph = graph;
-    const read = (name: string, reader: string) => {
-      const readers = this.#readers.get(name);
-      if (readers) readers.push(reader);
-      else this.#readers.set(name, [reader]);
-    };
-    for (const node of graph.nodes) {
-      for (const output of node.outputs) this.#makers.set(output, node);
-      for (const [input, name] of node.inputs.entries()) read(name, useKey(node.outputs[0]!, input));
-      // What graphs inside the node read of this one; no use of ours looks like that.
-      for (const name of readsOf(node).slice(node.inputs.filter(Boolean).length)) read(name, "inner graph");
-    }
-    for (const { name } of graph.outputs) read(name, "graph output");
-  }
-
-  maker(name: string): Node | undefined {
-    return this.#makers.get(name);
+    this.#wires = wiresOf(graph);
   }
 
   /** The stored tensor behind a value; undefined when it is computed from the graph's inputs. */
   of(name: string): Source | undefined {
     const tensor = this.#graph.initializers.get(name);
     if (tensor) return { initializer: name, tensor, transposed: false, converted: false, by: [] };
-    const node = this.#makers.get(name);
+    const node = this.#wires.maker(name);
     if (!node || !passes(node)) return undefined;
     const source = this.of(node.inputs[0]!);
     if (!source) return undefined;
@@ -55,14 +39,16 @@ export class Sources {
     return swaps(node, source.tensor) ? { ...source, transposed: !source.transposed } : undefined;
   }
 
-  /** Every use of a stored tensor that is not a mere passing on, as keys that `useKey` makes. */
+  /**
+   * Every use of a stored tensor that is not a mere passing on: as a key that `useKey` makes, or a word that is
+   * none for a reader that is not a node of this graph.
+   */
   finalReaders(name: string): readonly string[] {
-    const readers = this.#readers.get(name) ?? [];
-    return readers.flatMap((reader) => {
-      const at = reader.lastIndexOf("#");
-      const node = at < 0 ? undefined : this.#makers.get(reader.slice(0, at));
-      const passing = node && passes(node) && reader.slice(at) === "#0";
-      return passing ? this.finalReaders(node.outputs[0]!) : [reader];
+    return this.#wires.readers(name).flatMap((reader) => {
+      if (typeof reader === "string") return [reader];
+      const { node, input } = reader;
+      const passing = passes(node) && input === 0;
+      return passing ? this.finalReaders(node.outputs[0]!) : [useKey(node.outputs[0]!, input)];
     });
   }
 }

@@ -1,34 +1,38 @@
 import type { Graph, Node } from "@tutti/graph/ir";
-import { readsOf } from "@tutti/graph/prune";
+import { innerReadsOf } from "@tutti/graph/prune";
+
+/** What reads a value: a node's input, a graph inside a node, or the world outside as the graph's output. */
+export type Reader = { readonly node: Node; readonly input: number } | "inner graph" | "graph output";
 
 /** Who makes a value of a graph and who reads it; for a file's graph and a traced one alike. */
 export type Wires = {
   maker(name: string): Node | undefined;
+  readers(name: string): readonly Reader[];
   /** The node that alone reads the value, once; undefined where anything else does too. */
   follower(name: string): Node | undefined;
 };
 
 export function wiresOf({ nodes, outputs }: Pick<Graph, "nodes" | "outputs">): Wires {
   const makers = new Map<string, Node>();
-  const readers = new Map<string, (Node | "other")[]>();
-  const note = (name: string, reader: Node | "other") => {
+  const readers = new Map<string, Reader[]>();
+  const note = (name: string, reader: Reader) => {
     const known = readers.get(name);
     if (known) known.push(reader);
     else readers.set(name, [reader]);
   };
   for (const node of nodes) {
     for (const name of node.outputs) makers.set(name, node);
-    // Behind the node's own inputs stand what graphs inside it read of this one.
-    const own = node.inputs.filter((name) => name !== "");
-    for (const name of own) note(name, node);
-    for (const name of readsOf(node).slice(own.length)) note(name, "other");
+    for (const [input, name] of node.inputs.entries()) if (name !== "") note(name, { node, input });
+    for (const name of innerReadsOf(node)) note(name, "inner graph");
   }
-  for (const { name } of outputs) note(name, "other");
+  for (const { name } of outputs) note(name, "graph output");
+  const readersOf = (name: string) => readers.get(name) ?? [];
   return {
     maker: (name) => makers.get(name),
+    readers: readersOf,
     follower(name) {
-      const [only, another] = readers.get(name) ?? [];
-      return another === undefined && only !== "other" ? only : undefined;
+      const [only, another] = readersOf(name);
+      return another === undefined && typeof only === "object" ? only.node : undefined;
     },
   };
 }

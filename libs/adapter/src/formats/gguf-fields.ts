@@ -6,8 +6,17 @@ import { Fault } from "@tutti/foundation/fault";
 export type Field = number | bigint | boolean | string;
 
 const WIDTHS = {
-  ...{ uint8: 1, int8: 1, bool: 1, uint16: 2, int16: 2 },
-  ...{ uint32: 4, int32: 4, float32: 4, uint64: 8, int64: 8, float64: 8 },
+  uint8: 1,
+  int8: 1,
+  bool: 1,
+  uint16: 2,
+  int16: 2,
+  uint32: 4,
+  int32: 4,
+  float32: 4,
+  uint64: 8,
+  int64: 8,
+  float64: 8,
 } as const;
 
 type Fixed = keyof typeof WIDTHS;

@@ -85,7 +85,7 @@ export function fromOnnxAdapter(bytes: Uint8Array, layout?: ParameterLayout): Pe
     pair[found.factor] = { dtype, shape, data: widened(dtype, raw) };
     pairs.set(found.module, pair);
   }
-  const way = layout ?? told([...pairs.values()]);
+  const way = layout ?? layoutOf([...pairs.values()]);
   const modules = [...pairs].map(([name, pair]): PeftModule => {
     const { a, b } = { a: read(pair.a, way), b: read(pair.b, way) };
     const rank = a?.shape[0] ?? 0;
@@ -107,7 +107,7 @@ function turned({ dtype, shape, data }: FloatTensor): FloatTensor {
 type Pairs = readonly { readonly a?: FloatTensor; readonly b?: FloatTensor }[];
 
 /** One file has one layout: the first module whose shapes allow only one decides. */
-function told(pairs: Pairs): ParameterLayout {
+function layoutOf(pairs: Pairs): ParameterLayout {
   const shapes = pairs.map(({ a, b }) => ({ a: a?.shape ?? [], b: b?.shape ?? [] }));
   for (const { a, b } of shapes) {
     if (a.length !== 2) return "attached";

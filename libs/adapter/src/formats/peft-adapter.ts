@@ -157,9 +157,17 @@ function configOf(modules: readonly PeftModule[], whole: readonly NamedTensor[])
     throw new Fault("unsupported", `PEFT name of ${name}`, { expected: "a tensor of a module" });
   });
   const config = {
-    ...{ peft_type: "LORA", task_type: null, base_model_name_or_path: null, inference_mode: true },
-    ...{ r: rank, lora_alpha: alpha, use_rslora: rslora, lora_dropout: 0 },
-    ...{ bias: "none", fan_in_fan_out: false, init_lora_weights: true },
+    peft_type: "LORA",
+    task_type: null,
+    base_model_name_or_path: null,
+    inference_mode: true,
+    r: rank,
+    lora_alpha: alpha,
+    use_rslora: rslora,
+    lora_dropout: 0,
+    bias: "none",
+    fan_in_fan_out: false,
+    init_lora_weights: true,
     target_modules: modules.map(({ name }) => name),
     modules_to_save: owners.length > 0 ? [...new Set(owners)] : null,
     rank_pattern: patterns(ranks, rank),

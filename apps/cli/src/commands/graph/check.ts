@@ -117,7 +117,7 @@ async function once(engine: Engine, { step, adapter }: Derived, feeds: Tensors):
   }
 }
 
-/** The largest difference, of a gradient's largest element; a number that is none agrees with nothing. */
+/** The largest difference, of a gradient's largest element; NaN agrees with nothing. */
 function gapOf(one: Run, other: Run): { readonly worst: number; readonly tensor: string } {
   let found = { worst: 0, tensor: "" };
   for (const [tensor, values] of one.gradients) {

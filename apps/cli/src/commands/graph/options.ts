@@ -34,8 +34,8 @@ export function bindOf({ inputs }: Graph, { batch, length, shape: given }: SizeO
   const symbols = new Map<string, number>();
   for (const { name, shape } of inputs) {
     for (const [axis, dimension] of (shape ?? []).entries()) {
-      const told = given[name]?.[axis];
-      if (typeof dimension === "string" && told !== undefined) symbols.set(dimension, told);
+      const size = given[name]?.[axis];
+      if (typeof dimension === "string" && size !== undefined) symbols.set(dimension, size);
     }
   }
   const sizeOf = (dimension: Dimension, axis: number): number => {
