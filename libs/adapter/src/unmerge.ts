@@ -3,7 +3,7 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { type AdapterTensors, changesOf, checkBase, checkTensors } from "./change.ts";
-import { mapFile } from "./file/map.ts";
+import { BFLOAT16, FLOAT, FLOAT16, mapFile } from "./file/map.ts";
 import { recordOf } from "./file/rewrite.ts";
 import { type Files, rounded, Values } from "./file/values.ts";
 import { type MergeOptions, mergeFiles, valuesOf } from "./merge.ts";
@@ -88,8 +88,8 @@ function uncopied(bytes: Uint8Array, { modules, saved, baseSha256 }: ResolvedAda
   return merged ? found.restored() : bytes;
 }
 
-/** Bits of the fraction by TensorProto.DataType: float32, float16, bfloat16. */
-const FRACTION: Readonly<Record<number, number>> = { 1: 23, 10: 10, 16: 7 };
+/** Bits of the fraction by TensorProto.DataType. */
+const FRACTION: Readonly<Record<number, number>> = { [FLOAT]: 23, [FLOAT16]: 10, [BFLOAT16]: 7 };
 
 /** Half the distance between neighbours of the largest value: no rounding of these values is larger. */
 function halfStep(dataType: number, values: Float64Array): number {
