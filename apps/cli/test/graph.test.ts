@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seededRandom } from "@tutti/foundation/random";
-import { float32, type Program } from "@tutti/graph/ir";
+import { float32, type Program, type Tensor } from "@tutti/graph/ir";
 import { mlp } from "@tutti/graph/make/mlp";
 import { transformer } from "@tutti/graph/make/transformer";
 import { write } from "@tutti/graph/write";
@@ -62,6 +62,36 @@ describe("tutti graph inspect", () => {
     const [one, eight] = costs[0]!.memory;
     expect([one!.batch, eight!.batch]).toEqual([1, 8]);
     expect(eight!.stepBytes).toBeGreaterThan(4 * one!.stepBytes);
+  });
+
+  test("says of each weight whether it merges, which its type alone does not tell", async () => {
+    const read = (output: string, inputs: readonly string[], op: string, to?: number) => ({
+      ...{ op, domain: "", name: `/${output}/${op}`, inputs, outputs: [output], metadata: new Map() },
+      attributes: new Map(to === undefined ? [] : [["to", { kind: "int", value: to } as const]]),
+    });
+    const half = { dtype: "float16", shape: [2, 2], data: Uint16Array.of(0x3c00, 0, 0, 0x3c00) } as const;
+    const graph = {
+      ...{ name: "halves", opset: 17 },
+      outputs: [{ name: "y", dtype: "float32", shape: null }],
+      inputs: [{ name: "x", dtype: "float32", shape: [1, 2] }],
+      initializers: new Map<string, Tensor>([
+        ["w", half],
+        ["own", float32([2, 2], new Float32Array(4))],
+      ]),
+      // Two nodes read w, as floats: neither may change it, and no copy of it can be read as it lies.
+      nodes: [
+        read("c", ["w"], "Cast", 1),
+        ...[read("a", ["x", "c"], "MatMul"), read("b", ["a", "c"], "MatMul")],
+        read("y", ["b", "own"], "MatMul"),
+      ],
+    } as const;
+    writeFileSync(at("halves.onnx"), write(graph));
+    const { modules, whole } = await json("graph", "inspect", at("halves.onnx"));
+    type Told = { readonly dtype: string; readonly merge: string; readonly because?: string };
+    const told = (modules as Told[]).map(({ dtype, merge }) => `${dtype} ${merge}`);
+    expect(told).toEqual(["float16 attach", "float16 attach", "float32 merge"]);
+    expect((modules as Told[])[0]!.because).toMatch(/weight w: .*converted on the way/);
+    expect((whole as Told[]).map(({ merge }) => merge)).toContain("attach");
   });
 
   test("what was asked for, at a shape that was given", async () => {
@@ -173,5 +203,18 @@ describe("tutti bench graph", () => {
     expect(timed).toHaveLength(2);
     expect(timed.every(({ stepMs }) => stepMs.median > 0)).toBe(true);
     expect(timed.map(({ engine }) => engine)).toContain(faster);
+  });
+
+  test("the loss is taken of the output that was named", async () => {
+    const named = (output: string) =>
+      json("bench", "graph", at("two.onnx"), "--rounds", "1", "--output", output);
+    const graph = mlp({ inputs: 6, hidden: [8], outputs: 4, random });
+    const [hidden] = graph.nodes.find(({ op }) => op === "Relu")!.outputs;
+    const outputs = [...graph.outputs, { name: hidden!, dtype: "float32", shape: ["batch", 8] } as const];
+    writeFileSync(at("two.onnx"), write({ ...graph, outputs }));
+    const [first, other] = [await named(graph.outputs[0]!.name), await named(hidden!)];
+    // What lies behind the hidden layer is not run back through.
+    expect(other.nodes).toBeLessThan(first.nodes as number);
+    await expect(named("nobody")).rejects.toThrow(/nobody/);
   });
 });

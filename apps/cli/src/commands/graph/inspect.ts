@@ -1,5 +1,6 @@
 import { refusalsOf } from "@tutti/adapter/find/candidates";
 import { Sources } from "@tutti/adapter/find/sources";
+import { type Mergeable, mergeRefusals } from "@tutti/adapter/merge";
 import { offerOf } from "@tutti/adapter/resolve";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
@@ -11,7 +12,7 @@ import { trace } from "@tutti/graph/trace";
 import { widened } from "@tutti/graph/widen";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
-import { openModel } from "../../model-file.ts";
+import { type ModelFile, openModel } from "../../model-file.ts";
 import {
   type AdapterOptions,
   about,
@@ -37,8 +38,9 @@ export function inspectCommand(): Command {
   return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
     withContext(command, ({ output }) =>
       about(path, async () => {
-        const { model } = await openModel(path);
-        const facts = { ...inspect(model), sha256: sha256Hex(model.bytes), ...trainable(model, options) };
+        const base = await openModel(path);
+        const { bytes, model } = base;
+        const facts = { ...inspect(model), sha256: sha256Hex(bytes), ...trainable(base, options) };
         for (const line of linesOf(facts, options)) output.say(line);
         const { modules, whole } = facts;
         output.result(
@@ -52,25 +54,46 @@ export function inspectCommand(): Command {
 
 type Facts = Inspection & { readonly sha256: string } & ReturnType<typeof trainable>;
 
-function trainable(model: Model, options: Options) {
+function trainable(base: ModelFile, options: Options) {
+  const { model } = base;
   const { candidates, saveables } = offerOf(model);
   const refused = refusalsOf(model.graph, new Sources(model.graph), {});
-  const modules = candidates.map(({ module, kind, in: width, out, weight, shared }) => {
+  const merges = mergesOf(
+    base,
+    candidates.map(({ module, weight, ...rest }) => {
+      return { ...rest, what: module, tensor: weight };
+    }),
+  );
+  const modules = candidates.map(({ module, kind, in: width, out, weight, shared }, at) => {
     const dtype = model.graph.initializers.get(weight)?.dtype ?? "unknown";
-    // An integer weight keeps its bytes: the adapter is attached beside it, never merged into it.
-    const merge = dtype === "float32" || dtype === "float16" ? "merge" : "attach";
-    return { module, kind, in: width, out, dtype, merge, shared };
+    return { module, kind, in: width, out, dtype, ...merges[at]!, shared };
   });
+  const wholeMerges = mergesOf(
+    base,
+    saveables.map(({ name, initializer, ...rest }) => {
+      return { ...rest, what: name, tensor: initializer };
+    }),
+  );
   const spec = specOf(options);
   const asked: readonly Suggestion[] = spec ? [{ name: "asked", why: "as asked for", spec }] : [];
   const choices = spec ? asked : suggestionsOf({ candidates, saveables });
   return {
     modules,
-    whole: saveables.map(({ name, shape }) => ({ name, shape })),
+    whole: saveables.map(({ name, shape }, at) => ({ name, shape, ...wholeMerges[at]! })),
     refused,
     ...traceOf(model, options),
     suggestions: choices.map((choice) => costOf(model, choice, options)),
   };
+}
+
+/**
+ * Whether a merge would change each of these tensors, asked of what merges. An adapter for one that it
+ * refuses is attached beside the base.
+ */
+function mergesOf({ bytes, external }: ModelFile, wanted: readonly Mergeable[]) {
+  return mergeRefusals(bytes, wanted, { external }).map((because) =>
+    because ? ({ merge: "attach", because: because.message } as const) : ({ merge: "merge" } as const),
+  );
 }
 
 /** What the model's own graph says once sizes are bound, or why they cannot be. */
