@@ -12,10 +12,13 @@ function fenced(page: string, language: string): string {
   return found[1]!;
 }
 
-test.each(["graph", "adapter"])("the example in libs/%s/README.md prints what the page says", (room) => {
-  const page = readFileSync(`${ROOT}libs/${room}/README.md`, "utf8");
-  const args = ["--import", "tsx", "--input-type=module", "-e", fenced(page, "js")];
-  const env = { ...process.env, ORT_DISABLE_TELEMETRY: "1" };
-  const ran = spawnSync(process.execPath, args, { cwd: ROOT, encoding: "utf8", env });
-  expect(ran.stdout, ran.stderr).toBe(fenced(page, "text"));
-});
+test.each(["graph", "adapter", "train"])(
+  "the example in libs/%s/README.md prints what the page says",
+  (room) => {
+    const page = readFileSync(`${ROOT}libs/${room}/README.md`, "utf8");
+    const args = ["--import", "tsx", "--input-type=module", "-e", fenced(page, "js")];
+    const env = { ...process.env, ORT_DISABLE_TELEMETRY: "1" };
+    const ran = spawnSync(process.execPath, args, { cwd: ROOT, encoding: "utf8", env });
+    expect(ran.stdout, ran.stderr).toBe(fenced(page, "text"));
+  },
+);

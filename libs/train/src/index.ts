@@ -1,7 +1,8 @@
 // biome-ignore-all assist/source/organizeImports: what users may rely on stands first, above the line.
 
 // For users.
-export type { Examples } from "./batches.ts";
+export { type BatchPlan, batches, type Examples, inOrder } from "./batches.ts";
+export { type Evaluated, type EvaluateOptions, evaluate, type FitOptions, type Fitted, fit } from "./fit.ts";
 export {
   type AdagradOptions,
   type AdamWOptions,
@@ -25,7 +26,3 @@ export {
   nextServerControl,
 } from "./scaffold.ts";
 export { type Course, cosine, linear, type Schedule, stepwise, warmUp } from "./schedule.ts";
-
-// For neighbours: import the file, not this index.
-export { type BatchPlan, batches, inOrder } from "./batches.ts";
-export { type Evaluated, type EvaluateOptions, evaluate, type FitOptions, type Fitted, fit } from "./fit.ts";

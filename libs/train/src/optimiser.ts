@@ -1,4 +1,5 @@
 import { assert } from "@tutti/foundation/check";
+import type { Schedule } from "./schedule.ts";
 
 /**
  * An optimiser is a pair of functions over one flat vector: `begin` makes its state for `length` coordinates,
@@ -15,9 +16,10 @@ export type GradientRule<State> = {
   apply(gradient: Float32Array, params: Float32Array, state: State): [Float32Array, State];
 };
 
-/** A rate, or one that changes with the step (the first step is 0). */
-export type Rate = number | ((step: number) => number);
+/** A rate, or one that changes with the step. */
+export type Rate = number | Schedule;
 
+/** Plain gradient descent by default: `momentum` 0, `nesterov` false, `weightDecay` 0. */
 export type SgdOptions = {
   readonly learningRate: Rate;
   readonly momentum?: number;
@@ -47,6 +49,7 @@ export function sgd(options: SgdOptions): Optimiser<SgdState> {
   };
 }
 
+/** By default, as in torch: `beta1` 0.9, `beta2` 0.999, `epsilon` 1e-8, `weightDecay` 0.01. */
 export type AdamWOptions = {
   readonly learningRate: Rate;
   readonly beta1?: number;
@@ -96,7 +99,7 @@ export function adagrad({ learningRate, epsilon = 1e-10 }: AdagradOptions): Opti
   };
 }
 
-/** Cuts every coordinate to −most…most. */
+/** Cuts every coordinate to −most…most, each by itself: the gradient's direction may change. */
 export function clipValue(most: number): GradientRule<null> {
   return {
     begin: () => null,

@@ -3,9 +3,10 @@ import { checkInteger } from "@tutti/foundation/check";
 /** A learning rate as a function of the step; the first step is 0. Beyond its end a schedule stays. */
 export type Schedule = (step: number) => number;
 
+/** From rate `from` to rate `to` (0 by default) within `steps` optimiser steps. */
 export type Course = { readonly from: number; readonly to?: number; readonly steps: number };
 
-/** Straight from `from` to `to` (0 unless told), which is reached after `steps` steps. */
+/** Straight from `from` to `to` (0 by default), which is reached after `steps` steps. */
 export function linear({ from, to = 0, steps }: Course): Schedule {
   const end = checkInteger("linear steps", steps, [1, MOST]);
   return (step) => from + (to - from) * Math.min(1, step / end);

@@ -20,7 +20,8 @@ const STANDARD_SIGNATURES = `
   Asinh 1 ~0
   Atan 1 ~0
   Atanh 1 ~0
-  Attention 3..7 ~0,1,2 is_causal kv_num_heads q_num_heads qk_matmul_output_mode scale softcap softmax_precision
+  Attention 3..7 ~0,1,2 is_causal kv_num_heads q_num_heads qk_matmul_output_mode scale softcap
+    softmax_precision
   AveragePool 1 ~0 auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides
   BatchNormalization 5 ~0,1,2,3,4 epsilon is_test momentum spatial training_mode
   Cast 1 round_mode saturate to

@@ -4,13 +4,13 @@ import { fileURLToPath } from "node:url";
 import type { Node } from "../../src/ir.ts";
 
 /*
- * What the rules of an operator can read: the words in quotes within a rule and within all that it calls, by the
- * library's own text. A word may be quoted there for another purpose, so this finds what nothing reads at all.
+ * What the rules of an operator can read: the words in quotes within a rule and within all that it calls, by
+ * the library's own text. A word may be quoted there for another purpose, so this finds what nothing reads.
  */
 
 const ROOT = fileURLToPath(new URL("../../src/", import.meta.url));
 
-/** Where the rules of an operator stand. An engine or `evaluate` comes after `infer`, so they read together. */
+/** Where an operator's rules stand. Engines and `evaluate` come after `infer`, so they read together. */
 export type Layer = "infer" | "evaluate" | "expand" | "engines/tfjs";
 
 type Source = {
