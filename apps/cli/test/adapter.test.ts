@@ -103,7 +103,7 @@ describe("inspect", () => {
     ["a folder of no adapter", ".", /expected a folder with adapter_config\.json/],
     ["a model", "base.onnx", /base\.onnx: format: expected a PEFT folder, .* got another/],
     ["a cut file", "peft/adapter_config.json", /format: expected/],
-  ])("%s", async (_, path, message) => {
+  ])("inspect refuses %s and says why", async (_, path, message) => {
     await expect(adapterJson("inspect", at(path))).rejects.toThrow(message);
   });
 
@@ -144,7 +144,7 @@ describe("convert", () => {
     expect(readdirSync(folder).sort()).toEqual(before);
   });
 
-  test("--force replaces", async () => {
+  test("--force replaces what is there", async () => {
     await adapterJson("convert", at("peft"), at("a.gguf"), "--arch", "qwen2");
     await adapterJson("convert", at("peft"), at("a.gguf"), "--arch", "llama", "--force");
     expect(await adapterJson("inspect", at("a.gguf"))).toMatchObject({ format: "gguf" });
@@ -152,7 +152,7 @@ describe("convert", () => {
 });
 
 describe("merge, unmerge, attach, detach", () => {
-  test("go and come back", async () => {
+  test("merging writes the library's file; unmerge with the base and detach give the base back", async () => {
     const said = await adapterJson("merge", at("base.onnx"), at("peft"), at("merged.onnx"));
     expect(file("merged.onnx")).toEqual(merge(base, adapter, tensors));
     expect(said).toMatchObject({ baseSha256: adapter.baseSha256 });
@@ -165,7 +165,7 @@ describe("merge, unmerge, attach, detach", () => {
     expect(file("3.onnx")).toEqual(base);
   });
 
-  test("an adapter of another base: one error, nothing written", async () => {
+  test("an adapter of another base is one error, and nothing is written", async () => {
     const other = write(mlp({ inputs: 6, hidden: [3], outputs: 4, random: seededRandom(2) }));
     writeFileSync(at("other.onnx"), other);
     const before = readdirSync(folder).sort();
@@ -226,7 +226,7 @@ describe("weights beside the model", () => {
     return new Uint8Array(Buffer.concat(parts));
   }
 
-  test("come along, merged or not, into a folder of their own", async () => {
+  test("are written along, merged or not, into a folder of their own", async () => {
     writeFileSync(at("w.bin"), outside("w.bin"));
     const before = file("w.bin");
     await adapterJson("merge", at("ext.onnx"), at("peft"), at("m", "ext.onnx"));

@@ -27,7 +27,8 @@ export type Offer = { readonly candidates: readonly Candidate[]; readonly saveab
  * Binds a spec to a base model: which weights, under which names, in which order. The same spec and base
  * give an equal result anywhere. The model's SHA-256 is taken of `model.bytes`.
  * @throws Fault("not-found") listing the candidates, when a pattern means nothing; Fault("bad-input") for a
- * rank or alpha that is not a positive number; Fault("unsupported") where `save` names a weight that has no float form.
+ * rank or alpha that is not a positive number; Fault("unsupported") where `save` names a weight that has no
+ * float form.
  */
 export function resolve(model: Model, spec: AdapterSpec, options: ResolveOptions = {}): ResolvedAdapter {
   checkSpec(spec);

@@ -164,13 +164,13 @@ describe("refusals", () => {
   const given = LINEAR["Gemm plain"]!;
   const adapter = resolve(read(given.bytes), { rank: 2, alpha: 3, targets: ["fc"] });
 
-  test("another base", () => {
+  test("another base is refused by hash", () => {
     expect(() => attach(LINEAR["Gemm transB"]!.bytes, adapter)).toThrow(
       /attach: base model: expected SHA-256/,
     );
   });
 
-  test("a base that has a value of a factor's name", () => {
+  test("a base that has a value of a factor's name is refused", () => {
     const { bytes } = base(
       [node("MatMul", ["x", "fc.weight"], "fc.lora_A.weight"), node("Tanh", ["fc.lora_A.weight"], "y")],
       { "fc.weight": [5, 4] },
@@ -180,7 +180,7 @@ describe("refusals", () => {
     expect(() => attach(bytes, clash)).toThrow(/fc\.lora_A\.weight: expected a name the base does not have/);
   });
 
-  test("detach: a file with nothing attached, and one that was changed since", () => {
+  test("detach refuses a file with nothing attached, and one that was changed since", () => {
     expect(() => detach(given.bytes)).toThrow(/detach: expected a model with an adapter attached/);
     const file = attach(given.bytes, adapter);
     const weight = read(given.bytes).graph.initializers.get("fc.weight")!.data as Float32Array;
@@ -191,7 +191,7 @@ describe("refusals", () => {
     expect(() => detach(file.subarray(0, file.length - 1))).toThrow(/premature end|whole field/);
   });
 
-  test("a record that does not fit its file", () => {
+  test("a record that does not fit its file is refused", () => {
     const file = attach(given.bytes, adapter);
     const text = new TextDecoder("latin1").decode(file);
     for (const [from, to] of [
@@ -207,7 +207,7 @@ describe("refusals", () => {
   });
 });
 
-test("patches reverse: any bytes, any edits", () => {
+test("reversed edits give the bytes back, whatever they were", () => {
   const edits = fc.array(
     fc.record({ gap: fc.nat(5), length: fc.nat(5), bytes: fc.uint8Array({ maxLength: 9 }) }),
     { maxLength: 8 },

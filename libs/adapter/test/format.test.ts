@@ -32,7 +32,7 @@ test.each([
   [undefined, LINEAR["Gemm plain"]!.bytes],
   [undefined, utf8("{}")],
   [undefined, writeSafetensors([{ name: "x", shape: [1], data: Float32Array.of(1) }])],
-] as const)("%s", (expected, content) => {
+] as const)("format %s is told by the content", (expected, content) => {
   expect(formatOf(content)).toBe(expected);
 });
 

@@ -139,7 +139,7 @@ describe("names", () => {
     }
   });
 
-  test("what converters write", () => {
+  test("modules are called as llama.cpp's converters call them", () => {
     expect(ggufName("qwen2", "model.layers.7.mlp.down_proj")).toBe("blk.7.ffn_down");
     expect(ggufName("gpt2", "h.2.attn.c_proj")).toBe("blk.2.attn_output");
     expect(ggufName("bert", "bert.encoder.layer.1.output.dense")).toBe("blk.1.ffn_down");

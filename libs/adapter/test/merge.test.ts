@@ -55,8 +55,8 @@ async function agree(model: Base, spec: AdapterSpec, tolerance = 1e-5): Promise<
 
 const spec: AdapterSpec = { rank: 2, alpha: 3, targets: ["fc"] };
 
-describe("merged file and injected graph agree in onnxruntime", () => {
-  test.each(Object.entries({ ...LINEAR, ...CONV, ...TABLE }))("%s", async (name, model) => {
+describe("merged file and injected graph give the same answers in onnxruntime", () => {
+  test.each(Object.entries({ ...LINEAR, ...CONV, ...TABLE }))("of %s", async (name, model) => {
     await agree(model, spec, name.includes("float16") ? 2e-3 : 1e-5);
   });
 
@@ -174,7 +174,7 @@ describe("shared weights", () => {
     await agree(TIED, { rank: 2, alpha: 3, targets: ["emb"] });
   });
 
-  test("both of them: each has its own copy of the base", async () => {
+  test("both of them adapted: each has its own copy of the base", async () => {
     const merged = await agree(TIED, { rank: 2, alpha: 3, targets: ["emb", "head"] });
     expect([...read(merged).graph.initializers.keys()].slice(1)).toEqual([
       "emb.weight/emb",
@@ -211,19 +211,19 @@ describe("refusals", () => {
   const adapter = resolve(read(model.bytes), spec);
   const tensors = drawn(adapter, "x");
 
-  test("another base", () => {
+  test("another base is refused by hash", () => {
     expect(() => merge(LINEAR["Gemm transB"]!.bytes, adapter, tensors)).toThrow(
       /base model: expected SHA-256/,
     );
   });
 
-  test("a tensor that is missing or of another size", () => {
+  test("a tensor that is missing or of another size is refused by name", () => {
     const short = new Map([...tensors, ["fc.lora_A.weight", new Float32Array(3)]]);
     expect(() => merge(model.bytes, adapter, short)).toThrow(/fc\.lora_A\.weight: expected 10 values, got 3/);
     expect(() => merge(model.bytes, adapter, new Map())).toThrow(/expected 10 values, got none/);
   });
 
-  test("a quantised weight names the way later", () => {
+  test("a quantised weight is refused by type, and the error says to attach", () => {
     const weights = {
       "fc.weight": { dtype: "int8", shape: [5, 4], data: new Int8Array(20).fill(3) },
       scale: random([], "scale"),

@@ -10,15 +10,15 @@ const names = (method: Method, round: number) =>
   activeTensors(method, round, tensors).map(({ name }) => name);
 
 describe("docs/onnx.md, Methods under a secure sum: what travels up", () => {
-  test("fedit: both factors, every round", () => {
+  test("fedit sends both factors every round", () => {
     for (const round of [0, 1, 2]) expect(names("fedit", round)).toEqual([A, B, TABLE_A, TABLE_B, HEAD]);
   });
 
-  test("ffa: B alone, every round", () => {
+  test("ffa sends B alone every round", () => {
     for (const round of [0, 1, 2]) expect(names("ffa", round)).toEqual([B, TABLE_B, HEAD]);
   });
 
-  test("rolora: B in even rounds, A in odd ones", () => {
+  test("rolora sends B in even rounds, A in odd ones", () => {
     for (const round of [0, 2, 4]) expect(names("rolora", round)).toEqual([B, TABLE_B, HEAD]);
     for (const round of [1, 3, 5]) expect(names("rolora", round)).toEqual([A, TABLE_A, HEAD]);
   });
@@ -28,7 +28,7 @@ describe("docs/onnx.md, Methods under a secure sum: what travels up", () => {
     expect(activeTensors("ffa", 0, odd)).toEqual(odd);
   });
 
-  test("a round is a natural number", () => {
+  test("a round that is no natural number is refused", () => {
     expect(() => names("rolora", -1)).toThrow(/round: expected an integer/);
     expect(() => names("rolora", 0.5)).toThrow(/round: expected an integer/);
   });

@@ -10,14 +10,14 @@ const scoped = (scopes: string, op = "MatMul"): Node => {
 };
 
 describe("docs/onnx.md, Fields and names: the module a node came from", () => {
-  test("1. dynamo's metadata: the last module before the final name", () => {
+  test("1. dynamo's metadata gives the last module before the final name", () => {
     expect(moduleOf(scoped("['', 'm', 'm.bert', 'm.bert.layer.0.query', 'linear_3']"))).toBe(
       "m.bert.layer.0.query",
     );
     expect(moduleOf(scoped(`["", "m", "m.it's", "linear"]`))).toBe("m.it's");
   });
 
-  test("1. at the model's root there is no module, and the weight's name tells", () => {
+  test("1. at the model's root, where no module stands, the weight's name gives it", () => {
     expect(moduleOf(scoped("['', 'linear']"), ["fc.weight"])).toBe("fc");
   });
 
@@ -26,7 +26,7 @@ describe("docs/onnx.md, Fields and names: the module a node came from", () => {
     expect(moduleOf(folded, ["m.c1.weight"])).toBe("m.c1");
   });
 
-  test("2. the older exporter's path, without repetitions", () => {
+  test("2. the older exporter's path gives it, repetitions left out", () => {
     expect(moduleOf(named("/m/m.0/Gemm"))).toBe("m.0");
     expect(moduleOf(named("/m/bert/encoder/layer.0/attention/self/query/MatMul"))).toBe(
       "m.bert.encoder.layer.0.attention.self.query",
@@ -35,12 +35,12 @@ describe("docs/onnx.md, Fields and names: the module a node came from", () => {
     expect(moduleOf(named("/MatMul"))).toBeUndefined();
   });
 
-  test("3. the weight's own name, then TensorFlow's scope", () => {
+  test("3. the weight's own name comes before TensorFlow's scope", () => {
     expect(moduleOf(named("MatMul_12"), ["onnx::MatMul_3", "a.b.weight"])).toBe("a.b");
     expect(moduleOf(named("model/dense_1/MatMul"), ["W"])).toBe("model.dense_1");
   });
 
-  test("4. nothing tells", () => {
+  test("4. an anonymous weight of an unnamed node belongs to no module", () => {
     expect(moduleOf(named("MatMul_12"), ["W"])).toBeUndefined();
   });
 });
@@ -62,7 +62,7 @@ describe("patterns", () => {
     expect(matches(pattern, name)).toBe(expected);
   });
 
-  test("the slow twin is a regular expression", () => {
+  test("match what a regular expression does", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "b", ".", "*"), maxLength: 8 });
     const name = fc.string({ unit: fc.constantFrom("a", "b", "."), maxLength: 10 });
     fc.assert(
@@ -74,7 +74,7 @@ describe("patterns", () => {
     );
   });
 
-  test("a hostile pattern costs no more than length by length", () => {
+  test("cost no more than length by length, however hostile", () => {
     expect(matches(`${"*a".repeat(2000)}b`, "a".repeat(4000))).toBe(false);
   });
 });
@@ -82,13 +82,13 @@ describe("patterns", () => {
 describe("wrappers", () => {
   const known = new Set(["m.0", "m.2", "m.block.0", "m.head"]);
 
-  test("a prefix on our side, on theirs, or on both", () => {
+  test("a prefix is found on our side, on theirs, or on both", () => {
     expect(wrapperOf(["0", "2"], known)).toEqual({ from: "", to: "m." });
     expect(wrapperOf(["model.0", "model.2"], known)).toEqual({ from: "model.", to: "m." });
     expect(wrapperOf(["m.0"], known)).toEqual({ from: "", to: "" });
   });
 
-  test("one prefix must do for all", () => {
+  test("one prefix must do for all names, or there is none", () => {
     expect(wrapperOf(["0", "gone"], known)).toBeUndefined();
     expect(wrapperOf(["block.0", "head"], known)).toEqual({ from: "", to: "m." });
   });

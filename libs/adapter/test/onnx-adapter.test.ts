@@ -51,7 +51,7 @@ describe("the container", () => {
   });
 
   const path = shared("conformance/formats/ort_lora_adapter.orl");
-  test.skipIf(!path)("onnxruntime's own file", () => {
+  test.skipIf(!path)("onnxruntime's own file is read; damaged, it is read or refused", () => {
     const bytes = new Uint8Array(readFileSync(path!));
     const { parameters } = readOnnxAdapter(bytes);
     const values = [...parameters].map(([name, { dtype, shape, bytes: raw }]) => {

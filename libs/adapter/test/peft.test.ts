@@ -46,7 +46,7 @@ describe("there and back", () => {
     );
   });
 
-  test.each(Object.entries({ ...CONV, ...TABLE, TWO }))("%s", (_, { bytes }) => {
+  test.each(Object.entries({ ...CONV, ...TABLE, TWO }))("%s comes back equal", (_, { bytes }) => {
     const base = read(bytes);
     const adapter = resolve(base, {
       rank: 2,
@@ -71,7 +71,7 @@ describe("there and back", () => {
     expect([saved[0], saved[1], saved[4]]).toEqual([0, 4, 1]);
   });
 
-  test("a wrapper's prefix goes and comes", () => {
+  test("a wrapper's prefix is put on and taken off", () => {
     const base = read(TWO.bytes);
     const adapter = resolve(base, { rank: 2, alpha: 3, targets: ["0"], save: ["head"] });
     const tensors = drawn(adapter);
@@ -184,11 +184,11 @@ describe("refusals", () => {
     [{ rank_pattern: { "0": 3 } }, /layers\.0: rank: expected 3, got 2/],
     [{ rank_pattern: { "(a+)+": 3 } }, /rank_pattern: got the pattern \(a\+\)\+/],
     [{ alpha_pattern: [] }, /alpha_pattern: expected an object/],
-  ])("%j", (changes, message) => {
+  ])("a config with %j is refused by name", (changes, message) => {
     expect(() => fromPeft(changed(changes), weights, model)).toThrow(message);
   });
 
-  test("keys that are off, or say nothing of the tensors, are no matter", () => {
+  test("keys that are off, or say nothing of the tensors, are ignored", () => {
     const quiet = {
       use_dora: false,
       loftq_config: {},
@@ -201,7 +201,7 @@ describe("refusals", () => {
     expect(fromPeft(changed(quiet), weights, model).adapter).toEqual(adapter);
   });
 
-  test("a pickled file", () => {
+  test("a pickled file is refused unread", () => {
     const zip = Uint8Array.from([0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0]);
     expect(() => fromPeft(config, zip, model)).toThrow(/expected safetensors, got a pickled \.bin/);
     expect(() => fromPeft(config, Uint8Array.of(0x80, 2, 0x8a, 10), model)).toThrow(/pickled/);
@@ -237,7 +237,7 @@ describe("refusals", () => {
     [{ "layers.0.lora_magnitude_vector": [8] }, /lora_magnitude_vector: expected lora_A/],
     [{ "layers.0.base_layer.weight": [8, 6] }, /base_layer\.weight/],
     [{ "layers.0.weight": [6, 8] }, /layers\.0\.weight: expected \[8,6\], got \[6,8\]/],
-  ])("%j", (tensors, message) => {
+  ])("tensors %j are refused by name", (tensors, message) => {
     expect(() => fromPeft(config, file(tensors as never), model)).toThrow(message);
   });
 });

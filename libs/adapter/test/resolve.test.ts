@@ -38,7 +38,7 @@ describe("what a spec means", () => {
     expect(lines({ targets: ["2", "0"] })).toEqual(lines({ targets: ["layers.0", "layers.2"] }));
   });
 
-  test("ranks, alphas and scales by pattern", () => {
+  test("patterns give a module its rank and alpha, and so its scale", () => {
     const { modules } = resolve(model, {
       ...spec,
       rslora: true,
@@ -69,7 +69,7 @@ describe("what a spec means", () => {
     expect(named.modules.map(({ weight }) => weight)).toEqual(["W2"]);
   });
 
-  test("two weights in one module keep apart", () => {
+  test("two weights in one module get names of their own", () => {
     const { bytes } = base(
       [
         node("MatMul", ["x", "U"], "h", {}, "/rnn/MatMul"),
@@ -81,7 +81,7 @@ describe("what a spec means", () => {
     expect(resolve(read(bytes), spec).modules.map(({ module }) => module)).toEqual(["rnn", "rnn.MatMul_1"]);
   });
 
-  test("no candidates: grouped convolution, a weight of rank 3, integers", () => {
+  test("a grouped convolution, a weight of rank 3 and integers are no candidates", () => {
     const { bytes } = base(
       [
         node("Conv", ["x", "grouped"], "a", { group: 2 }),
@@ -100,7 +100,7 @@ describe("what a spec means", () => {
     expect(() => resolve(read(bytes), spec)).toThrow(/all-linear.*a model with such weights/);
   });
 
-  test("biases of MatMul then Add, norms, and a shared bias under each module's name", () => {
+  test("biases of MatMul then Add, norms and a shared bias go by the module's name", () => {
     expect(lines({ targets: ["0"], save: ["*"] }, read(TWO.bytes))).toEqual([
       "m.0.weight [4,5]",
       "m.0.bias [4]",
@@ -113,7 +113,7 @@ describe("what a spec means", () => {
 });
 
 describe("refusals name the candidates", () => {
-  test("a pattern that means nothing", () => {
+  test("a pattern that matches nothing is refused", () => {
     expect(() => resolve(model, { ...spec, targets: ["layers.0", "query"] })).toThrow(
       /target "query": expected one of layers\.0, layers\.1, layers\.2, got no match/,
     );
@@ -129,7 +129,7 @@ describe("refusals name the candidates", () => {
     [{ alpha: -1 }, /alpha: expected a number above 0, got -1/],
     [{ alpha: Number.NaN }, /alpha/],
     [{ alphaPattern: { x: 0 } }, /alpha/],
-  ])("%j", (changes, message) => {
+  ])("%j is refused by name", (changes, message) => {
     expect(() => resolve(model, { ...spec, ...changes })).toThrow(message);
   });
 });
@@ -138,7 +138,7 @@ describe("where training starts", () => {
   const adapter = resolve(model, { ...spec, rank: 8, targets: ["0", "1"], save: ["2"] });
   const start = initialAdapter(adapter, seededRandom(7), model);
 
-  test("A uniform in ±1/√in, B zero, saved tensors the base's", () => {
+  test("A is uniform in ±1/√in, B zero, saved tensors are the base's", () => {
     const a = start.get("layers.0.lora_A.weight")!;
     const bound = 1 / Math.sqrt(6);
     expect(Math.max(...a.map(Math.abs))).toBeLessThanOrEqual(Math.fround(bound));

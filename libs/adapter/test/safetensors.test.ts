@@ -71,7 +71,7 @@ describe("an adapter's file", () => {
   const named = (header: string, bytes: number) => () =>
     readTensors(specs, file(header, new Uint8Array(bytes)));
 
-  test("the plan's tensors in the plan's order, whatever the order they are held in", () => {
+  test("holds the plan's tensors in the plan's order, whatever the order they came in", () => {
     const bytes = writeTensors(specs, data);
     expect([...openSafetensors(bytes).tensors.get("1")!.bytes.subarray(0, 4)]).toEqual([0, 0, 64, 64]);
     expect([...readTensors(specs, bytes)]).toEqual([

@@ -145,7 +145,7 @@ describe("weights in files beside the model", () => {
     ]);
   });
 
-  test("and back", () => {
+  test("taking it out restores the file beside the model to within the bound", () => {
     const weights = resolve(read(given.bytes, options), spec);
     const merged = mergeFiles(given.bytes, weights, tensors, { external });
     const back = unmerge(merged.model, weights, tensors, { external: (at) => merged.external.get(at)! });
@@ -154,7 +154,7 @@ describe("weights in files beside the model", () => {
     expect(error).toBeLessThanOrEqual(back.bound);
   });
 
-  test("refused where the file is not given, or is too short", () => {
+  test("a file that is not given, or too short, is refused by name", () => {
     expect(() => merge(given.bytes, adapter, tensors)).toThrow(
       /merge: fc, weight fc\.weight: .*got external data in weights\.bin\. Give `external`/,
     );

@@ -17,7 +17,7 @@ export type SidePathEnds =
   /** The product itself is added to the weight, where the node's output is not linear in it. */
   | { readonly way: "sum-weight" };
 
-/** A value's name; with `levels` it holds integers, of which their `scale` and `zero` ("" for none) make floats. */
+/** A value's name; with `levels` it holds integers, of which `scale` and `zero` ("" for none) make floats. */
 export type Value = {
   readonly name: string;
   readonly levels?: { readonly scale: string; readonly zero: string };

@@ -40,8 +40,8 @@ export class Sources {
   }
 
   /**
-   * Every use of a stored tensor that is not a mere passing on: as a key that `useKey` makes, or a word that is
-   * none for a reader that is not a node of this graph.
+   * Every use of a stored tensor that is not a mere passing on: a key that `useKey` makes, or another word
+   * for a reader that is not a node of this graph.
    */
   finalReaders(name: string): readonly string[] {
     return this.#wires.readers(name).flatMap((reader) => {
