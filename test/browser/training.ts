@@ -8,6 +8,7 @@ import { resolve } from "@tutti/adapter/resolve";
 import { asFault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import { differentiate } from "@tutti/graph/differentiate";
+import type { Choice } from "@tutti/graph/engines/auto";
 import { type Onnxruntime, onnxruntimeEngine } from "@tutti/graph/engines/onnxruntime/engine";
 import { tfjsEngine } from "@tutti/graph/engines/tfjs/engine";
 import { type Engine, sizeOf, type Tensors, type TracedGraph } from "@tutti/graph/ir";
@@ -17,7 +18,7 @@ import { read } from "@tutti/graph/read";
 import { tensorOf } from "@tutti/graph/tensor";
 import { trace } from "@tutti/graph/trace";
 import { write } from "@tutti/graph/write";
-import { browserEngine } from "../../apps/client-sdk/src/browser/engine.ts";
+import { browserEngine, probe } from "../../apps/client-sdk/src/browser/engine.ts";
 
 // What the test of engines runs in a page and, for comparison, in Node. It imports no Node module.
 
@@ -75,24 +76,62 @@ export async function answer(engine: Engine): Promise<Answer> {
 /** onnxruntime-web, which the page loads from its own file: it finds its WebAssembly beside it. */
 type Web = Onnxruntime & { env: { wasm: { wasmPaths: string; numThreads: number } } };
 
+/** What a page answers, and what its engine `auto` made of onnxruntime on webgpu. */
+export type Answers = {
+  readonly steps: Readonly<Record<string, Answer>>;
+  readonly choice: { readonly engine: string; readonly refused: readonly string[] };
+};
+
 /** Every engine and backend of a page, and what `browserEngine` takes; by name. */
-export async function inPage(ort: Web): Promise<Readonly<Record<string, Answer>>> {
+export async function inPage(ort: Web): Promise<Answers> {
   ort.env.wasm.wasmPaths = "/ort/";
   // A page that is not isolated from other origins has no threads.
   ort.env.wasm.numThreads = 1;
   setWasmPaths("/tfjs/");
   setThreadsCount(1);
-  const answers: Record<string, Answer> = {};
+  const steps: Record<string, Answer> = {};
   for (const backend of ["webgpu", "webgl", "wasm", "cpu"])
-    answers[`tfjs/${backend}`] = await answer(tfjsEngine(tf, backend));
+    steps[`tfjs/${backend}`] = await answer(tfjsEngine(tf, backend));
   for (const provider of ["wasm", "webgl", "webgpu"])
-    answers[`onnxruntime/${provider}`] = await answer(
+    steps[`onnxruntime/${provider}`] = await answer(
       onnxruntimeEngine(ort, { executionProviders: [provider] }),
     );
   const chosen = await browserEngine("tfjs", { tf });
-  answers[`browserEngine tfjs: ${chosen.name}`] = await answer(chosen);
+  steps[`browserEngine tfjs: ${chosen.name}`] = await answer(chosen);
   const auto = await browserEngine("auto", { tf, onnxruntime: ort });
   const told = await answer(auto);
-  answers[`browserEngine auto: ${auto.name}`] = told;
-  return answers;
+  steps[`browserEngine auto: ${auto.name}`] = told;
+  const choice = await onWebgpu(ort);
+  // Last, since it changes the backend for good.
+  steps[HALVES] = await inHalves();
+  return { steps, choice };
+}
+
+/** Whether `auto` believes onnxruntime on webgpu, where that runs. */
+async function onWebgpu(ort: Web): Promise<Answers["choice"]> {
+  let found: Choice | undefined;
+  const auto = await browserEngine("auto", {
+    ...{ tf, onnxruntime: ort, onnxruntimeOptions: { executionProviders: ["webgpu"] } },
+    auto: { rounds: 1, onChosen: (choice) => (found = choice) },
+  });
+  await answer(auto);
+  const refused = (found?.refused ?? []).map(({ because }) => because.message);
+  return { engine: found?.engine ?? "none", refused };
+}
+
+/** WebGL that keeps numbers in 16 bits, as many phones do: `probe` is to refuse it by name. */
+export const HALVES = "tfjs/webgl in 16 bits";
+
+async function inHalves(): Promise<Answer> {
+  const factory = tf.findBackendFactory("webgl");
+  tf.removeBackend("webgl");
+  tf.env().set("WEBGL_RENDER_FLOAT32_ENABLED", false);
+  tf.registerBackend("webgl", factory);
+  const engine = tfjsEngine(tf, "webgl");
+  try {
+    await probe(engine);
+  } catch (error) {
+    return { refused: asFault(error).message };
+  }
+  return answer(engine);
 }
