@@ -96,7 +96,7 @@ export async function probe(engine: Engine): Promise<void> {
 /** Not 1 in 32 bits, and 1 in 16. */
 const FINE = 1 + 2 ** -13;
 
-/** tfjs computes what is shorter than 1000 (webgpu; webgl: 128) on the processor, which would tell nothing. */
+/** What is shorter than 1000 (webgpu) or 128 (webgl), tfjs computes on the processor: it would tell nothing. */
 const LONG = 2048;
 
 const SHAPES = { x: [LONG], three: [1], y: [LONG] } as const;
@@ -112,5 +112,7 @@ const PROBE: TracedGraph = {
       ...{ attributes: new Map(), metadata: new Map() },
     },
   ],
-  statics: new Map(Object.entries(SHAPES).map(([name, shape]) => [name, { dtype: "float32", shape }])),
+  statics: new Map(
+    Object.entries(SHAPES).map(([name, shape]) => [name, { dtype: "float32", shape }] as const),
+  ),
 };
