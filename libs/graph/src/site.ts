@@ -93,6 +93,8 @@ export class Site {
 
   /** Integers that older operator sets hold in attribute `name` and newer ones in input `index`. */
   list(name: string, index: number): readonly number[] | undefined {
+    if (this.has(index) && this.node.attributes.has(name))
+      throw this.fault("bad-input", name, { expected: `an attribute or input ${index}`, got: "both" });
     if (this.has(index)) return this.numbers(index);
     return this.node.attributes.has(name) ? this.ints(name) : undefined;
   }

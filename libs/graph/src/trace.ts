@@ -94,8 +94,10 @@ class Tracing {
     }
   }
 
+  /** Inputs left out at the end go: onnxruntime's LayerNormalization, for one, reads an empty bias and dies. */
   #one(written: Node): void {
-    const node = { ...written, inputs: written.inputs.map((name) => this.#aliases.get(name) ?? name) };
+    const given = written.inputs.slice(0, written.inputs.findLastIndex((name) => name !== "") + 1);
+    const node = { ...written, inputs: given.map((name) => this.#aliases.get(name) ?? name) };
     const statics = inferNode(node, this.known).slice(0, node.outputs.length);
     if (statics.length < node.outputs.length)
       throw new Fault("unsupported", `${describe(node, this.known.opset)}: outputs`, {

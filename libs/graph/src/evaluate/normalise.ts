@@ -32,7 +32,7 @@ export const Softmax = softmax((shifted, total) => Math.exp(shifted) / total);
 export const LogSoftmax = softmax((shifted, total) => shifted - Math.log(total));
 
 /**
- * Over all axes from `axis` on; Scale and B broadcast to those (LayerNormalization, since version 17). The
+ * Over all axes from `axis` on; Scale and B broadcast to X (LayerNormalization, since version 17). The
  * variance is the population's, of the centred values: the mean of squares less the squared mean would
  * cancel.
  */
@@ -43,7 +43,9 @@ export function LayerNormalization(at: Site, out: readonly Static[]) {
   const length = size * inner;
   const x = numbers(at.need(0));
   const scale = numbers(at.need(1));
+  const scaleAt = stretched(at.shape(1), shape);
   const bias = at.has(2) ? numbers(at.need(2)) : [0];
+  const biasAt = stretched(at.has(2) ? at.shape(2) : [], shape);
   const epsilon = at.float("epsilon", 1e-5);
   const means: number[] = [];
   const inverses: number[] = [];
@@ -56,8 +58,7 @@ export function LayerNormalization(at: Site, out: readonly Static[]) {
   }
   const value = (i: number) => {
     const lane = Math.floor(i / length);
-    const k = i % length;
-    return (x[i]! - means[lane]!) * inverses[lane]! * scale[k % scale.length]! + bias[k % bias.length]!;
+    return (x[i]! - means[lane]!) * inverses[lane]! * scale[scaleAt[i]!]! + bias[biasAt[i]!]!;
   };
   return [filled(out[0]!, value), filled(out[1]!, (i) => means[i]!), filled(out[2]!, (i) => inverses[i]!)];
 }

@@ -1,4 +1,5 @@
 import { type Resampling, resizings } from "../infer/resize.ts";
+import { sizeOf } from "../ir.ts";
 import { type Ops, range } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { tensorOf } from "../tensor.ts";
@@ -12,6 +13,9 @@ import { single } from "./rule.ts";
  * would shift them: onnxruntime leaves batch and channels alone.
  */
 export const Resize = single((at, ops) => {
+  const shape = resizings(at).reduce((sizes, { axis, to }) => sizes.with(axis, to), [...at.shape(0)]);
+  // Beside an axis of no length others may be too long to be walked along.
+  if (sizeOf(shape) === 0) return ops.build.constant(tensorOf(at.dtype(0), shape, []));
   const crops = at.string("coordinate_transformation_mode", "") === "tf_crop_and_resize";
   const changed = resizings(at).filter(({ from, to, scale }) => crops || from !== to || scale !== 1);
   const axes = changed.toSorted((a, b) => a.to / a.from - b.to / b.from);

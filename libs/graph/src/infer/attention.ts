@@ -55,7 +55,8 @@ export function turning(at: Site, index: number): { batch: number; sequence: num
   const dim = at.int("rotary_embedding_dim", 0) || 2 * width;
   const heads = at.int("num_heads", 0) || shape.at(-1)! / dim;
   const size = shape.length === 4 ? shape[3]! : shape[2]! / heads;
-  if (!Number.isInteger(size) || size < dim || dim !== 2 * width)
+  const apart = shape.length === 4 || Number.isInteger(heads);
+  if (!apart || !Number.isInteger(size) || size < dim || dim !== 2 * width)
     throw at.fault("bad-input", `columns of input ${index}`, {
       expected: `half of ${dim}, within heads of ${size}`,
       got: `${width}`,

@@ -67,8 +67,8 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
   for (const { shape } of statics) {
     // Checked before anyone allocates: shapes may come from the file's own constants (docs/reliability.md,
     // Files from outside).
-    if (shape.every((size) => Number.isInteger(size) && size >= 0) && sizeOf(shape) <= LIMITS.elements)
-      continue;
+    const sizes = [...shape, sizeOf(shape)];
+    if (sizes.every((size) => Number.isInteger(size) && size >= 0 && size <= LIMITS.elements)) continue;
     const expected = `sizes ≥ 0 and at most ${LIMITS.elements} elements`;
     throw new Fault("bad-input", `${describe(node, known.opset)}: shape`, { expected, got: `[${shape}]` });
   }
@@ -78,11 +78,4 @@ export function inferNode(node: Node, known: Known): readonly Static[] {
 /** Every operator known, those of the standard first. */
 export function knownOperators(): readonly Pick<Node, "op" | "domain">[] {
   return [...DOMAINS].flatMap(([domain, rules]) => [...rules.keys()].map((op) => ({ domain, op })));
-}
-
-/**
- * Whether Tutti knows the operator at all: readers ask before anything is computed, to name what is missing.
- */
-export function knowsOperator(node: Pick<Node, "op" | "domain">): boolean {
-  return DOMAINS.get(node.domain)?.has(node.op) ?? false;
 }

@@ -12,7 +12,12 @@ export function Softmax(at: Site) {
 }
 export const LogSoftmax = Softmax;
 export const Hardmax = Softmax;
-export const LpNormalization = same;
+
+export function LpNormalization(at: Site) {
+  const p = at.int("p", 2);
+  if (p === 1 || p === 2) return same(at);
+  throw at.fault("bad-input", "attribute p", { expected: "1 or 2", got: `${p}` });
+}
 
 /** Each is a sum of its own where LRN is said in simpler operators. */
 const MOST_NEIGHBOURS = 1024;

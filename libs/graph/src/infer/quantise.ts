@@ -4,10 +4,12 @@ import { levelsOf, spreadOf } from "../quantised.ts";
 import type { Site } from "../site.ts";
 import { windowOf } from "./convolve.ts";
 import { productShape } from "./linear.ts";
-import { demandFits, demandShape, demandSingle, demandSize, one } from "./rule.ts";
+import { demandFits, demandShape, demandSingle, demandSize, one, sameDtype } from "./rule.ts";
 
 /** (x − zero)·scale, in `output_dtype` (since version 23) or the scale's dtype. */
 export function DequantizeLinear(at: Site) {
+  if (at.dtype(0) !== "int32") levels(at, at.dtype(0));
+  if (at.has(2)) sameDtype(at, [0, 2]);
   demandScales(at);
   const asked = at.int("output_dtype", 0);
   return one(asked ? dtypeOf(asked, "DequantizeLinear") : at.dtype(1), at.shape(0));

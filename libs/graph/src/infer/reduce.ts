@@ -9,7 +9,7 @@ export function reducedAxes(at: Site): readonly number[] {
   const rank = at.shape(0).length;
   const named = at.list("axes", 1);
   if (named?.length) return distinctAxes(at, named, rank);
-  return at.int("noop_with_empty_axes", 0) ? [] : at.shape(0).map((_, axis) => axis);
+  return at.int("noop_with_empty_axes", 0) === 1 ? [] : at.shape(0).map((_, axis) => axis);
 }
 
 /** Axes from the front, none of them twice. */
@@ -19,10 +19,13 @@ export function distinctAxes(at: Site, named: readonly number[], rank: number): 
   return axes;
 }
 
-/** Reduced axes stay with size 1 unless `keepdims` is 0: the default is the other way round from numpy's. */
+/**
+ * Reduced axes stay with size 1 where `keepdims` is 1, as it is by default, unlike in numpy. Like onnxruntime we
+ * take any other number for 0.
+ */
 const reduction: Rule = (at) => {
   const axes = new Set(reducedAxes(at));
-  return one(at.dtype(0), without(at.shape(0), axes, at.int("keepdims", 1) !== 0));
+  return one(at.dtype(0), without(at.shape(0), axes, at.int("keepdims", 1) === 1));
 };
 
 function without(shape: readonly number[], axes: ReadonlySet<number>, keep: boolean): number[] {
@@ -44,7 +47,7 @@ export const ReduceLogSumExp = reduction;
 const argument: Rule = (at) => {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   if (at.shape(0)[axis] === 0) throw at.fault("bad-input", `size of axis ${axis}`, { expected: "1 or more" });
-  return one("int64", without(at.shape(0), new Set([axis]), at.int("keepdims", 1) !== 0));
+  return one("int64", without(at.shape(0), new Set([axis]), at.int("keepdims", 1) === 1));
 };
 export const ArgMax = argument;
 export const ArgMin = argument;

@@ -244,6 +244,9 @@ export function DepthToSpace(at: Site) {
   demandRank(at, 0, 4);
   const [batch, channels, height, width] = at.shape(0) as [number, number, number, number];
   const block = at.int("blocksize");
+  const mode = at.string("mode", "DCR");
+  if (mode !== "DCR" && mode !== "CRD")
+    throw at.fault("unsupported", "attribute mode", { expected: "DCR or CRD", got: mode });
   return one(at.dtype(0), [batch, channels / block ** 2, height * block, width * block]);
 }
 

@@ -6,8 +6,14 @@ const GUARD_BYTES = 64;
 /** Another byte for every block: a kernel that copies too much may copy one guard over another. */
 const guardOf = (address: number): number => 1 + ((address >>> 3) % 251);
 
-/** What a block holds before a kernel writes it: no value that a result should have, -1.7e38 or -16843010. */
+/** What a block holds before a kernel writes it: no value that a result should have. */
 const UNWRITTEN = 0xfe;
+
+/** How that reads as float32 and as int32. */
+export const UNWRITTEN_VALUES: readonly number[] = [
+  new Float32Array(new Uint8Array(4).fill(UNWRITTEN).buffer)[0]!,
+  new Int32Array(new Uint8Array(4).fill(UNWRITTEN).buffer)[0]!,
+];
 
 type Heap = { HEAPU8: Uint8Array; _malloc(bytes: number): number; _free(address: number): void };
 

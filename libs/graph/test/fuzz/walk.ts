@@ -18,6 +18,7 @@ import { read } from "../../src/read.ts";
 import { tensorOf } from "../../src/tensor.ts";
 import { trace } from "../../src/trace.ts";
 import { write } from "../../src/write.ts";
+import { UNWRITTEN_VALUES } from "./guards.ts";
 
 /** How far a graph came before a Fault stopped it; "whole" if none did. */
 export type Fate = "read" | "trace" | "evaluate" | "run" | "differentiate" | "step" | "whole";
@@ -92,6 +93,9 @@ function agree(graph: TracedGraph, results: Tensors, who: string): void {
     if (!inferred) continue;
     const [was, is] = [`${inferred.dtype}[${inferred.shape}]`, `${dtype}[${shape}]`];
     if (was !== is) throw new Error(`${name}: inferred ${was}, ${who} gives ${is}`);
+    // A kernel that left its output unwritten (guards.ts).
+    if (!(typeof data[0] === "string") && UNWRITTEN_VALUES.includes(Number(data[0])))
+      throw new Error(`${name}: ${who}: nothing was written`);
     if (data.length !== sizeOf(shape)) throw new Error(`${name}: ${who}: ${data.length} values in ${is}`);
   }
 }

@@ -111,9 +111,16 @@ export const Pow: Operator = (site, tf) => {
   return (x, y) => {
     if (x.dtype === y.dtype) return power(x, y);
     const wide = power(tf.cast(x, "float32"), tf.cast(y, "float32")) as TfTensor;
-    return type === "float32" ? wide : tf.cast(tf.round(wide), type);
+    return type === "float32" ? wide : tf.cast(whole(tf, wide), type);
   };
 };
+
+/** Truncated, unless so close to a whole number that the power was one. */
+function whole(tf: Tf, x: TfTensor): TfTensor {
+  const near = tf.round(x);
+  const isNear = tf.lessEqual(tf.abs(tf.sub(x, near)), tf.mul(tf.abs(near), 1e-5));
+  return choose(tf, isNear, [near, truncate(tf, x)]);
+}
 
 function product(tf: Tf, exponent: number | undefined): ((x: TfTensor) => TfTensor) | undefined {
   if (exponent === 1) return (x) => x;
@@ -126,7 +133,11 @@ function product(tf: Tf, exponent: number | undefined): ((x: TfTensor) => TfTens
 
 /** fmod=0: the sign of the divisor; fmod=1: the sign of the dividend, as in C. */
 export const Mod: Operator = (site, tf) => {
-  if (site.int("fmod", 0) === 0) return (a, b) => tf.mod(a, b);
+  if (site.int("fmod", 0) === 0) {
+    if (site.typeOut() === "float32") return (a, b) => tf.mod(a, b);
+    // By zero it is undefined, and wasm would stop in the middle of it.
+    return (a, b) => tf.mod(a, tf.add(b, tf.cast(tf.equal(b, zero(tf)), "int32")));
+  }
   if (site.typeOut() === "int32") {
     const divide = Div(site, tf);
     return (a, b) => tf.sub(a, tf.mul(divide(a, b) as TfTensor, b));
@@ -190,7 +201,10 @@ export const PRelu: Operator = (_, tf) => (x, slope) =>
 export const HardSigmoid: Operator = (site, tf) => {
   const alpha = site.float("alpha", 0.2);
   const beta = site.float("beta", 0.5);
-  return (x) => tf.clipByValue(tf.add(tf.mul(x, alpha), beta), 0, 1);
+  return (x) => {
+    const line = tf.add(tf.mul(x, alpha), beta);
+    return tf.add(tf.clipByValue(line, 0, 1), nanOnly(tf, tf.square(line)));
+  };
 };
 
 export const HardSwish = unary((tf, x) => tf.mul(x, tf.clipByValue(tf.add(tf.div(x, 6), 0.5), 0, 1)));

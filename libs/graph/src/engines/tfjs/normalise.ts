@@ -34,6 +34,7 @@ export const LayerNormalization: Operator = (site, tf) => {
   const first = site.axis(site.int("axis", -1), site.rank(0));
   const axes = site.shape(0).flatMap((_, axis) => (axis >= first ? [axis] : []));
   const epsilon = site.float("epsilon", 1e-5);
+  if (sizeOf(site.shape(0)) === 0) return ofNothing(site, tf);
   return (x, scale, bias) => {
     const mean = tf.mean(x, axes, true);
     const centred = tf.sub(x, mean);
@@ -42,6 +43,12 @@ export const LayerNormalization: Operator = (site, tf) => {
     return [bias ? tf.add(scaled, bias) : scaled, mean, inverse].slice(0, site.node.outputs.length);
   };
 };
+
+/** The statistics of no values, which wasm would leave unwritten. */
+function ofNothing(site: OpSite, tf: Tf): Kernel {
+  const shapes = site.node.outputs.map((_, index) => (site.wants(index) ? site.shapeOut(index) : []));
+  return () => shapes.map((shape) => tf.fill(shape, Number.NaN, "float32"));
+}
 
 /** x / rms(x) · scale. */
 export const RMSNormalization: Operator = (site, tf) => {

@@ -180,10 +180,18 @@ const spatial = (site: OpSite): number[] => site.shape(0).flatMap((_, axis) => (
 
 export const GlobalAveragePool: Operator = (site, tf) => {
   const axes = spatial(site);
+  if (sizeOf(site.shape(0)) === 0) return nothing(site, tf, Number.NaN);
   return (x) => tf.mean(x, axes, true);
 };
 
 export const GlobalMaxPool: Operator = (site, tf) => {
   const axes = spatial(site);
+  if (sizeOf(site.shape(0)) === 0) return nothing(site, tf, -Infinity);
   return (x) => tf.max(x, axes, true);
 };
+
+/** What a pool of no cells is; wasm would leave it unwritten. */
+function nothing(site: OpSite, tf: Tf, value: number) {
+  const shape = site.shapeOut();
+  return () => tf.fill(shape, value, "float32");
+}

@@ -1,4 +1,5 @@
-import { sizeOf } from "../../ir.ts";
+import { type DType, sizeOf } from "../../ir.ts";
+import { levelsOf } from "../../quantised.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import { matMul } from "./product.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
@@ -16,15 +17,22 @@ const reduction =
     const shape = site.shapeOut();
     const axes = axesOf(site);
     site.skip(1);
-    const noop = axes.length === 0 && site.int("noop_with_empty_axes", 0) !== 0;
+    const noop = axes.length === 0 && site.int("noop_with_empty_axes", 0) === 1;
     // Each element then is its own row: the squares and logarithms of a reduction still happen.
     if (noop) return (x) => reduce(tf, tf.reshape(x, [1, ...shape]), [0]);
     const all = axes.length === 0 ? site.shape(0).map((_, axis) => axis) : axes;
     const type = site.typeOut() as "float32" | "int32";
-    if (sizeOf(site.shape(0)) === 0) return () => tf.fill(shape, empty, type);
+    if (sizeOf(site.shape(0)) === 0) return () => tf.fill(shape, within(site.dtype(0), empty), type);
     return (x) =>
       tf.reshape(all.length === 0 ? reduce(tf, tf.reshape(x, [1]), [0]) : reduce(tf, x, all), shape);
   };
+
+/** `value`, or what lies nearest to it in the type. */
+function within(dtype: DType, value: number): number {
+  if (dtype.startsWith("float")) return value;
+  const [low, high] = levelsOf(dtype) ?? [-(2 ** 31), 2 ** 31 - 1];
+  return Math.min(Math.max(value, low), high);
+}
 
 function axesOf(site: OpSite): number[] {
   return (site.list("axes", 1) ?? []).map((axis) => site.axis(axis, site.rank(0)));

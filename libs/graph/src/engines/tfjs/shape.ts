@@ -212,6 +212,7 @@ export const DepthToSpace: Operator = (site, tf) => {
   const split = rowsFirst ? [n, b, b, rest, h, w] : [n, rest, b, b, h, w];
   const perm = rowsFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3];
   const shape = site.shapeOut();
+  if (sizeOf(shape) === 0) return (x) => tf.reshape(x, shape);
   return (x) => tf.reshape(tf.transpose(tf.reshape(x, split), perm), shape);
 };
 
@@ -220,6 +221,7 @@ export const SpaceToDepth: Operator = (site, tf) => {
   const [n, c, h, w] = site.shape(0) as [number, number, number, number];
   const b = site.int("blocksize");
   const shape = site.shapeOut();
+  if (sizeOf(shape) === 0) return (x) => tf.reshape(x, shape);
   return (x) =>
     tf.reshape(tf.transpose(tf.reshape(x, [n, c, h / b, b, w / b, b]), [0, 3, 5, 1, 2, 4]), shape);
 };
