@@ -86,7 +86,7 @@ function summary({ passed, held, folded, wrong, refused }: Tally, of: number): s
   const refusals = Object.values(refused).reduce((sum, n) => sum + n, 0);
   return [
     `Of ${of} cases ${passed} pass, ${refusals} are refused by name and ${wrong.length} are wrong.`,
-    `In ${held} of those that pass an input that shapes hang on (axes, bounds, sizes) is held constant, as`,
+    `In ${held} of those that pass an input that shapes depend on (axes, bounds, sizes) is held constant, as`,
     `in files that people export; in ${folded} nothing is then left to run.`,
   ].join("\n");
 }

@@ -14,8 +14,8 @@ const SEGMENTS: readonly number[] = [2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32];
 /**
  * A derived graph (of `differentiate`) that stays under a budget: values the backward pass reads are dropped
  * and computed again from those at the ends of segments, just before they are read (Chen et al. 2016, arXiv
- * 1604.06174, section 4). The gradients are the same bit for bit, the price is at most one more forward pass,
- * and as little of it as fits. It serves engines that keep to the
+ * 1604.06174, section 4). The gradients are the same bit for bit; the price is at most one more forward pass,
+ * of which no more is computed again than the budget makes necessary. It serves engines that keep to the
  * graph's order (tfjs); onnxruntime merges equal nodes when it loads and so undoes it.
  * @throws Fault("unsupported") naming the least that can be reached, when that is over the budget.
  */

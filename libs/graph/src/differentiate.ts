@@ -116,8 +116,8 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
 }
 
 /**
- * Values that depend on one of `wrt` and have a gradient: floats, and integers that stand for reals
- * (gradient/levels.ts). A value of any other type cuts the path.
+ * Values that depend on one of `wrt` and have a gradient: floats, and integers that
+ * stand for dequantised values (gradient/levels.ts). A value of any other type cuts the path.
  */
 function dependents(graph: TracedGraph, wrt: readonly string[]): ReadonlySet<string> {
   const active = new Set(wrt);

@@ -14,16 +14,16 @@ export type Loss =
   | { readonly kind: "softmax-cross-entropy" }
   | { readonly kind: "binary-cross-entropy" }
   | { readonly kind: "mean-squared-error" }
-  /** Where the square ends and the straight line begins; 1 unless told. */
+  /** Where the square ends and the straight line begins; 1 by default. */
   | { readonly kind: "huber"; readonly delta?: number }
   | { readonly kind: "next-token" }
-  /** How far rows with different labels are pushed apart; 1 unless told. */
+  /** How far rows with different labels are pushed apart; 1 by default. */
   | { readonly kind: "contrastive-pair"; readonly margin?: number };
 
 export type LossKind = Loss["kind"];
 
 export type LossOptions = Loss & {
-  /** The value the loss is taken of; the graph's first output unless told. */
+  /** The value the loss is taken of; the graph's first output by default. */
   readonly output?: string;
 };
 

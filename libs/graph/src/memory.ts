@@ -70,7 +70,7 @@ export function isPure({ op }: Node): boolean {
   return !op.startsWith("Random") && op !== "Bernoulli" && op !== "Multinomial" && op !== "Dropout";
 }
 
-export function isReshape({ op, domain }: Node): boolean {
+function isReshape({ op, domain }: Node): boolean {
   return domain === "" && RESHAPES.has(op);
 }
 

@@ -219,12 +219,12 @@ export const PRelu: Rule = binary(({ dy }, ops, [x, slope]) => {
 });
 
 /** Flat almost everywhere: no gradient, as in torch. */
-const flat: Rule = () => [];
-export const Floor: Rule = flat;
-export const Ceil: Rule = flat;
-export const Round: Rule = flat;
-export const Sign: Rule = flat;
-export const EyeLike: Rule = flat;
+export const noGradient: Rule = () => [];
+export const Floor: Rule = noGradient;
+export const Ceil: Rule = noGradient;
+export const Round: Rule = noGradient;
+export const Sign: Rule = noGradient;
+export const EyeLike: Rule = noGradient;
 
 /** Only between float types; a cast to or from integers or bool carries no gradient. */
 export const Cast: Rule = unary(({ dy }, ops, x) => castLike(ops, dy, x));

@@ -1,8 +1,8 @@
-import { type Ops, range } from "../ops.ts";
+import type { Ops } from "../ops.ts";
 import { demandShape, type LossRule, labels, type Rows, rowSum, toFloat } from "./rule.ts";
 
 /** The label of a token that does not count, as torch and Hugging Face have it. */
-export const IGNORED = -100;
+const IGNORED = -100;
 
 /**
  * Softmax cross-entropy: of logits [batch, classes] with labels [batch], or of each part of logits
@@ -43,18 +43,20 @@ function parts(ops: Ops, logits: string, label: string): Rows {
 
 /**
  * −log softmax(x)[label] and whether the largest logit is the label's. LogSoftmax subtracts the row's maximum
- * in every engine, so no exponential overflows. A label that is no class has loss 0.
+ * in every engine, so no exponential overflows. A label that is no class has loss 0: it is looked up at the
+ * nearest class, since GatherElements counts negative places from the end and may fail beyond it, then hidden.
  */
 function answered(ops: Ops, logits: string, label: string): { loss: string; correct: string } {
   const shape = ops.shape(logits);
   const [axis, classes] = [shape.length - 1, shape.at(-1)!];
   const column = ops.reshape(label, [...ops.shape(label), 1]);
-  const every = ops.reshape(ops.build.ints(range(classes)), [...shape.slice(0, -1).fill(1), classes]);
-  // Picked by Where: a class masked to −inf must not meet a factor 0 (−inf·0 is NaN).
-  const picked = ops.gate(ops.op("Equal", [column, every]), ops.op("LogSoftmax", [logits], { axis }));
+  const place = ops.op("Max", [ops.op("Min", [column, ops.build.ints([classes - 1])]), ops.build.ints([0])]);
+  const logProbabilities = ops.op("LogSoftmax", [logits], { axis });
+  const found = ops.op("GatherElements", [logProbabilities, place], { axis });
+  const picked = ops.gate(ops.op("Equal", [column, place]), found);
   const best = ops.op("ArgMax", [logits], { axis, keepdims: 0 });
   return {
-    loss: ops.op("Neg", [ops.sum(picked, [axis])]),
+    loss: ops.op("Neg", [ops.reshape(picked, ops.shape(label))]),
     correct: toFloat(ops, ops.op("Equal", [best, label])),
   };
 }

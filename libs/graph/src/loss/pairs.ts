@@ -1,12 +1,12 @@
 import { type Ops, range } from "../ops.ts";
 import { demandShape, type LossRule, labels, rowSum, toFloat } from "./rule.ts";
 
-/** Added under the root of a squared distance, where the root's slope has no end. */
+/** Added under the root of a squared distance, since √'s slope at 0 is infinite. */
 const TINY = 1e-12;
 
 /**
- * The pair loss of Hadsell, Chopra and LeCun 2006 (equation 4), over every pair of rows in the batch, so that
- * rows need not come in pairs: d² where both have the same label, else max(0, margin − d)², d being the
+ * Twice the pair loss of Hadsell, Chopra and LeCun 2006 (equation 4), over every pair of rows in the batch, so
+ * that rows need not come in pairs: d² where both have the same label, else max(0, margin − d)², d being the
  * distance of the two embeddings. Output [batch, width], labels [batch]. A pair weighs the product of its
  * rows' weights; it is right where d is on its own side of half the margin.
  */
@@ -26,7 +26,7 @@ export const contrastivePair =
     const same = ops.op("Equal", [ops.reshape(label, [batch, 1]), ops.reshape(label, [1, batch])]);
     const short = ops.op("Relu", [ops.sub(ops.number(margin, distance), distance)]);
     const near = ops.op("Less", [distance, ops.number(margin / 2, distance)]);
-    const right = toFloat(ops, ops.op("Not", [ops.op("Xor", [same, near])]));
+    const right = toFloat(ops, ops.op("Equal", [same, near]));
     const others = othersOf(ops, weight, batch);
     return {
       loss: rowSum(ops, ops.mul(others, ops.where(same, squared, ops.mul(short, short)))),

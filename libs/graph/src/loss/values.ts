@@ -6,8 +6,7 @@ export const binaryCrossEntropy: LossRule = (ops, logits) => {
   const loss = ops.sub(ops.op("Softplus", [logits]), ops.mul(logits, label));
   const said = ops.op("Greater", [logits, ops.build.scalar(0)]);
   const meant = ops.op("Greater", [label, ops.build.scalar(0.5)]);
-  // Exclusive or, since operator set 7 alone compares booleans only so.
-  const correct = toFloat(ops, ops.op("Not", [ops.op("Xor", [said, meant])]));
+  const correct = toFloat(ops, ops.op("Equal", [said, meant]));
   return { loss: rowMean(ops, loss), correct: rowMean(ops, correct) };
 };
 

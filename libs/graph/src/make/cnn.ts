@@ -6,10 +6,10 @@ import { type Activation, info, Sketch } from "./sketch.ts";
 export type ConvolutionOptions = {
   /** Channels it makes. */
   readonly channels: number;
-  /** Side of the square kernel; 3 unless told. Padding keeps the size when the stride is 1. */
+  /** Side of the square kernel; 3 by default. Padding keeps the size when the stride is 1. */
   readonly kernel?: number;
   readonly stride?: number;
-  /** Side and stride of a max pool after the activation; none unless told. */
+  /** Side and stride of a max pool after the activation; none by default. */
   readonly pool?: number;
 };
 
@@ -32,7 +32,7 @@ const MAX_SIZE = 1 << 16;
  * Convolutions [batch, channels, height, width] → logits [batch, classes], with a symbolic batch. Layer i is
  * `features.<i>` (Conv, kernel [out, in, k, k]), the last is `classifier` (Gemm, transB = 1); the names are
  * torch's, so that adapters find their targets.
- * @throws Fault("bad-input") naming the size that is none.
+ * @throws Fault("bad-input") naming the size that is not a positive number.
  */
 export function cnn(options: CnnOptions): Graph {
   const { image, layers, classes, activation = "relu", reads = "mean" } = options;

@@ -18,7 +18,7 @@ export type MlpOptions = {
   readonly normalise?: { readonly mean: readonly number[]; readonly std: readonly number[] };
   readonly inputName?: string;
   readonly outputName?: string;
-  /** Module name of linear layer i; `layers.<i>` unless told. Adapters find their targets by it. */
+  /** Module name of linear layer i; `layers.<i>` by default. Adapters find their targets by it. */
   readonly names?: (layer: number) => string;
 };
 

@@ -15,7 +15,7 @@ import { int64, tensorOf } from "../tensor.ts";
 export type Activation = "relu" | "tanh" | "sigmoid" | "gelu";
 
 /** The operator of each activation. Gelu is one of its own since operator set 20. */
-export const ACTIVATION: Readonly<Record<Activation, string>> = {
+const ACTIVATION: Readonly<Record<Activation, string>> = {
   relu: "Relu",
   tanh: "Tanh",
   sigmoid: "Sigmoid",

@@ -15,7 +15,7 @@ export type TransformerOptions = {
   readonly vocabulary: number;
   /** Most tokens a text may have: rows of the table of positions. */
   readonly length: number;
-  /** Width between the two linear layers after attention; four times the width unless told. */
+  /** Width between the two linear layers after attention; four times the width by default. */
   readonly feedForward?: number;
   /**
    * What is answered: logits [batch, classes] of each text, or logits [batch, length, vocabulary] of each
@@ -48,7 +48,7 @@ const HIDDEN = -3.4028234663852886e38;
  * decoders before each part and once at the end (GPT-2) and read it by its last. Modules: `embeddings.word`,
  * `embeddings.position`, `encoder.layer.<i>.attention.query|key|value|output`,
  * `encoder.layer.<i>.intermediate|output` (or `decoder.…`), `pooler` (encoders), `classifier` or `lm_head`.
- * @throws Fault("bad-input") for a size that is none, or a width that the heads do not divide.
+ * @throws Fault("bad-input") for a size that is not a positive number, or a width that the heads do not divide.
  */
 export function transformer(options: TransformerOptions): Graph {
   const { kind, layers, width, heads, activation = "gelu", head } = options;

@@ -31,14 +31,26 @@ describe("Gemm", () => {
       { numRuns: runs(16) },
     ));
 
-  test("a frozen weight is transposed when the graph is built, never when it runs", () => {
+  /** The step of x·W·V with both weights frozen, W being [3, width]. */
+  function frozenStep(width: number) {
     const b = builderOn();
     const x = b.input({ name: "x", dtype: "float32", shape: [2, 3] });
-    const w = b.constant(float32([3, 4], new Float32Array(12).fill(1)));
-    const y = b.emit("MatMul", [b.emit("Gemm", [x, w]), b.constant(float32([4, 5], new Float32Array(20)))]);
+    const w = b.constant(float32([3, width], new Float32Array(3 * width).fill(1)), "weight");
+    const v = b.constant(float32([width, 5], new Float32Array(5 * width)));
+    const y = b.emit("MatMul", [b.emit("Gemm", [x, w]), v]);
     b.output(b.emit("ReduceSum", [y], { axes: [0, 1], keepdims: 0 }), "loss");
-    const graph = differentiate(b.finish(), { loss: "loss", wrt: ["x"] });
-    expect(graph.nodes.map((node) => node.op)).not.toContain("Transpose");
+    return differentiate(b.finish(), { loss: "loss", wrt: ["x"] });
+  }
+
+  test("a small frozen weight is transposed when the graph is built", () => {
+    expect(frozenStep(4).nodes.map((node) => node.op)).not.toContain("Transpose");
+  });
+
+  test("a large frozen weight is transposed by a node over the constant, which an engine folds on loading", () => {
+    const { nodes, initializers } = frozenStep(30_000);
+    const transposes = nodes.filter(({ op }) => op === "Transpose");
+    expect(transposes).toHaveLength(2);
+    for (const { inputs } of transposes) expect(initializers.has(inputs[0]!)).toBe(true);
   });
 });
 

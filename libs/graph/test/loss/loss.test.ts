@@ -1,3 +1,5 @@
+import "@tensorflow/tfjs-backend-wasm";
+import * as tf from "@tensorflow/tfjs-core";
 import { seededRandom } from "@tutti/foundation/random";
 import fc from "fast-check";
 import * as ort from "onnxruntime-node";
@@ -5,14 +7,15 @@ import { describe, expect, test } from "vitest";
 import { builderOn } from "../../src/builder.ts";
 import { differentiate } from "../../src/differentiate.ts";
 import { onnxruntimeEngine } from "../../src/engines/onnxruntime/engine.ts";
+import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import { float32, type Tensor, type Tensors, type TracedGraph } from "../../src/ir.ts";
 import { type LossKind, withLoss } from "../../src/loss.ts";
 import { int64 } from "../../src/tensor.ts";
 import { run64 } from "../gradient/twin.ts";
 
 /** x [batch, …] straight to the output, so that the loss is all there is. */
-function identity(shape: readonly number[]): TracedGraph {
-  const b = builderOn();
+function identity(shape: readonly number[], opset = 17): TracedGraph {
+  const b = builderOn(undefined, opset);
   const x = b.input({ name: "x", dtype: "float32", shape });
   b.output(b.emit("Identity", [x]), "logits");
   return b.finish();
@@ -163,6 +166,29 @@ describe("gradients of the losses, on onnxruntime", () => {
     expect(Number.isFinite(scalar(forward, "loss"))).toBe(true);
     const padding = new Map([...masked, ["row_weight", vector([0, 0, 0])]]);
     expect((await gradient("softmax-cross-entropy", padding, 3)).every((v) => v === 0)).toBe(true);
+  });
+});
+
+describe("a label that is no class, beside a class masked to −inf, has loss 0 and gradient 0", () => {
+  const feeds = new Map([
+    ["x", float32([4, 3], Float32Array.of(-Infinity, 1, 2, -Infinity, 1, 2, 1, 2, -Infinity, 1, 2, 3))],
+    ["label", int64([-1, -100, 3, 1], [4])],
+    ["row_weight", vector([1, 1, 1, 1])],
+  ]);
+  const engines = { "tfjs/wasm": tfjsEngine(tf, "wasm"), onnxruntime: onnxruntimeEngine(ort) };
+  const cases = Object.keys(engines).flatMap((name) => [7, 13, 17, 21].map((opset) => ({ name, opset })));
+  test.each(cases)("$name, operator set $opset", async ({ name, opset }) => {
+    const graph = withLoss(identity([4, 3], opset), { kind: "softmax-cross-entropy" });
+    const program = await engines[name as keyof typeof engines].load(
+      differentiate(graph, { loss: "loss", wrt: ["x"] }),
+    );
+    const results = await program.step(feeds);
+    await program.dispose();
+    const [a, b, c] = [1, 2, 3].map((value) => Math.exp(value - 2) / (Math.exp(-1) + 1 + Math.E));
+    expect(scalar(results, "loss_sum")).toBeCloseTo(-Math.log(b!), 5);
+    const wanted = [...new Array<number>(9).fill(0), a! / 4, (b! - 1) / 4, c! / 4];
+    const got = [...(results.get("grad.x")!.data as Float32Array)];
+    for (const [i, value] of wanted.entries()) expect(got[i]).toBeCloseTo(value, 5);
   });
 });
 

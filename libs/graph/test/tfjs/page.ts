@@ -1,6 +1,7 @@
 import { hasKernel } from "../../src/engines/tfjs/ops.ts";
 import { evaluates } from "../../src/evaluate/evaluate.ts";
 import { expansionOf } from "../../src/expand/rules.ts";
+import { noGradient } from "../../src/gradient/elementwise.ts";
 import { ruleOf } from "../../src/gradient/rules.ts";
 import { knownOperators } from "../../src/infer/infer.ts";
 import type { Node } from "../../src/ir.ts";
@@ -18,11 +19,11 @@ export type Ways = { readonly name: string; readonly runs: string; readonly grad
 /** Cases of the standard that use an operator. */
 export type Count = { passed: number; of: number; opsets: Set<number> };
 
-/** Operators whose results are integers, bools or shapes, or stand still almost everywhere. */
+/** Operators whose results are integers, bools or shapes, or stand still almost everywhere; others have a rule that says so. */
 const STILL: ReadonlySet<string> = new Set([
   ...["And", "Or", "Xor", "Not", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"],
-  ...["IsInf", "IsNaN", "ArgMax", "ArgMin", "NonZero", "Shape", "Size", "ConstantOfShape", "EyeLike"],
-  ...["OneHot", "Range", "Ceil", "Floor", "Round", "Sign", "Hardmax"],
+  ...["IsInf", "IsNaN", "ArgMax", "ArgMin", "NonZero", "Shape", "Size", "ConstantOfShape"],
+  ...["OneHot", "Range", "Hardmax"],
   ...["MatMulInteger", "ConvInteger"],
 ]);
 
@@ -49,7 +50,8 @@ function runsOf(node: Operator): string {
 }
 
 function gradientOf(node: Operator): string {
-  if (ruleOf(node)) return "rule";
+  const rule = ruleOf(node);
+  if (rule) return rule === noGradient ? "nothing flows" : "rule";
   if (STILL.has(node.op) || TRACED.some(({ op }) => op === node.op)) return "nothing flows";
   return expansionOf(node) ? "expansion" : "none yet";
 }
@@ -84,7 +86,7 @@ const HEAD = `# Operators
 This page is made: \`CLAIM_WRITE=1 npm run -s claim -- graph/standard\` writes it from the library's tables.
 
 An operator runs on the tfjs engine as a _kernel_ of its own, or as its _expansion_ into simpler operators,
-or _before the run_, when tracing evaluates what hangs on constants and shapes alone. (The onnxruntime engine
+or _before the run_, when tracing evaluates what depends on constants and shapes alone. (The onnxruntime engine
 runs whatever onnxruntime does.) Its gradient is a _rule_ of its own or the gradient of its expansion;
 _nothing flows_ through results that are integers, bools or shapes, or that stand still almost everywhere.
 Cases are those of the ONNX standard that use the operator and that onnxruntime itself passes; operator sets

@@ -12,7 +12,7 @@ const two = i64([2], [1, 1]);
 type Inputs = Readonly<Record<string, Tensor>>;
 type One = readonly [op: string, asked: string, inputs: Inputs];
 
-/** Operators whose shapes hang on a value that is fed: the input each must ask for. */
+/** Operators whose shapes depend on a value that is fed: the input each must ask for. */
 const CASES: readonly One[] = [
   ["Slice", "starts", { x, starts: one, ends: one }],
   ["Reshape", "shape", { x, shape: two }],
@@ -29,7 +29,7 @@ const CASES: readonly One[] = [
   ["NonZero", "x", { x }],
 ];
 
-describe("a value that a shape hangs on, when it is fed", () => {
+describe("a value that a shape depends on, when it is fed", () => {
   test.each(CASES)("%s asks for %s", async (op, asked, inputs) => {
     const refusal = await loaded(graphOf(op, inputs)).catch((error: unknown) => error);
     expect(refusal).toBeInstanceOf(Fault);

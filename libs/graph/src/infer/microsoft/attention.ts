@@ -13,7 +13,7 @@ export function RotaryEmbedding(at: Site) {
 }
 
 /**
- * Hidden sizes of Q, K and V inside the packed weights; equal thirds unless told (com.microsoft, Attention).
+ * Hidden sizes of Q, K and V inside the packed weights; equal thirds by default (com.microsoft, Attention).
  */
 export function packedSizes(at: Site): readonly [number, number, number] {
   const width = at.shape(1)[1] ?? 0;
