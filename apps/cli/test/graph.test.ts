@@ -66,12 +66,18 @@ describe("tutti graph inspect", () => {
 
   test("says of each weight whether it merges, which its type alone does not tell", async () => {
     const read = (output: string, inputs: readonly string[], op: string, to?: number) => ({
-      ...{ op, domain: "", name: `/${output}/${op}`, inputs, outputs: [output], metadata: new Map() },
+      op,
+      domain: "",
+      name: `/${output}/${op}`,
+      inputs,
+      outputs: [output],
+      metadata: new Map(),
       attributes: new Map(to === undefined ? [] : [["to", { kind: "int", value: to } as const]]),
     });
     const half = { dtype: "float16", shape: [2, 2], data: Uint16Array.of(0x3c00, 0, 0, 0x3c00) } as const;
     const graph = {
-      ...{ name: "halves", opset: 17 },
+      name: "halves",
+      opset: 17,
       outputs: [{ name: "y", dtype: "float32", shape: null }],
       inputs: [{ name: "x", dtype: "float32", shape: [1, 2] }],
       initializers: new Map<string, Tensor>([
@@ -81,20 +87,21 @@ describe("tutti graph inspect", () => {
       // Two nodes read w, as floats: neither may change it, and no copy of it can be read as it lies.
       nodes: [
         read("c", ["w"], "Cast", 1),
-        ...[read("a", ["x", "c"], "MatMul"), read("b", ["a", "c"], "MatMul")],
+        read("a", ["x", "c"], "MatMul"),
+        read("b", ["a", "c"], "MatMul"),
         read("y", ["b", "own"], "MatMul"),
       ],
     } as const;
     writeFileSync(at("halves.onnx"), write(graph));
     const { modules, whole } = await json("graph", "inspect", at("halves.onnx"));
-    type Told = { readonly dtype: string; readonly merge: string; readonly because?: string };
-    const told = (modules as Told[]).map(({ dtype, merge }) => `${dtype} ${merge}`);
-    expect(told).toEqual(["float16 attach", "float16 attach", "float32 merge"]);
-    expect((modules as Told[])[0]!.because).toMatch(/weight w: .*converted on the way/);
-    expect((whole as Told[]).map(({ merge }) => merge)).toContain("attach");
+    type Said = { readonly dtype: string; readonly merge: string; readonly because?: string };
+    const said = (modules as Said[]).map(({ dtype, merge }) => `${dtype} ${merge}`);
+    expect(said).toEqual(["float16 attach", "float16 attach", "float32 merge"]);
+    expect((modules as Said[])[0]!.because).toMatch(/weight w: .*converted on the way/);
+    expect((whole as Said[]).map(({ merge }) => merge)).toContain("attach");
   });
 
-  test("what was asked for, at a shape that was given", async () => {
+  test("costs what was asked for, at a shape that was given", async () => {
     const args = ["--targets", "classifier", "--shape", "input_ids=3x5"];
     const { suggestions } = await json("graph", "inspect", at("bert.onnx"), ...args);
     expect((suggestions as Cost[]).map(({ name }) => name)).toEqual(["asked"]);
@@ -105,7 +112,7 @@ describe("tutti graph inspect", () => {
     expect((suggestions as { impossible: string }[])[0]!.impossible).toMatch(/target "nobody".*one of/);
   });
 
-  test("a file that is none is named", async () => {
+  test("a file that is no model is refused by path", async () => {
     writeFileSync(at("broken.onnx"), "no model");
     await expect(json("graph", "inspect", at("broken.onnx"))).rejects.toThrow(/broken\.onnx/);
   });
@@ -126,7 +133,7 @@ describe("tutti graph train-step", () => {
     await expect(json("graph", "train-step", at("mlp.onnx"), ...args)).rejects.toThrow(/--force/);
   });
 
-  test("without anything to train says where to look", async () => {
+  test("refuses to derive a step with nothing to train, and says where to look", async () => {
     const run = json("graph", "train-step", at("mlp.onnx"), "--export", at("none.onnx"));
     await expect(run).rejects.toThrow(/--targets or --save.*graph inspect/);
   });

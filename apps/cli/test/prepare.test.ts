@@ -31,8 +31,13 @@ test("ranks by pattern are in the plan's tensors", () => {
 /** x times a weight held in 8 bits. */
 function quantised(): Uint8Array {
   const node = (op: string, inputs: readonly string[], output: string): Node => ({
-    ...{ op, domain: "", name: output, inputs, outputs: [output] },
-    ...{ attributes: new Map(), metadata: new Map() },
+    op,
+    domain: "",
+    name: output,
+    inputs,
+    outputs: [output],
+    attributes: new Map(),
+    metadata: new Map(),
   });
   const graph: Graph = {
     name: "levels",

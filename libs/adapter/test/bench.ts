@@ -34,7 +34,12 @@ export function benchOf(golden: Golden, exporter: "dynamo" | "legacy"): Bench {
   const feeds: Tensors = new Map([...inputs, ...parameters]);
   const expected = (name: string) => golden.golden.get(name)!.data as Float32Array;
   return {
-    ...{ bytes, inputs, loaded, injected, feeds, expected },
+    bytes,
+    inputs,
+    loaded,
+    injected,
+    feeds,
+    expected,
     async gradientError(engine) {
       const { graph, targets } = squared(injected, loaded);
       const results = await stepOnce(engine, graph, new Map([...feeds, ...targets]));

@@ -106,8 +106,10 @@ test.skipIf(!goldenOf("mlp")).each(["mlp", "bert", "cnn"])(
 describe("without a base", () => {
   const module = fc.record({
     kind: fc.constantFrom<"linear" | "embedding">("linear", "embedding"),
-    ...{ in: fc.integer({ min: 1, max: 6 }), out: fc.integer({ min: 1, max: 6 }) },
-    ...{ rank: fc.integer({ min: 1, max: 4 }), alpha: fc.integer({ min: 1, max: 32 }) },
+    in: fc.integer({ min: 1, max: 6 }),
+    out: fc.integer({ min: 1, max: 6 }),
+    rank: fc.integer({ min: 1, max: 4 }),
+    alpha: fc.integer({ min: 1, max: 32 }),
   });
   const modules = fc.array(module, { maxLength: 5 });
 
@@ -224,8 +226,10 @@ describe("refusals", () => {
     [{ "layers.0.lora_A.weight": [2, 6] }, /layers\.0: expected lora_A and lora_B, got one/],
     [
       {
-        ...{ "layers.0.lora_A.weight": [2, 6], "layers.0.lora_B.weight": [8, 2] },
-        ...{ "head.bias": [2], "layers.1.bias": [4] },
+        "layers.0.lora_A.weight": [2, 6],
+        "layers.0.lora_B.weight": [8, 2],
+        "head.bias": [2],
+        "layers.1.bias": [4],
       },
       /^adapter: head\.bias: expected tensors of the base that can be exchanged whole/,
     ],

@@ -96,7 +96,10 @@ describe("unmerge", () => {
     const tensors = drawn(adapter);
     const merged = merge(bytes, adapter, tensors);
     expect(unmerge(merged, adapter, tensors, { base: bytes })).toEqual({
-      ...{ model: bytes, external: new Map(), exact: true, bound: 0 },
+      model: bytes,
+      external: new Map(),
+      exact: true,
+      bound: 0,
     });
     expect(() => unmerge(merged, adapter, drawn(adapter, 2), { base: bytes })).toThrow(
       /merged model: expected what this adapter makes of the base/,

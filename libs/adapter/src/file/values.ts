@@ -22,17 +22,20 @@ const halves = (bytes: Uint8Array) => new Uint16Array(bytes.slice().buffer);
 /** By TensorProto.DataType: the types that can be overwritten in place. */
 const FORMS: Readonly<Record<number, Form>> = {
   [FLOAT]: {
-    ...{ name: "float32", width: 4 },
+    name: "float32",
+    width: 4,
     read: (bytes) => new Float64Array(new Float32Array(bytes.slice().buffer)),
     round: (values) => new Float32Array(values),
   },
   [FLOAT16]: {
-    ...{ name: "float16", width: 2 },
+    name: "float16",
+    width: 2,
     read: (bytes) => Float64Array.from(halves(bytes), fromHalf),
     round: (values) => Uint16Array.from(values, toHalf),
   },
   [BFLOAT16]: {
-    ...{ name: "bfloat16", width: 2 },
+    name: "bfloat16",
+    width: 2,
     read: (bytes) => Float64Array.from(halves(bytes), fromBfloat16),
     round: (values) => Uint16Array.from(values, toBfloat16),
   },
