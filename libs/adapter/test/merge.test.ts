@@ -187,7 +187,10 @@ describe("shared weights", () => {
     const { graph } = read(merged);
     expect([...graph.initializers.keys()]).toContain("zero/m.head.bias");
     expect(graph.nodes.map(({ inputs }) => inputs.at(-1))).toEqual([
-      ...["zero", "zero", "onnx::MatMul_7", "zero/m.head.bias"],
+      "zero",
+      "zero",
+      "onnx::MatMul_7",
+      "zero/m.head.bias",
     ]);
   });
 

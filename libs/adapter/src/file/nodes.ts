@@ -171,8 +171,11 @@ export class FileNodes implements Emitter {
 
 /** Quantised operators around which floats are float32's. */
 const FLOAT_ONLY: ReadonlySet<string> = new Set([
-  ...["MatMulInteger", "ConvInteger", "com.microsoft::QGemm"],
-  ...["com.microsoft::DynamicQuantizeMatMul", "com.microsoft::MatMulIntegerToFloat"],
+  "MatMulInteger",
+  "ConvInteger",
+  "com.microsoft::QGemm",
+  "com.microsoft::DynamicQuantizeMatMul",
+  "com.microsoft::MatMulIntegerToFloat",
 ]);
 
 /** A node as far as patterns of nodes are about it: tensors and graphs among its attributes are left out. */

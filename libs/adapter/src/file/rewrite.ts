@@ -152,7 +152,7 @@ function wireHeader(field: number, length: number): Uint8Array {
   const groups: number[] = [];
   for (let rest = length; groups.length === 0 || rest > 0; rest = Math.floor(rest / 128))
     groups.push((rest % 128) + (rest >= 128 ? 128 : 0));
-  return concat(...[tag, Uint8Array.from(groups)]);
+  return concat(tag, Uint8Array.from(groups));
 }
 
 function framed(nodes: readonly Uint8Array[]): Uint8Array {

@@ -102,7 +102,11 @@ const FLOATS: ReadonlySet<string> = new Set(["float32", "float16"]);
 
 /** Operators that read integers as weights; a table's rows are dequantised after the look-up. */
 const INTEGERS: ReadonlySet<string> = new Set([
-  ...["MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "Gather"],
+  "MatMulInteger",
+  "ConvInteger",
+  "QLinearMatMul",
+  "QLinearConv",
+  "Gather",
   ...["MatMulNBits", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm"].map(microsoft),
 ]);
 

@@ -11,8 +11,19 @@ import { type Field, Reader } from "./gguf-fields.ts";
 
 /** Scalar types by their number in the file; 9 is the array. */
 const SCALARS = [
-  ...["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string"],
-  ...[undefined, "uint64", "int64", "float64"],
+  "uint8",
+  "int8",
+  "uint16",
+  "int16",
+  "uint32",
+  "int32",
+  "float32",
+  "bool",
+  "string",
+  undefined,
+  "uint64",
+  "int64",
+  "float64",
 ] as const;
 const ARRAY = 9;
 

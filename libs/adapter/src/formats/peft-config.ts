@@ -13,20 +13,31 @@ export type PeftConfig = {
 
 /** Keys that we read, or that say nothing about what the tensors mean. Any other key must be off. */
 const KNOWN: ReadonlySet<string> = new Set([
-  ...[
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "rank_pattern",
-    "alpha_pattern",
-    "init_lora_weights",
-    "bias",
-  ],
+  "peft_type",
+  "r",
+  "lora_alpha",
+  "use_rslora",
+  "rank_pattern",
+  "alpha_pattern",
+  "init_lora_weights",
+  "bias",
   // The tensors themselves name the modules; fan_in_fan_out tells of the base's weight, not of the factors.
-  ...["target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern"],
-  ...["fan_in_fan_out", "base_model_name_or_path", "revision", "task_type", "inference_mode", "auto_mapping"],
-  ...["peft_version", "lora_dropout", "runtime_config", "megatron_core", "qalora_group_size"],
+  "target_modules",
+  "exclude_modules",
+  "modules_to_save",
+  "layers_to_transform",
+  "layers_pattern",
+  "fan_in_fan_out",
+  "base_model_name_or_path",
+  "revision",
+  "task_type",
+  "inference_mode",
+  "auto_mapping",
+  "peft_version",
+  "lora_dropout",
+  "runtime_config",
+  "megatron_core",
+  "qalora_group_size",
   // How A began, which its values say by now.
   "eva_config",
 ]);
@@ -34,9 +45,7 @@ const KNOWN: ReadonlySet<string> = new Set([
 /**
  * How A and B may have begun; the others change the base's weights too, so its file would be the wrong one.
  */
-const BEGINNINGS: ReadonlySet<unknown> = new Set([
-  ...[true, false, "gaussian", "eva", "orthogonal", undefined],
-]);
+const BEGINNINGS: ReadonlySet<unknown> = new Set([true, false, "gaussian", "eva", "orthogonal", undefined]);
 
 /** A checked config; a Fault names each key that is set and means something we do not do. */
 export function parsePeftConfig(text: string): PeftConfig {

@@ -79,8 +79,12 @@ export function specOf({ targets, save, rank, alpha = 2 * rank }: AdapterOptions
 export type LossChoice = { readonly loss: LossKind; readonly output?: string };
 
 const LOSSES = [
-  ...(["softmax-cross-entropy", "next-token", "binary-cross-entropy"] as const),
-  ...(["mean-squared-error", "huber", "contrastive-pair"] as const),
+  "softmax-cross-entropy",
+  "next-token",
+  "binary-cross-entropy",
+  "mean-squared-error",
+  "huber",
+  "contrastive-pair",
 ] satisfies readonly LossKind[];
 
 export function lossOptions(command: Command): Command {
