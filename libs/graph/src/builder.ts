@@ -47,6 +47,8 @@ export type Builder = {
   output(name: string, as?: string): void;
   static(name: string): Static;
   shape(name: string): readonly number[];
+  /** What a Site asks about the values here. */
+  readonly known: Known;
   /** The constant behind a name, if it is one. */
   constantOf(name: string): Tensor | undefined;
   finish(): TracedGraph;
@@ -101,7 +103,7 @@ class GraphBuilder implements Builder {
   readonly #nodes: Node[];
   readonly #initializers: Map<string, Tensor>;
   readonly #statics: Map<string, Static>;
-  readonly #known: Known;
+  readonly known: Known;
   /** Names of emitted values by what computes them, and of small constants by what they hold. */
   readonly #made = new Map<string, readonly string[]>();
   #counter = 0;
@@ -114,7 +116,7 @@ class GraphBuilder implements Builder {
     this.#nodes = [...(base?.nodes ?? [])];
     this.#initializers = new Map(base?.initializers);
     this.#statics = new Map(base?.statics);
-    this.#known = { opset, static: (name) => this.static(name), constant: (name) => this.constantOf(name) };
+    this.known = { opset, static: (name) => this.static(name), constant: (name) => this.constantOf(name) };
   }
 
   emit(
@@ -155,10 +157,10 @@ class GraphBuilder implements Builder {
       attributes,
       metadata: new Map(),
     };
-    const statics = inferNode(node, this.#known);
+    const statics = inferNode(node, this.known);
     const folded = leftToLoad(node, statics[0]!)
       ? undefined
-      : fold(node, this.#known, statics.slice(0, outputs));
+      : fold(node, this.known, statics.slice(0, outputs));
     for (const [i, output] of names.entries()) {
       this.#statics.set(output, statics[i]!);
       if (folded) this.#initializers.set(output, folded[i]!);

@@ -7,7 +7,8 @@ import { Adjoint } from "./gradient/rule.ts";
 import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
 import { type Ops, opsOn } from "./ops.ts";
-import { modern, seen } from "./raise.ts";
+import { withOutputs } from "./prune.ts";
+import { raisedForTraining } from "./raise.ts";
 import { describe } from "./site.ts";
 
 export type DifferentiateOptions = {
@@ -26,7 +27,7 @@ export type DifferentiateOptions = {
  */
 export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
   check(traced, { loss, wrt });
-  const graph = inRules(modern(seen(traced, [loss, ...wrt])), { loss, wrt });
+  const graph = inRules(raisedForTraining(withOutputs(traced, [loss, ...wrt])), { loss, wrt });
   const build = builderOn({ ...graph, outputs: traced.outputs });
   const ops = opsOn(build);
   const active = dependents(graph, wrt);
@@ -93,12 +94,7 @@ function adjoints(graph: TracedGraph, node: Node, sweep: Sweep): readonly (reado
         todo: "Export the model in float32",
       }),
   );
-  const known = {
-    opset: graph.opset,
-    static: (name: string) => build.static(name),
-    constant: (name: string) => build.constantOf(name),
-  };
-  const site = new Adjoint(inFloat(graph, node, sweep), known, { grads, readers });
+  const site = new Adjoint(inFloat(graph, node, sweep), build.known, { grads, readers });
   if (grads.slice(1).some(Boolean) && !WHOLE.has(node.op)) {
     throw site.fault("unsupported", "gradient", { expected: "of the first output alone", got: "of another" });
   }

@@ -7,7 +7,8 @@ import { contrastivePair } from "./loss/pairs.ts";
 import type { LossRule, Rows } from "./loss/rule.ts";
 import { binaryCrossEntropy, huber, meanSquaredError } from "./loss/values.ts";
 import { type Ops, opsOn } from "./ops.ts";
-import { modern, seen } from "./raise.ts";
+import { withOutputs } from "./prune.ts";
+import { raisedForTraining } from "./raise.ts";
 
 /** A loss by name, with what it needs to know. */
 export type Loss =
@@ -58,7 +59,7 @@ export function withLoss(graph: TracedGraph, options: LossOptions): TracedGraph 
     const free = !graph.statics.has(taken) && !graph.outputs.some((other) => other.name === taken);
     demand(free, () => new Fault("conflict", `withLoss: the model already has a value called ${taken}`));
   }
-  const base = modern(seen(graph, [name]));
+  const base = raisedForTraining(withOutputs(graph, [name]));
   const build = builderOn({ ...base, outputs: graph.outputs });
   const ops = opsOn(build);
   const weight = build.input({ name: "row_weight", dtype: "float32", shape: [build.shape(name)[0]!] });

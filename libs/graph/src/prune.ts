@@ -19,6 +19,13 @@ export function live(graph: TracedGraph): TracedGraph {
   return { ...graph, nodes: nodes.reverse(), initializers, statics };
 }
 
+/** The graph with the given values among its outputs, so that no rewriting on the way drops one. */
+export function withOutputs(graph: TracedGraph, names: readonly string[]): TracedGraph {
+  const missing = new Set(names.filter((name) => !graph.outputs.some((output) => output.name === name)));
+  const outputs = [...missing].map((name) => ({ name, ...graph.statics.get(name)! }));
+  return { ...graph, outputs: [...graph.outputs, ...outputs] };
+}
+
 /** Values a node reads, those that its inner graphs read from outside included. */
 export function readsOf(node: Node): readonly string[] {
   return [...node.inputs, ...innerReadsOf(node)].filter((name) => name !== "");

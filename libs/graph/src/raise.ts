@@ -15,7 +15,7 @@ const RAISED = 18;
  * A graph that losses, side paths and gradients can be added to: itself, unless its operator set is older
  * than 16; then the same computation in operator set 18.
  */
-export function modern(graph: TracedGraph): TracedGraph {
+export function raisedForTraining(graph: TracedGraph): TracedGraph {
   return graph.opset < OLDEST ? raised(graph, RAISED) : graph;
 }
 
@@ -36,13 +36,6 @@ export function raised(graph: TracedGraph, opset: number): TracedGraph {
   return build.finish();
 }
 
-/** The graph with the given values among its outputs, so that no rewriting on the way drops one. */
-export function seen(graph: TracedGraph, names: readonly string[]): TracedGraph {
-  const missing = new Set(names.filter((name) => !graph.outputs.some((output) => output.name === name)));
-  const outputs = [...missing].map((name) => ({ name, ...graph.statics.get(name)! }));
-  return { ...graph, outputs: [...graph.outputs, ...outputs] };
-}
-
 /** The parts of a node that change; what it emits before it, a rule emits in the new operator set. */
 type Form = {
   readonly op?: string;
@@ -57,12 +50,7 @@ type Change = { readonly since: number; readonly operators: Readonly<Record<stri
 function changed(node: Node, { since, operators }: Change, ops: Ops): Node {
   const raise = node.domain === "" && Object.hasOwn(operators, node.op) ? operators[node.op] : undefined;
   const { build } = ops;
-  const known = {
-    opset: since - 1,
-    static: (name: string) => build.static(name),
-    constant: (name: string) => build.constantOf(name),
-  };
-  return { ...node, ...raise?.(new Site(node, known), ops) };
+  return { ...node, ...raise?.(new Site(node, { ...build.known, opset: since - 1 }), ops) };
 }
 
 /** Attributes without some, and with others. */

@@ -31,6 +31,11 @@ export class Site {
     return (this.node.inputs[index] ?? "") !== "";
   }
 
+  /** Whether the node names output `index`, so that somebody may read it. */
+  wants(index: number): boolean {
+    return (this.node.outputs[index] ?? "") !== "";
+  }
+
   get inputCount(): number {
     return this.node.inputs.length;
   }

@@ -7,10 +7,10 @@ import {
   band,
   byHead,
   counting,
+  headsJoined,
   masked,
-  merged,
   type Stack,
-  total,
+  sumOfBiases,
   upright,
 } from "./heads.ts";
 import { joined } from "./parts.ts";
@@ -35,10 +35,9 @@ export const Attention: Expansion = (at, ops) => {
   const scale = at.float("scale", 1 / Math.sqrt(size));
   const bias = biasOf(at, ops, { queries: lengthOf(ops, q), keys: lengthOf(ops, k) });
   const attended = attend(ops, { q, k, v }, { scale, softcap: at.float("softcap", 0), bias });
-  const wanted = (index: number, name: () => string) =>
-    (at.node.outputs[index] ?? "") === "" ? undefined : name();
+  const wanted = (index: number, name: () => string) => (at.wants(index) ? name() : undefined);
   return [
-    at.shape(0).length === 4 ? attended.y : merged(ops, attended.y),
+    at.shape(0).length === 4 ? attended.y : headsJoined(ops, attended.y),
     wanted(1, () => upright(ops, k)),
     wanted(2, () => upright(ops, v)),
     wanted(3, () => scoresAt(at, attended)),
@@ -71,7 +70,7 @@ function biasOf(at: Site, ops: Ops, { queries, keys }: { queries: number; keys: 
     ? ops.reshape(asInt64(ops, at.input(LENGTHS)), [at.shape(LENGTHS)[0]!, 1, 1, 1])
     : undefined;
   const hide = (allowed: string) => masked(ops, allowed, { like });
-  return total(ops, [
+  return sumOfBiases(ops, [
     maskBias(at, ops, keys),
     at.int("is_causal", 0) === 0 ? undefined : hide(causal(at, ops, { queries, keys, lengths })),
     lengths && hide(ops.op("Less", [counting(ops, [keys]), lengths])),

@@ -48,12 +48,7 @@ type Pass = {
 
 /** Emits a node's expansion; whoever read the node's outputs will read what took their place. */
 function replace(node: Node, { build, renamed, kept }: Pass): void {
-  const known = {
-    opset: build.opset,
-    static: (name: string) => build.static(name),
-    constant: (name: string) => build.constantOf(name),
-  };
-  const results = expansionOf(node)!(new Site(node, known), opsOn(build));
+  const results = expansionOf(node)!(new Site(node, build.known), opsOn(build));
   for (const [index, output] of node.outputs.entries()) {
     if (output === "") continue;
     const result = results[index];

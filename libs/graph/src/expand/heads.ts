@@ -25,7 +25,7 @@ function turned(ops: Ops, { x, bySequence }: Stack): string {
 }
 
 /** Heads side by side again: `[batch, sequence, heads·size]` of `[batch, heads, sequence, size]`. */
-export function merged(ops: Ops, x: string): string {
+export function headsJoined(ops: Ops, x: string): string {
   const [batch, heads, sequence, size] = ops.shape(x) as [number, number, number, number];
   return ops.reshape(ops.transpose(x, [0, 2, 1, 3]), [batch, sequence, heads * size]);
 }
@@ -63,16 +63,16 @@ export function attend(
 ): Attended {
   const [query, keys, values] = [upright(ops, q), turned(ops, k), upright(ops, v)];
   const [batch, heads, rows, size] = ops.shape(query) as [number, number, number, number];
-  const [, shared, , total] = ops.shape(keys) as [number, number, number, number];
+  const [, shared, , keyCount] = ops.shape(keys) as [number, number, number, number];
   assert(heads % shared === 0, `query heads are a multiple of key heads: ${heads} of ${shared}`);
   const grouped = (x: string, last: number) => ops.reshape(x, [batch, shared, (heads / shared) * rows, last]);
   const apart = (x: string, last: number) => ops.reshape(x, [batch, heads, rows, last]);
-  const raw = apart(ops.matmul(grouped(ops.scale(query, scale), size), keys), total);
+  const raw = apart(ops.matmul(grouped(ops.scale(query, scale), size), keys), keyCount);
   const capped = softcap > 0 ? ops.scale(ops.op("Tanh", [ops.scale(raw, 1 / softcap)]), softcap) : raw;
   const { added, live } = bias === undefined ? NOTHING : tamed(ops, bias);
   const scores = added === undefined ? capped : ops.add(capped, added);
   const weights = sink === undefined ? softmax(ops, scores) : softmaxWithSink(ops, scores, sink);
-  const y = apart(ops.matmul(grouped(weights, total), values), ops.shape(values)[3]!);
+  const y = apart(ops.matmul(grouped(weights, keyCount), values), ops.shape(values)[3]!);
   const seeing = (x: string) => (live === undefined ? x : ops.gate(live, x));
   return {
     y: seeing(y),
@@ -107,9 +107,9 @@ function softmax(ops: Ops, x: string): string {
 
 function softmaxWithSink(ops: Ops, scores: string, sink: string): string {
   const shape = ops.shape(scores);
-  const total = shape.at(-1)!;
+  const keyCount = shape.at(-1)!;
   const all = joined(ops, [scores, ops.expand(sink, shape.with(-1, 1))], 3);
-  return cutInto(ops, softmax(ops, all), { axis: 3, sizes: [total, 1] })[0]!;
+  return cutInto(ops, softmax(ops, all), { axis: 3, sizes: [keyCount, 1] })[0]!;
 }
 
 /** 0 where a key may be seen and `otherwise` where not, in the float type of `like`. */
@@ -122,7 +122,7 @@ export function masked(
 }
 
 /** The sum of the biases there are. */
-export function total(ops: Ops, biases: readonly (string | undefined)[]): string | undefined {
+export function sumOfBiases(ops: Ops, biases: readonly (string | undefined)[]): string | undefined {
   const there = biases.filter((bias) => bias !== undefined);
   return there.length === 0 ? undefined : there.reduce((sum, bias) => ops.add(sum, bias));
 }

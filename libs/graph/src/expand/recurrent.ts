@@ -79,7 +79,7 @@ function recurrent(kind: Kind): Expansion {
       const backward = d === 1 || at.string("direction", "forward") === "reverse";
       return unroll(cell, { x, masks, start, backward, step: kind.step });
     });
-    const wanted = (index: number) => (at.node.outputs[index] ?? "") !== "";
+    const wanted = (index: number) => at.wants(index);
     return [
       wanted(0) ? sequence(ops, frame, runs) : undefined,
       ...(["h", "c"] as const).map((part, i) =>

@@ -10,9 +10,9 @@ const LEVELS: ReadonlySet<DType> = new Set<DType>(["uint8", "int8", "int32"]);
 
 /**
  * Which outputs of a node a gradient can come back from, given what it can reach: floats, and integers that
- * stand for dequantised values. Those begin at a quantiser (gradient/quantise.ts) and stay what they are through products
- * of levels, through casts between integers, and through operators that keep the type (a Reshape, a MaxPool,
- * the Add of a bias). A cast of a float to an integer and an index are none.
+ * stand for dequantised values. Those begin at a quantiser (gradient/quantise.ts) and stay what they are
+ * through products of levels, through casts between integers, and through operators that keep the type (a
+ * Reshape, a MaxPool, the Add of a bias). A cast of a float to an integer and an index are none.
  */
 export function reached(graph: TracedGraph, node: Node, active: ReadonlySet<string>): readonly string[] {
   const dtype = (name: string) => graph.statics.get(name)?.dtype;

@@ -5,7 +5,8 @@ import type { Adjoint, Rule } from "./rule.ts";
 
 /**
  * Y = A·B for any ranks (numpy.matmul): dA = dY·Bᵀ and dB = Aᵀ·dY. A frozen B is transposed before the run:
- * while the graph is built or, if it is large, when an engine loads it (builder.ts, leftToLoad). Where B is one matrix and A a stack, dB is one product over all rows rather than a sum of many.
+ * while the graph is built or, if it is large, when an engine loads it (builder.ts, leftToLoad). Where B is
+ * one matrix and A a stack, dB is one product over all rows rather than a sum of many.
  */
 export const MatMul: Rule = (site, ops) => {
   const [a, b] = [site.input(0), site.input(1)];

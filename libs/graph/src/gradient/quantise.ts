@@ -44,10 +44,5 @@ export const ConvInteger: Rule = (site, ops) =>
 
 /** The same node with another operator over other operands. */
 function like(site: Adjoint, { build }: Ops, [op, inputs]: readonly [Node["op"], Node["inputs"]]): Adjoint {
-  const known = {
-    opset: site.opset,
-    static: (name: string) => build.static(name),
-    constant: (name: string) => build.constantOf(name),
-  };
-  return new Adjoint({ ...site.node, op, inputs }, known, { grads: site.grads, readers: site.readers });
+  return new Adjoint({ ...site.node, op, inputs }, build.known, site);
 }

@@ -44,7 +44,8 @@ function parts(ops: Ops, logits: string, label: string): Rows {
 /**
  * −log softmax(x)[label] and whether the largest logit is the label's. LogSoftmax subtracts the row's maximum
  * in every engine, so no exponential overflows. A label that is no class has loss 0: it is looked up at the
- * nearest class, since GatherElements counts negative places from the end and may fail beyond it, then hidden.
+ * nearest class and then hidden, since GatherElements counts negative places from the end and may fail
+ * beyond it.
  */
 function answered(ops: Ops, logits: string, label: string): { loss: string; correct: string } {
   const shape = ops.shape(logits);

@@ -5,9 +5,9 @@ import { demandShape, type LossRule, labels, rowSum, toFloat } from "./rule.ts";
 const TINY = 1e-12;
 
 /**
- * Twice the pair loss of Hadsell, Chopra and LeCun 2006 (equation 4), over every pair of rows in the batch, so
- * that rows need not come in pairs: d² where both have the same label, else max(0, margin − d)², d being the
- * distance of the two embeddings. Output [batch, width], labels [batch]. A pair weighs the product of its
+ * Twice the pair loss of Hadsell, Chopra and LeCun 2006 (equation 4), over every pair of rows in the batch,
+ * so that rows need not come in pairs: d² where both have the same label, else max(0, margin − d)², d being
+ * the distance of the two embeddings. Output [batch, width], labels [batch]. A pair weighs the product of its
  * rows' weights; it is right where d is on its own side of half the margin.
  */
 export const contrastivePair =

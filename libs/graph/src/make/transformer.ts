@@ -48,7 +48,8 @@ const HIDDEN = -3.4028234663852886e38;
  * decoders before each part and once at the end (GPT-2) and read it by its last. Modules: `embeddings.word`,
  * `embeddings.position`, `encoder.layer.<i>.attention.query|key|value|output`,
  * `encoder.layer.<i>.intermediate|output` (or `decoder.…`), `pooler` (encoders), `classifier` or `lm_head`.
- * @throws Fault("bad-input") for a size that is not a positive number, or a width that the heads do not divide.
+ * @throws Fault("bad-input") for a size that is not a positive number, or a width that the heads do not
+ * divide.
  */
 export function transformer(options: TransformerOptions): Graph {
   const { kind, layers, width, heads, activation = "gelu", head } = options;

@@ -7,7 +7,7 @@ import { type AttributeInit, type Builder, builderOn } from "../../src/builder.t
 import { onnxruntimeEngine } from "../../src/engines/onnxruntime/engine.ts";
 import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import { type Attribute, type Engine, sizeOf, type Tensors, type TracedGraph } from "../../src/ir.ts";
-import { modern, raised } from "../../src/raise.ts";
+import { raised, raisedForTraining } from "../../src/raise.ts";
 import { read } from "../../src/read.ts";
 import { int64, tensorOf } from "../../src/tensor.ts";
 import { trace } from "../../src/trace.ts";
@@ -234,9 +234,9 @@ describe("what is raised", () => {
   const graph = graphOf({ op: "Squeeze", opset: 9, shape: [2, 1], attributes: { axes: [1] } });
 
   test("only graphs older than 16; names, metadata and weights stay", () => {
-    expect(modern(graph).opset).toBe(18);
+    expect(raisedForTraining(graph).opset).toBe(18);
     const newer = graphOf({ op: "Squeeze", opset: 16, shape: [2, 1] });
-    expect(modern(newer)).toBe(newer);
+    expect(raisedForTraining(newer)).toBe(newer);
     expect(raised(graph, 9)).toBe(graph);
     expect(raised(graph, 18).nodes.map(({ name, outputs }) => [name, outputs])).toEqual(
       graph.nodes.map(({ name, outputs }) => [name, outputs]),

@@ -46,7 +46,7 @@ describe("Gemm", () => {
     expect(frozenStep(4).nodes.map((node) => node.op)).not.toContain("Transpose");
   });
 
-  test("a large frozen weight is transposed by a node over the constant, which an engine folds on loading", () => {
+  test("a large frozen weight is transposed by a node over a constant, for an engine to fold", () => {
     const { nodes, initializers } = frozenStep(30_000);
     const transposes = nodes.filter(({ op }) => op === "Transpose");
     expect(transposes).toHaveLength(2);

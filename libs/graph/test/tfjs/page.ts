@@ -19,7 +19,7 @@ export type Ways = { readonly name: string; readonly runs: string; readonly grad
 /** Cases of the standard that use an operator. */
 export type Count = { passed: number; of: number; opsets: Set<number> };
 
-/** Operators whose results are integers, bools or shapes, or stand still almost everywhere; others have a rule that says so. */
+/** Operators without a rule whose results are integers, bools or shapes, or stand still almost everywhere. */
 const STILL: ReadonlySet<string> = new Set([
   ...["And", "Or", "Xor", "Not", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"],
   ...["IsInf", "IsNaN", "ArgMax", "ArgMin", "NonZero", "Shape", "Size", "ConstantOfShape"],
@@ -86,8 +86,8 @@ const HEAD = `# Operators
 This page is made: \`CLAIM_WRITE=1 npm run -s claim -- graph/standard\` writes it from the library's tables.
 
 An operator runs on the tfjs engine as a _kernel_ of its own, or as its _expansion_ into simpler operators,
-or _before the run_, when tracing evaluates what depends on constants and shapes alone. (The onnxruntime engine
-runs whatever onnxruntime does.) Its gradient is a _rule_ of its own or the gradient of its expansion;
+or _before the run_, when tracing evaluates what depends on constants and shapes alone. (The onnxruntime
+engine runs whatever onnxruntime does.) Its gradient is a _rule_ of its own or the gradient of its expansion;
 _nothing flows_ through results that are integers, bools or shapes, or that stand still almost everywhere.
 Cases are those of the ONNX standard that use the operator and that onnxruntime itself passes; operator sets
 are those of the models among them that pass.

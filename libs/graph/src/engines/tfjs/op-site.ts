@@ -46,11 +46,6 @@ export class OpSite extends Site {
     return tfType(this.result(index).dtype, this.node.outputs[index] ?? "");
   }
 
-  /** Whether output `index` is read by anyone, as far as the node says. */
-  wants(index: number): boolean {
-    return (this.node.outputs[index] ?? "") !== "";
-  }
-
   /** Whether an input is constant at load; it may be too large to be read as numbers. */
   isConstant(index: number): boolean {
     return this.has(index) && this.#constants.has(this.node.inputs[index]!);

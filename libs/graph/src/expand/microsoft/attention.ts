@@ -7,10 +7,10 @@ import {
   band,
   byHead,
   counting,
+  headsJoined,
   masked,
-  merged,
   type Stack,
-  total,
+  sumOfBiases,
   upright,
 } from "../heads.ts";
 import { cutInto, joined } from "../parts.ts";
@@ -63,7 +63,7 @@ function biasOf(
   const like = at.input(0);
   const { queries, keys, past } = sizes;
   const hidden = at.has(padding) ? unpadded(at, ops, { index: padding, ...sizes }) : undefined;
-  return total(ops, [
+  return sumOfBiases(ops, [
     hidden && masked(ops, hidden, { like, otherwise: at.float("mask_filter_value", -10000) }),
     at.int("unidirectional", 0) === 0
       ? undefined
@@ -131,7 +131,7 @@ export const Attention: Expansion = (at, ops) => {
       0,
     );
   };
-  return [merged(ops, y), (at.node.outputs[1] ?? "") === "" ? undefined : present()];
+  return [headsJoined(ops, y), at.wants(1) ? present() : undefined];
 };
 
 /** A stack after the keys or values of the past, if any. */
@@ -157,10 +157,9 @@ export const MultiHeadAttention: Expansion = (at, ops) => {
   const sizes = { batch, queries, keys: before + keys, past: before };
   const bias = biasOf(at, ops, { padding: 4, added: 5, ...sizes });
   const attended = attend(ops, { q, k: allKeys, v: values }, { scale: scaleOf(at, size), bias });
-  const wanted = (index: number, name: () => string) =>
-    (at.node.outputs[index] ?? "") === "" ? undefined : name();
+  const wanted = (index: number, name: () => string) => (at.wants(index) ? name() : undefined);
   return [
-    merged(ops, attended.y),
+    headsJoined(ops, attended.y),
     wanted(1, () => upright(ops, allKeys)),
     wanted(2, () => upright(ops, values)),
     wanted(3, attended.biased),

@@ -7,10 +7,10 @@ import {
   band,
   byHead,
   counting,
+  headsJoined,
   masked,
-  merged,
   type Stack,
-  total,
+  sumOfBiases,
   upright,
 } from "../heads.ts";
 import { cutInto, joined } from "../parts.ts";
@@ -40,15 +40,15 @@ export const GroupQueryAttention: Expansion = (at, ops) => {
     extended(at, ops, { past, index: 3, now: k }),
     extended(at, ops, { past, index: 4, now: v }),
   ];
-  const bias = total(ops, [
+  const bias = sumOfBiases(ops, [
     masked(ops, visible(at, ops, { sizes, past }), { like: at.input(0) }),
     at.has(10) ? at.input(10) : undefined,
   ]);
   const scoring = { scale: scaleOf(at, sizes.size), softcap: at.float("softcap", 0), sink: sinkOf(at, ops) };
   const { y } = attend(ops, { q, k: keys, v: values }, { ...scoring, bias });
   const present = (index: number, stack: Stack) =>
-    (at.node.outputs[index] ?? "") === "" ? undefined : cache(at, ops, { stack, sizes, past });
-  return [merged(ops, y), present(1, keys), present(2, values)];
+    at.wants(index) ? cache(at, ops, { stack, sizes, past }) : undefined;
+  return [headsJoined(ops, y), present(1, keys), present(2, values)];
 };
 
 function refuse(at: Site): void {
@@ -68,7 +68,7 @@ function refuse(at: Site): void {
       [15, "k_norm_weight"],
     ],
   });
-  if ((at.node.outputs[3] ?? "") !== "") throw at.fault("unsupported", "output 3 (output_qk)");
+  if (at.wants(3)) throw at.fault("unsupported", "output 3 (output_qk)");
 }
 
 function stacksOf(at: Site, ops: Ops, { heads, shared, size }: Sizes): readonly [Stack, Stack, Stack] {

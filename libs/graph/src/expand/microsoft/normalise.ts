@@ -20,7 +20,7 @@ export const SkipSimplifiedLayerNormalization: Expansion = (at, ops) => {
   const sum = skipped(at, ops, 3);
   const [unit, inverse] = rootMeanSquare(ops, sum, lastAxis(at, ops, sum));
   const zeros = () => ops.zeros(ops.shape(inverse), inverse);
-  return [ops.mul(unit, at.input(2)), (at.node.outputs[1] ?? "") === "" ? undefined : zeros(), inverse, sum];
+  return [ops.mul(unit, at.input(2)), at.wants(1) ? zeros() : undefined, inverse, sum];
 };
 
 function skipped(at: Site, ops: Ops, bias: number): string {
@@ -42,7 +42,7 @@ export const EmbedLayerNormalization: Expansion = (at, ops) => {
   const sum = at.has(1) ? ops.add(placed, ops.op("Gather", [at.input(4), at.input(1)], { axis: 0 })) : placed;
   const { unit } = standardised(ops, sum, lastAxis(at, ops, sum));
   const y = ops.add(ops.mul(unit, at.input(5)), at.input(6));
-  return [y, (at.node.outputs[1] ?? "") === "" ? undefined : counts(at, ops), sum];
+  return [y, at.wants(1) ? counts(at, ops) : undefined, sum];
 };
 
 /** Rows of the position table: those asked for, else the first as many as the sequence is long. */
