@@ -4,9 +4,10 @@ import { single } from "./rule.ts";
 export const Shrink = single((at, ops) => {
   const x = at.input(0);
   const [bias, lambda] = [at.float("bias", 0), at.float("lambd", 0.5)];
-  const low = ops.gate(ops.op("Less", [x, ops.number(-lambda, x)]), ops.add(x, ops.number(bias, x)));
-  const above = ops.op("Greater", [x, ops.number(lambda, x)]);
-  return ops.where(above, ops.sub(x, ops.number(bias, x)), low);
+  const high = ops.gate(ops.op("Greater", [x, ops.number(lambda, x)]), ops.sub(x, ops.number(bias, x)));
+  // Asked first, as in the standard: with λ < 0 both may hold.
+  const below = ops.op("Less", [x, ops.number(-lambda, x)]);
+  return ops.where(below, ops.add(x, ops.number(bias, x)), high);
 });
 
 /** max(0, x) + min(0, α(e^(x/α) − 1)): an Elu whose slope has no step at 0 (Barron 2017). */
