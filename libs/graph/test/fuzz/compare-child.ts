@@ -60,6 +60,8 @@ function open({ opset, nodes, inputs, initializers }: Graph): boolean {
     (op === "NonZero" && typed?.shape?.length === 0) ||
     // Of nothing the mean is not defined; 0 there, NaN here.
     (op === "ReduceMean" && typed?.shape?.includes(0) === true) ||
+    // Of nothing, with `keepdims` other than 0 and 1, it gives the shape of the input.
+    (/^Arg(Max|Min)$/.test(op) && typed?.shape?.includes(0) === true) ||
     // Before version 12 the mask of an inference is not defined.
     (op === "Dropout" && opset < 12) ||
     // Zero to a negative power.
