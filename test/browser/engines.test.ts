@@ -28,11 +28,12 @@ const FLAGS = [
  */
 const APART = 1e-4;
 /**
- * onnxruntime-web 1.30 runs the step on webgpu, and its loss is right, but some nodes of the backward pass
- * that read a value of the forward pass again (Mul(x, x) of a tanh, say) are wrong. Small graphs of the same
- * operators are right, and none of the session options tried changes it. Seen on SwiftShader; not tried on a
- * card. `browserEngine` takes it only where an app names the provider, and `auto` refuses it on its first
- * step. Its distance is printed, not judged.
+ * onnxruntime-web 1.30 runs the step on webgpu, and whether its gradients are right hangs on how the graph is
+ * laid out: they were off by 1.44 of their largest element, the loss right, until losses looked labels up, and
+ * agree since; what was wrong were nodes of the backward pass that read a value of the forward pass again.
+ * Small graphs of the same operators were right, and none of the session options tried changed it. Seen on
+ * SwiftShader; not tried on a card. `browserEngine` takes it only where an app names the provider, and `auto`
+ * refuses it where its first step is wrong. Its distance is printed, not judged.
  */
 const UNTRUSTED: ReadonlySet<string> = new Set(["onnxruntime/webgpu"]);
 /** Each needs nothing that a Chromium may lack. */
@@ -56,7 +57,8 @@ describe.skipIf(!CHROMIUM)("engines in Chromium", () => {
     const judged = [...gaps].filter(([name]) => !UNTRUSTED.has(name));
     expect(judged.filter(([, gap]) => !(gap <= APART))).toEqual([]);
     console.log(`auto with onnxruntime on webgpu: ${JSON.stringify(choice)}`);
-    if (gaps.get("onnxruntime/webgpu")! > APART) {
+    // Ten times the contract is what auto allows.
+    if (gaps.get("onnxruntime/webgpu")! > 10 * APART) {
       expect(choice.engine).toMatch(/^tfjs/);
       expect(choice.refused).toEqual([expect.stringMatching(/onnxruntime\/webgpu: .*apart/)]);
     }
