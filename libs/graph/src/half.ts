@@ -1,3 +1,5 @@
+import { roundEven } from "./quantised.ts";
+
 /**
  * IEEE 754 binary16 and bfloat16, as bits in a Uint16. JavaScript gets Float16Array only in newer
  * engines.
@@ -34,11 +36,4 @@ export function toHalf(value: number): number {
 export function fromBfloat16(half: number): number {
   bits[0] = half << 16;
   return float[0]!;
-}
-
-function roundEven(value: number): number {
-  const low = Math.floor(value);
-  const rest = value - low;
-  if (rest > 0.5 || (rest === 0.5 && low % 2 === 1)) return low + 1;
-  return low;
 }

@@ -1,5 +1,6 @@
 import type { AttributeInit, Builder } from "./builder.ts";
-import { sizeOf, type Tensor } from "./ir.ts";
+import { type DType, sizeOf, type Tensor } from "./ir.ts";
+import { dtypeCode } from "./onnx/dtype.ts";
 
 type Attributes = Readonly<Record<string, AttributeInit>>;
 
@@ -21,6 +22,8 @@ export type Ops = {
   div(a: string, b: string): string;
   /** x times a plain number. */
   scale(x: string, factor: number): string;
+  /** x in another element type; x itself where it has that already. */
+  cast(x: string, dtype: DType): string;
   where(condition: string, yes: string, no: string): string;
   /** `x` where the condition holds, else 0: unlike a product with 0, it also hides inf and NaN. */
   gate(condition: string, x: string): string;
@@ -75,6 +78,7 @@ export function opsOn(build: Builder): Ops {
     sub: (a, b) => op("Sub", [a, b]),
     mul,
     div: (a, b) => op("Div", [a, b]),
+    cast: (x, dtype) => (build.static(x).dtype === dtype ? x : op("Cast", [x], { to: dtypeCode(dtype) })),
     scale: (x, factor) => (factor === 1 ? x : mul(x, number(factor, x))),
     where,
     gate: (condition, x) => where(condition, x, number(0, x)),
@@ -170,11 +174,4 @@ export function filled(shape: readonly number[], value: number, dtype: string): 
   return dtype === "float64"
     ? { dtype, shape, data: new Float64Array(size).fill(value) }
     : { dtype: "float32", shape, data: new Float32Array(size).fill(value) };
-}
-
-/** Row-major strides, in elements. */
-export function rowMajor(shape: readonly number[]): readonly number[] {
-  const strides = shape.map(() => 1);
-  for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!;
-  return strides;
 }

@@ -2,7 +2,7 @@ import { padsOfTranspose, type Window, windowOf } from "../infer/convolve.ts";
 import { type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers, stridesOf } from "../tensor.ts";
-import { elements, filled, only, type Rule } from "./rule.ts";
+import { type EvaluateRule, elements, filled, only } from "./rule.ts";
 
 /** One place under the window: which kernel element lies over which position of the image. */
 type Tap = { readonly kernel: number; readonly position: number };
@@ -148,7 +148,7 @@ function covered(window: Window, image: readonly number[], output: number): numb
  * tensor, batch and channels included, and know nothing of padding (MaxPool, output `Indices`, since version
  * 8).
  */
-export const MaxPool: Rule = (at, out) => {
+export const MaxPool: EvaluateRule = (at, out) => {
   const x = elements(at.need(0));
   const best = (start: number, taps: readonly Tap[]) =>
     taps.reduce(
@@ -189,7 +189,7 @@ export function AveragePool(at: Site, out: readonly Static[]) {
 }
 
 /** All spatial axes at once: a pool whose kernel is the image (GlobalAveragePool, since version 1). */
-function global(reduce: (values: readonly number[]) => number): Rule {
+function global(reduce: (values: readonly number[]) => number): EvaluateRule {
   return (at, out) => {
     const x = numbers(at.need(0));
     const plane = sizeOf(at.shape(0).slice(2));

@@ -1,7 +1,17 @@
 import type { DType, Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { reshaped } from "../tensor.ts";
-import { elements, filled, greater, lesser, only, type Rule, stretch, stretched, strided } from "./rule.ts";
+import {
+  type EvaluateRule,
+  elements,
+  filled,
+  greater,
+  lesser,
+  only,
+  stretch,
+  stretched,
+  strided,
+} from "./rule.ts";
 
 // The slow twin of element operators: doubles until stored, so that each result is the correctly rounded one
 // up to the double's own error. Engines round after every step and may differ by a few last places.
@@ -13,7 +23,7 @@ type Op<T> = (a: T, b: T) => T;
  * compute shapes with INT64_MAX and −1 among them, and 2^63 − 1 is no double: through numbers a Slice would
  * end elsewhere. Bigints wrap to 64 bits when stored, as C's overflow does in practice.
  */
-function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): Rule {
+function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): EvaluateRule {
   return (at, out) => {
     const { dtype, shape } = only(out);
     let sum = strided(at.need(0), shape, { strides: stretch(at.shape(0), shape) });
@@ -33,7 +43,7 @@ function arithmetic(onNumbers: Op<number>, onBigints: Op<bigint>): Rule {
  * JavaScript orders bigints and numbers alike, so one function compares both. With NaN every comparison is
  * false, NaN = NaN too: IEEE 754, which ONNX leaves unsaid.
  */
-function comparison(holds: (a: number | bigint, b: number | bigint) => boolean): Rule {
+function comparison(holds: (a: number | bigint, b: number | bigint) => boolean): EvaluateRule {
   return (at, out) => {
     const [a, b] = [elements(at.need(0)), elements(at.need(1))];
     const { shape } = only(out);
@@ -60,7 +70,7 @@ export const Max = arithmetic((a, b) => Math.max(a, b), greater);
 export const Sum = Add;
 
 /** Any number of inputs, which broadcast together (Sum, Mean, Min, Max: since version 8). */
-export const Mean: Rule = (at, out) => {
+export const Mean: EvaluateRule = (at, out) => {
   const sum = elements(Sum(at, out)[0]!);
   return [filled(only(out), (i) => Number(sum[i]!) / at.inputCount)];
 };
@@ -69,7 +79,7 @@ export const Mean: Rule = (at, out) => {
  * Integer division truncates toward zero, as C's does (Div, since version 14). By zero it is undefined: where
  * engines crash or answer what they like, a folded constant must not settle on one answer, so it is refused.
  */
-export const Div: Rule = (at, out) => {
+export const Div: EvaluateRule = (at, out) => {
   const { dtype } = only(out);
   const whole = isWhole(dtype);
   if (whole) refuseZero(at);
@@ -88,7 +98,7 @@ function refuseZero(at: Site): void {
 }
 
 /** `fmod` 1 takes the sign of the dividend as C does, 0 that of the divisor as Python does. */
-export const Mod: Rule = (at, out) => {
+export const Mod: EvaluateRule = (at, out) => {
   if (isWhole(only(out).dtype)) refuseZero(at);
   const like = at.int("fmod", 0) !== 0;
   const modulo = arithmetic(
@@ -99,7 +109,7 @@ export const Mod: Rule = (at, out) => {
 };
 
 /** The result has the base's dtype, whatever the exponent's (Pow, since version 15). */
-export const Pow: Rule = (at, out) => {
+export const Pow: EvaluateRule = (at, out) => {
   const [a, b] = [elements(at.need(0)), elements(at.need(1))];
   const { shape } = only(out);
   const [fromA, fromB] = [stretched(at.shape(0), shape), stretched(at.shape(1), shape)];
@@ -118,7 +128,7 @@ function power(base: number | bigint, exponent: number | bigint): number | bigin
   return result;
 }
 
-export const Equal: Rule = (at, out) => {
+export const Equal: EvaluateRule = (at, out) => {
   if (at.dtype(0) !== "string") return comparison((a, b) => a === b)(at, out);
   const { shape } = only(out);
   const [a, b] = [0, 1].map((i) => strided(at.need(i), shape, { strides: stretch(at.shape(i), shape) }).data);
@@ -146,7 +156,7 @@ export function Where(at: Site, out: readonly Static[]) {
  * One function on doubles per element; rounding to the dtype comes last. Attributes are read again for every
  * element: slow, and each operator stays the one line that the standard gives it.
  */
-function unary(f: (x: number, at: Site) => number): Rule {
+function unary(f: (x: number, at: Site) => number): EvaluateRule {
   return (at, out) => {
     const x = elements(at.need(0));
     return [filled(only(out), (i) => f(Number(x[i]!), at))];
@@ -154,7 +164,7 @@ function unary(f: (x: number, at: Site) => number): Rule {
 }
 
 /** For int64 the same in bigints: shapes pass through these (Relu of integers: since version 14). */
-function exact(f: (x: number) => number, onBigint: (x: bigint) => bigint): Rule {
+function exact(f: (x: number) => number, onBigint: (x: bigint) => bigint): EvaluateRule {
   return (at, out) => {
     const x = elements(at.need(0));
     return [
@@ -248,14 +258,14 @@ export const Gelu = unary((x, at) => {
 export const QuickGelu = unary((x, at) => x / (1 + Math.exp(-at.float("alpha", 1.702) * x)));
 
 /** The slope broadcasts one way, to x (PRelu, since version 7): a slope per channel is [C, 1, 1]. */
-export const PRelu: Rule = (at, out) => {
+export const PRelu: EvaluateRule = (at, out) => {
   const [x, slope] = [elements(at.need(0)), elements(at.need(1))];
   const from = stretched(at.shape(1), at.shape(0));
   return [filled(only(out), (i) => (x[i]! < 0 ? Number(x[i]!) * Number(slope[from[i]!]!) : x[i]!))];
 };
 
 /** Bounds are attributes before version 11 and inputs since; either may be missing. */
-export const Clip: Rule = (at, out) => {
+export const Clip: EvaluateRule = (at, out) => {
   const bound = (index: number, name: string, none: number) =>
     at.has(index) ? elements(at.need(index))[0]! : at.node.attributes.has(name) ? at.float(name) : none;
   const low = bound(1, "min", Number.NEGATIVE_INFINITY);
@@ -285,7 +295,7 @@ export function Dropout(at: Site, out: readonly Static[]) {
  * undefined, here it is what the array's type makes of it (Cast, since version 13). Text would need the
  * standard's own syntax of numbers.
  */
-export const Cast: Rule = (at, out) => {
+export const Cast: EvaluateRule = (at, out) => {
   const { dtype } = only(out);
   const tensor = at.need(0);
   if (tensor.dtype === dtype) return [tensor];
@@ -301,7 +311,7 @@ export const Cast: Rule = (at, out) => {
 export const CastLike = Cast;
 
 /** The same elements, whatever the shape. */
-export const view: Rule = (at, out) => [reshaped(at.need(0), only(out).shape)];
+export const view: EvaluateRule = (at, out) => [reshaped(at.need(0), only(out).shape)];
 
 function clamp(x: number, low: number, high: number): number {
   return Math.min(high, Math.max(low, x));

@@ -11,11 +11,11 @@ import * as normalise from "./normalise.ts";
 import * as quantise from "./quantise.ts";
 import * as recurrent from "./recurrent.ts";
 import * as reduce from "./reduce.ts";
-import type { Rule } from "./rule.ts";
+import type { EvaluateRule } from "./rule.ts";
 import * as shape from "./shape.ts";
 
 /** Operators of the standard domain by their exports' names; Resize is inferred but not evaluated. */
-const STANDARD: ReadonlyMap<string, Rule> = operators(
+const STANDARD: ReadonlyMap<string, EvaluateRule> = operators(
   convolve,
   elementwise,
   indexing,
@@ -27,14 +27,14 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
   shape,
 );
 /** Those of onnxruntime's own that its optimiser and quantiser leave in files. */
-const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([
+const MICROSOFT: ReadonlyMap<string, EvaluateRule> = new Map<string, EvaluateRule>([
   ["Gelu", elementwise.Gelu],
   ["QuickGelu", elementwise.QuickGelu],
   ["MatMulNBits", quantise.MatMulNBits],
   ["QuantizeLinear", quantise.QuantizeLinear],
   ["DequantizeLinear", quantise.DequantizeLinear],
 ]);
-const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
+const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, EvaluateRule>> = new Map([
   ["", STANDARD],
   ["com.microsoft", MICROSOFT],
 ]);

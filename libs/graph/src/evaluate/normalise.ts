@@ -1,14 +1,14 @@
 import { type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
-import { around, filled, only, type Rule, stretched } from "./rule.ts";
+import { around, type EvaluateRule, filled, only, stretched } from "./rule.ts";
 
 /**
  * Before version 13 everything from `axis` on is one softmax; since then it is that axis alone. Shifted by
  * the largest so that no exponential overflows. A lane of −∞ alone gives NaN (−∞ minus −∞), as in torch:
  * masks that hide a whole row rely on a Where behind it.
  */
-function softmax(finish: (shifted: number, total: number) => number): Rule {
+function softmax(finish: (shifted: number, total: number) => number): EvaluateRule {
   return (at, out) => {
     const shape = at.shape(0);
     const old = at.opset < 13;

@@ -1,7 +1,7 @@
 import type { Static } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
-import { filled, type Rule } from "./rule.ts";
+import { type EvaluateRule, filled } from "./rule.ts";
 
 type Activation = (x: number) => number;
 const sigmoid: Activation = (x) => 1 / (1 + Math.exp(-x));
@@ -32,7 +32,7 @@ type Step = (at: Site, cell: Cell, now: { x: readonly number[]; state: State }) 
  * direction begins at each example's own last step, not at the padding. The axes of X, Y and the states have
  * the batch first with `layout` 1, else time or direction; that is all the layouts differ in.
  */
-function recurrent(gates: number, activations: readonly string[], step: Step): Rule {
+function recurrent(gates: number, activations: readonly string[], step: Step): EvaluateRule {
   return (at, out) => {
     const first = at.int("layout", 0) === 1;
     const [a, b, width] = at.shape(0) as [number, number, number];

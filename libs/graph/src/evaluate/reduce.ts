@@ -2,7 +2,7 @@ import { reducedAxes } from "../infer/reduce.ts";
 import { type DType, type Static, sizeOf } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { numbers, stridesOf } from "../tensor.ts";
-import { around, elements, filled, greater, lesser, only, positions, type Rule } from "./rule.ts";
+import { around, type EvaluateRule, elements, filled, greater, lesser, only, positions } from "./rule.ts";
 
 /**
  * The groups of positions that a reduction puts together, one per element of its output. Every group has the
@@ -18,7 +18,7 @@ function groups(at: Site): { starts: Float64Array; members: Float64Array } {
 }
 
 /** Applies a function of all of a group's values, in doubles. */
-function reduction(onNumbers: (values: readonly number[]) => number): Rule {
+function reduction(onNumbers: (values: readonly number[]) => number): EvaluateRule {
   return (at, out) => {
     const { starts, members } = groups(at);
     const x = numbers(at.need(0));
@@ -34,7 +34,7 @@ function reduction(onNumbers: (values: readonly number[]) => number): Rule {
 function exact(
   onNumbers: (a: number, b: number) => number,
   onBigints: (a: bigint, b: bigint) => bigint,
-): Rule {
+): EvaluateRule {
   return (at, out) => {
     const { starts, members } = groups(at);
     if (members.length === 0) return [filled(only(out), () => nothing(at))];
@@ -90,7 +90,7 @@ export const ReduceLogSumExp = reduction((values) => {
  * The place of the best value along an axis; the first on a tie unless `select_last_index` (since version
  * 12).
  */
-function argument(better: (a: number | bigint, b: number | bigint) => boolean): Rule {
+function argument(better: (a: number | bigint, b: number | bigint) => boolean): EvaluateRule {
   return (at, out) => {
     const axis = at.axis(at.int("axis", 0), at.shape(0).length);
     const { size, inner } = around(at.shape(0), axis);

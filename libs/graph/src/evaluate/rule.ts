@@ -8,7 +8,7 @@ import { allocate, numeric, storing, stridesOf } from "../tensor.ts";
  * shapes, axes and dtypes, and share what infer resolved (windows, spans, permutations) rather than resolve
  * it again.
  */
-export type Rule = (at: Site, out: readonly Static[]) => readonly Tensor[];
+export type EvaluateRule = (at: Site, out: readonly Static[]) => readonly Tensor[];
 
 /** The only output's static. */
 export function only(out: readonly Static[]): Static {

@@ -3,7 +3,7 @@ import { type Attribute, type Static, sizeOf, type Tensor } from "../ir.ts";
 import type { Site } from "../site.ts";
 import { allocate, int64, stridesOf } from "../tensor.ts";
 import { view } from "./elementwise.ts";
-import { elements, filled, only, pick, positions, type Rule, stretch, strided } from "./rule.ts";
+import { type EvaluateRule, elements, filled, only, pick, positions, stretch, strided } from "./rule.ts";
 
 // Everything that moves elements is one strided walk over the input (rule.ts); what only renames places
 // shares storage with it, so that folding a Reshape of a weight costs nothing.
@@ -134,7 +134,7 @@ export function ConstantOfShape(at: Site, out: readonly Static[]) {
 /**
  * start + i·delta and not a running sum, which would drift; how many is infer's (Range, since version 11).
  */
-export const Range: Rule = (at, out) => {
+export const Range: EvaluateRule = (at, out) => {
   const [start, delta] = [elements(at.need(0))[0]!, elements(at.need(2))[0]!];
   if (typeof start === "bigint" && typeof delta === "bigint")
     return [filled(only(out), (i) => start + delta * BigInt(i))];
@@ -145,7 +145,7 @@ export const Range: Rule = (at, out) => {
  * `upper` keeps the diagonal `k` and what lies right of it, else what lies left (Trilu, since version
  * 14).
  */
-export const Trilu: Rule = (at, out) => {
+export const Trilu: EvaluateRule = (at, out) => {
   const { shape } = only(out);
   const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
   const k = at.has(1) ? at.numbers(1)[0]! : 0;

@@ -2,7 +2,6 @@ import type { Ops } from "../ops.ts";
 import type { Site } from "../site.ts";
 import {
   type Attended,
-  asInt64,
   attend,
   band,
   byHead,
@@ -67,7 +66,7 @@ function scoresAt(at: Site, { raw, capped, biased, weights }: Attended): string 
 function biasOf(at: Site, ops: Ops, { queries, keys }: { queries: number; keys: number }) {
   const like = at.input(0);
   const lengths = at.has(LENGTHS)
-    ? ops.reshape(asInt64(ops, at.input(LENGTHS)), [at.shape(LENGTHS)[0]!, 1, 1, 1])
+    ? ops.reshape(ops.cast(at.input(LENGTHS), "int64"), [at.shape(LENGTHS)[0]!, 1, 1, 1])
     : undefined;
   const hide = (allowed: string) => masked(ops, allowed, { like });
   return sumOfBiases(ops, [

@@ -152,8 +152,3 @@ export function counting(ops: Ops, shape: readonly number[]): string {
   const length = shape.reduce((product, size) => product * size, 1);
   return ops.build.constant(int64(range(length), shape));
 }
-
-/** A value as int64: lengths and positions come as int32 too. */
-export function asInt64(ops: Ops, x: string): string {
-  return ops.build.static(x).dtype === "int64" ? x : ops.op("Cast", [x], { to: 7 });
-}

@@ -48,12 +48,9 @@ function picked(at: Site, ops: Ops, logProbabilities: string): string {
 /** Labels as `[N, 1, …]`, the ignored ones as class 0, and which are not ignored, if any may be. */
 function labelled(at: Site, ops: Ops): { places: string; counts: string | undefined } {
   const [n, , ...rest] = at.shape(0) as [number, number, ...number[]];
-  const labels = ops.op("Cast", [ops.reshape(at.input(1), [n, 1, ...rest])], { to: INT64 });
+  const labels = ops.cast(ops.reshape(at.input(1), [n, 1, ...rest]), "int64");
   if (!at.node.attributes.has("ignore_index")) return { places: labels, counts: undefined };
   const ignored = ops.op("Equal", [labels, ops.build.ints([at.int("ignore_index")])]);
   const places = ops.where(ignored, ops.build.ints([0]), labels);
   return { places, counts: ops.op("Not", [ignored]) };
 }
-
-/** TensorProto.DataType. */
-const INT64 = 7;

@@ -1,10 +1,10 @@
 import * as infer from "../infer/quantise.ts";
 import { type DType, sizeOf } from "../ir.ts";
-import { dtypeCode } from "../onnx/dtype.ts";
 import { type Ops, range } from "../ops.ts";
 import { levelsOf, spreadOf } from "../quantised.ts";
 import type { Site } from "../site.ts";
 import { numbers, numeric } from "../tensor.ts";
+import { convAttributes } from "./parts.ts";
 import { type Expansion, single } from "./rule.ts";
 
 // Levels are small integers, which float32 holds exactly, so all but sums of products is exact in floats.
@@ -12,15 +12,15 @@ import { type Expansion, single } from "./rule.ts";
 /** (x − zero)·scale. */
 export const DequantizeLinear = single((at, ops) => {
   const scale = spread(at, ops, 1);
-  const float = cast(ops, at.input(0), at.dtype(1));
+  const float = ops.cast(at.input(0), at.dtype(1));
   const centred = at.has(2) ? ops.sub(float, spread(at, ops, 2)) : float;
-  return cast(ops, ops.mul(centred, scale), infer.DequantizeLinear(at)[0]!.dtype);
+  return ops.cast(ops.mul(centred, scale), infer.DequantizeLinear(at)[0]!.dtype);
 });
 
 /** saturate(round(x / scale) + zero), ties to even (QuantizeLinear, since version 10). */
 export const QuantizeLinear = single((at, ops) => {
   const { dtype } = infer.QuantizeLinear(at)[0]!;
-  const level = ops.op("Round", [ops.div(cast(ops, at.input(0), at.dtype(1)), spread(at, ops, 1))]);
+  const level = ops.op("Round", [ops.div(ops.cast(at.input(0), at.dtype(1)), spread(at, ops, 1))]);
   return saturated(ops, at.has(2) ? ops.add(level, spread(at, ops, 2)) : level, dtype);
 });
 
@@ -51,7 +51,7 @@ export const MatMulInteger = single((at, ops) => {
   const cuts = exactCuts(at, { axis, each: 1, sumOf });
   const product = (cut: Cut) =>
     ops.op("MatMul", [along(ops, a, { axis: rankA - 1, cut }), along(ops, b, { axis, cut })]);
-  return cuts.map((cut) => cast(ops, product(cut), "int32")).reduce(ops.add);
+  return cuts.map((cut) => ops.cast(product(cut), "int32")).reduce(ops.add);
 });
 
 /** MatMulInteger's operands in float, less their zero points: one, or one per row of A and column of B. */
@@ -76,14 +76,14 @@ export function perColumn(ops: Ops, x: string): string {
 export const ConvInteger = single((at, ops) => {
   const [x, w] = filtered(at, ops);
   const filter = sizeOf(at.shape(1).slice(1));
-  const attributes = windowAttributes(at);
+  const attributes = convAttributes(at);
   const taps = sizeOf(at.shape(1).slice(2));
   const cuts = exactCuts(at, { axis: 1, each: taps, sumOf: (i) => Math.floor(i / filter) });
   const product = (cut: Cut) =>
     ops.op("Conv", [along(ops, x, { axis: 1, cut }), along(ops, w, { axis: 1, cut })], attributes);
   // A group would have to be cut within itself; one whose sums pass 2^24 is as exact as float32 is.
-  if (at.int("group", 1) > 1) return cast(ops, ops.op("Conv", [x, w], attributes), "int32");
-  return cuts.map((cut) => cast(ops, product(cut), "int32")).reduce(ops.add);
+  if (at.int("group", 1) > 1) return ops.cast(ops.op("Conv", [x, w], attributes), "int32");
+  return cuts.map((cut) => ops.cast(product(cut), "int32")).reduce(ops.add);
 });
 
 /**
@@ -95,18 +95,6 @@ export function filtered(at: Site, ops: Ops): readonly [string, string] {
   return [centred(ops, at.input(0), optional(at, 2)), centred(ops, at.input(1), zero)];
 }
 
-const WINDOW = ["dilations", "strides", "pads", "kernel_shape"] as const;
-
-/** The attributes that all convolutions have in common. */
-export function windowAttributes(at: Site): Readonly<Record<string, number | string | readonly number[]>> {
-  const given = WINDOW.filter((name) => at.node.attributes.has(name));
-  return {
-    group: at.int("group", 1),
-    auto_pad: at.string("auto_pad", "NOTSET"),
-    ...Object.fromEntries(given.map((name) => [name, at.ints(name)])),
-  };
-}
-
 /** A product of levels, scaled by sa·sb/sy and rounded once, as onnxruntime's kernels do. */
 export const QLinearMatMul = single((at, ops) => {
   const [a, b, zeroA, zeroB] = [at.input(0), at.input(3), at.input(2), at.input(5)];
@@ -115,9 +103,13 @@ export const QLinearMatMul = single((at, ops) => {
   return requantised(at, ops, { sum, scales });
 });
 
+/**
+ * X `[batch, channels, …]`, W `[filters, channels / group, …]`, each with scale and zero point (W's one or
+ * `[filters]`), those of the result, and a bias `[filters]` in int32 of scale sx·sw; levels `[batch, filters, …]`.
+ */
 export const QLinearConv = single((at, ops) => {
   const operands = [at.input(0), at.input(3), at.input(2), at.input(5)];
-  const sum = ops.op("ConvInteger", operands, windowAttributes(at));
+  const sum = ops.op("ConvInteger", operands, convAttributes(at));
   const channels = { rank: at.shape(0).length, axis: 1 };
   const biased = at.has(8) ? ops.add(sum, onAxis(ops, at.input(8), channels)) : sum;
   const scales = ops.mul(ops.reshape(at.input(1), []), onAxis(ops, at.input(4), channels));
@@ -129,14 +121,14 @@ function requantised(at: Site, ops: Ops, { sum, scales }: { sum: string; scales:
   if (sizeOf(at.shape(6)) !== 1 || sizeOf(at.shape(7)) !== 1)
     throw at.fault("unsupported", "scale of the result", { expected: "one", got: `[${at.shape(6)}]` });
   const [scale, zero] = [ops.reshape(at.input(6), []), ops.reshape(at.input(7), [])];
-  const y = ops.mul(cast(ops, sum, ops.build.static(scales).dtype), ops.div(scales, scale));
+  const y = ops.mul(ops.cast(sum, ops.build.static(scales).dtype), ops.div(scales, scale));
   return ops.op("QuantizeLinear", [y, ops.number(1, y), zero]);
 }
 
 /** Scale or zero point (input `index`) in float, so that it broadcasts to the first input. */
 export function spread(at: Site, ops: Ops, index: number): string {
   const [shape, own] = [at.shape(0), at.shape(index)];
-  const values = cast(ops, at.input(index), at.dtype(1));
+  const values = ops.cast(at.input(index), at.dtype(1));
   if (sizeOf(own) === 1) return ops.reshape(values, []);
   const axis = at.axis(at.int("axis", 1), shape.length);
   const { kind, block } = spreadOf(own, shape, axis);
@@ -150,7 +142,7 @@ export function spread(at: Site, ops: Ops, index: number): string {
 }
 
 /** A vector along one axis of a tensor of the given rank; one value broadcasts anyway. */
-export function onAxis(ops: Ops, x: string, { rank, axis }: { rank: number; axis: number }): string {
+function onAxis(ops: Ops, x: string, { rank, axis }: { rank: number; axis: number }): string {
   const size = sizeOf(ops.shape(x));
   if (size === 1) return ops.reshape(x, []);
   return ops.reshape(
@@ -167,16 +159,12 @@ function saturated(ops: Ops, x: string, dtype: DType): string {
     ops.build.opset < 11
       ? ops.op("Clip", [x], { min: { float: low }, max: { float: high } })
       : ops.op("Clip", [x, ops.number(low, x), ops.number(high, x)]);
-  return cast(ops, clipped, dtype);
-}
-
-export function cast(ops: Ops, x: string, dtype: DType): string {
-  return ops.build.static(x).dtype === dtype ? x : ops.op("Cast", [x], { to: dtypeCode(dtype) });
+  return ops.cast(clipped, dtype);
 }
 
 function centred(ops: Ops, x: string, zero: string | undefined): string {
-  const float = cast(ops, x, "float32");
-  return zero === undefined ? float : ops.sub(float, cast(ops, zero, "float32"));
+  const float = ops.cast(x, "float32");
+  return zero === undefined ? float : ops.sub(float, ops.cast(zero, "float32"));
 }
 
 function optional(at: Site, index: number): string | undefined {

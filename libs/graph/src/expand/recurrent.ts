@@ -180,7 +180,7 @@ type Mask = "all" | "none" | { readonly active: string };
  */
 function masksOf(at: Site, ops: Ops, { steps, batch }: Frame): readonly Mask[] {
   if (!at.has(4)) return Array.from({ length: steps }, () => "all");
-  const lengths = ops.op("Cast", [ops.reshape(at.input(4), [batch, 1])], { to: 7 });
+  const lengths = ops.cast(ops.reshape(at.input(4), [batch, 1]), "int64");
   return Array.from({ length: steps }, (_, t) => {
     const active = ops.op("Greater", [lengths, ops.build.ints([t])]);
     const known = ops.build.constantOf(active)?.data as Uint8Array | undefined;

@@ -1,7 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { padsOfTranspose } from "../infer/convolve.ts";
 import { type Ops, range } from "../ops.ts";
-import type { Rule } from "./rule.ts";
+import type { GradientRule } from "./rule.ts";
 import { reverse } from "./shape.ts";
 import { dilateAll, fit, padFor, places, reach, shifted, type Window, windowOf } from "./window.ts";
 
@@ -15,7 +15,7 @@ const MAX_PLACES = 32;
  * written with Conv and MatMul alone: ConvTranspose and the filter-gradient kernels are missing or slow in
  * some engines, while every engine has a good forward convolution.
  */
-export const Conv: Rule = (site, ops) => {
+export const Conv: GradientRule = (site, ops) => {
   const [x, weight, dy] = [site.input(0), site.shape(1), site.dy];
   const window = windowOf(site, weight.slice(2), ops.shape(site.y).slice(2));
   const geometry = { window, group: site.int("group", 1), weight };
@@ -30,7 +30,7 @@ export const Conv: Rule = (site, ops) => {
  * Y = the adjoint of a Conv over Y, plus b (ConvTranspose-11). So dX is that Conv of dY, and dW its weight
  * gradient with X in the place of what arrives.
  */
-export const ConvTranspose: Rule = (site, ops) => {
+export const ConvTranspose: GradientRule = (site, ops) => {
   const [x, weight, dy] = [site.input(0), site.shape(1), site.dy];
   const kernel = weight.slice(2);
   const ones = kernel.map(() => 1);

@@ -1,12 +1,13 @@
 import type { Tensor } from "../ir.ts";
-import { axisOf, type Ops, range, rowMajor } from "../ops.ts";
-import type { Adjoint, Rule } from "./rule.ts";
+import { axisOf, type Ops, range } from "../ops.ts";
+import { stridesOf } from "../tensor.ts";
+import type { Adjoint, GradientRule } from "./rule.ts";
 
 /**
  * y takes rows of the data along `axis`; in reverse each row of dy is added to the row it came from.
  * Constant indices without repeats are a gather the other way; others a ScatterND with addition.
  */
-export const Gather: Rule = (site, ops) => [
+export const Gather: GradientRule = (site, ops) => [
   () => {
     const data = site.shape(0);
     const axis = axisOf(site.int("axis", 0), data.length);
@@ -53,7 +54,7 @@ function spreadRows(ops: Ops, site: Adjoint, { axis, size }: { axis: number; siz
   const rest = data.filter((_, i) => i !== axis);
   const width = rest.reduce((product, d) => product * d, 1);
   const rows = ops.reshape(ops.transpose(site.dy, front), [count, width]);
-  const flat = wrapped(ops, asLong(ops, ops.reshape(indices, [count])), size);
+  const flat = wrapped(ops, ops.cast(ops.reshape(indices, [count]), "int64"), size);
   const target = ops.zeros([size, width], rows);
   const table = ops.op("ScatterND", [target, ops.reshape(flat, [count, 1]), rows], { reduction: "add" });
   const back = range(data.length).map((i) => (i === axis ? 0 : i < axis ? i + 1 : i));
@@ -66,7 +67,7 @@ function wrapped(ops: Ops, indices: string, size: number): string {
 }
 
 /** y[i…] = data[indices[i…]]: in reverse ScatterND with addition over the same indices. */
-export const GatherND: Rule = (site, ops) => [
+export const GatherND: GradientRule = (site, ops) => [
   () => {
     const batch = site.int("batch_dims", 0);
     const indices = batch === 0 ? site.input(1) : withBatch(ops, site, batch);
@@ -79,19 +80,19 @@ export const GatherND: Rule = (site, ops) => [
 function withBatch(ops: Ops, site: Adjoint, batch: number): string {
   const shape = site.shape(1);
   const coordinates = range(batch).map((axis) => coordinate(ops, [...shape.slice(0, -1), 1], axis));
-  return ops.op("Concat", [...coordinates, asLong(ops, site.input(1))], { axis: -1 });
+  return ops.op("Concat", [...coordinates, ops.cast(site.input(1), "int64")], { axis: -1 });
 }
 
 /**
  * y[i, j] = data[indices[i, j], j] (axis 0): every output has full coordinates, of which one is read from
  * indices.
  */
-export const GatherElements: Rule = (site, ops) => [
+export const GatherElements: GradientRule = (site, ops) => [
   () => {
     const data = site.shape(0);
     const axis = axisOf(site.int("axis", 0), data.length);
     const cell = [...site.shape(1), 1];
-    const read = ops.reshape(wrapped(ops, asLong(ops, site.input(1)), data[axis]!), cell);
+    const read = ops.reshape(wrapped(ops, ops.cast(site.input(1), "int64"), data[axis]!), cell);
     const coordinates = range(data.length).map((at) => (at === axis ? read : coordinate(ops, cell, at)));
     const indices = ops.op("Concat", coordinates, { axis: -1 });
     return ops.op("ScatterND", [ops.zeros(data, site.dy), indices, site.dy], { reduction: "add" });
@@ -101,7 +102,7 @@ export const GatherElements: Rule = (site, ops) => [
 
 /** A constant int64 tensor that holds, at every place, that place's own coordinate along `axis`. */
 export function coordinate(ops: Ops, shape: readonly number[], axis: number): string {
-  const stride = rowMajor(shape)[axis]!;
+  const stride = stridesOf(shape)[axis]!;
   const size = shape.reduce((product, d) => product * d, 1);
   const at = (index: number) => BigInt(Math.floor(index / stride) % shape[axis]!);
   const tensor: Tensor = {
@@ -110,8 +111,4 @@ export function coordinate(ops: Ops, shape: readonly number[], axis: number): st
     data: BigInt64Array.from({ length: size }, (_, i) => at(i)),
   };
   return ops.build.constant(tensor);
-}
-
-export function asLong(ops: Ops, x: string): string {
-  return ops.build.static(x).dtype === "int64" ? x : ops.op("Cast", [x], { to: 7 });
 }

@@ -1,4 +1,3 @@
-import { cast } from "../expand/quantise.ts";
 import type { DType, Node, TracedGraph } from "../ir.ts";
 import type { Ops } from "../ops.ts";
 
@@ -41,8 +40,7 @@ export function inFloat(
   const dtype = (name: string) => graph.statics.get(name)?.dtype;
   const levels = new Set(node.inputs.filter((name) => active.has(name) && isLevel(graph, name)).map(dtype));
   if (levels.size === 0) return node;
-  const float = (name: string) =>
-    name !== "" && levels.has(dtype(name)) ? cast(ops, name, "float32") : name;
+  const float = (name: string) => (name !== "" && levels.has(dtype(name)) ? ops.cast(name, "float32") : name);
   return { ...node, inputs: node.inputs.map(float), outputs: node.outputs.map(float) };
 }
 

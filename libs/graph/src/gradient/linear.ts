@@ -1,14 +1,14 @@
 import { sizeOf } from "../ir.ts";
 import type { Ops } from "../ops.ts";
 import { range, sameShape } from "../ops.ts";
-import type { Adjoint, Rule } from "./rule.ts";
+import type { Adjoint, GradientRule } from "./rule.ts";
 
 /**
  * Y = A·B for any ranks (numpy.matmul): dA = dY·Bᵀ and dB = Aᵀ·dY. A frozen B is transposed before the run:
  * while the graph is built or, if it is large, when an engine loads it (builder.ts, leftToLoad). Where B is
  * one matrix and A a stack, dB is one product over all rows rather than a sum of many.
  */
-export const MatMul: Rule = (site, ops) => {
+export const MatMul: GradientRule = (site, ops) => {
   const [a, b] = [site.input(0), site.input(1)];
   const [shapeA, shapeB] = [ops.shape(a), ops.shape(b)];
   // A vector is a matrix with one row (left) or one column (right), which the result then lacks.
@@ -45,7 +45,7 @@ function productShape(a: readonly number[], b: readonly number[]): readonly numb
 }
 
 /** Y = α·op(A)·op(B) + β·C, op being an optional transpose. No transposed operand where a constant allows. */
-export const Gemm: Rule = (site, ops) => {
+export const Gemm: GradientRule = (site, ops) => {
   const b = site.input(1);
   const dy = () => ops.scale(site.dy, site.float("alpha", 1));
   const [turnA, turnB] = turns(site);

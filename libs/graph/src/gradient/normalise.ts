@@ -1,8 +1,8 @@
 import { axisOf, type Ops, range } from "../ops.ts";
-import { type Adjoint, once, type Rule } from "./rule.ts";
+import { type Adjoint, type GradientRule, once } from "./rule.ts";
 
 /** dx = y·(dy − Σ dy·y). */
-export const Softmax: Rule = (site, ops) => [
+export const Softmax: GradientRule = (site, ops) => [
   () => {
     const y = withoutNaN(site, ops);
     const dot = ops.sum(ops.mul(site.dy, y), softmaxAxes(site), true);
@@ -11,7 +11,7 @@ export const Softmax: Rule = (site, ops) => [
 ];
 
 /** dx = dy − e^y·Σ dy; a masked entry has y = −inf and e^y = 0, with nothing undefined on the way. */
-export const LogSoftmax: Rule = (site, ops) => [
+export const LogSoftmax: GradientRule = (site, ops) => [
   () => {
     const total = ops.sum(site.dy, softmaxAxes(site), true);
     return ops.sub(site.dy, ops.mul(ops.op("Exp", [withoutNaN(site, ops)]), total));
@@ -38,7 +38,7 @@ function softmaxAxes(site: Adjoint): readonly number[] {
  * normalised axes). μ and σ are computed again: the operator's own optional outputs for them are not in
  * every engine.
  */
-export const LayerNormalization: Rule = (site, ops) => {
+export const LayerNormalization: GradientRule = (site, ops) => {
   const x = site.input(0);
   const axes = range(site.shape(0).length).slice(axisOf(site.int("axis", -1), site.shape(0).length));
   const moments = { x, axes, epsilon: site.float("epsilon", 1e-5) };
@@ -56,7 +56,7 @@ export const LayerNormalization: Rule = (site, ops) => {
 };
 
 /** Each channel of each example by itself; scale and bias are per channel. */
-export const InstanceNormalization: Rule = (site, ops) => {
+export const InstanceNormalization: GradientRule = (site, ops) => {
   const rank = site.shape(0).length;
   const axes = range(rank).slice(2);
   const moments = { x: site.input(0), axes, epsilon: site.float("epsilon", 1e-5) };
@@ -75,7 +75,7 @@ export const InstanceNormalization: Rule = (site, ops) => {
 };
 
 /** In inference a fixed affine map per channel: y = scale·(x − mean)/√(var + ε) + bias. */
-export const BatchNormalization: Rule = (site, ops) => {
+export const BatchNormalization: GradientRule = (site, ops) => {
   if (site.int("training_mode", 0) !== 0) {
     throw site.fault("unsupported", "training_mode", {
       expected: "0: inference with stored statistics",

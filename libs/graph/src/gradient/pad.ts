@@ -1,12 +1,12 @@
 import { padding } from "../infer/shape.ts";
 import { type Ops, range } from "../ops.ts";
 import { placed } from "./indexing.ts";
-import { type Adjoint, once, type Rule } from "./rule.ts";
+import { type Adjoint, type GradientRule, once } from "./rule.ts";
 
 type Edges = readonly (readonly [before: number, after: number])[];
 
 /** What was added came from the value or, in the other modes, from places inside; what was cut gets zeros. */
-export const Pad: Rule = (site, ops) => {
+export const Pad: GradientRule = (site, ops) => {
   const edges = once(() => padding(site));
   const mode = site.string("mode", "constant");
   if (mode !== "constant") return [() => folded(site, ops, { edges: edges(), mode })];

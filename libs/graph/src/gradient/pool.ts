@@ -1,9 +1,9 @@
 import { type Ops, range } from "../ops.ts";
 import { tensorOf } from "../tensor.ts";
-import type { Adjoint, Rule } from "./rule.ts";
+import type { Adjoint, GradientRule } from "./rule.ts";
 import { dilateAll, fit, padFor, places, reach, shifted, type Window, windowOf } from "./window.ts";
 
-export const GlobalAveragePool: Rule = (site, ops) => [
+export const GlobalAveragePool: GradientRule = (site, ops) => [
   () => {
     const shape = site.shape(0);
     const count = shape.slice(2).reduce((product, size) => product * size, 1);
@@ -12,7 +12,7 @@ export const GlobalAveragePool: Rule = (site, ops) => [
 ];
 
 /** Equal maxima share dy evenly, as torch.amax does. */
-export const GlobalMaxPool: Rule = (site, ops) => [
+export const GlobalMaxPool: GradientRule = (site, ops) => [
   () => {
     const mask = ops.op("Equal", [site.input(0), site.y]);
     const ones = ops.where(mask, ops.number(1, site.dy), ops.number(0, site.dy));
@@ -22,7 +22,7 @@ export const GlobalMaxPool: Rule = (site, ops) => [
 ];
 
 /** Each output's share of dy goes to every input in its window. */
-export const AveragePool: Rule = (site, ops) => [
+export const AveragePool: GradientRule = (site, ops) => [
   () => {
     const window = poolWindow(site, ops);
     const share = ops.mul(site.dy, shares(ops, site, window));
@@ -34,7 +34,7 @@ export const AveragePool: Rule = (site, ops) => [
  * The largest value of a window gets dy; of several the first in row-major order, as in torch. The first is
  * found by walking the kernel's places and skipping outputs that are already served.
  */
-export const MaxPool: Rule = (site, ops) => [
+export const MaxPool: GradientRule = (site, ops) => [
   () => {
     const window = poolWindow(site, ops);
     const padded = padFor(ops, site.input(0), { window, value: LOWEST });

@@ -1,5 +1,5 @@
 import { axisOf, type Ops, range } from "../ops.ts";
-import type { Adjoint, Rule } from "./rule.ts";
+import type { Adjoint, GradientRule } from "./rule.ts";
 
 /** The axes a reduction goes over, and the shape of its result as if it had kept them with size 1. */
 type Reduced = {
@@ -28,7 +28,9 @@ function reducedBy(site: Adjoint, ops: Ops): Reduced | undefined {
 }
 
 /** A rule from a function that gets dy and y with the reduced axes back as size 1, so they broadcast to x. */
-function reduction(derive: (ops: Ops, dy: string, at: Reduced & { readonly y: string }) => string): Rule {
+function reduction(
+  derive: (ops: Ops, dy: string, at: Reduced & { readonly y: string }) => string,
+): GradientRule {
   return (site, ops) => [
     () => {
       const reduced = reducedBy(site, ops);
@@ -39,24 +41,24 @@ function reduction(derive: (ops: Ops, dy: string, at: Reduced & { readonly y: st
   ];
 }
 
-export const ReduceSum: Rule = reduction((_ops, dy) => dy);
-export const ReduceMean: Rule = reduction((ops, dy, { count }) => ops.scale(dy, 1 / count));
-export const ReduceSumSquare: Rule = reduction((ops, dy, { x }) => ops.mul(ops.scale(dy, 2), x));
-export const ReduceL1: Rule = reduction((ops, dy, { x }) => ops.mul(dy, ops.op("Sign", [x])));
+export const ReduceSum: GradientRule = reduction((_ops, dy) => dy);
+export const ReduceMean: GradientRule = reduction((ops, dy, { count }) => ops.scale(dy, 1 / count));
+export const ReduceSumSquare: GradientRule = reduction((ops, dy, { x }) => ops.mul(ops.scale(dy, 2), x));
+export const ReduceL1: GradientRule = reduction((ops, dy, { x }) => ops.mul(dy, ops.op("Sign", [x])));
 
 /** e^(x − y). Where every x is −inf so is y, and the slope is 0 (as torch), not e^(−inf + inf). */
-export const ReduceLogSumExp: Rule = reduction((ops, dy, { x, y }) => {
+export const ReduceLogSumExp: GradientRule = reduction((ops, dy, { x, y }) => {
   const finite = ops.gate(ops.op("Greater", [y, ops.number(Number.NEGATIVE_INFINITY, y)]), y);
   return ops.mul(dy, ops.op("Exp", [ops.sub(x, finite)]));
 });
 
 /** y = ln Σx, so 1/Σx = e^−y. */
-export const ReduceLogSum: Rule = reduction((ops, dy, { y }) =>
+export const ReduceLogSum: GradientRule = reduction((ops, dy, { y }) =>
   ops.mul(dy, ops.op("Exp", [ops.op("Neg", [y])])),
 );
 
 /** The product of the others: y over x, unless zeros are among them. They are counted and left out. */
-export const ReduceProd: Rule = reduction((ops, dy, { x, shape, kept }) => {
+export const ReduceProd: GradientRule = reduction((ops, dy, { x, shape, kept }) => {
   const axes = range(shape.length).filter((axis) => shape[axis] !== kept[axis]);
   const [zero, one] = [ops.number(0, x), ops.number(1, x)];
   const isZero = ops.op("Equal", [x, zero]);
@@ -68,7 +70,7 @@ export const ReduceProd: Rule = reduction((ops, dy, { x, shape, kept }) => {
 });
 
 /** x / ‖x‖, and 0 at the origin, where the norm has no slope. */
-export const ReduceL2: Rule = reduction((ops, dy, { x, y }) => {
+export const ReduceL2: GradientRule = reduction((ops, dy, { x, y }) => {
   const away = ops.op("Greater", [y, ops.number(0, y)]);
   return ops.mul(ops.gate(away, ops.div(dy, y)), x);
 });
@@ -80,5 +82,5 @@ const extreme = reduction((ops, dy, { x, y, shape, kept }) => {
   const axes = range(shape.length).filter((axis) => shape[axis] !== kept[axis]);
   return ops.gate(mask, ops.div(dy, ops.sum(ones, axes, true)));
 });
-export const ReduceMax: Rule = extreme;
-export const ReduceMin: Rule = extreme;
+export const ReduceMax: GradientRule = extreme;
+export const ReduceMin: GradientRule = extreme;

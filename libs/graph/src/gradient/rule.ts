@@ -6,7 +6,7 @@ import { type Known, Site } from "../site.ts";
  * The reverse of one operator: for each input a function that emits its gradient, or undefined where there
  * is none (integers, shapes, masks). Only the functions of inputs that lead to a wanted value are called.
  */
-export type Rule = (site: Adjoint, ops: Ops) => readonly ((() => string) | undefined)[];
+export type GradientRule = (site: Adjoint, ops: Ops) => readonly ((() => string) | undefined)[];
 
 type Arriving = {
   /** Gradients of the loss at the outputs; undefined where the loss does not depend on one. */

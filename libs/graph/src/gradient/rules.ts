@@ -9,12 +9,12 @@ import * as pad from "./pad.ts";
 import * as pool from "./pool.ts";
 import * as quantise from "./quantise.ts";
 import * as reduce from "./reduce.ts";
-import type { Rule } from "./rule.ts";
+import type { GradientRule } from "./rule.ts";
 import * as scatter from "./scatter.ts";
 import * as shape from "./shape.ts";
 
 /** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
-const STANDARD: ReadonlyMap<string, Rule> = operators(
+const STANDARD: ReadonlyMap<string, GradientRule> = operators(
   convolution,
   elementwise,
   indexing,
@@ -29,10 +29,12 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
 );
 
 /** onnxruntime's own operators, as its optimiser writes them. Their gradients are in standard ones. */
-const MICROSOFT: ReadonlyMap<string, Rule> = new Map<string, Rule>([["Gelu", elementwise.Gelu]]);
+const MICROSOFT: ReadonlyMap<string, GradientRule> = new Map<string, GradientRule>([
+  ["Gelu", elementwise.Gelu],
+]);
 
 /** The rule of an operator that can be differentiated, by domain ("" is the standard) and ONNX name. */
-export function ruleOf({ domain, op }: Pick<Node, "domain" | "op">): Rule | undefined {
+export function ruleOf({ domain, op }: Pick<Node, "domain" | "op">): GradientRule | undefined {
   return domain === "" ? STANDARD.get(op) : domain === "com.microsoft" ? MICROSOFT.get(op) : undefined;
 }
 

@@ -1,6 +1,5 @@
 import { axisOf, type Ops } from "../ops.ts";
-import { asLong } from "./indexing.ts";
-import { type Adjoint, once, type Rule } from "./rule.ts";
+import { type Adjoint, type GradientRule, once } from "./rule.ts";
 
 /** A scatter and the gather over the same positions: what ScatterND and ScatterElements differ in. */
 type Places = {
@@ -10,7 +9,7 @@ type Places = {
   scatter(into: string, values: string, reduction: "none" | "add" | "mul"): string;
 };
 
-function rule(placesOf: (site: Adjoint, ops: Ops) => Places): Rule {
+function rule(placesOf: (site: Adjoint, ops: Ops) => Places): GradientRule {
   return (site, ops) => {
     const places = placesOf(site, ops);
     const reduction = site.string("reduction", "none");
@@ -26,12 +25,12 @@ function refused(site: Adjoint, reduction: string): never {
   });
 }
 
-export const ScatterND: Rule = rule((site, ops) => ({
+export const ScatterND: GradientRule = rule((site, ops) => ({
   gather: (from) => ops.op("GatherND", [from, site.input(1)]),
   scatter: (into, values, reduction) => ops.op("ScatterND", [into, site.input(1), values], { reduction }),
 }));
 
-export const ScatterElements: Rule = rule((site, ops) => {
+export const ScatterElements: GradientRule = rule((site, ops) => {
   const axis = site.int("axis", 0);
   return {
     gather: (from) => ops.op("GatherElements", [from, site.input(1)], { axis }),
@@ -90,7 +89,7 @@ function extreme({ site, ops, places }: Scatter): Both {
 }
 
 /** Every value goes back to where it was found; no place is found twice. */
-export const TopK: Rule = (site, ops) => [
+export const TopK: GradientRule = (site, ops) => [
   () => {
     const axis = axisOf(site.int("axis", -1), site.shape(0).length);
     const found = site.node.outputs[1] || foundBy(site, ops);
@@ -110,13 +109,13 @@ function foundBy(site: Adjoint, ops: Ops): string {
 }
 
 /** Of `[off, on]`, each gets the sum of what arrives where it was written. */
-export const OneHot: Rule = (site, ops) => [
+export const OneHot: GradientRule = (site, ops) => [
   undefined,
   undefined,
   () => {
     const [zero, one] = [ops.reshape(ops.number(0, site.dy), [1]), ops.reshape(ops.number(1, site.dy), [1])];
     const ends = ops.op("Concat", [zero, one], { axis: 0 });
-    const lit = ops.op("OneHot", [asLong(ops, site.input(0)), site.input(1), ends], {
+    const lit = ops.op("OneHot", [ops.cast(site.input(0), "int64"), site.input(1), ends], {
       axis: site.int("axis", -1),
     });
     const on = ops.op("Equal", [lit, ops.number(1, site.dy)]);

@@ -1,21 +1,21 @@
 import { axisOf, type Ops, range } from "../ops.ts";
-import type { Rule } from "./rule.ts";
+import type { GradientRule } from "./rule.ts";
 
 /** Whatever only renames positions: the gradient takes x's shape again. Shape inputs have no gradient. */
-const reshaped: Rule = (site, ops) => [() => ops.reshape(site.dy, site.shape(0))];
-export const Reshape: Rule = reshaped;
-export const Flatten: Rule = reshaped;
-export const Squeeze: Rule = reshaped;
-export const Unsqueeze: Rule = reshaped;
+const reshaped: GradientRule = (site, ops) => [() => ops.reshape(site.dy, site.shape(0))];
+export const Reshape: GradientRule = reshaped;
+export const Flatten: GradientRule = reshaped;
+export const Squeeze: GradientRule = reshaped;
+export const Unsqueeze: GradientRule = reshaped;
 
-const passed: Rule = ({ dy }) => [() => dy];
-export const Identity: Rule = passed;
+const passed: GradientRule = ({ dy }) => [() => dy];
+export const Identity: GradientRule = passed;
 /** In inference, Dropout is the identity; trace has refused training mode. */
-export const Dropout: Rule = passed;
+export const Dropout: GradientRule = passed;
 
-export const Expand: Rule = (site, ops) => [() => ops.unbroadcast(site.dy, site.shape(0))];
+export const Expand: GradientRule = (site, ops) => [() => ops.unbroadcast(site.dy, site.shape(0))];
 
-export const Transpose: Rule = (site, ops) => [
+export const Transpose: GradientRule = (site, ops) => [
   () => {
     const rank = site.shape(0).length;
     const order = site.ints("perm", range(rank).toReversed());
@@ -27,7 +27,7 @@ export const Transpose: Rule = (site, ops) => [
 ];
 
 /** Keeps a triangle: so does its gradient. */
-export const Trilu: Rule = (site, ops) => [
+export const Trilu: GradientRule = (site, ops) => [
   () => {
     const inputs = site.has(1) ? [site.dy, site.input(1)] : [site.dy];
     return ops.op("Trilu", inputs, { upper: site.int("upper", 1) });
@@ -35,14 +35,14 @@ export const Trilu: Rule = (site, ops) => [
 ];
 
 /** y_i sums x up to i, so dx_i sums dy from i on: the other way along the axis. */
-export const CumSum: Rule = (site, ops) => [
+export const CumSum: GradientRule = (site, ops) => [
   () => {
     const reverse = 1 - site.int("reverse", 0);
     return ops.op("CumSum", [site.dy, site.input(1)], { reverse, exclusive: site.int("exclusive", 0) });
   },
 ];
 
-export const Concat: Rule = (site, ops) => {
+export const Concat: GradientRule = (site, ops) => {
   const axis = axisOf(site.int("axis", 0), ops.shape(site.y).length);
   let end = 0;
   return site.node.inputs.map((x) => {
@@ -54,7 +54,7 @@ export const Concat: Rule = (site, ops) => {
 };
 
 /** Parts whose gradient is absent count as zeros. */
-export const Split: Rule = (site, ops) => [
+export const Split: GradientRule = (site, ops) => [
   () => {
     const axis = axisOf(site.int("axis", 0), site.shape(0).length);
     const parts = site.node.outputs.map((y, at) => site.grads[at] ?? ops.zeros(ops.shape(y), site.input(0)));
@@ -62,7 +62,7 @@ export const Split: Rule = (site, ops) => [
   },
 ];
 
-export const Tile: Rule = (site, ops) => [
+export const Tile: GradientRule = (site, ops) => [
   () => {
     const shape = site.shape(0);
     const total = ops.shape(site.y);
@@ -79,7 +79,7 @@ export const Tile: Rule = (site, ops) => [
 ];
 
 /** Blocks of channels were laid out in space, in either of two orders: they are gathered up again. */
-export const DepthToSpace: Rule = (site, ops) => [
+export const DepthToSpace: GradientRule = (site, ops) => [
   () => {
     const [batch, channels, height, width] = site.shape(0) as [number, number, number, number];
     const block = site.int("blocksize");
@@ -91,11 +91,11 @@ export const DepthToSpace: Rule = (site, ops) => [
 ];
 
 /** The other way round: DepthToSpace in its first order undoes it. */
-export const SpaceToDepth: Rule = (site, ops) => [
+export const SpaceToDepth: GradientRule = (site, ops) => [
   () => ops.op("DepthToSpace", [site.dy], { blocksize: site.int("blocksize") }),
 ];
 
-export const Slice: Rule = (site, ops) => [
+export const Slice: GradientRule = (site, ops) => [
   () => {
     const shape = site.shape(0);
     const given = (index: number, name: string) => site.list(name, index);

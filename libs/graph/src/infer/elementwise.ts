@@ -1,13 +1,13 @@
 import { dtypeOf } from "../onnx/dtype.ts";
 import type { Site } from "../site.ts";
 import { numbers } from "../tensor.ts";
-import { broadcast, demandFits, demandSingle, one, type Rule, same, sameDtype } from "./rule.ts";
+import { broadcast, demandFits, demandSingle, type InferRule, one, same, sameDtype } from "./rule.ts";
 
 // Operators that work on each element by itself. Which dtypes an operator takes is left to the engine; that
 // operands agree with each other is checked here, since a mismatch is how a wrong gradient rule first shows.
 
 /** Numbers in, numbers out: all inputs broadcast and share one dtype (Add and its kin, since version 7). */
-const arithmetic: Rule = (at) => {
+const arithmetic: InferRule = (at) => {
   const all = at.node.inputs.map((_, index) => index);
   return one(
     sameDtype(at, all),
@@ -19,7 +19,7 @@ const arithmetic: Rule = (at) => {
 };
 
 /** Operands must agree in dtype as for sums; only the answer's is bool. */
-const comparison: Rule = (at) => [{ ...arithmetic(at)[0]!, dtype: "bool" }];
+const comparison: InferRule = (at) => [{ ...arithmetic(at)[0]!, dtype: "bool" }];
 
 export const Add = arithmetic;
 export const Sub = arithmetic;
@@ -108,7 +108,7 @@ export const Tan = same;
 export const Tanh = same;
 
 /** One bool per element. */
-const test: Rule = (at) => one("bool", at.shape(0));
+const test: InferRule = (at) => one("bool", at.shape(0));
 export const IsInf = test;
 export const IsNaN = test;
 export const Not = test;

@@ -19,12 +19,12 @@ import * as quantise from "./quantise.ts";
 import * as recurrent from "./recurrent.ts";
 import * as reduce from "./reduce.ts";
 import * as resize from "./resize.ts";
-import type { Rule } from "./rule.ts";
+import type { InferRule } from "./rule.ts";
 import * as shape from "./shape.ts";
 import { checkSignature } from "./signatures.ts";
 
 /** Operators of the standard domain: what these files export under an operator's own, capitalised name. */
-const STANDARD: ReadonlyMap<string, Rule> = operators(
+const STANDARD: ReadonlyMap<string, InferRule> = operators(
   attention,
   convolve,
   elementwise,
@@ -40,7 +40,7 @@ const STANDARD: ReadonlyMap<string, Rule> = operators(
 );
 
 /** onnxruntime's own operators (com.microsoft), as its optimiser writes them. */
-const MICROSOFT: ReadonlyMap<string, Rule> = operators(
+const MICROSOFT: ReadonlyMap<string, InferRule> = operators(
   microsoftActivation,
   microsoftAttention,
   microsoftLinear,
@@ -48,7 +48,7 @@ const MICROSOFT: ReadonlyMap<string, Rule> = operators(
   microsoftQuantise,
 );
 
-const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, Rule>> = new Map([
+const DOMAINS: ReadonlyMap<string, ReadonlyMap<string, InferRule>> = new Map([
   ["", STANDARD],
   ["com.microsoft", MICROSOFT],
 ]);

@@ -1,5 +1,5 @@
 import type { Site } from "../site.ts";
-import { demandSingle, demandSize, one, type Rule, same } from "./rule.ts";
+import { demandSingle, demandSize, type InferRule, one, same } from "./rule.ts";
 
 /**
  * Axes of a reduction, from the front; all of them where none are named, unless `noop_with_empty_axes`. They
@@ -23,7 +23,7 @@ export function distinctAxes(at: Site, named: readonly number[], rank: number): 
  * Reduced axes stay with size 1 where `keepdims` is 1, as it is by default, unlike in numpy. Like onnxruntime we
  * take any other number for 0.
  */
-const reduction: Rule = (at) => {
+const reduction: InferRule = (at) => {
   const axes = new Set(reducedAxes(at));
   return one(at.dtype(0), without(at.shape(0), axes, at.int("keepdims", 1) === 1));
 };
@@ -44,7 +44,7 @@ export const ReduceLogSum = reduction;
 export const ReduceLogSumExp = reduction;
 
 /** One axis, by default the first (ArgMax, since version 13). */
-const argument: Rule = (at) => {
+const argument: InferRule = (at) => {
   const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   if (at.shape(0)[axis] === 0) throw at.fault("bad-input", `size of axis ${axis}`, { expected: "1 or more" });
   return one("int64", without(at.shape(0), new Set([axis]), at.int("keepdims", 1) === 1));

@@ -6,7 +6,7 @@ import type { Site } from "../site.ts";
  * axes), run-time values may not; a rule that needs one which is not constant faults by name through its
  * Site.
  */
-export type Rule = (at: Site) => readonly Static[];
+export type InferRule = (at: Site) => readonly Static[];
 
 /** One output. */
 export function one(dtype: DType, shape: readonly number[]): readonly Static[] {

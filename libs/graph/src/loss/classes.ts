@@ -1,5 +1,5 @@
 import type { Ops } from "../ops.ts";
-import { demandShape, type LossRule, labels, type Rows, rowSum, toFloat } from "./rule.ts";
+import { demandShape, type LossRule, labels, type Rows, rowSum } from "./rule.ts";
 
 /** The label of a token that does not count, as torch and Hugging Face have it. */
 const IGNORED = -100;
@@ -36,7 +36,7 @@ function parts(ops: Ops, logits: string, label: string): Rows {
   const ignored = ops.op("Equal", [label, ops.build.ints([IGNORED])]);
   const counted = ops.op("Not", [ignored]);
   const { loss, correct } = answered(ops, logits, label);
-  const gated = [ops.gate(counted, loss), ops.gate(counted, correct), toFloat(ops, counted)];
+  const gated = [ops.gate(counted, loss), ops.gate(counted, correct), ops.cast(counted, "float32")];
   const [losses, right, count] = gated.map((x) => rowSum(ops, x));
   return { loss: losses!, correct: right!, parts: count! };
 }
@@ -58,6 +58,6 @@ function answered(ops: Ops, logits: string, label: string): { loss: string; corr
   const best = ops.op("ArgMax", [logits], { axis, keepdims: 0 });
   return {
     loss: ops.op("Neg", [ops.reshape(picked, ops.shape(label))]),
-    correct: toFloat(ops, ops.op("Equal", [best, label])),
+    correct: ops.cast(ops.op("Equal", [best, label]), "float32"),
   };
 }

@@ -1,5 +1,5 @@
 import { type Ops, range } from "../ops.ts";
-import { demandShape, type LossRule, labels, rowSum, toFloat } from "./rule.ts";
+import { demandShape, type LossRule, labels, rowSum } from "./rule.ts";
 
 /** Added under the root of a squared distance, since √'s slope at 0 is infinite. */
 const TINY = 1e-12;
@@ -26,7 +26,7 @@ export const contrastivePair =
     const same = ops.op("Equal", [ops.reshape(label, [batch, 1]), ops.reshape(label, [1, batch])]);
     const short = ops.op("Relu", [ops.sub(ops.number(margin, distance), distance)]);
     const near = ops.op("Less", [distance, ops.number(margin / 2, distance)]);
-    const right = toFloat(ops, ops.op("Equal", [same, near]));
+    const right = ops.cast(ops.op("Equal", [same, near]), "float32");
     const others = othersOf(ops, weight, batch);
     return {
       loss: rowSum(ops, ops.mul(others, ops.where(same, squared, ops.mul(short, short)))),

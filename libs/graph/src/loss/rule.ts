@@ -30,11 +30,6 @@ export function rowSum(ops: Ops, x: string): string {
   return ops.sum(x, range(ops.shape(x).length).slice(1));
 }
 
-/** 1 and 0 of what is true and false. */
-export function toFloat(ops: Ops, x: string): string {
-  return ops.op("Cast", [x], { to: FLOAT });
-}
-
 /** Demands a shape, naming the loss and what its output is. */
 export function demandShape(ops: Ops, output: string, holds: boolean, expected: string): void {
   demand(
@@ -42,6 +37,3 @@ export function demandShape(ops: Ops, output: string, holds: boolean, expected: 
     () => new Fault("unsupported", `loss of ${output}`, { expected, got: `shape [${ops.shape(output)}]` }),
   );
 }
-
-/** TensorProto.DataType FLOAT. */
-const FLOAT = 1;

@@ -1,4 +1,4 @@
-import { type LossRule, labels, rowMean, toFloat } from "./rule.ts";
+import { type LossRule, labels, rowMean } from "./rule.ts";
 
 /** −y·log σ(x) − (1 − y)·log(1 − σ(x)) = softplus(x) − x·y, which is stable for every x. */
 export const binaryCrossEntropy: LossRule = (ops, logits) => {
@@ -6,7 +6,7 @@ export const binaryCrossEntropy: LossRule = (ops, logits) => {
   const loss = ops.sub(ops.op("Softplus", [logits]), ops.mul(logits, label));
   const said = ops.op("Greater", [logits, ops.build.scalar(0)]);
   const meant = ops.op("Greater", [label, ops.build.scalar(0.5)]);
-  const correct = toFloat(ops, ops.op("Equal", [said, meant]));
+  const correct = ops.cast(ops.op("Equal", [said, meant]), "float32");
   return { loss: rowMean(ops, loss), correct: rowMean(ops, correct) };
 };
 

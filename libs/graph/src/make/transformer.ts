@@ -2,6 +2,7 @@ import { checkInteger, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
 import type { Graph } from "../ir.ts";
+import { dtypeCode } from "../onnx/dtype.ts";
 import { type Activation, info, Sketch } from "./sketch.ts";
 
 export type TransformerOptions = {
@@ -116,7 +117,7 @@ function embedded(sketch: Sketch, options: TransformerOptions, length: Length): 
 function paddingBias(sketch: Sketch): string {
   const module = "encoder.mask";
   const wide = sketch.op("Unsqueeze", ["attention_mask", sketch.ints([1, 2])], { module });
-  const mask = sketch.op("Cast", [wide], { module, attributes: { to: FLOAT } });
+  const mask = sketch.op("Cast", [wide], { module, attributes: { to: dtypeCode("float32") } });
   const absent = sketch.op("Sub", [sketch.number(1), mask], { module });
   return sketch.op("Mul", [absent, sketch.number(HIDDEN)], { module });
 }
@@ -207,6 +208,3 @@ function classes(sketch: Sketch, x: string, { kind, width, head, outputName }: H
   sketch.gemm("classifier", pooled, { fanIn: width, fanOut, as: outputName });
   return [fanOut];
 }
-
-/** TensorProto.DataType FLOAT. */
-const FLOAT = 1;

@@ -15,7 +15,7 @@ export function channelsLast(tf: Tf, x: TfTensor): TfTensor {
 }
 
 /** NCHW or NCW to NHWC. */
-export function toLast(tf: Tf, x: TfTensor): TfTensor {
+function toLast(tf: Tf, x: TfTensor): TfTensor {
   const [n, c, ...space] = x.shape as [number, number, ...number[]];
   const [h, w] = space.length === 1 ? [1, space[0]!] : (space as [number, number]);
   return tf.reshape(channelsLast(tf, x), [n, h, w, c]);

@@ -2,7 +2,6 @@ import { type Form, multiHeadSizes, packedSizes } from "../../infer/microsoft/at
 import type { Ops } from "../../ops.ts";
 import type { Site } from "../../site.ts";
 import {
-  asInt64,
   attend,
   band,
   byHead,
@@ -81,7 +80,7 @@ function unpadded(at: Site, ops: Ops, { index, batch, queries, keys }: Sizes & {
   const mask = at.input(index);
   const form = `${shape}`;
   const places = counting(ops, [keys]);
-  const column = (x: string) => ops.reshape(asInt64(ops, x), [batch, 1, 1, 1]);
+  const column = (x: string) => ops.reshape(ops.cast(x, "int64"), [batch, 1, 1, 1]);
   if (form === `${batch}`) return ops.op("Less", [places, column(mask)]);
   if (form === `${2 * batch}`) {
     const [ends, starts] = cutInto(ops, mask, { axis: 0, sizes: [batch, batch] });
@@ -90,7 +89,10 @@ function unpadded(at: Site, ops: Ops, { index, batch, queries, keys }: Sizes & {
   }
   if (form === `${[batch, keys]}` || form === `${[batch, queries, keys]}`) {
     const rows = shape.length === 3 ? queries : 1;
-    return ops.op("Greater", [ops.reshape(asInt64(ops, mask), [batch, 1, rows, keys]), ops.build.ints([0])]);
+    return ops.op("Greater", [
+      ops.reshape(ops.cast(mask, "int64"), [batch, 1, rows, keys]),
+      ops.build.ints([0]),
+    ]);
   }
   throw at.fault("unsupported", `input ${index} (mask)`, {
     expected: `[${batch}], [${2 * batch}], [${batch},${keys}] or [${batch},${queries},${keys}]`,
@@ -209,7 +211,7 @@ export const RotaryEmbedding = single((at, ops) => {
   });
   const shape = at.shape(0);
   const sequence = shape.length === 4 ? shape[2]! : shape[1]!;
-  const ids = asInt64(ops, at.input(1));
+  const ids = ops.cast(at.input(1), "int64");
   const positions =
     at.shape(1).length === 2 ? ids : ops.reshape(ops.add(ids, counting(ops, [sequence])), [1, sequence]);
   const dim = at.int("rotary_embedding_dim", 0);

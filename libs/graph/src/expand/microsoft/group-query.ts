@@ -2,7 +2,6 @@ import { groupSizes } from "../../infer/microsoft/attention.ts";
 import type { Ops } from "../../ops.ts";
 import type { Site } from "../../site.ts";
 import {
-  asInt64,
   attend,
   band,
   byHead,
@@ -89,7 +88,7 @@ function pastOf(at: Site, ops: Ops, { queries, total, past, batch }: Sizes): Pas
     const expected = `${queries - 1} to ${queries - 1 + past}`;
     throw at.fault("bad-input", "seqlens_k", { expected, got: `${count}` });
   }
-  const lengths = ops.reshape(asInt64(ops, at.input(5)), [batch, 1, 1, 1]);
+  const lengths = ops.reshape(ops.cast(at.input(5), "int64"), [batch, 1, 1, 1]);
   return ops.sub(lengths, ops.build.ints([queries - 1]));
 }
 
@@ -103,7 +102,7 @@ function turned(
   const [q, k, v] = stacks;
   const places = counting(ops, [1, sizes.queries]);
   const first = typeof past === "number" ? ops.build.ints([past]) : ops.reshape(past, [sizes.batch, 1]);
-  const positions = at.has(9) ? asInt64(ops, at.input(9)) : ops.add(places, first);
+  const positions = at.has(9) ? ops.cast(at.input(9), "int64") : ops.add(places, first);
   const interleaved = at.int("rotary_interleaved", 0) !== 0;
   const turns = { cos: at.input(7), sin: at.input(8), interleaved, positions };
   return [rotated(ops, q, turns), rotated(ops, k, turns), v];

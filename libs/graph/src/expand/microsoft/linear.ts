@@ -1,6 +1,7 @@
 import { fusedOperand } from "../../infer/microsoft/linear.ts";
 import type { Ops } from "../../ops.ts";
 import type { Site } from "../../site.ts";
+import { convAttributes } from "../parts.ts";
 import { single } from "../rule.ts";
 
 /** alpha·A'·B', each operand transposed in its matrices or in its batches (com.microsoft.FusedMatMul). */
@@ -29,7 +30,10 @@ export const FusedGemm = single((at, ops) => {
   return activated(at, ops, product, given);
 });
 
-/** Conv with a bias, plus a tensor of the result's shape, then an activation. */
+/**
+ * Conv of X `[batch, channels, …]` and W `[filters, channels / group, …]` with a bias `[filters]`, plus a tensor
+ * of the result's shape `[batch, filters, …]`, then an activation.
+ */
 export const FusedConv = single((at, ops) => {
   const bias = at.has(2) ? [at.input(2)] : [];
   const convolved = ops.op("Conv", [at.input(0), at.input(1), ...bias], convAttributes(at));
@@ -37,17 +41,6 @@ export const FusedConv = single((at, ops) => {
   const given = at.node.attributes.get("activation_params");
   return activated(at, ops, sum, given?.kind === "floats" ? given.value : []);
 });
-
-/** Conv's own attributes, as the node has them. */
-function convAttributes(at: Site) {
-  const lists = ["kernel_shape", "strides", "pads", "dilations"].filter((name) =>
-    at.node.attributes.has(name),
-  );
-  return {
-    ...Object.fromEntries(lists.map((name) => [name, at.ints(name)])),
-    ...{ group: at.int("group", 1), auto_pad: at.string("auto_pad", "NOTSET") },
-  };
-}
 
 /** The attributes that an activation's parameters stand for, in order. */
 const PARAMETERS: ReadonlyMap<string, readonly string[]> = new Map([

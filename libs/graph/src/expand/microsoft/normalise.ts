@@ -53,14 +53,10 @@ function positions(at: Site, ops: Ops): string {
 
 /** As int32 per example; summed as floats, which every engine sums, exact far beyond any sequence. */
 function counts(at: Site, ops: Ops): string {
-  const cast = (x: string, to: number) => ops.op("Cast", [x], { to });
-  if (at.has(7)) return cast(ops.sum(cast(at.input(7), FLOAT), [1]), INT32);
+  if (at.has(7)) return ops.cast(ops.sum(ops.cast(at.input(7), "float32"), [1]), "int32");
   const zeros = ops.build.constant({
     ...{ dtype: "int32", shape: [at.shape(0)[0]!] },
     data: Int32Array.from(range(at.shape(0)[0]!), () => 0),
   });
   return zeros;
 }
-
-/** TensorProto.DataType. */
-const [FLOAT, INT32] = [1, 6];

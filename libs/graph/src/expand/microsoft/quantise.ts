@@ -2,7 +2,7 @@ import { nBitsWeight } from "../../evaluate/quantise.ts";
 import { type Ops, range } from "../../ops.ts";
 import type { Site } from "../../site.ts";
 import { tensorOf } from "../../tensor.ts";
-import { cast, perColumn, perRow } from "../quantise.ts";
+import { perColumn, perRow } from "../quantise.ts";
 import { single } from "../rule.ts";
 
 /** onnxruntime had these with an axis, and for more types, before the standard did. */
@@ -37,7 +37,7 @@ export const MatMulIntegerToFloat = single((at, ops) => {
 
 function integerProduct(ops: Ops, operands: readonly string[], zeros: readonly string[]): string {
   const given = zeros.slice(0, zeros.findLastIndex((name) => name !== "") + 1);
-  return cast(ops, ops.op("MatMulInteger", [...operands, ...given]), "float32");
+  return ops.cast(ops.op("MatMulInteger", [...operands, ...given]), "float32");
 }
 
 function biased(at: Site, ops: Ops, { y, index }: { y: string; index: number }): string {
@@ -55,7 +55,7 @@ export const QGemm = single((at, ops) => {
     at.input(2),
     at.input(5),
   ]);
-  const sum = cast(ops, biased(at, ops, { y: product, index: 6 }), "float32");
+  const sum = ops.cast(biased(at, ops, { y: product, index: 6 }), "float32");
   const scales = ops.scale(ops.mul(ops.reshape(at.input(1), []), at.input(4)), at.float("alpha", 1));
   if (!at.has(8)) return ops.mul(sum, scales);
   const y = ops.mul(sum, ops.div(scales, at.input(7)));
