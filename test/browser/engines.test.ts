@@ -30,8 +30,8 @@ const APART = 1e-4;
 /**
  * onnxruntime-web 1.30 runs the step on webgpu, and whether its gradients are right hangs on how the graph is
  * laid out: they were off by 1.44 of their largest element, the loss right, until losses looked labels up,
- * and agree since; what was wrong were nodes of the backward pass that read a value of the forward pass again.
- * Small graphs of the same operators were right, and none of the session options tried changed it. Seen on
+ * and agree since. Wrong were nodes of the backward pass that read a value of the forward pass again. Small
+ * graphs of the same operators were right, and none of the session options tried changed it. Seen on
  * SwiftShader; not tried on a card. `browserEngine` takes it only where an app names the provider, and `auto`
  * refuses it where its first step is wrong. Its distance is printed, not judged.
  */
