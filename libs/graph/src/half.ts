@@ -8,7 +8,7 @@ import { roundEven } from "./quantised.ts";
 const float = new Float32Array(1);
 const bits = new Uint32Array(float.buffer);
 
-/** The number that binary16 bits stand for. */
+/** The number that binary16 bits stand for; every NaN's bits give the one NaN. */
 export function fromHalf(half: number): number {
   const sign = half & 0x8000 ? -1 : 1;
   const exponent = (half >> 10) & 0x1f;

@@ -156,7 +156,7 @@ const unusedLeftOut: Raise = (at) => {
 /** Equal parts need `num_outputs` since 18; sizes said in so many words mean the same everywhere. */
 const sizesSaid: Raise = (at, { build }) => {
   if (at.has(1)) return undefined;
-  const axis = axisOf(at.int("axis", 0), at.shape(0).length);
+  const axis = at.axis(at.int("axis", 0), at.shape(0).length);
   const sizes = at.node.outputs.map((name) => (name === "" ? undefined : build.shape(name)[axis]!));
   assert(!sizes.includes(undefined), "all outputs of a Split have names");
   return { inputs: [at.input(0), build.ints(sizes as number[])] };

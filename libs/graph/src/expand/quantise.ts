@@ -105,7 +105,8 @@ export const QLinearMatMul = single((at, ops) => {
 
 /**
  * X `[batch, channels, …]`, W `[filters, channels / group, …]`, each with scale and zero point (W's one or
- * `[filters]`), those of the result, and a bias `[filters]` in int32 of scale sx·sw; levels `[batch, filters, …]`.
+ * `[filters]`), those of the result, and a bias `[filters]` in int32 of scale sx·sw; gives levels
+ * `[batch, filters, …]`.
  */
 export const QLinearConv = single((at, ops) => {
   const operands = [at.input(0), at.input(3), at.input(2), at.input(5)];

@@ -77,7 +77,11 @@ export function turnedInPlace(at: Site, ops: Ops, { heads, turns }: { heads: num
   return ops.reshape(rotated(ops, stack, turns).x, shape);
 }
 
-/** X, cos_cache, sin_cache and, where these are tables, position_ids (RotaryEmbedding, since version 23). */
+/**
+ * X `[batch, heads, sequence, size]` or `[batch, sequence, hidden]`; cos_cache and sin_cache
+ * `[batch, sequence, width]`, or tables `[positions, width]` with position_ids `[batch, sequence]`, width being
+ * half of what turns of a head (RotaryEmbedding, since version 23).
+ */
 export const RotaryEmbedding = single((at, ops) => {
   const heads = at.shape(0).length === 4 ? 0 : at.int("num_heads");
   const dim = at.int("rotary_embedding_dim", 0);

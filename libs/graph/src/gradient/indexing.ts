@@ -10,7 +10,7 @@ import type { Adjoint, GradientRule } from "./rule.ts";
 export const Gather: GradientRule = (site, ops) => [
   () => {
     const data = site.shape(0);
-    const axis = axisOf(site.int("axis", 0), data.length);
+    const axis = site.axis(site.int("axis", 0), data.length);
     const size = data[axis]!;
     const fixed = site.constant(1);
     if (fixed) {
@@ -90,7 +90,7 @@ function withBatch(ops: Ops, site: Adjoint, batch: number): string {
 export const GatherElements: GradientRule = (site, ops) => [
   () => {
     const data = site.shape(0);
-    const axis = axisOf(site.int("axis", 0), data.length);
+    const axis = site.axis(site.int("axis", 0), data.length);
     const cell = [...site.shape(1), 1];
     const read = ops.reshape(wrapped(ops, ops.cast(site.input(1), "int64"), data[axis]!), cell);
     const coordinates = range(data.length).map((at) => (at === axis ? read : coordinate(ops, cell, at)));

@@ -1,4 +1,4 @@
-import { axisOf, type Ops, range } from "../ops.ts";
+import { type Ops, range } from "../ops.ts";
 import { type Adjoint, type GradientRule, once } from "./rule.ts";
 
 /** dx = y·(dy − Σ dy·y). */
@@ -30,7 +30,7 @@ function withoutNaN({ readers, y }: Adjoint, ops: Ops): string {
 
 /** One axis; `differentiate` has raised graphs in which it was several (raise.ts). */
 function softmaxAxes(site: Adjoint): readonly number[] {
-  return [axisOf(site.int("axis", -1), site.shape(0).length)];
+  return [site.axis(site.int("axis", -1), site.shape(0).length)];
 }
 
 /**
@@ -40,7 +40,7 @@ function softmaxAxes(site: Adjoint): readonly number[] {
  */
 export const LayerNormalization: GradientRule = (site, ops) => {
   const x = site.input(0);
-  const axes = range(site.shape(0).length).slice(axisOf(site.int("axis", -1), site.shape(0).length));
+  const axes = range(site.shape(0).length).slice(site.axis(site.int("axis", -1), site.shape(0).length));
   const moments = { x, axes, epsilon: site.float("epsilon", 1e-5) };
   const state = once(() => standardise(ops, moments));
   return [

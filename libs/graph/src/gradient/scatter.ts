@@ -1,4 +1,4 @@
-import { axisOf, type Ops } from "../ops.ts";
+import type { Ops } from "../ops.ts";
 import { type Adjoint, type GradientRule, once } from "./rule.ts";
 
 /** A scatter and the gather over the same positions: what ScatterND and ScatterElements differ in. */
@@ -91,7 +91,7 @@ function extreme({ site, ops, places }: Scatter): Both {
 /** Every value goes back to where it was found; no place is found twice. */
 export const TopK: GradientRule = (site, ops) => [
   () => {
-    const axis = axisOf(site.int("axis", -1), site.shape(0).length);
+    const axis = site.axis(site.int("axis", -1), site.shape(0).length);
     const found = site.node.outputs[1] || foundBy(site, ops);
     return ops.op("ScatterElements", [ops.zeros(site.shape(0), site.dy), found, site.dy], { axis });
   },

@@ -43,7 +43,7 @@ export const CumSum: GradientRule = (site, ops) => [
 ];
 
 export const Concat: GradientRule = (site, ops) => {
-  const axis = axisOf(site.int("axis", 0), ops.shape(site.y).length);
+  const axis = site.axis(site.int("axis", 0), ops.shape(site.y).length);
   let end = 0;
   return site.node.inputs.map((x) => {
     const start = end;
@@ -56,7 +56,7 @@ export const Concat: GradientRule = (site, ops) => {
 /** Parts whose gradient is absent count as zeros. */
 export const Split: GradientRule = (site, ops) => [
   () => {
-    const axis = axisOf(site.int("axis", 0), site.shape(0).length);
+    const axis = site.axis(site.int("axis", 0), site.shape(0).length);
     const parts = site.node.outputs.map((y, at) => site.grads[at] ?? ops.zeros(ops.shape(y), site.input(0)));
     return parts.length === 1 ? parts[0]! : ops.op("Concat", parts, { axis });
   },

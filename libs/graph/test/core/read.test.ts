@@ -106,7 +106,7 @@ describe("storage of tensors (onnx.proto3, TensorProto)", () => {
     expect({ dtype: got.dtype, values: numbers(got) }).toEqual({ dtype, values });
   });
 
-  test("text", () => {
+  test("text is decoded from UTF-8", () => {
     const stringData = ["a", "é"].map((text) => new TextEncoder().encode(text));
     const got = read(withTensor({ dataType: 8, dims: [2n], stringData })).graph.initializers.get("w")!;
     expect(got.data).toEqual(["a", "é"]);

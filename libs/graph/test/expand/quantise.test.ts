@@ -60,7 +60,8 @@ describe("QuantizeLinear", () => {
 });
 
 describe("DequantizeLinear", () => {
-  test("one scale", () => exactly({ op: "DequantizeLinear", inputs: [bytes([5]), s(0.3), u8([], [7])] }));
+  test("one scale serves the whole tensor", () =>
+    exactly({ op: "DequantizeLinear", inputs: [bytes([5]), s(0.3), u8([], [7])] }));
   test("int32, as biases are", () =>
     exactly({ op: "DequantizeLinear", inputs: [i32([3], [-70000, 0, 123]), s(0.01)] }));
   for (const axis of [0, 1, -1])
@@ -70,7 +71,7 @@ describe("DequantizeLinear", () => {
       const inputs = [x, floats([count], [0.5, 2]), signed([count])];
       return exactly({ op: "DequantizeLinear", inputs, attributes: { axis } });
     });
-  test("blocks", () => {
+  test("a scale per block is spread over its block", () => {
     const inputs = [signed([6, 2]), floats([3, 2]), signed([3, 2])];
     return exactly({ op: "DequantizeLinear", opset: 21, inputs, attributes: { axis: 0, block_size: 2 } });
   });

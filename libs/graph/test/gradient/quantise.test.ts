@@ -97,7 +97,7 @@ describe("QuantizeLinear and DequantizeLinear", () => {
   };
   const gated: Forward = (b, [it]) => b.emit("Mul", [it!, b.constant(inside)]);
   test("passes where nothing saturates and stops where it does", () => same(fake, gated, [x]));
-  test("operator set 10", () => same(fake, gated, [x], 10));
+  test("a graph of operator set 10 trains as one of today", () => same(fake, gated, [x], 10));
 
   for (const axis of [0, 1])
     test(`per index of axis ${axis}`, async () => {
@@ -125,7 +125,7 @@ describe("QuantizeLinear and DequantizeLinear", () => {
       await same(it, plain, [floats([3, 3], [-0.4, 0.4])]);
     });
 
-  test("by blocks", () => {
+  test("a weight scaled by blocks passes each block's gradient", () => {
     const attributes = { axis: 1, block_size: 2 };
     const scale = tensorOf("float32", [1, 2], [0.5, 2]);
     const it: Forward = (b, [name]) => {

@@ -12,8 +12,10 @@ const shapes = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLengt
 
 describe("positions renamed", () => {
   const x = { shape: [2, 3, 4] };
-  test("Reshape", () => checkGradient({ op: "Reshape", inputs: [x, ints(4, -1)] }));
-  test("Flatten", () => checkGradient({ op: "Flatten", inputs: [x], attributes: { axis: 2 } }));
+  test("Reshape gives the gradient the input's shape", () =>
+    checkGradient({ op: "Reshape", inputs: [x, ints(4, -1)] }));
+  test("Flatten gives the gradient the input's shape", () =>
+    checkGradient({ op: "Flatten", inputs: [x], attributes: { axis: 2 } }));
   test("Squeeze", () => checkGradient({ op: "Squeeze", inputs: [{ shape: [2, 1, 3] }, ints(1)] }));
   test("Unsqueeze", () => checkGradient({ op: "Unsqueeze", inputs: [x, ints(0, -1)] }));
   test("Transpose", async () => {

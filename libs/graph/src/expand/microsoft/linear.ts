@@ -31,8 +31,8 @@ export const FusedGemm = single((at, ops) => {
 });
 
 /**
- * Conv of X `[batch, channels, …]` and W `[filters, channels / group, …]` with a bias `[filters]`, plus a tensor
- * of the result's shape `[batch, filters, …]`, then an activation.
+ * Conv of X `[batch, channels, …]` and W `[filters, channels / group, …]` with a bias `[filters]`, plus a
+ * tensor of the result's shape `[batch, filters, …]`, then an activation.
  */
 export const FusedConv = single((at, ops) => {
   const bias = at.has(2) ? [at.input(2)] : [];
