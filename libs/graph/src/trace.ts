@@ -94,7 +94,7 @@ class Tracing {
     }
   }
 
-  /** Inputs left out at the end go: onnxruntime's LayerNormalization, for one, reads an empty bias and dies. */
+  /** Inputs left out at the end go: onnxruntime's LayerNormalization, say, reads an empty bias and dies. */
   #one(written: Node): void {
     const given = written.inputs.slice(0, written.inputs.findLastIndex((name) => name !== "") + 1);
     const node = { ...written, inputs: given.map((name) => this.#aliases.get(name) ?? name) };

@@ -20,8 +20,8 @@ export function distinctAxes(at: Site, named: readonly number[], rank: number): 
 }
 
 /**
- * Reduced axes stay with size 1 where `keepdims` is 1, as it is by default, unlike in numpy. Like onnxruntime we
- * take any other number for 0.
+ * Reduced axes stay with size 1 where `keepdims` is 1, as it is by default, unlike in numpy. Like onnxruntime
+ * we take any other number for 0.
  */
 const reduction: InferRule = (at) => {
   const axes = new Set(reducedAxes(at));
