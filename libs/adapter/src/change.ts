@@ -66,6 +66,10 @@ function addProduct(
 /** SHA-256 as hex digits; a platform's own is several times faster than ours and may be passed in. */
 export type Sha256Hex = (bytes: Uint8Array) => string;
 
+/**
+ * Holds a base to the SHA-256 it was trained on.
+ * @throws Fault("refused") with both hashes.
+ */
 export function checkBase(
   what: string,
   bytes: Uint8Array,
@@ -78,7 +82,10 @@ export function checkBase(
   );
 }
 
-/** Every tensor there, and of its size. */
+/**
+ * Every tensor there, and of its size.
+ * @throws Fault("bad-input") naming the tensor.
+ */
 export function checkTensors(what: string, adapter: ResolvedAdapter, tensors: AdapterTensors): void {
   for (const { name, shape } of adapter.tensors) {
     const length = tensors.get(name)?.length;

@@ -78,8 +78,8 @@ export function turnedInPlace(at: Site, ops: Ops, { heads, turns }: { heads: num
 }
 
 /**
- * X `[batch, heads, sequence, size]` or `[batch, sequence, hidden]`; cos_cache and sin_cache
- * `[batch, sequence, width]`, or tables `[positions, width]` with position_ids `[batch, sequence]`, width being
+ * X `[batch, heads, sequence, size]` or `[batch, sequence, hidden]`. cos_cache and sin_cache are
+ * `[batch, sequence, width]`, or tables `[positions, width]` with position_ids `[batch, sequence]`; `width` is
  * half of what turns of a head (RotaryEmbedding, since version 23).
  */
 export const RotaryEmbedding = single((at, ops) => {

@@ -199,9 +199,9 @@ function biasedStacks(at: Site, ops: Ops, stacks: Three): Three {
 }
 
 /**
- * X `[batch, heads, sequence, size]` or `[batch, sequence, hidden]`, position_ids `[batch, sequence]` or `[1]`,
- * cos_cache and sin_cache `[positions, width]`; one id alone is the first place's, and the others follow
- * (com.microsoft, RotaryEmbedding).
+ * X `[batch, heads, sequence, size]` or `[batch, sequence, hidden]`, position_ids `[batch, sequence]` or
+ * `[1]`, cos_cache and sin_cache `[positions, width]`; one id alone is the first place's, and the others
+ * follow (com.microsoft, RotaryEmbedding).
  */
 export const RotaryEmbedding = single((at, ops) => {
   plainOnly(at, {
