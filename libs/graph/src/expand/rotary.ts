@@ -79,8 +79,8 @@ export function turnedInPlace(at: Site, ops: Ops, { heads, turns }: { heads: num
 
 /**
  * X `[batch, heads, sequence, size]` or `[batch, sequence, hidden]`. cos_cache and sin_cache are
- * `[batch, sequence, width]`, or tables `[positions, width]` with position_ids `[batch, sequence]`; `width` is
- * half of what turns of a head (RotaryEmbedding, since version 23).
+ * `[batch, sequence, width]`, or tables `[positions, width]` with position_ids `[batch, sequence]`; a head
+ * turns 2·`width` of its columns (RotaryEmbedding, since version 23).
  */
 export const RotaryEmbedding = single((at, ops) => {
   const heads = at.shape(0).length === 4 ? 0 : at.int("num_heads");
