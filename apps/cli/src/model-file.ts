@@ -1,8 +1,9 @@
-import { readFileSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { dirname, join, sep } from "node:path";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Model, read } from "@tutti/graph/read";
+import { readRegular } from "./files.ts";
 import { readOrSay } from "./prepare.ts";
 
 /** A model file, and the files that it keeps weights in. */
@@ -24,8 +25,8 @@ export async function openModel(path: string): Promise<ModelFile> {
 /** The same for bytes that stand for the file at `path`. */
 export function openModelBytes(path: string, bytes: Uint8Array): ModelFile {
   const beside = new Map<string, Uint8Array>();
-  const external = (location: string): Uint8Array => {
-    const held = beside.get(location) ?? readBeside(path, location);
+  const external = (location: string, least = 0): Uint8Array => {
+    const held = beside.get(location) ?? readBeside(path, location, least);
     beside.set(location, held);
     return held;
   };
@@ -36,14 +37,14 @@ export function openModelBytes(path: string, bytes: Uint8Array): ModelFile {
  * A location is a path inside the model's folder (ONNX, ExternalData). No model may name other files, be it
  * by a path or by a link that leads out.
  */
-function readBeside(path: string, location: string): Uint8Array {
+function readBeside(path: string, location: string, least: number): Uint8Array {
   const real = realPath(path, location);
   const folder = realpathSync(dirname(path));
   demand(real.startsWith(folder + sep) && real === join(folder, location), () => {
     const todo = "Copy the weights beside the model";
     return new Fault("refused", `weights of ${path}`, { expected: "a file beside it", got: location, todo });
   });
-  return new Uint8Array(readFileSync(real));
+  return readRegular(real, { what: `weights of ${path}`, least });
 }
 
 function realPath(path: string, location: string): string {

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { dirname, resolve as resolvePath } from "node:path";
 import { writeTensors } from "@tutti/adapter/formats/safetensors";
 import { initialAdapter } from "@tutti/adapter/initial";
@@ -11,6 +10,7 @@ import { seededRandom } from "@tutti/foundation/random";
 import { type Model, read } from "@tutti/graph/read";
 import { type Plan, parseRunFile, type RunFile } from "@tutti/plan/plan";
 import { parse as parseYaml } from "yaml";
+import { readRegular } from "./files.ts";
 
 /** A run ready to be signed and started: the plan, and the two files it names by hash. */
 export type PreparedRun = { readonly plan: Plan; readonly base: Uint8Array; readonly initial: Uint8Array };
@@ -76,16 +76,7 @@ function readModel(bytes: Uint8Array, path: string): Model {
 
 /** A file's bytes, or a Fault that says which file was wanted for what. */
 export async function readOrSay(path: string, what: string, todo?: string): Promise<Uint8Array> {
-  try {
-    return new Uint8Array(await readFile(path));
-  } catch (cause) {
-    throw new Fault("not-found", `${what} ${path}`, {
-      expected: "a readable file",
-      got: (cause as Error).message,
-      ...(todo && { todo }),
-      cause,
-    });
-  }
+  return readRegular(path, { what, todo });
 }
 
 function parseText(file: string, text: string): Record<string, unknown> {

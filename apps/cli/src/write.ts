@@ -1,65 +1,170 @@
-import { access, mkdir, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { randomBytes } from "node:crypto";
+import { link, lstat, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import type { ModelFile } from "./model-file.ts";
 
 export type WriteOptions = { readonly force?: boolean | undefined };
 
+/** Paths and what to write there. */
+export type Files = Iterable<readonly [path: string, content: Uint8Array | string]>;
+
+/** One file on its way: written beside its place, then moved there; what was there stands aside. */
+type Move = {
+  readonly path: string;
+  readonly beside: string;
+  readonly aside: string;
+  /** Names in the file system that are ours to take away again. */
+  readonly made: Set<string>;
+};
+
 /**
- * Writes all of these files or none: each beside its place first, then every one moved there.
- * @throws Fault("conflict") for a file that exists, unless forced; nothing is written then.
+ * Writes all of these files or none: each beside its place first, then every one moved there. Where one cannot
+ * be, those that were there are put back.
+ * @throws Fault("conflict") for a file that exists, unless forced, for a folder in a file's place, and for two
+ * files of one path; nothing is written then. Fault("storage") where the disk says no.
  */
-export async function writeAll(
-  files: ReadonlyMap<string, Uint8Array | string>,
-  { force = false }: WriteOptions = {},
-): Promise<void> {
-  if (!force) for (const path of files.keys()) await refuseTaken(path);
-  const moves: (readonly [string, string])[] = [];
+export async function writeAll(files: Files, { force = false }: WriteOptions = {}): Promise<void> {
+  const all = [...files];
+  refuseTwice(all.map(([path]) => path));
+  for (const [path] of all) await refuseTaken(path, force);
+  const moves: Move[] = [];
   try {
-    for (const [path, content] of files) {
+    for (const [path, content] of all) {
       await mkdir(dirname(path), { recursive: true });
-      const beside = join(dirname(path), `.${process.pid}-${moves.length}.tmp`);
-      moves.push([beside, path]);
-      await writeFile(beside, content, { flag: "wx" });
+      const move = moveTo(path);
+      moves.push(move);
+      await writeBeside(move, content);
     }
-    for (const [beside, path] of moves) await rename(beside, path);
+    await refuseOnePlace(moves);
+    for (const move of moves) await place(move, force);
   } catch (cause) {
-    for (const [beside] of moves) await rm(beside, { force: true });
-    const got = (cause as Error).message;
-    throw new Fault("storage", `writing ${[...files.keys()].join(", ")}`, { expected: "room", got, cause });
+    // The last first: a file stands where it was put until what it replaced is back.
+    for (const move of moves.toReversed()) await putBack(move);
+    throw asStorage(cause, all);
+  }
+  for (const move of moves) await cleared(move);
+}
+
+function moveTo(path: string): Move {
+  const name = (end: string) => join(dirname(path), `.${randomBytes(8).toString("hex")}.${end}`);
+  return { path, beside: name("new"), aside: name("old"), made: new Set() };
+}
+
+/** Marked as ours as soon as it is there: a full disk leaves half of it. */
+async function writeBeside({ beside, made }: Move, content: Uint8Array | string): Promise<void> {
+  const file = await open(beside, "wx");
+  made.add(beside);
+  try {
+    await file.writeFile(content);
+  } finally {
+    await file.close();
   }
 }
 
-async function refuseTaken(path: string): Promise<void> {
-  const taken = await access(path).then(
+/**
+ * What is replaced keeps a second name until all are placed, so at every moment one of both is there. What is
+ * not to be replaced is linked: that fails where a file is, also one that came since we looked.
+ */
+async function place({ path, beside, aside, made }: Move, force: boolean): Promise<void> {
+  await refuseTaken(path, force);
+  if (await exists(path)) {
+    // Some file systems have no links.
+    await link(path, aside).catch(() => rename(path, aside));
+    made.add(aside);
+    await rename(beside, path);
+  } else {
+    await link(beside, path).catch(async () => {
+      if (await exists(path)) throw taken(path);
+      await rename(beside, path);
+    });
+  }
+  made.add(path);
+}
+
+/** Best effort: a disk that failed may fail again, and then the first failure is the one to tell. */
+async function putBack({ path, beside, aside, made }: Move): Promise<void> {
+  const ignore = () => {};
+  if (made.has(aside)) await rename(aside, path).catch(ignore);
+  else if (made.has(path)) await rm(path, { force: true }).catch(ignore);
+  await cleared({ beside, aside, made });
+}
+
+async function cleared({ beside, aside, made }: Omit<Move, "path">): Promise<void> {
+  for (const name of [beside, aside]) if (made.has(name)) await rm(name, { force: true }).catch(() => {});
+}
+
+function asStorage(cause: unknown, files: readonly (readonly [string, unknown])[]): Fault {
+  if (cause instanceof Fault) return cause;
+  const got = (cause as Error).message;
+  const what = `writing ${files.map(([path]) => path).join(", ")}`;
+  return new Fault("storage", what, { expected: "room", got, cause });
+}
+
+/** lstat: a link that leads nowhere is there, too. */
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
     () => true,
     () => false,
   );
-  if (!taken) return;
+}
+
+async function refuseTaken(path: string, force: boolean): Promise<void> {
+  if (!(await exists(path))) return;
+  const folder = await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (folder)
+    throw new Fault("conflict", path, { expected: "a file", got: "a folder", todo: "Name another" });
+  if (!force) throw taken(path);
+}
+
+function taken(path: string): Fault {
   const todo = "Name another, or give --force";
-  throw new Fault("conflict", path, { expected: "a new file", got: "one that exists", todo });
+  return new Fault("conflict", path, { expected: "a new file", got: "one that exists", todo });
+}
+
+function refuseTwice(paths: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const path of paths.map((one) => resolve(one))) {
+    if (seen.has(path)) {
+      const todo = "Name the output differently";
+      throw new Fault("conflict", path, { expected: "one file to write", got: "two of that path", todo });
+    }
+    seen.add(path);
+  }
+}
+
+/** The same where folders are links: they all exist by now. */
+async function refuseOnePlace(moves: readonly Move[]): Promise<void> {
+  const places: string[] = [];
+  for (const { path } of moves) places.push(join(await realpath(dirname(path)), basename(path)));
+  refuseTwice(places);
 }
 
 /**
  * The files of a model made from `base`: the model names its weight files as the base does, so those it needs
  * come along, changed or not.
- * @throws Fault("conflict") where a file would take the place of one of the base's, forced or not.
+ * @throws Fault("conflict") where a file would take the place of one of the base's, forced or not, or the
+ * model that of a weight file.
  */
 export function modelFiles(
   out: string,
   model: Uint8Array,
   { base, changed = new Map() }: { base: ModelFile; changed?: ReadonlyMap<string, Uint8Array> },
-): ReadonlyMap<string, Uint8Array> {
+): readonly (readonly [string, Uint8Array])[] {
   const beside = [...base.beside].map(([location, bytes]) => {
     return [join(dirname(out), location), changed.get(location) ?? bytes] as const;
   });
-  const files = new Map([...beside, [out, model]]);
+  const files = [...beside, [out, model] as const];
   const own = [base.path, ...[...base.beside.keys()].map((location) => join(dirname(base.path), location))];
   const replaced = new Set(own.map((path) => resolve(path)));
-  for (const path of files.keys()) {
+  for (const [path] of files) {
     if (!replaced.has(resolve(path))) continue;
     const todo = "Write into a folder of its own";
     throw new Fault("conflict", path, { expected: "another file than the model's own", todo });
   }
+  refuseTwice(files.map(([path]) => path));
   return files;
 }

@@ -10,8 +10,11 @@ import { packed } from "../quantised.ts";
 import { allocate, bytesPer, type Numeric, numeric } from "../tensor.ts";
 import { BFLOAT16, dtypeCode, dtypeOf, type Narrow, narrowOf } from "./dtype.ts";
 
-/** Bytes kept outside the model file, by the location the file names. */
-export type ExternalData = (location: string) => Uint8Array;
+/**
+ * Bytes kept outside the model file, by the location the file names. A file of fewer than `least` bytes is
+ * refused afterwards, so need not be read.
+ */
+export type ExternalData = (location: string, least?: number) => Uint8Array;
 
 export type TensorOptions = { readonly externalData?: ExternalData | undefined; readonly limits?: Limits };
 
@@ -77,9 +80,11 @@ function external(proto: TensorProto, what: string, { externalData }: TensorOpti
     const todo = "Pass `externalData` to read weights kept outside the model file";
     throw new Fault("refused", `${what}: external data`, { got: location, todo });
   }
-  const file = externalData(location);
   const offset = natural(entries.get("offset") ?? "0", `${what}: offset`);
-  const length = natural(entries.get("length") ?? `${file.length - offset}`, `${what}: length`);
+  const given = entries.get("length");
+  const least = offset + (given === undefined ? 0 : natural(given, `${what}: length`));
+  const file = externalData(location, least);
+  const length = given === undefined ? Math.max(file.length - offset, 0) : least - offset;
   if (offset + length > file.length) {
     const got = `${offset}..${offset + length}`;
     throw new Fault("bad-input", `${what}: external data`, { expected: `within ${file.length} bytes`, got });

@@ -28,8 +28,8 @@ export function attachCommand(): Command {
         const { adapter, tensors } = await bound(opened, base, options);
         const model = attach(base.bytes, adapter);
         const feeds = `${outPath.replace(/\.onnx$/, "")}.onnx_adapter`;
-        const files = new Map(modelFiles(outPath, model, { base }));
-        await writeAll(files.set(feeds, toAttachedOnnxAdapter(adapter, tensors)), options);
+        const files = modelFiles(outPath, model, { base });
+        await writeAll([...files, [feeds, toAttachedOnnxAdapter(adapter, tensors)]], options);
         output.result(
           { out: outPath, adapter: feeds, sha256: sha256Hex(model), baseSha256: adapter.baseSha256 },
           `wrote ${outPath} and ${feeds}`,
