@@ -15,7 +15,8 @@ import { type Layer, wordsOf } from "./reads.ts";
 
 /*
  * What a signature takes and nobody reads would change what a node means without a word: GroupQueryAttention
- * with causal 0 stayed causal. So each attribute and input is read, refused by name, or stands here.
+ * with causal 0 stayed causal. So each attribute is read, refused by name, or stands here; and so is each
+ * input of an expansion that has drawn cases (not of the quantised ones, nor of kernels).
  */
 
 /** Attributes that nothing reads, by `op`, `op op` or `*`, and why that is right. */
