@@ -51,6 +51,8 @@ export type Builder = {
   readonly known: Known;
   /** The constant behind a name, if it is one. */
   constantOf(name: string): Tensor | undefined;
+  /** Nodes so far. */
+  size(): number;
   finish(): TracedGraph;
 };
 
@@ -246,6 +248,10 @@ class GraphBuilder implements Builder {
 
   constantOf(name: string): Tensor | undefined {
     return this.#initializers.get(name);
+  }
+
+  size(): number {
+    return this.#nodes.length;
   }
 
   finish(): TracedGraph {

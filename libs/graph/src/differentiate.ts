@@ -6,6 +6,7 @@ import { inFloat, isFloat, reached } from "./gradient/levels.ts";
 import { Adjoint } from "./gradient/rule.ts";
 import { ruleOf } from "./gradient/rules.ts";
 import { type Node, sizeOf, type TracedGraph } from "./ir.ts";
+import { LIMITS } from "./limits.ts";
 import { type Ops, opsOn } from "./ops.ts";
 import { withOutputs } from "./prune.ts";
 import { raisedForTraining } from "./raise.ts";
@@ -16,6 +17,8 @@ export type DifferentiateOptions = {
   readonly loss: string;
   /** Names of float values: graph inputs, as a rule (adapter tensors, or weights after `promote`). */
   readonly wrt: readonly string[];
+  /** Nodes that the result may have; as many as a file (limits.ts) unless told. */
+  readonly nodes?: number;
 };
 
 /**
@@ -23,9 +26,11 @@ export type DifferentiateOptions = {
  * of that value's shape, in operator set 16 or later (raise.ts). Only what lies between `wrt` and the loss is
  * built (Griewank & Walther 2008, section 3.2: the adjoint sweep, here over nodes). A name the loss does not
  * depend on gets zeros.
- * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient.
+ * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient, or where the graph
+ * would get more nodes than a file may have.
  */
-export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateOptions): TracedGraph {
+export function differentiate(traced: TracedGraph, options: DifferentiateOptions): TracedGraph {
+  const { loss, wrt, nodes = LIMITS.nodes } = options;
   check(traced, { loss, wrt });
   const graph = inRules(raisedForTraining(withOutputs(traced, [loss, ...wrt])), { loss, wrt });
   const build = builderOn({ ...graph, outputs: traced.outputs });
@@ -35,6 +40,7 @@ export function differentiate(traced: TracedGraph, { loss, wrt }: DifferentiateO
   if (active.has(loss)) gradients.set(loss, ops.expand(ops.number(1, loss), graph.statics.get(loss)!.shape));
   const readers = readersOf(graph);
   for (const node of graph.nodes.toReversed()) {
+    demand(build.size() <= nodes, () => tooLarge(graph, node, nodes));
     for (const [input, dx] of adjoints(graph, node, { ops, active, gradients, readers, wrt })) {
       const before = gradients.get(input);
       gradients.set(input, before === undefined ? dx : ops.add(before, dx));
@@ -149,6 +155,15 @@ function noRule(graph: TracedGraph, node: Node, { wrt }: Sweep): Fault {
     expected: "an operator with a gradient rule",
     got: `${node.op}, which depends on ${depends.join(", ")}`,
     todo: "Train only what comes after this node, or export the model without it",
+  });
+}
+
+/** Asked before each node: one rule alone is bounded by itself. */
+function tooLarge(graph: TracedGraph, node: Node, nodes: number): Fault {
+  return new Fault("unsupported", `gradient of ${describe(node, graph.opset)}`, {
+    expected: `at most ${nodes} nodes in a training graph`,
+    got: "more",
+    todo: "Train only what comes after this node, or bind smaller sizes",
   });
 }
 

@@ -198,4 +198,4 @@ function global(reduce: (values: readonly number[]) => number): EvaluateRule {
 }
 
 export const GlobalAveragePool = global((values) => values.reduce((a, b) => a + b, 0) / values.length);
-export const GlobalMaxPool = global((values) => Math.max(...values));
+export const GlobalMaxPool = global((values) => values.reduce((a, b) => Math.max(a, b)));

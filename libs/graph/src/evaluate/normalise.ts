@@ -170,7 +170,7 @@ export function Hardmax(at: Site, out: readonly Static[]) {
   const value = (i: number) => {
     const start = Math.floor(i / (length * step)) * length * step + (i % step);
     const lane = Array.from({ length }, (_, k) => x[start + k * step]!);
-    return Math.floor((i - start) / step) === lane.indexOf(Math.max(...lane)) ? 1 : 0;
+    return Math.floor((i - start) / step) === lane.indexOf(lane.reduce((a, b) => Math.max(a, b))) ? 1 : 0;
   };
   return [filled(only(out), value)];
 }

@@ -82,7 +82,9 @@ export const ReduceSumSquare = reduction((values) => sum(values.map((x) => x * x
 export const ReduceLogSum = reduction((values) => Math.log(sum(values)));
 // Shifted by the largest, as everyone does, lest e^x overflows.
 export const ReduceLogSumExp = reduction((values) => {
-  const top = Math.max(...values);
+  const top = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  // ∞ − ∞ is no number; of nothing, or of zeros alone, it is log 0, and log ∞ where one of them is.
+  if (!Number.isFinite(top)) return top;
   return top + Math.log(sum(values.map((x) => Math.exp(x - top))));
 });
 

@@ -14,13 +14,16 @@ export const Einsum = single((at, ops) => {
   const { terms, result, sizes } = equationOf(at);
   if (new Set(result).size < result.length)
     throw at.fault("unsupported", "attribute equation", { expected: "each letter once in the result" });
-  const wanted = (from: number) => new Set(result + terms.slice(from).join(""));
   const stretched = (letter: string) => sizes.get(letter) !== 1;
-  const operands = terms.map((term, i) => {
-    const others = new Set(result + terms.filter((_, j) => j !== i).join(""));
-    const distinct = narrowed(ops, diagonal(ops, { x: at.input(i), letters: term }), stretched);
-    return summed(ops, distinct, others);
-  });
+  const distinct = terms.map((letters, i) =>
+    narrowed(ops, diagonal(ops, { x: at.input(i), letters }), stretched),
+  );
+  // A term that lost a letter has no part in it any more: whoever alone still has it sums over it.
+  const left = distinct.map(({ letters }) => letters);
+  const wanted = (from: number) => new Set(result + left.slice(from).join(""));
+  const operands = distinct.map((term, i) =>
+    summed(ops, term, new Set(result + left.filter((_, j) => j !== i).join(""))),
+  );
   const first = operands[0]!;
   const joined = operands
     .slice(1)

@@ -1,6 +1,7 @@
 import { dilate } from "../gradient/shape.ts";
 import { columnsOf, MaxUnpool as unpooled, windowOf } from "../infer/convolve.ts";
 import { sizeOf } from "../ir.ts";
+import { LIMITS } from "../limits.ts";
 import { type Ops, range } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { single } from "./rule.ts";
@@ -8,6 +9,7 @@ import { single } from "./rule.ts";
 /** (Σ |x|ᵖ)^(1/p) under each window (LpPool, since version 2). A sum over a box is one per axis in turn. */
 export const LpPool = single((at, ops) => {
   const window = windowOf(at, at.ints("kernel_shape"));
+  fewTaps(at, window.kernel);
   const sums = window.kernel.reduce(
     (x, kernel, i) => {
       const [stride, dilation, out] = [window.strides[i]!, window.dilations[i]!, window.out[i]!];
@@ -17,6 +19,14 @@ export const LpPool = single((at, ops) => {
   );
   return root(at, ops, sums);
 });
+
+/** A node or more per tap: the same bound as a gradient's places (gradient/window.ts). */
+function fewTaps(at: Site, kernel: readonly number[]): void {
+  const most = LIMITS.nodes / 40;
+  const count = kernel.reduce((sum, size) => sum + size, 0);
+  if (count > most)
+    throw at.fault("unsupported", "kernel", { expected: `at most ${most} taps`, got: `${count}` });
+}
 
 /** The same over all of space. */
 export const GlobalLpPool = single((at, ops) =>
@@ -85,6 +95,7 @@ export const Col2Im = single((at, ops) => {
   const { image, kernel, strides, dilations, pads, out } = columnsOf(at);
   const [batch, rows] = at.shape(0) as [number, number, number];
   const channels = rows / sizeOf(kernel);
+  fewTaps(at, kernel);
   const start = ops.reshape(at.input(0), [batch * channels, ...kernel, ...out]);
   const whole = range(image.length).reduceRight((x, i) => {
     const [tap, axis] = [i + 1, 2 * i + 1];

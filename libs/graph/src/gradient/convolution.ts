@@ -1,6 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { padsOfTranspose } from "../infer/convolve.ts";
 import { type Ops, range } from "../ops.ts";
+import type { Site } from "../site.ts";
 import type { GradientRule } from "./rule.ts";
 import { reverse } from "./shape.ts";
 import { dilateAll, fit, padFor, places, reach, shifted, type Window, windowOf } from "./window.ts";
@@ -18,7 +19,7 @@ const MAX_PLACES = 32;
 export const Conv: GradientRule = (site, ops) => {
   const [x, weight, dy] = [site.input(0), site.shape(1), site.dy];
   const window = windowOf(site, weight.slice(2), ops.shape(site.y).slice(2));
-  const geometry = { window, group: site.int("group", 1), weight };
+  const geometry = { site, window, group: site.int("group", 1), weight };
   return [
     () => convInput(ops, dy, { ...geometry, by: site.input(1) }),
     () => convWeight(ops, [x, dy], geometry),
@@ -44,7 +45,7 @@ export const ConvTranspose: GradientRule = (site, ops) => {
     input: ops.shape(dy).slice(2),
     output: site.shape(0).slice(2),
   };
-  const geometry = { window, group: site.int("group", 1), weight };
+  const geometry = { site, window, group: site.int("group", 1), weight };
   return [
     () => convOver(ops, [dy, site.input(1)], geometry),
     () => convWeight(ops, [dy, x], geometry),
@@ -52,7 +53,12 @@ export const ConvTranspose: GradientRule = (site, ops) => {
   ];
 };
 
-type Geometry = { readonly window: Window; readonly group: number; readonly weight: readonly number[] };
+type Geometry = {
+  readonly window: Window;
+  readonly group: number;
+  readonly weight: readonly number[];
+  readonly site: Site;
+};
 
 function channelSum(ops: Ops, dy: string): string {
   return ops.sum(
@@ -113,11 +119,11 @@ function convWeight(ops: Ops, pair: Pair, geometry: Geometry): string {
  * dW[:, :, place] = Σ over examples and positions of dy ⊗ (x as that place of the kernel sees it): a plain
  * product.
  */
-function weightByPlace(ops: Ops, [input, arriving]: Pair, { window, group, weight }: Geometry): string {
+function weightByPlace(ops: Ops, [input, arriving]: Pair, { site, window, group, weight }: Geometry): string {
   const [out, inPer, ...kernel] = weight as [number, number, ...number[]];
   const padded = padFor(ops, input, { window });
   const dy = grouped(ops, arriving, group);
-  const slices = places(kernel).map((place) => {
+  const slices = places(site, kernel).map((place) => {
     const x = grouped(ops, shifted(ops, padded, { window, place }), group);
     // Depthwise: a product of single rows is a sum of products, far cheaper than g tiny matrix products.
     const product =

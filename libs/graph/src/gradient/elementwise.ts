@@ -30,7 +30,8 @@ export const Div: GradientRule = binary(({ dy, y }, ops, [, b]) => [
 
 export const Pow: GradientRule = binary((site, ops, [x, p]) => [
   () => ops.mul(site.dy, powerSlope(site, ops, [x, p])),
-  // d(x^p)/dp = y·ln x where x > 0; elsewhere 0, as torch has it, so that 0^p gives no NaN.
+  // d(x^p)/dp = y·ln x where x > 0, and 0 at x = 0, as torch has it. Below there is no slope: torch says NaN,
+  // we say 0, so that one such element does not take the whole step with it.
   () =>
     ops.gate(ops.op("Greater", [x, ops.number(0, x)]), ops.mul(site.dy, ops.mul(site.y, ops.op("Log", [x])))),
 ]);

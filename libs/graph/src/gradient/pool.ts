@@ -26,7 +26,7 @@ export const AveragePool: GradientRule = (site, ops) => [
   () => {
     const window = poolWindow(site, ops);
     const share = ops.mul(site.dy, shares(ops, site, window));
-    return scatterWindows(ops, window, () => share);
+    return scatterWindows([site, ops], window, () => share);
   },
 ];
 
@@ -39,7 +39,7 @@ export const MaxPool: GradientRule = (site, ops) => [
     const window = poolWindow(site, ops);
     const padded = padFor(ops, site.input(0), { window, value: LOWEST });
     let served: string | undefined;
-    return scatterWindows(ops, window, (place) => {
+    return scatterWindows([site, ops], window, (place) => {
       const equal = ops.op("Equal", [shifted(ops, padded, { window, place }), site.y]);
       const mine = served === undefined ? equal : ops.op("And", [equal, ops.op("Not", [served])]);
       served = served === undefined ? equal : ops.op("Or", [served, equal]);
@@ -56,9 +56,13 @@ function poolWindow(site: Adjoint, ops: Ops): Window {
 }
 
 /** Σ over the kernel's places of that place's values, put back where the window stood: [N, C, …input]. */
-function scatterWindows(ops: Ops, window: Window, at: (place: readonly number[]) => string): string {
+function scatterWindows(
+  [site, ops]: readonly [Adjoint, Ops],
+  window: Window,
+  at: (place: readonly number[]) => string,
+): string {
   const { kernel, strides, dilations, before, input } = window;
-  const total = places(kernel)
+  const total = places(site, kernel)
     .map((place) => {
       const wide = dilateAll(ops, at(place), strides);
       const lead = place.map((offset, axis) => offset * dilations[axis]!);

@@ -1,3 +1,5 @@
+import { sizeOf } from "../ir.ts";
+import { LIMITS } from "../limits.ts";
 import { type Ops, range } from "../ops.ts";
 import type { Site } from "../site.ts";
 import { dilate } from "./shape.ts";
@@ -39,8 +41,19 @@ export function windowOf(site: Site, kernel: readonly number[], output: readonly
   return { kernel, strides, dilations, before, after, input, output };
 }
 
-/** Every place in the kernel, row-major: [0, 0], [0, 1], … */
-export function places(kernel: readonly number[]): readonly (readonly number[])[] {
+/** Places of a kernel that a rule may emit nodes for: each takes up to ten, out of what one graph may have. */
+const MOST_PLACES = LIMITS.nodes / 40;
+
+/**
+ * Every place in the kernel, row-major: [0, 0], [0, 1], …
+ * @throws Fault("unsupported") for kernels of more places than a graph should have nodes for.
+ */
+export function places(site: Site, kernel: readonly number[]): readonly (readonly number[])[] {
+  const count = sizeOf(kernel);
+  if (count > MOST_PLACES) {
+    const expected = `at most ${MOST_PLACES} places`;
+    throw site.fault("unsupported", "gradient of a kernel", { expected, got: `${count}` });
+  }
   return kernel.reduce<readonly (readonly number[])[]>(
     (found, size) => found.flatMap((place) => range(size).map((at) => [...place, at])),
     [[]],

@@ -30,6 +30,17 @@ describe("what is built", () => {
     );
   });
 
+  test("no more nodes than allowed: the node where it grew too large is named", () => {
+    const b = builderOn();
+    let y = float(b, "x");
+    for (let i = 0; i < 20; i++) y = b.emit("Exp", [y]);
+    b.output(sum(b, y), "loss");
+    const graph = b.finish();
+    const run = (nodes: number) => differentiate(graph, { loss: "loss", wrt: ["x"], nodes });
+    expect(run(60).nodes.length).toBeGreaterThan(30);
+    expect(() => run(30)).toThrow(/gradient of Exp .*at most 30 nodes/);
+  });
+
   test("a value used several times gets the sum of its gradients", () => {
     const b = builderOn();
     const x = float(b, "x");

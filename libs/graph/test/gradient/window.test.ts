@@ -4,6 +4,18 @@ import { runs } from "../runs.ts";
 import { checkGradient, gradientOf } from "./check.ts";
 import { planes, pooled, undilated, windowOf } from "./draw/window.ts";
 
+test.each([
+  ["MaxPool", [80, 80]],
+  ["AveragePool", [80, 80]],
+  ["LpPool", [6000, 1]],
+])("a kernel of too many places is refused by name: %s", (op, kernel) => {
+  const [rows, columns] = kernel as [number, number];
+  const shape = [1, 1, rows, columns];
+  const values = new Array(rows * columns).fill(1);
+  const test = { op, inputs: [{ shape, values }], attributes: { kernel_shape: kernel } };
+  expect(() => gradientOf(test)).toThrow(new RegExp(`${op} .*kernel.*expected at most 5000`));
+});
+
 describe("Conv", () => {
   test("strides, dilations, uneven padding and groups, one or two spatial axes", () =>
     fc.assert(

@@ -1,8 +1,11 @@
 import fc from "fast-check";
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { builderOn } from "../../src/builder.ts";
+import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import { sizeOf, type Tensor } from "../../src/ir.ts";
+import { tensorOf } from "../../src/tensor.ts";
 import { bools, broadcastable, dim, flag, floats, longs, property, shapeOf } from "./arbitrary.ts";
-import { agrees, bool, f32, i32, i64 } from "./harness.ts";
+import { agrees, bool, f32, i32, i64, tf } from "./harness.ts";
 
 const count = (shape: readonly number[]): Tensor =>
   f32(
@@ -202,6 +205,20 @@ describe("shape", () => {
       [bool([2, 2], [1, 0, 0, 1]), bool([], [1])],
     ] as const)
       await agrees({ op: "Pad", opset: 18, inputs: [x, pads, value], constant: [1] });
+  });
+  test("a Range longer than an engine should hold is refused when loaded", async () => {
+    const b = builderOn();
+    const bound = (value: number) => b.constant(tensorOf("float32", [], [value]));
+    b.output(b.emit("Range", [bound(0), bound(1e8), bound(1)]), "y");
+    await expect(tfjsEngine(tf, "cpu").load(b.finish())).rejects.toThrow(/Range .*length: expected at most/);
+  });
+  test("and so is an EyeLike of more elements", async () => {
+    const b = builderOn();
+    const x = b.input({ name: "x", dtype: "float32", shape: [30_000, 30_000] });
+    b.output(b.emit("EyeLike", [x]), "y");
+    await expect(tfjsEngine(tf, "cpu").load(b.finish())).rejects.toThrow(
+      /EyeLike .*elements: expected at most/,
+    );
   });
   test("EyeLike: any diagonal, any type", async () => {
     for (const k of [-2, 0, 1])

@@ -149,26 +149,44 @@ export const ConstantOfShape: Operator = (site, tf) => {
 
 /** How many steps is the traced length; start and step may be computed. */
 export const Range: Operator = (site, tf) => {
-  const type = site.typeOut();
   const length = site.shapeOut()[0]!;
   site.skip(1);
-  const counts = site.keep(
-    tf.tensor1d(
-      Array.from({ length }, (_, index) => index),
-      type as "int32",
-    ),
-  );
+  const counts = site.keep(counted(site, tf, length));
   return ((start, _, step) => tf.add(tf.mul(counts, step), start)) as Kernel;
 };
 
-/** Ones on the k-th diagonal; of the input only the shape counts. */
-export const EyeLike = known((site) => {
-  const [rows, columns] = site.result().shape as [number, number];
-  const k = site.int("k", 0);
-  return Array.from({ length: rows * columns }, (_, at) =>
-    (at % columns) - Math.floor(at / columns) === k ? 1 : 0,
+/** 0, 1, 2, … as long as an engine can hold them beside all else: nobody else bounds how long. */
+function counted(site: OpSite, tf: Tf, length: number, type = site.typeOut()): TfTensor {
+  if (length > MOST_COUNTED)
+    throw site.fault("unsupported", "length", { expected: `at most ${MOST_COUNTED}`, got: `${length}` });
+  const values = type === "float32" ? new Float32Array(length) : new Int32Array(length);
+  return tf.tensor1d(
+    values.map((_, index) => index),
+    type as "int32",
   );
-});
+}
+
+const MOST_COUNTED = 2 ** 26;
+
+/** Ones on the k-th diagonal; of the input only the shape counts. Compared from its edges: no list of it in between. */
+export const EyeLike: Operator = (site, tf) => {
+  const shape = site.shapeOut();
+  const [rows, columns] = shape as [number, number];
+  const type = site.typeOut();
+  const k = site.int("k", 0);
+  site.skipFrom(0);
+  // A load computes it at once, as it does all that reads no feed.
+  if (sizeOf(shape) > MOST_COUNTED)
+    throw site.fault("unsupported", "elements", {
+      expected: `at most ${MOST_COUNTED}`,
+      got: `${sizeOf(shape)}`,
+    });
+  if (sizeOf(shape) === 0) return () => filled(tf, shape, { value: 0, type });
+  const down = Int32Array.from({ length: rows }, (_, row) => row + k);
+  const first = site.keep(tf.tensor2d(down, [rows, 1], "int32"));
+  const across = site.keep(tf.tidy(() => tf.reshape(counted(site, tf, columns, "int32"), [1, columns])));
+  return () => tf.cast(tf.equal(across, first), type);
+};
 
 /** Keeps the lower or upper triangle of the last two axes, k diagonals off; even NaN outside becomes 0. */
 export const Trilu: Operator = (site, tf) => {
