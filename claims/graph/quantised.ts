@@ -8,6 +8,8 @@ import { seededRandom } from "@tutti/foundation/random";
 import { onnxruntimeEngine } from "@tutti/graph/engines/onnxruntime/engine";
 import type { DType, Engine, Tensors } from "@tutti/graph/ir";
 import { read } from "@tutti/graph/read";
+import { encode } from "@tutti/wire/message";
+import { type TensorProto, TensorProtoSchema } from "@tutti/wire/onnx";
 import * as ort from "onnxruntime-node";
 import { stepOnce } from "../../libs/adapter/test/bench.ts";
 import { apart } from "../../libs/adapter/test/golden.ts";
@@ -18,6 +20,8 @@ import { asFeeds, batchFor, bothEngines, lessonOf, teach } from "../support/grap
 const FILES = ["dyn-int8", "qdq-int8", "nbits4", "fp16", "extdata"] as const;
 const TARGETS = { "query, value": ["query", "value"], "all linear": "all-linear" } as const;
 const [STEPS, RATE, ROWS] = [12, 0.05, 4];
+/** A loss that fell by chance or by rounding does not count. */
+const FALL = 0.98;
 /** Halves: the attached path computes in them, the injected one in float32. */
 const APART: Readonly<Record<string, number>> = { fp16: 1e-3 };
 
@@ -46,7 +50,7 @@ export const claim: Claim = {
   name: "graph/quantised",
   target:
     "Each of conformance/quantised (int8 dynamic and static, 4 bit, halves, external data), on query and " +
-    "value and on all linear layers: the loss falls on both engines with the base frozen; attached, the " +
+    "value and on all linear layers: the loss falls by at least 2 % in 12 steps on both engines with the base frozen; attached, the " +
     "base's tensors keep their bytes and detach gives back the file; rank 0 is the base, bit for bit; " +
     "attached and injected agree within 1e-5 (halves: 1e-3) of the largest output",
   async run(report) {
@@ -58,7 +62,7 @@ export const claim: Claim = {
       for (const [name, targets] of Object.entries(TARGETS)) {
         const met = await measure(`${folder}/bert.${file}.onnx`, targets, engines);
         report(`${file}, ${name}: ${JSON.stringify(met)}`);
-        const fell = Object.values(met.losses).every(([from, to]) => to < from);
+        const fell = Object.values(met.losses).every(([from, to]) => to < FALL * from);
         holds &&= fell && met.baseIntact && met.tensorsIntact && met.emptyIsBase;
         holds &&= met.attachedVersusInjected <= (APART[file] ?? 1e-5);
         apartBy[file] = Math.max(apartBy[file] ?? 0, met.attachedVersusInjected);
@@ -110,11 +114,14 @@ async function measure(
   };
 }
 
-/** Every initializer's message, as the file holds it. */
+/** A tensor as the file holds it, whichever field its values stand in; or where they lie outside. */
+const encoded = (tensor: TensorProto): Uint8Array => encode(TensorProtoSchema, tensor);
+
+/** Every initializer's message, and what is read of it, external data included. */
 function sameTensors(bytes: Uint8Array, file: Uint8Array, externalData: (at: string) => Uint8Array): boolean {
   const [was, is] = [bytes, file].map((some) => read(some, { externalData }).proto.graph!.initializer);
   return (
-    was!.length === is!.length && was!.every((tensor, at) => equalBytes(tensor.rawData, is![at]!.rawData))
+    was!.length === is!.length && was!.every((tensor, at) => equalBytes(encoded(tensor), encoded(is![at]!)))
   );
 }
 

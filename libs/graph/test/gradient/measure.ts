@@ -163,11 +163,18 @@ async function onEngines(test: Case): Promise<readonly [Tensors, Tensors]> {
   return [await run(onnxruntimeEngine(ort)), await run(tfjsEngine(tf, "wasm"))];
 }
 
-/** Largest |got − wanted| / max(1, |wanted|); infinite where a number is missing or is none. */
+/** Below this a tensor's largest element is as good as zero beside the ones that are drawn. */
+const SMALL = 1e-2;
+
+/**
+ * Largest |got − wanted| over the largest |wanted| of the tensor, so that a small gradient has to be right
+ * too; infinite where a number is missing or is none.
+ */
 export function apart(got: Tensor, wanted: readonly number[]): number {
   if (got.data.length !== wanted.length) return Number.POSITIVE_INFINITY;
+  const size = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), SMALL);
   const off = wanted.map((value, at) => {
-    const error = Math.abs(Number(got.data[at]) - value) / Math.max(1, Math.abs(value));
+    const error = Math.abs(Number(got.data[at]) - value) / size;
     return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
   });
   return Math.max(0, ...off);
