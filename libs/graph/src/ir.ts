@@ -91,8 +91,12 @@ export type Engine = {
 };
 
 export type Program = {
-  /** Runs the whole graph once; every graph input must be fed with its static shape. */
+  /**
+   * Runs the whole graph once; every graph input must be fed with its static shape. An engine may read the
+   * feeds' arrays at any time until the step resolves: they must not change before.
+   */
   step(feeds: Tensors): Promise<Tensors>;
+  /** Frees what the program holds; again is harmless. A step after it is a Fault("cancelled"). */
   dispose(): Promise<void>;
 };
 

@@ -48,16 +48,29 @@ async function create(ort: Onnxruntime, model: Uint8Array, options: InferenceSes
 }
 
 function programOf(ort: Onnxruntime, graph: TracedGraph, session: InferenceSession): Program {
+  const running = new Set<Promise<unknown>>();
+  let released: Promise<void> | undefined;
   return {
     step: async (feeds) => {
+      if (released) throw new Fault("cancelled", `graph ${graph.name}`, { got: "a step after dispose" });
       const inputs = graph.inputs.map(({ name }) => {
         const tensor = fed(feeds, name, graph.statics.get(name)!);
         return [name, new ort.Tensor(tensor.dtype, tensor.data as never, tensor.shape)] as const;
       });
-      const results = await session.run(Object.fromEntries(inputs));
-      return new Map(graph.outputs.map(({ name }) => [name, fromOrt(results[name]!, name)]));
+      const run = session.run(Object.fromEntries(inputs));
+      running.add(run);
+      try {
+        const results = await run;
+        return new Map(graph.outputs.map(({ name }) => [name, fromOrt(results[name]!, name)]));
+      } finally {
+        running.delete(run);
+      }
     },
-    dispose: () => session.release(),
+    // A session released under a running step takes the process with it.
+    dispose: () => {
+      released ??= Promise.allSettled(running).then(() => session.release());
+      return released;
+    },
   };
 }
 

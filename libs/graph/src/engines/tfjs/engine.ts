@@ -18,11 +18,34 @@ export function tfjsEngine(plain: Tf, backend: string): Engine {
   return {
     name: `tfjs/${backend}`,
     async load(graph) {
-      await useBackend(tf, backend);
-      const compiled = await compile(tf, backend, inFloat32(graph));
-      return program(tf, backend, { graph: interfaceOf(graph), compiled });
+      const inBackend = <T>(work: () => T | Promise<T>): Promise<T> =>
+        inTurn(plain, async () => {
+          await useBackend(tf, backend);
+          return work();
+        });
+      const compiled = await inBackend(() => compile(tf, backend, inFloat32(graph)));
+      return program(tf, inBackend, { graph: interfaceOf(graph), compiled });
     },
   };
+}
+
+/** Runs work alone on the engine's tfjs, on the engine's backend. */
+type InBackend = <T>(work: () => T | Promise<T>) => Promise<T>;
+
+/**
+ * The last turn taken on each tfjs. Which backend is in use is state of the `tf` object, so all engines made
+ * of one `tf` must share its queue: this is kept per `tf`, for as long as that lives.
+ */
+const turns = new WeakMap<Tf, Promise<unknown>>();
+
+/** Runs work when all that asked before on this tfjs has ended, well or badly. */
+function inTurn<T>(tf: Tf, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(tf) ?? Promise.resolve()).then(work);
+  turns.set(
+    tf,
+    turn.catch(() => undefined),
+  );
+  return turn;
 }
 
 /** The graph without halves: in float32, so what half would round or overflow on the way does not. */
@@ -63,16 +86,21 @@ async function useBackend(tf: Tf, backend: string): Promise<void> {
   });
 }
 
-function program(tf: Tf, backend: string, loaded: { graph: Interface; compiled: Compiled }): Program {
+function program(tf: Tf, inBackend: InBackend, loaded: { graph: Interface; compiled: Compiled }): Program {
   const { graph, compiled } = loaded;
   let disposed = false;
+  // Asked again when a step's turn comes: dispose does not wait for steps that have not begun.
+  const live = () => {
+    if (disposed) throw new Fault("cancelled", `graph ${graph.name}`, { got: "a step after dispose" });
+  };
   return {
     async step(feeds) {
-      if (disposed) throw new Fault("cancelled", `graph ${graph.name}`, { got: "a step after dispose" });
+      live();
       const checked = graph.inputs.map(({ name }) => [name, checkFeed(graph, name, feeds)] as const);
-      // Another program may have switched while we waited; from here to the outputs nothing waits.
-      while (tf.getBackend() !== backend) await useBackend(tf, backend);
-      const outputs = tf.tidy(() => interpret(tf, loaded, checked));
+      const outputs = await inBackend(() => {
+        live();
+        return tf.tidy(() => interpret(tf, loaded, checked));
+      });
       try {
         return await collect(graph, outputs);
       } finally {
@@ -80,6 +108,7 @@ function program(tf: Tf, backend: string, loaded: { graph: Interface; compiled: 
       }
     },
     async dispose() {
+      if (disposed) return;
       disposed = true;
       compiled.constants.release();
     },
