@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { statSync } from "node:fs";
 import { link, lstat, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
@@ -158,13 +159,28 @@ export function modelFiles(
     return [join(dirname(out), location), changed.get(location) ?? bytes] as const;
   });
   const files = [...beside, [out, model] as const];
+  const paths = files.map(([path]) => path);
+  refuseOwn(paths, base);
+  refuseTwice(paths);
+  return files;
+}
+
+/**
+ * Files are told by what they are in the file system, not by their names: links and `./` lead to the same.
+ * @throws Fault("conflict") where one of the paths is a file of the base's, itself or its weights.
+ */
+export function refuseOwn(paths: readonly string[], base: ModelFile): void {
   const own = [base.path, ...[...base.beside.keys()].map((location) => join(dirname(base.path), location))];
-  const replaced = new Set(own.map((path) => resolve(path)));
-  for (const [path] of files) {
-    if (!replaced.has(resolve(path))) continue;
+  const read = new Set(own.map(identityOf).filter((one) => one !== undefined));
+  for (const path of paths) {
+    if (!read.has(identityOf(path) ?? "")) continue;
     const todo = "Write into a folder of its own";
     throw new Fault("conflict", path, { expected: "another file than the model's own", todo });
   }
-  refuseTwice(files.map(([path]) => path));
-  return files;
+}
+
+/** Device and number of the file that a path leads to; undefined where there is none to lose. */
+function identityOf(path: string): string | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +6,10 @@ import { seededRandom } from "@tutti/foundation/random";
 import { float32, type Program, type Tensor } from "@tutti/graph/ir";
 import { mlp } from "@tutti/graph/make/mlp";
 import { transformer } from "@tutti/graph/make/transformer";
+import { read } from "@tutti/graph/read";
 import { write } from "@tutti/graph/write";
+import { create, encode } from "@tutti/wire/message";
+import { ModelProtoSchema, TensorProto_DataLocation } from "@tutti/wire/onnx";
 import { Command } from "commander";
 import * as ort from "onnxruntime-node";
 import { afterAll, describe, expect, test, vi } from "vitest";
@@ -131,6 +134,38 @@ describe("tutti graph train-step", () => {
     expect([...session.inputNames]).toEqual(inputs.map(({ name }: { name: string }) => name));
     expect([...session.outputNames]).toEqual(outputs.map(({ name }: { name: string }) => name));
     await expect(json("graph", "train-step", at("mlp.onnx"), ...args)).rejects.toThrow(/--force/);
+  });
+
+  // A step written over its own model is the end of the model: --force does not mean that.
+  test("no file of the model is written over, forced or not, by whichever path", async () => {
+    const { proto } = read(readFileSync(at("mlp.onnx")));
+    const tensor = proto.graph!.initializer.find(({ rawData }) => rawData.length > 0)!;
+    const entry = { $typeName: "onnx.StringStringEntryProto" as const, key: "location", value: "w.json" };
+    const weights = tensor.rawData;
+    tensor.externalData = [entry];
+    tensor.dataLocation = TensorProto_DataLocation.EXTERNAL;
+    tensor.rawData = new Uint8Array();
+    mkdirSync(at("own"));
+    const model = encode(ModelProtoSchema, create(ModelProtoSchema, proto));
+    writeFileSync(at("own/m.onnx"), model);
+    writeFileSync(at("own/w.json"), weights);
+    symlinkSync(at("own"), at("linked"));
+    symlinkSync(at("own/m.onnx"), at("link.onnx"));
+    for (const out of ["own/m.onnx", "own/./m.onnx", "linked/m.onnx", "link.onnx", "own/w.json", "own/w"]) {
+      const run = json(
+        "graph",
+        "train-step",
+        at("own/m.onnx"),
+        "--force",
+        "--targets",
+        "all-linear",
+        ...["--export", `${home}/${out}`],
+      );
+      await expect(run, out).rejects.toThrow(/expected another file than the model's own.*folder of its own/);
+    }
+    expect(new Uint8Array(readFileSync(at("own/m.onnx")))).toEqual(model);
+    expect(new Uint8Array(readFileSync(at("own/w.json")))).toEqual(new Uint8Array(weights));
+    expect(readdirSync(at("own")).sort()).toEqual(["m.onnx", "w.json"]);
   });
 
   test("refuses to derive a step with nothing to train, and says where to look", async () => {

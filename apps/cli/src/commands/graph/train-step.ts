@@ -8,7 +8,7 @@ import { write } from "@tutti/graph/write";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { openModel } from "../../model-file.ts";
-import { writeAll } from "../../write.ts";
+import { refuseOwn, writeAll } from "../../write.ts";
 import {
   type AdapterOptions,
   about,
@@ -37,7 +37,10 @@ export function trainStepCommand(): Command {
   return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
     withContext(command, ({ output }) =>
       about(path, async () => {
-        const { model } = await openModel(path);
+        const base = await openModel(path);
+        const { model } = base;
+        const signature = `${options.export}.json`;
+        refuseOwn([options.export, signature], base);
         const adapter = specOf(options);
         if (!adapter) {
           const todo = `tutti graph inspect ${path} suggests some`;
@@ -50,7 +53,6 @@ export function trainStepCommand(): Command {
         const made = derived(model, { adapter, bind: bindOf(model.graph, options), loss: lossOf(options) });
         const bytes = write(made.step);
         const sidecar = { ...signatureOf(made.step, made.adapter), loss: lossOf(options) };
-        const signature = `${options.export}.json`;
         const files = new Map<string, Uint8Array | string>([[options.export, bytes]]);
         const sha256 = sha256Hex(bytes);
         files.set(signature, `${JSON.stringify({ sha256, ...sidecar }, null, 2)}\n`);
