@@ -165,6 +165,25 @@ describe("merge, unmerge, attach, detach", () => {
     expect(file("3.onnx")).toEqual(base);
   });
 
+  test("what attach writes of tensors trained whole is read again, and merges as the first adapter", async () => {
+    const saving = resolve(model, { rank: 2, alpha: 6, targets: [NAMES[0]!], save: [NAMES[1]!] });
+    const values = new Map(
+      saving.tensors.map(({ name, shape }) => [
+        name,
+        Float32Array.from({ length: sizeOf(shape) }, dice.normal),
+      ]),
+    );
+    const { config, weights } = toPeft(saving, values);
+    writeFileSync(at("peft", "adapter_config.json"), config);
+    writeFileSync(at("peft", "adapter_model.safetensors"), weights);
+    await adapterJson("attach", at("base.onnx"), at("peft"), at("a.onnx"));
+    const { whole } = await adapterJson("inspect", at("a.onnx_adapter"), "--base", at("base.onnx"));
+    expect((whole as { name: string }[]).map(({ name }) => name)).toContain(`${NAMES[1]}.weight`);
+    await adapterJson("attach", at("base.onnx"), at("a.onnx_adapter"), at("b.onnx"));
+    expect(file("b.onnx_adapter")).toEqual(file("a.onnx_adapter"));
+    await expect(adapterJson("convert", at("a.onnx_adapter"), at("again"))).rejects.toThrow(/only the base/);
+  });
+
   test("an adapter of another base is one error, and nothing is written", async () => {
     const other = write(mlp({ inputs: 6, hidden: [3], outputs: 4, random: seededRandom(2) }));
     writeFileSync(at("other.onnx"), other);

@@ -123,6 +123,11 @@ function savedInput(name: string): string {
   return `${name}.saved`;
 }
 
+/** The saved tensor that an input of this name is for; undefined for other inputs. */
+export function savedName(input: string): string | undefined {
+  return /^(.+)\.saved$/s.exec(input)?.[1];
+}
+
 type Input = { readonly name: string; readonly shape: readonly (number | string)[] };
 
 /** Ranks are symbols of their own, so that onnxruntime checks that A and B of a module fit together. */

@@ -179,10 +179,11 @@ describe("adapters", () => {
       return [name, shape, new Float32Array(new Uint8Array(raw).buffer)];
     });
     expect(held).toEqual(fed);
-    if (save.length > 0) return;
-    const { tensors: again } = bind(fromOnnxAdapter(file), model);
-    for (const { name } of adapter.tensors.filter(({ name }) => name.includes("lora_A")))
-      expect(again.get(name)).toEqual(tensors.get(name));
+    const { adapter: bound, tensors: again } = bind(fromOnnxAdapter(file), model);
+    expect(bound.saved).toEqual(adapter.saved);
+    for (const { name } of adapter.tensors.filter(({ name }) => !name.includes("lora_B")))
+      expect(again.get(name), name).toEqual(tensors.get(name));
+    expect(toAttachedOnnxAdapter(bound, again)).toEqual(file);
   });
 
   test("what the layout has no place for is refused by name", () => {

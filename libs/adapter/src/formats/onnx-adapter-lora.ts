@@ -1,11 +1,17 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { attachedFeeds } from "../attach.ts";
+import { attachedFeeds, savedName } from "../attach.ts";
 import type { AdapterTensors } from "../change.ts";
 import { transpose } from "../merge.ts";
 import { factorNames, type ResolvedAdapter } from "../spec.ts";
 import { type Parameter, readOnnxAdapter, writeOnnxAdapter } from "./onnx-adapter.ts";
-import { factorOfName, moduleFrom, type PeftAdapter, type PeftModule } from "./peft-adapter.ts";
+import {
+  factorOfName,
+  moduleFrom,
+  type NamedTensor,
+  type PeftAdapter,
+  type PeftModule,
+} from "./peft-adapter.ts";
 import { type FloatTensor, widened } from "./safetensors.ts";
 import { narrowed } from "./safetensors-narrow.ts";
 
@@ -67,32 +73,40 @@ export function toAttachedOnnxAdapter(adapter: ResolvedAdapter, tensors: Adapter
 /**
  * The adapter in an .onnx_adapter file, with scale 1 as B holds it already. Without a layout the shapes tell,
  * by what A and B share, or (where input and output are equally wide) by the rank being the smaller size.
- * @throws Fault("unsupported") for parameters that are no LoRA factors; Fault("bad-input") where A and B do
- * not fit.
+ * Tensors trained whole, which only "attached" has, lie as the base stores them.
+ * @throws Fault("unsupported") for parameters that are neither; Fault("bad-input") where A and B do not fit.
  */
 export function fromOnnxAdapter(bytes: Uint8Array, layout?: ParameterLayout): PeftAdapter {
   type Pair = { a?: FloatTensor; b?: FloatTensor; table: boolean };
   const pairs = new Map<string, Pair>();
+  const whole: NamedTensor[] = [];
   for (const [name, { dtype, shape, bytes: raw }] of readOnnxAdapter(bytes).parameters) {
+    const saved = layout === "olive" ? undefined : savedName(name);
+    if (saved !== undefined) {
+      whole.push({ name: saved, dtype, shape, data: widened(dtype, raw), asStored: true });
+      continue;
+    }
     // onnxruntime-genai's builder calls the graph's inputs after their nodes.
     const found = factorOfName(
       name.replace(/^base_model\.model\./, "").replace(/\.MatMul\.weight$/, ".weight"),
     );
     demand(found, () => {
-      return new Fault("unsupported", `onnx_adapter parameter ${name}`, { expected: "lora_A or lora_B" });
+      return new Fault("unsupported", `onnx_adapter parameter ${name}`, {
+        expected: "lora_A, lora_B or a saved tensor",
+      });
     });
     const pair = pairs.get(found.module) ?? { table: found.table };
     pair[found.factor] = { dtype, shape, data: widened(dtype, raw) };
     pairs.set(found.module, pair);
   }
-  const way = layout ?? layoutOf([...pairs.values()]);
+  const way = layout ?? (whole.length > 0 ? "attached" : layoutOf([...pairs.values()]));
   const modules = [...pairs].map(([name, pair]): PeftModule => {
     const { a, b } = { a: read(pair.a, way), b: read(pair.b, way) };
     const rank = a?.shape[0] ?? 0;
     const both = a && b ? { a, b } : {};
     return moduleFrom(name, { ...both, table: pair.table }, { rank, alpha: rank, scale: 1 });
   });
-  return { modules, whole: [] };
+  return { modules, whole };
 }
 
 function read(tensor: FloatTensor | undefined, layout: ParameterLayout): FloatTensor | undefined {

@@ -28,7 +28,11 @@ export type PeftModule = {
   readonly b: FloatTensor;
 };
 
-export type NamedTensor = FloatTensor & { readonly name: string };
+export type NamedTensor = FloatTensor & {
+  readonly name: string;
+  /** The shape is the one the base stores, which only the base can turn to torch's. */
+  readonly asStored?: boolean;
+};
 
 /** adapter_config.json and adapter_model.safetensors, as `PeftModel.from_pretrained` reads them. */
 export type PeftFiles = { readonly config: string; readonly weights: Uint8Array };
@@ -133,8 +137,16 @@ export function moduleFrom(
   return { name, kind, ...size, a, b };
 }
 
-/** The reverse of `readPeft`; float32 tensors, as devices and PEFT keep them. */
+/**
+ * The reverse of `readPeft`; float32 tensors, as devices and PEFT keep them.
+ * @throws Fault("unsupported") for a tensor whose orientation only the base tells: bind it and unbind it.
+ */
 export function writePeft({ modules, whole }: PeftAdapter): PeftFiles {
+  const unturned = whole.find(({ asStored, shape }) => asStored && shape.length === 2);
+  demand(!unturned, () => {
+    const [expected, got] = ["torch's orientation", "the base's, which only the base tells"];
+    return new Fault("unsupported", `PEFT tensor ${unturned?.name}`, { expected, got });
+  });
   const factors = modules.flatMap(({ name, kind, a, b }) => {
     const names = factorNames(name, kind);
     return [
@@ -142,7 +154,9 @@ export function writePeft({ modules, whole }: PeftAdapter): PeftFiles {
       { ...b, name: names.b },
     ];
   });
-  const files = [...factors, ...whole].map((tensor) => ({ ...tensor, name: PREFIX + tensor.name }));
+  const files = [...factors, ...whole].map(({ name, dtype, shape, data }) => {
+    return { name: PREFIX + name, dtype, shape, data };
+  });
   return { config: configOf(modules, whole), weights: writeSafetensors(files, { format: "pt" }) };
 }
 

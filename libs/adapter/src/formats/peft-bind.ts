@@ -46,7 +46,7 @@ export function bind(peft: PeftAdapter, model: Model, options: BindOptions = {})
     tensors.set(b.name, rescaled(checked(b, module.b), options.outputScale?.[module.name]));
   }
   for (const { saved, tensor } of found.saved) {
-    const turns = saved.layout === "in-out";
+    const turns = saved.layout === "in-out" && !tensor.asStored;
     const outer = { name: saved.name, shape: turns ? saved.shape.toReversed() : saved.shape };
     const data = checked(outer, tensor);
     tensors.set(saved.name, turns ? transpose(data, outer.shape) : data);
