@@ -165,7 +165,7 @@ describe("merge, unmerge, attach, detach", () => {
     expect(file("3.onnx")).toEqual(base);
   });
 
-  test("what attach writes of tensors trained whole is read again, and merges as the first adapter", async () => {
+  test("tensors trained whole that attach writes are read again and attach the same", async () => {
     const saving = resolve(model, { rank: 2, alpha: 6, targets: [NAMES[0]!], save: [NAMES[1]!] });
     const values = new Map(
       saving.tensors.map(({ name, shape }) => [

@@ -29,12 +29,17 @@ writeFileSync(at("gpt.onnx"), write(transformer({ ...text, kind: "decoder", head
 
 type Said = Readonly<Record<string, unknown>>;
 
+let errors: string[] = [];
+/** What the last command wrote to stderr. */
+const said = () => errors.join("");
+
 /** Runs `tutti --json …` in this process; its JSON, or the Fault it throws. */
 async function json(...args: string[]): Promise<Said> {
   const lines: string[] = [];
+  errors = [];
   const spies = [process.stdout, process.stderr].map((stream) =>
     vi.spyOn(stream, "write").mockImplementation((chunk) => {
-      if (stream === process.stdout) lines.push(String(chunk));
+      (stream === process.stdout ? lines : errors).push(String(chunk));
       return true;
     }),
   );
@@ -110,9 +115,41 @@ describe("tutti graph inspect", () => {
     expect((suggestions as Cost[]).map(({ name }) => name)).toEqual(["asked"]);
   });
 
-  test("a target that is not there is an answer, with the names that are", async () => {
-    const { suggestions } = await json("graph", "inspect", at("mlp.onnx"), "--targets", "nobody");
-    expect((suggestions as { impossible: string }[])[0]!.impossible).toMatch(/target "nobody".*one of/);
+  test("a target that is not there is refused as everywhere, with the names that are", async () => {
+    const run = json("graph", "inspect", at("mlp.onnx"), "--targets", "nobody");
+    await expect(run).rejects.toMatchObject({
+      code: "not-found",
+      message: expect.stringMatching(/target "nobody".*one of/),
+    });
+  });
+
+  test("each suggestion can be typed, and means the same then", async () => {
+    const costs = async (...args: string[]) => {
+      const { suggestions } = await json("graph", "inspect", at("bert.onnx"), ...args);
+      return suggestions as (Cost & { readonly options: string })[];
+    };
+    const offered = await costs();
+    expect(offered[0]!.options).toBe("--targets query,value");
+    for (const { options, parameters } of offered) {
+      const [asked] = await costs(...options.split(" "));
+      expect(asked!.parameters, options).toBe(parameters);
+    }
+  });
+
+  test("where the model fixes its batch, that is the batch, and other sizes are refused", async () => {
+    const graph = mlp({ inputs: 6, hidden: [8], outputs: 4, random });
+    const [x] = graph.inputs;
+    writeFileSync(at("fixed.onnx"), write({ ...graph, inputs: [{ ...x!, shape: [2, 6] }] }));
+    const { suggestions } = await json("graph", "inspect", at("fixed.onnx"), "--batch", "16");
+    expect((suggestions as Cost[])[0]!.memory.map(({ batch }) => batch)).toEqual([2]);
+    const step = ["graph", "train-step", at("fixed.onnx"), "--export", at("fixed-step.onnx")];
+    await json(...step, "--batch", "16");
+    expect(said()).toMatch(/--batch has no effect: the model fixes its batch at 2/);
+    await json(...step, "--force");
+    expect(said()).not.toMatch(/no effect/);
+    const shape = (sizes: string) => json(...step, "--force", "--shape", sizes);
+    await expect(shape(`${x!.name}=3x6`)).rejects.toThrow(/--shape .*: expected \[2,6\], as .*, got \[3,6\]/);
+    await expect(shape("img=2x6")).rejects.toThrow(`no input img; the model has ${x!.name}`);
   });
 
   test("a file that is no model is refused by path", async () => {
@@ -168,9 +205,11 @@ describe("tutti graph train-step", () => {
     expect(readdirSync(at("own")).sort()).toEqual(["m.onnx", "w.json"]);
   });
 
-  test("refuses to derive a step with nothing to train, and says where to look", async () => {
-    const run = json("graph", "train-step", at("mlp.onnx"), "--export", at("none.onnx"));
-    await expect(run).rejects.toThrow(/--targets or --save.*graph inspect/);
+  test("without targets it trains what inspect suggests first", async () => {
+    const { suggestions } = await json("graph", "inspect", at("bert.onnx"));
+    const { modules } = await json("graph", "train-step", at("bert.onnx"), "--export", at("first.onnx"));
+    const [{ targets }] = suggestions as [{ targets: string[] }];
+    expect((modules as { module: string }[]).map(({ module }) => module)).toEqual(targets);
   });
 });
 

@@ -17,7 +17,10 @@ export function bindInputs(
   const given = new Map(Object.entries(shapes));
   for (const name of given.keys()) {
     if (!inputs.some((input) => input.name === name))
-      throw new Fault("bad-input", `shape of ${name}`, { expected: inputs.map((i) => i.name).join(", ") });
+      throw new Fault(
+        "bad-input",
+        `no input ${name}; the model has ${inputs.map((i) => i.name).join(", ") || "none"}`,
+      );
   }
   for (const input of inputs) learn(input, given.get(input.name), sizes);
   return inputs.map((input) => {

@@ -1,7 +1,5 @@
-import { offerOf } from "@tutti/adapter/resolve";
 import { nodeEngine } from "@tutti/client-sdk/node/engine";
 import { systemClock } from "@tutti/foundation/clock";
-import { Fault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import { transformer } from "@tutti/graph/make/transformer";
@@ -29,10 +27,10 @@ import {
   lossOf,
   lossOptions,
   type SizeOptions,
+  sayFixedBatch,
   sizeOptions,
-  specOf,
 } from "./graph/options.ts";
-import { suggestionsOf } from "./graph/step.ts";
+import { specOrFirst } from "./graph/step.ts";
 
 type Options = AdapterOptions & SizeOptions & LossChoice & { rounds: number };
 
@@ -50,6 +48,7 @@ function benchGraphCommand(): Command {
       withContext(command, ({ output, signal }) =>
         about(path ?? "bench graph", async () => {
           const model = path === undefined ? made() : (await openModel(path)).model;
+          sayFixedBatch(command, model.graph, options);
           const bench = benchOf(model, options);
           const engines = [];
           for (const name of ["tfjs", "onnxruntime"] as const) {
@@ -76,10 +75,8 @@ function benchGraphCommand(): Command {
 const clock = systemClock();
 
 function benchOf(model: Model, options: Options): GraphBench {
-  const spec = specOf(options) ?? suggestionsOf(offerOf(model))[0]?.spec;
-  if (!spec) throw new Fault("unsupported", "adapter", { expected: "something to train", got: "nothing" });
   return graphBench(model, {
-    adapter: { ...spec, rank: options.rank, alpha: options.alpha ?? 2 * options.rank },
+    adapter: specOrFirst(model, options),
     bind: bindOf(model.graph, options),
     loss: lossOf(options),
     random: seededRandom("bench graph"),

@@ -62,7 +62,7 @@ describe("binding sizes", () => {
     expect(() => trace(pair, { shapes: { x: [5, 3, 1] } })).toThrow(
       /input x: expected \[batch,3\], got \[5,3,1\]/,
     );
-    expect(() => trace(pair, { shapes: { q: [1] } })).toThrow(/shape of q: expected x, z/);
+    expect(() => trace(pair, { shapes: { q: [1] } })).toThrow(/no input q; the model has x, z/);
     expect(() => trace(pair, { symbols: { batch: -1 } })).toThrow(/a size, got -1/);
   });
 

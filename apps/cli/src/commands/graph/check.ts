@@ -1,4 +1,3 @@
-import { offerOf } from "@tutti/adapter/resolve";
 import { nodeEngine } from "@tutti/client-sdk/node/engine";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
@@ -20,11 +19,11 @@ import {
   lossOf,
   lossOptions,
   type SizeOptions,
+  sayFixedBatch,
   sizeOptions,
-  specOf,
 } from "./options.ts";
 import { type Slope, slopeOf, TOLERANCE } from "./slopes.ts";
-import { type Derived, derived, suggestionsOf } from "./step.ts";
+import { type Derived, derived, specOrFirst } from "./step.ts";
 
 type Options = AdapterOptions & SizeOptions & LossChoice & { tensors: number; seed: string };
 
@@ -39,7 +38,8 @@ export function checkCommand(): Command {
     .description(
       "Check a model's gradients: against differences of the loss " +
         `(within ${100 * TOLERANCE} % of the slope or the gradient's norm, and what float32 rounds away), ` +
-        `and on both engines (within ${APART} of its largest element). Exit code 1 where they disagree.`,
+        `and on both engines (within ${APART} of its largest element). Exit code 1 where they disagree. ` +
+        "A slope is unclear where float32 rounds away what was to be seen: it counts for nothing.",
     )
     .argument("<model>", "an ONNX file")
     .option("--tensors <number>", "how many of the adapter's tensors to check", integerIn(1, 100_000), 12)
@@ -48,6 +48,7 @@ export function checkCommand(): Command {
     withContext(command, ({ output, signal }) =>
       about(path, async () => {
         const { model } = await openModel(path);
+        sayFixedBatch(command, model.graph, options);
         const found = await checked(model, options, { output, signal });
         output.result(found, sentence(found));
         demand(found.agrees, () => {
@@ -62,9 +63,11 @@ export function checkCommand(): Command {
 type Watch = { readonly output: Output; readonly signal: AbortSignal };
 
 async function checked(model: Model, options: Options, { output, signal }: Watch) {
-  const adapter = { ...suggested(model, options), rank: options.rank };
-  const spec = { ...adapter, alpha: options.alpha ?? 2 * options.rank };
-  const made = derived(model, { adapter: spec, bind: bindOf(model.graph, options), loss: lossOf(options) });
+  const made = derived(model, {
+    adapter: specOrFirst(model, options),
+    bind: bindOf(model.graph, options),
+    loss: lossOf(options),
+  });
   const random = seededRandom(options.seed);
   const feeds = feedsFor(model, made, { loss: lossOf(options), random });
   const engines = [await nodeEngine("tfjs"), await nodeEngine("onnxruntime")];
@@ -95,12 +98,6 @@ async function checked(model: Model, options: Options, { output, signal }: Watch
     straightThrough: levels,
     agrees: same && slopes.every(({ verdict }) => verdict !== "differs"),
   };
-}
-
-function suggested(model: Model, options: Options) {
-  const spec = specOf(options) ?? suggestionsOf(offerOf(model))[0]?.spec;
-  demand(spec, () => new Fault("unsupported", "adapter", { expected: "something to train", got: "nothing" }));
-  return spec;
 }
 
 type Run = { readonly loss: number; readonly gradients: ReadonlyMap<string, Float32Array> };

@@ -1,7 +1,7 @@
 import { refusalsOf } from "@tutti/adapter/find/candidates";
 import { Sources } from "@tutti/adapter/find/sources";
 import { type Mergeable, mergeRefusals } from "@tutti/adapter/merge";
-import { offerOf } from "@tutti/adapter/resolve";
+import { offerOf, resolve } from "@tutti/adapter/resolve";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { barriers, type Inspection, inspect } from "@tutti/graph/inspect";
@@ -18,6 +18,7 @@ import {
   about,
   adapterOptions,
   bindOf,
+  fixedBatch,
   type LossChoice,
   lossOf,
   lossOptions,
@@ -25,7 +26,7 @@ import {
   sizeOptions,
   specOf,
 } from "./options.ts";
-import { derived, type Suggestion, suggestionsOf } from "./step.ts";
+import { derived, type Suggestion, suggestionsOf, typed } from "./step.ts";
 
 type Options = AdapterOptions & SizeOptions & LossChoice;
 
@@ -35,17 +36,19 @@ export function inspectCommand(): Command {
       "Say what a model holds, what of it trains and merges, and what a training step needs of memory.",
     )
     .argument("<model>", "an ONNX file");
-  return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
+  return lossOptions(
+    sizeOptions(adapterOptions(command, "default: several choices, each with its cost")),
+  ).action((path: string, options: Options) =>
     withContext(command, ({ output }) =>
       about(path, async () => {
         const base = await openModel(path);
         const { bytes, model } = base;
         const facts = { ...inspect(model), sha256: sha256Hex(bytes), ...trainable(base, options) };
-        for (const line of linesOf(facts, options)) output.say(line);
+        for (const line of linesOf(facts)) output.say(line);
         const { modules, whole } = facts;
         output.result(
           facts,
-          `${modules.length} modules take an adapter, ${whole.length} tensors train whole`,
+          `${modules.length} modules take an adapter, ${whole.length} tensors can be trained whole (--save)`,
         );
       }),
     ),
@@ -75,6 +78,8 @@ function trainable(base: ModelFile, options: Options) {
     }),
   );
   const spec = specOf(options);
+  // What was asked for by a name that the model lacks is a mistake, as it is for the other commands.
+  if (spec) resolve(model, spec);
   const asked: readonly Suggestion[] = spec ? [{ name: "asked", why: "as asked for", spec }] : [];
   const choices = spec ? asked : suggestionsOf({ candidates, saveables });
   return {
@@ -82,7 +87,9 @@ function trainable(base: ModelFile, options: Options) {
     whole: saveables.map(({ name, shape }, at) => ({ name, shape, ...wholeMerges[at]! })),
     refused,
     ...traceOf(model, options),
-    suggestions: choices.map((choice) => costOf(model, choice, options)),
+    suggestions: choices.map((choice) => {
+      return { ...costOf(model, choice, options), options: typed(choice.spec, { candidates, saveables }) };
+    }),
   };
 }
 
@@ -98,8 +105,9 @@ function mergesOf({ bytes, external }: ModelFile, wanted: readonly Mergeable[]) 
 
 /** What the model's own graph says once sizes are bound, or why they cannot be. */
 function traceOf(model: Model, options: Options) {
+  const bind = bindOf(model.graph, options);
   try {
-    return { barriers: barriers(trace(widened(model.graph), bindOf(model.graph, options))) };
+    return { barriers: barriers(trace(widened(model.graph), bind)) };
   } catch (error) {
     return { barriers: [], untraced: reasonOf(error) };
   }
@@ -121,9 +129,11 @@ function costOf(model: Model, { name, why, spec }: Suggestion, options: Options)
     return { parameters, memory: { batch, stepBytes: peakBytes(step), constantBytes: constantBytes(step) } };
   };
   try {
-    const batches = [...new Set([1, options.batch])].map(at);
+    const fixed = fixedBatch(model.graph, options);
+    const batches = fixed === undefined ? [...new Set([1, options.batch])].map(at) : [at(fixed)];
     const { parameters } = batches[0]!;
-    return { ...base, parameters, bytes: 4 * parameters, memory: batches.map(({ memory }) => memory) };
+    const memory = batches.map((one) => one.memory);
+    return { ...base, parameters, bytes: 4 * parameters, batchFixed: fixed !== undefined, memory };
   } catch (error) {
     return { ...base, impossible: reasonOf(error) };
   }
@@ -135,7 +145,7 @@ function reasonOf(error: unknown): string {
   throw error;
 }
 
-function linesOf(facts: Facts, { batch }: Options): readonly string[] {
+function linesOf(facts: Facts): readonly string[] {
   const { irVersion, opset, domains, producer, operators, quantised, modules, refused } = facts;
   const versions = [
     `IR ${irVersion}`,
@@ -156,22 +166,24 @@ function linesOf(facts: Facts, { batch }: Options): readonly string[] {
         `  ${module}: ${kind}, ${width} to ${out}, ${dtype}, ${merge}${shared ? ", weight shared" : ""}`,
     ),
     ...refused.map(({ module, because }) => `  ${module}: no adapter: ${because}`),
+    ...facts.whole.map(
+      ({ name, shape, merge }) => `  ${name}: whole (--save), [${shape.join(", ")}], ${merge}`,
+    ),
     ...("untraced" in facts ? [`cannot be traced: ${facts.untraced}`] : []),
     ...facts.barriers.map(({ node, because }) => `no gradient passes ${node}: ${because}`),
     "",
-    ...facts.suggestions.flatMap((one) => suggestionLines(one, batch)),
+    ...facts.suggestions.map(suggestionLine),
   ];
 }
 
-function suggestionLines(one: Facts["suggestions"][number], batch: number): readonly string[] {
-  const head = `train ${one.name} (${one.why}), rank ${one.rank}`;
-  if ("impossible" in one) return [`${head}: not possible: ${one.impossible}`];
-  const memory = one.memory.map((at) => `${sized(at.stepBytes + at.constantBytes)} at batch ${at.batch}`);
-  const fixed = one.memory.length > 1 && one.memory[0]!.stepBytes === one.memory[1]!.stepBytes;
-  const note = fixed && batch > 1 ? " (the model fixes its batch)" : "";
-  return [
-    `${head}: ${one.parameters} parameters, ${sized(one.bytes)}; a step holds ${memory.join(", ")}${note}`,
-  ];
+function suggestionLine(one: Facts["suggestions"][number]): string {
+  const head = `train ${one.name} (${one.why}), ${one.options} --rank ${one.rank}`;
+  if ("impossible" in one) return `${head}: not possible: ${one.impossible}`;
+  const memory = one.memory.map(({ batch, stepBytes, constantBytes }) => {
+    const held = sized(stepBytes + constantBytes);
+    return one.batchFixed ? `${held} (batch ${batch}, fixed by the model)` : `${held} at batch ${batch}`;
+  });
+  return `${head}: ${one.parameters} parameters, ${sized(one.bytes)}; a step holds ${memory.join(", ")}`;
 }
 
 function shown({ name, dtype, shape }: ValueInfo): string {

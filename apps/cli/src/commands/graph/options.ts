@@ -29,8 +29,10 @@ function shapes(text: string, before: SizeOptions["shape"]): SizeOptions["shape"
 /**
  * Every size that the model leaves open: given shapes as they are, the first dimension of an input `batch`,
  * any other `length`. A name means one size wherever it stands.
+ * @throws Fault("bad-input") for a given size where the model fixes another.
  */
 export function bindOf({ inputs }: Graph, { batch, length, shape: given }: SizeOptions): Bind {
+  refuseOtherSizes(inputs, given);
   const symbols = new Map<string, number>();
   for (const { name, shape } of inputs) {
     for (const [axis, dimension] of (shape ?? []).entries()) {
@@ -50,6 +52,37 @@ export function bindOf({ inputs }: Graph, { batch, length, shape: given }: SizeO
   return { shapes: { ...Object.fromEntries(open), ...given } };
 }
 
+/**
+ * The library lets a caller ask for other sizes than the file fixes, if its nodes bear them; someone who
+ * types a shape rather mistook the model.
+ */
+function refuseOtherSizes(inputs: Graph["inputs"], given: SizeOptions["shape"]): void {
+  for (const { name, shape } of inputs) {
+    const sizes = given[name];
+    if (!shape || shape.length !== sizes?.length) continue;
+    if (!shape.some((own, axis) => typeof own === "number" && own !== sizes[axis])) continue;
+    const expected = `[${shape.map((own) => own ?? "?")}], as the model fixes it`;
+    throw new Fault("bad-input", `--shape ${name}`, { expected, got: `[${sizes}]` });
+  }
+}
+
+/** The batch that the model runs at whatever is asked for; undefined where `--batch` says something. */
+export function fixedBatch(graph: Graph, options: SizeOptions): number | undefined {
+  const at = (batch: number) => bindOf(graph, { ...options, batch }).shapes ?? {};
+  if (JSON.stringify(at(1)) !== JSON.stringify(at(2))) return undefined;
+  const [first] = graph.inputs;
+  return (first && at(1)[first.name]?.[0]) ?? 1;
+}
+
+/** Says on stderr that a `--batch` that was typed, not left at its default, changes nothing. */
+export function sayFixedBatch(command: Command, graph: Graph, options: SizeOptions): void {
+  if (command.getOptionValueSource("batch") !== "cli") return;
+  const fixed = fixedBatch(graph, options);
+  if (fixed === undefined || fixed === options.batch) return;
+  const why = graph.inputs.some(({ name }) => options.shape[name]) ? "--shape or the model" : "the model";
+  process.stderr.write(`--batch has no effect: ${why} fixes its batch at ${fixed}\n`);
+}
+
 export type AdapterOptions = {
   readonly targets?: readonly string[];
   readonly save?: readonly string[];
@@ -57,9 +90,12 @@ export type AdapterOptions = {
   readonly alpha?: number;
 };
 
-export function adapterOptions(command: Command): Command {
+/** What is trained where neither targets nor tensors are named: said in the help of every command alike. */
+const FIRST = "default: the first choice of `tutti graph inspect`";
+
+export function adapterOptions(command: Command, fallback = FIRST): Command {
   return command
-    .option("--targets <patterns>", "modules to adapt, comma-separated, or all-linear", list)
+    .option("--targets <patterns>", `modules to adapt, comma-separated, or all-linear (${fallback})`, list)
     .option("--save <patterns>", "modules or tensors to train whole, comma-separated", list)
     .option("--rank <number>", "rank of the factors", integerIn(1, 4096), 8)
     .option("--alpha <number>", "alpha of the adapter (default: twice the rank)", positive);

@@ -1,6 +1,8 @@
+import { matches, moduleOfTensor } from "@tutti/adapter/find/names";
 import { inject } from "@tutti/adapter/inject";
-import { type Offer, resolve } from "@tutti/adapter/resolve";
+import { type Offer, offerOf, resolve } from "@tutti/adapter/resolve";
 import type { AdapterSpec, ResolvedAdapter } from "@tutti/adapter/spec";
+import { Fault } from "@tutti/foundation/fault";
 import type { Bind } from "@tutti/graph/bind";
 import { differentiate } from "@tutti/graph/differentiate";
 import type { TracedGraph } from "@tutti/graph/ir";
@@ -8,6 +10,7 @@ import { type Loss, withLoss } from "@tutti/graph/loss";
 import type { Model } from "@tutti/graph/read";
 import { trace } from "@tutti/graph/trace";
 import { widened } from "@tutti/graph/widen";
+import { type AdapterOptions, specOf } from "./options.ts";
 
 /** What a training step is derived from. */
 export type StepOptions = {
@@ -77,4 +80,43 @@ export function suggestionsOf({ candidates, saveables }: Offer): readonly Sugges
     suggest("whole", "no layer that factors can stand beside; every tensor whole", { targets: [], save });
   }
   return suggestions;
+}
+
+/**
+ * What the options ask for, or the first suggestion where they name nothing.
+ * @throws Fault("unsupported") for a model of nothing to train.
+ */
+export function specOrFirst(model: Model, options: AdapterOptions): AdapterSpec {
+  const { rank, alpha = 2 * rank } = options;
+  const spec = specOf(options) ?? suggestionsOf(offerOf(model))[0]?.spec;
+  if (spec) return { ...spec, rank, alpha };
+  throw new Fault("unsupported", "adapter", { expected: "something to train", got: "nothing" });
+}
+
+/** A choice as one types it: each name by the shortest end of it that means nothing else of the model. */
+export function typed({ targets, save }: Suggestion["spec"], { candidates, saveables }: Offer): string {
+  const modules = candidates.map(({ module }) => [module]);
+  const tensors = saveables.map(({ name }) => [name, moduleOfTensor(name) ?? name]);
+  const named = targets === "all-linear" ? targets : shortest(targets, modules);
+  const options = [named && `--targets ${named}`, save && `--save ${shortest(save, tensors)}`];
+  return options.filter(Boolean).join(" ");
+}
+
+/** Patterns that mean the chosen names alone; `all` has the names that each thing answers to. */
+function shortest(chosen: readonly string[], all: readonly (readonly string[])[]): string {
+  const wanted = new Set(chosen);
+  const others = all.filter(([name]) => !wanted.has(name!)).flat();
+  if (others.length === 0 && chosen.length > 1) return "'*'";
+  const safe = new Map<string, boolean>();
+  const isSafe = (pattern: string) => {
+    const known = safe.get(pattern) ?? !others.some((name) => matches(pattern, name));
+    safe.set(pattern, known);
+    return known;
+  };
+  const patterns = chosen.map((name) => {
+    const parts = name.split(".");
+    const ends = parts.map((_, at) => parts.slice(parts.length - 1 - at).join("."));
+    return ends.find(isSafe) ?? name;
+  });
+  return [...new Set(patterns)].join(",");
 }

@@ -1,5 +1,4 @@
 import type { ResolvedAdapter } from "@tutti/adapter/spec";
-import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { TracedGraph, ValueInfo } from "@tutti/graph/ir";
 import { LOSS_INPUTS, LOSS_OUTPUTS } from "@tutti/graph/loss";
@@ -18,10 +17,10 @@ import {
   lossOf,
   lossOptions,
   type SizeOptions,
+  sayFixedBatch,
   sizeOptions,
-  specOf,
 } from "./options.ts";
-import { derived } from "./step.ts";
+import { derived, specOrFirst } from "./step.ts";
 
 type Options = AdapterOptions & SizeOptions & LossChoice & { export: string; force?: boolean };
 
@@ -41,15 +40,8 @@ export function trainStepCommand(): Command {
         const { model } = base;
         const signature = `${options.export}.json`;
         refuseOwn([options.export, signature], base);
-        const adapter = specOf(options);
-        if (!adapter) {
-          const todo = `tutti graph inspect ${path} suggests some`;
-          throw new Fault("bad-input", "adapter", {
-            expected: "--targets or --save",
-            got: "neither",
-            todo,
-          });
-        }
+        sayFixedBatch(command, model.graph, options);
+        const adapter = specOrFirst(model, options);
         const made = derived(model, { adapter, bind: bindOf(model.graph, options), loss: lossOf(options) });
         const bytes = write(made.step);
         const sidecar = { ...signatureOf(made.step, made.adapter), loss: lossOf(options) };
@@ -59,7 +51,8 @@ export function trainStepCommand(): Command {
         await writeAll(files, options);
         output.result(
           { out: options.export, signature, sha256, ...sidecar },
-          `wrote ${options.export} (${made.step.nodes.length} nodes) and ${signature}`,
+          `wrote ${options.export} (${made.step.nodes.length} nodes, ` +
+            `${made.adapter.tensors.length} adapter tensors) and ${signature}`,
         );
       }),
     ),
