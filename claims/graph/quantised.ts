@@ -50,8 +50,9 @@ export const claim: Claim = {
   name: "graph/quantised",
   target:
     "Each of conformance/quantised (int8 dynamic and static, 4 bit, halves, external data), on query and " +
-    "value and on all linear layers: the loss falls by at least 2 % in 12 steps on both engines with the base frozen; attached, the " +
-    "base's tensors keep their bytes and detach gives back the file; rank 0 is the base, bit for bit; " +
+    "value and on all linear layers: the loss falls by at least 2 % in 12 steps on both engines with the " +
+    "base frozen; attached, the base's tensors keep their bytes and detach gives back the file; rank 0 is " +
+    "the base, bit for bit; " +
     "attached and injected agree within 1e-5 (halves: 1e-3) of the largest output",
   async run(report) {
     const folder = shared("conformance/quantised");

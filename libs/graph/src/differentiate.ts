@@ -26,8 +26,8 @@ export type DifferentiateOptions = {
  * of that value's shape, in operator set 16 or later (raise.ts). Only what lies between `wrt` and the loss is
  * built (Griewank & Walther 2008, section 3.2: the adjoint sweep, here over nodes). A name the loss does not
  * depend on gets zeros.
- * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient, or where the graph
- * would get more nodes than a file may have.
+ * @throws Fault("unsupported") naming the node, when an operator on the way has no gradient, or where the
+ * graph would get more nodes than a file may have.
  */
 export function differentiate(traced: TracedGraph, options: DifferentiateOptions): TracedGraph {
   const { loss, wrt, nodes = LIMITS.nodes } = options;

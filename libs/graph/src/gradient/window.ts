@@ -41,7 +41,7 @@ export function windowOf(site: Site, kernel: readonly number[], output: readonly
   return { kernel, strides, dilations, before, after, input, output };
 }
 
-/** Places of a kernel that a rule may emit nodes for: each takes up to ten, out of what one graph may have. */
+/** Places of a kernel that a rule may emit nodes for: each takes up to ten of what a graph may have. */
 const MOST_PLACES = LIMITS.nodes / 40;
 
 /**

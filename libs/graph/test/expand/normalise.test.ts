@@ -40,7 +40,8 @@ test("MeanVarianceNormalization", async () => {
     await agrees({ op: "MeanVarianceNormalization", inputs: [drawn([2, 3, 2, 2])], attributes });
     await checkGradient({
       op: "MeanVarianceNormalization",
-      inputs: [{ shape: [2, 3, 2, 2] }],
+      // Of two values both come to ±1, whatever they were: their gradient is rounding.
+      inputs: [{ shape: [2, 3, 2, 3] }],
       attributes: axes ? { axes } : {},
     });
   }

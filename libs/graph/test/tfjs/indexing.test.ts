@@ -238,3 +238,23 @@ describe("an index outside", () => {
     },
   );
 });
+
+test("OneHot of infinite and of unlike values is each value itself", async () => {
+  const inputs = (values: readonly number[]) => [i64([3], [0, 2, 1]), i64([1], [3]), f32([2], values)];
+  for (const values of [
+    [0, -Infinity],
+    [-Infinity, 0],
+    [1e8, 1],
+  ])
+    await agrees({ op: "OneHot", inputs: inputs(values), constant: [1] });
+});
+
+test("ScatterElements by min and max takes the update where one of the two is NaN", async () => {
+  const [data, updates] = [f32([3], [1, Number.NaN, 4]), f32([3], [Number.NaN, 2, 3])];
+  for (const reduction of ["min", "max"])
+    await agrees({
+      ...{ op: "ScatterElements", opset: 18, attributes: { reduction } },
+      inputs: [data, i64([3], [0, 1, 2]), updates],
+      constant: [1],
+    });
+});

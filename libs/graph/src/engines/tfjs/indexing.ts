@@ -1,6 +1,6 @@
 import { sizeOf } from "../../ir.ts";
 import { stridesOf } from "../../tensor.ts";
-import { sameShape } from "./broadcast.ts";
+import { choose, expandTo, sameShape } from "./broadcast.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import type { Tf, TfTensor } from "./tfjs.ts";
 
@@ -148,7 +148,6 @@ export const OneHot: Operator = (site, tf) => {
   const depth = out[axis]!;
   site.skip(1);
   const entries = sizeOf(site.shape(0));
-  const type = site.typeOut();
   const perm = out.map((_, at) => (at < axis ? at : at === axis ? out.length - 1 : at - 1));
   const scalar = (value: number) => tf.scalar(value, "int32");
   return (indices, _, values) => {
@@ -157,11 +156,9 @@ export const OneHot: Operator = (site, tf) => {
     // Compared rather than tf.oneHot, which refuses a depth of 1: what lies outside equals nothing.
     const places = tf.reshape(tf.range(0, depth, 1, "int32"), [1, depth]);
     const kept = tf.equal(tf.reshape(wrapped, [entries, 1]), places);
-    const [off, on] = [tf.slice(values, [0], [1]), tf.slice(values, [1], [1])];
-    const mixed = tf.add(
-      off,
-      tf.mul(tf.cast(kept, type === "float32" ? "float32" : "int32"), tf.sub(on, off)),
-    );
+    // Chosen, not off + kept·(on − off): that is NaN where a value is infinite.
+    const spread = (at: number) => expandTo(tf, tf.slice(values, [at], [1]), [entries, depth]);
+    const mixed = choose(tf, kept, [spread(1), spread(0)]);
     const lastly = [...out.slice(0, axis), ...out.slice(axis + 1), depth];
     const placed = tf.reshape(mixed, lastly);
     return sameShape(lastly, out) && axis === out.length - 1 ? placed : tf.transpose(placed, perm);

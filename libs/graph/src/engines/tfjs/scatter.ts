@@ -28,8 +28,9 @@ type Combine = (tf: Tf, old: TfTensor, update: TfTensor) => TfTensor;
 
 const COMBINE: Readonly<Record<string, Combine>> = {
   mul: (tf, old, update) => tf.mul(old, update),
-  min: (tf, old, update) => tf.minimum(old, update),
-  max: (tf, old, update) => tf.maximum(old, update),
+  // As onnxruntime compares: where one is NaN the update counts. wasm's minimum drops either.
+  min: (tf, old, update) => tf.where(tf.less(old, update), old, update),
+  max: (tf, old, update) => tf.where(tf.greater(old, update), old, update),
 };
 
 /** reduction none writes, add sums (duplicates too, as a gradient of Gather needs), others go in rounds. */

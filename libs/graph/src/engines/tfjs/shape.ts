@@ -168,7 +168,7 @@ function counted(site: OpSite, tf: Tf, length: number, type = site.typeOut()): T
 
 const MOST_COUNTED = 2 ** 26;
 
-/** Ones on the k-th diagonal; of the input only the shape counts. Compared from its edges: no list of it in between. */
+/** Ones on the k-th diagonal; of the input only the shape counts. Compared, not listed. */
 export const EyeLike: Operator = (site, tf) => {
   const shape = site.shapeOut();
   const [rows, columns] = shape as [number, number];
