@@ -44,6 +44,35 @@ async function wasmTfjs(): Promise<Engine> {
   const tf = await import("@tensorflow/tfjs-core");
   await import("@tensorflow/tfjs-backend-wasm");
   // Started here, once: a second load that came while the first one starts it would find it half there.
-  await tf.setBackend("wasm");
+  await withoutItsHandlers(() => tf.setBackend("wasm"));
   return tfjsEngine(tf, "wasm");
+}
+
+const HANDLERS = {
+  // Emscripten's own words, as the pinned version of tfjs has them.
+  uncaughtException: /instanceof ExitStatus/,
+  unhandledRejection: /^function\s*\(reason\)\s*\{\s*throw reason;?\s*\}$/,
+} as const;
+
+/**
+ * Emscripten's glue catches what the process did not and throws it again from inside a minified line, all of
+ * which Node then prints. Only handlers that came meanwhile and read as its own are taken away again: another
+ * part of the process may add some at the same time.
+ */
+async function withoutItsHandlers(start: () => Promise<unknown>): Promise<void> {
+  const names = Object.keys(HANDLERS) as (keyof typeof HANDLERS)[];
+  const before = new Map(names.map((name) => [name, new Set(listenersOf(name))]));
+  await start();
+  for (const name of names) {
+    for (const listener of listenersOf(name)) {
+      if (before.get(name)!.has(listener) || !HANDLERS[name].test(String(listener))) continue;
+      (process as NodeJS.EventEmitter).off(name, listener);
+    }
+  }
+}
+
+type Listener = (...values: unknown[]) => void;
+
+function listenersOf(name: string): readonly Listener[] {
+  return (process as NodeJS.EventEmitter).listeners(name) as Listener[];
 }
