@@ -1,3 +1,5 @@
+import { assert } from "@tutti/foundation/check";
+
 /**
  * The graph as we hold it between steps: ONNX's own words, decoded once and never mutated.
  * Every step is a function Graph → Graph (docs/architecture.md, Training is an ONNX graph).
@@ -105,7 +107,8 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, dimension) => product * dimension, 1);
 }
 
-/** A float32 tensor over `data`. */
+/** A float32 tensor over `data`, which has as many elements as the shape says. */
 export function float32(shape: readonly number[], data: Float32Array): Tensor {
+  assert(data.length === sizeOf(shape), `float32: [${shape}] of ${data.length} values`);
   return { dtype: "float32", shape, data };
 }

@@ -97,6 +97,7 @@ export function int64(
   values: readonly (number | bigint)[],
   shape: readonly number[] = [values.length],
 ): Tensor {
+  assert(values.length === sizeOf(shape), `int64: [${shape}] of ${values.length} values`);
   return { dtype: "int64", shape, data: BigInt64Array.from(values, BigInt) };
 }
 

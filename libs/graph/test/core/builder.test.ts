@@ -4,7 +4,7 @@ import { builderOn } from "../../src/builder.ts";
 import { onnxruntimeEngine } from "../../src/engines/onnxruntime/engine.ts";
 import { evaluate } from "../../src/evaluate/evaluate.ts";
 import { float32, type TracedGraph } from "../../src/ir.ts";
-import { numbers, tensorOf } from "../../src/tensor.ts";
+import { int64, numbers, tensorOf } from "../../src/tensor.ts";
 
 const weight = float32([2, 3], Float32Array.of(1, 2, 3, 4, 5, 6));
 
@@ -14,6 +14,11 @@ function small(opset?: number): TracedGraph {
   builder.output(builder.emit("MatMul", [x, builder.constant(weight, "w")]), "y");
   return builder.finish();
 }
+
+test("a tensor whose values are not as many as its shape says is a bug where it is made", () => {
+  expect(() => float32([2, 3], new Float32Array(5))).toThrow(/float32: \[2,3\] of 5 values/);
+  expect(() => int64([1, 2], [3])).toThrow(/int64: \[3\] of 2 values/);
+});
 
 describe("builder", () => {
   test("what it builds, onnxruntime runs and the slow twin agrees", async () => {
