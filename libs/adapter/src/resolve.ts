@@ -119,7 +119,7 @@ function chosen(
       missing(pattern) {
         const refused = refusals().find(({ module }) => matches(pattern, module));
         if (!refused) return missing("target", pattern, names);
-        const todo = "Train it whole with `save`, or leave it out";
+        const todo = "Train it whole (`save`, --save), or leave it out";
         throw new Fault("unsupported", `adapter target "${refused.module}"`, { got: refused.because, todo });
       },
     });

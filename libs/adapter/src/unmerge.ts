@@ -75,7 +75,7 @@ function withBase(
 function uncopied(bytes: Uint8Array, { modules, saved, baseSha256 }: ResolvedAdapter): Uint8Array {
   const [whole] = saved;
   demand(!whole, () => {
-    const todo = "Give `base`";
+    const todo = "Give the base (`base`, --base)";
     return new Fault("bad-input", `unmerge: ${whole?.name}`, { expected: "the base's values", todo });
   });
   const found = recordOf(bytes);

@@ -8,6 +8,7 @@ import { read } from "../../graph/src/read.ts";
 import { write } from "../../graph/src/write.ts";
 import { fromPeft, toPeft } from "../src/formats/peft.ts";
 import { readBare, readPeft, writePeft } from "../src/formats/peft-adapter.ts";
+import { bind } from "../src/formats/peft-bind.ts";
 import { readSafetensors, writeSafetensors } from "../src/formats/safetensors.ts";
 import { resolve } from "../src/resolve.ts";
 import type { AdapterSpec, ResolvedAdapter } from "../src/spec.ts";
@@ -23,6 +24,17 @@ function drawn({ tensors }: ResolvedAdapter): Map<string, Float32Array> {
     tensors.map(({ name, shape }) => [name, Float32Array.from({ length: sizeOf(shape) }, dice.normal)]),
   );
 }
+
+test("what is no config, no weights or no model is said at the door", () => {
+  const none = new Uint8Array();
+  const call = fromPeft as (...given: unknown[]) => unknown;
+  expect(() => call({ r: 2 }, none)).toThrow(
+    /adapter_config\.json: expected the text of the file, got object/,
+  );
+  expect(() => call("{}", "weights")).toThrow(/adapter weights: expected the file's bytes, got string/);
+  const bare = { modules: [], whole: [] };
+  expect(() => bind(bare, undefined as never)).toThrow(/base model: expected a model, read, got undefined/);
+});
 
 describe("there and back", () => {
   const spec = fc.record({

@@ -118,7 +118,7 @@ function headsOf(arch: Architecture, { weight, options }: Omit<Way, "alpha">): n
   throw new Fault("bad-input", `GGUF ${weight}`, {
     expected: "the base's number of attention heads",
     got: "none",
-    todo: "llama's queries and keys are reordered by heads; give their numbers",
+    todo: "llama reorders queries and keys by heads: give their numbers (--heads, --kv-heads)",
   });
 }
 
@@ -222,6 +222,6 @@ function noPlace(name: string, got: string): Fault {
   return new Fault("unsupported", `GGUF adapter, ${name}`, {
     expected: "factors of a linear weight, or of the token embedding",
     got,
-    todo: "Leave it out, or write PEFT",
+    todo: "Write PEFT, or merge the adapter into its base and convert that (tutti adapter merge)",
   });
 }

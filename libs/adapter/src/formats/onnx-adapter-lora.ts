@@ -132,5 +132,7 @@ function layoutOf(pairs: Pairs): ParameterLayout {
 }
 
 function noPlace(name: string, got: string): Fault {
-  return new Fault("unsupported", `onnx_adapter, ${name}`, { expected: "factors of a linear weight", got });
+  const todo = "With its base (--base) it is written for a graph that `tutti adapter attach` made";
+  const expected = "factors of a linear weight";
+  return new Fault("unsupported", `onnx_adapter, ${name}`, { expected, got, todo });
 }

@@ -46,6 +46,13 @@ const PREFIX = "base_model.model.";
  * Fault("bad-input") for a rank or shape that does not fit; Fault("refused") for a pickled file.
  */
 export function readPeft(config: string, weights: Uint8Array): PeftAdapter {
+  demand(typeof config === "string", () => {
+    const expected = "the text of the file";
+    return new Fault("bad-input", "adapter_config.json", { expected, got: typeof config });
+  });
+  demand(weights instanceof Uint8Array, () => {
+    return new Fault("bad-input", "adapter weights", { expected: "the file's bytes", got: typeof weights });
+  });
   const settings = parsePeftConfig(config);
   const { pairs, whole } = partsOf(weights);
   return { modules: [...pairs].map(([name, pair]) => moduleOf(name, pair, settings)), whole };

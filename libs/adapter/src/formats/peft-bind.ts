@@ -30,6 +30,10 @@ export type BindOptions = ResolveOptions & {
  * fit.
  */
 export function bind(peft: PeftAdapter, model: Model, options: BindOptions = {}): Loaded {
+  demand(model?.graph && model.bytes, () => {
+    const todo = "Read its bytes first";
+    return new Fault("bad-input", "base model", { expected: "a model, read", got: typeof model, todo });
+  });
   const found = matched(peft, offerOf(model, options));
   const modules = found.modules.map(({ candidate, module: { name, kind, rank, alpha, scale } }) => {
     demand(
@@ -138,7 +142,7 @@ function absentFrom({ modules, whole }: PeftAdapter, { candidates, saveables }: 
   return new Fault("not-found", "adapter: modules of the base", {
     expected: `${listed([...factors, ...lost.map(({ name }) => name)])} under some prefix`,
     got: listed(known),
-    todo: "Give the nodes' module names in `names`",
+    todo: "Give the nodes' module names (`names`, --names)",
   });
 }
 
