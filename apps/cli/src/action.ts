@@ -1,12 +1,18 @@
+import { Fault } from "@tutti/foundation/fault";
 import { type Command, InvalidArgumentError } from "commander";
 import { type Output, outputOf } from "./output.ts";
 
-/** What every command gets beside its own options: an output, and a signal that Ctrl-C aborts. */
+/**
+ * What every command gets beside its own options: an output, and a signal that Ctrl-C aborts. A command that
+ * asks for the signal has to end on it; one that does not is ended by the system, at once, also while it
+ * computes and no listener of ours could run.
+ */
 export type Context = { readonly output: Output; readonly signal: AbortSignal };
 
 /**
- * Runs a command's body with a context. The first Ctrl-C (or SIGTERM) aborts the signal, so that the command
- * can stop what it started; a second one ends the process at once.
+ * Runs a command's body with a context. Once it has asked for the signal, the first Ctrl-C (or SIGTERM)
+ * aborts that, so that the command can stop what it started; a second one ends the process at once.
+ * @throws Fault("cancelled") where the body ends by the signal's own error.
  */
 export async function withContext(
   command: Command,
@@ -17,14 +23,38 @@ export async function withContext(
     if (abort.signal.aborted) process.exit(130);
     abort.abort();
   };
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
+  let listening = false;
+  const { json = false } = command.optsWithGlobals<{ json?: boolean }>();
+  const context: Context = {
+    output: outputOf(json),
+    get signal() {
+      if (!listening) for (const name of STOPS) process.on(name, stop);
+      listening = true;
+      return abort.signal;
+    },
+  };
   try {
-    const { json = false } = command.optsWithGlobals<{ json?: boolean }>();
-    await body({ output: outputOf(json), signal: abort.signal });
+    await body(context);
+  } catch (cause) {
+    if (!abort.signal.aborted || cause !== abort.signal.reason) throw cause;
+    throw new Fault("cancelled", "stopped before the end", { cause });
   } finally {
-    process.off("SIGINT", stop);
-    process.off("SIGTERM", stop);
+    for (const name of STOPS) process.off(name, stop);
+  }
+}
+
+const STOPS = ["SIGINT", "SIGTERM"] as const;
+
+/** Does work that must not end halfway: a Ctrl-C that comes meanwhile takes effect after it. */
+export async function undisturbed<T>(work: () => Promise<T>): Promise<T> {
+  const came: NodeJS.Signals[] = [];
+  const note = (name: NodeJS.Signals) => void came.push(name);
+  for (const name of STOPS) process.on(name, note);
+  try {
+    return await work();
+  } finally {
+    for (const name of STOPS) process.off(name, note);
+    if (came[0] !== undefined && process.listenerCount(came[0]) === 0) process.kill(process.pid, came[0]);
   }
 }
 

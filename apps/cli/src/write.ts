@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { link, lstat, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
+import { undisturbed } from "./action.ts";
 import type { ModelFile } from "./model-file.ts";
 
 export type WriteOptions = { readonly force?: boolean | undefined };
@@ -20,12 +21,16 @@ type Move = {
 };
 
 /**
- * Writes all of these files or none: each beside its place first, then every one moved there. Where one cannot
- * be, those that were there are put back.
- * @throws Fault("conflict") for a file that exists, unless forced, for a folder in a file's place, and for two
- * files of one path; nothing is written then. Fault("storage") where the disk says no.
+ * Writes all of these files or none: each beside its place first, then every one moved there. Where one
+ * cannot be, those that were there are put back. A Ctrl-C waits until that is done.
+ * @throws Fault("conflict") for a file that exists, unless forced, for a folder in a file's place, and for
+ * two files of one path; nothing is written then. Fault("storage") where the disk says no.
  */
 export async function writeAll(files: Files, { force = false }: WriteOptions = {}): Promise<void> {
+  return undisturbed(() => written(files, force));
+}
+
+async function written(files: Files, force: boolean): Promise<void> {
   const all = [...files];
   refuseTwice(all.map(([path]) => path));
   for (const [path] of all) await refuseTaken(path, force);

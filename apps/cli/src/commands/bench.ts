@@ -45,7 +45,7 @@ function benchGraphCommand(): Command {
     .option("--rounds <number>", "timed runs of each", integerIn(1, 10_000), 9);
   return lossOptions(sizeOptions(adapterOptions(command))).action(
     (path: string | undefined, options: Options) =>
-      withContext(command, ({ output, signal }) =>
+      withContext(command, ({ output }) =>
         about(path ?? "bench graph", async () => {
           const model = path === undefined ? made() : (await openModel(path)).model;
           sayFixedBatch(command, model.graph, options);
@@ -55,7 +55,6 @@ function benchGraphCommand(): Command {
             const engine = await nodeEngine(name);
             output.say(`${options.rounds} rounds on ${engine.name}`);
             engines.push(await measured(engine, bench, options.rounds));
-            signal.throwIfAborted();
           }
           for (const { engine, stepMs, forwardMs, ratio } of engines) {
             const per = `${shown(ratio)} of a forward pass (${shown(forwardMs)} ms)`;

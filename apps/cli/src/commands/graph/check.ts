@@ -45,11 +45,11 @@ export function checkCommand(): Command {
     .option("--tensors <number>", "how many of the adapter's tensors to check", integerIn(1, 100_000), 12)
     .option("--seed <text>", "seed of the batch and of the directions", "tutti graph check");
   return lossOptions(sizeOptions(adapterOptions(command))).action((path: string, options: Options) =>
-    withContext(command, ({ output, signal }) =>
+    withContext(command, ({ output }) =>
       about(path, async () => {
         const { model } = await openModel(path);
         sayFixedBatch(command, model.graph, options);
-        const found = await checked(model, options, { output, signal });
+        const found = await checked(model, options, output);
         output.result(found, sentence(found));
         demand(found.agrees, () => {
           const detail = { expected: "engines and slopes that agree", got: "a difference, see above" };
@@ -60,9 +60,7 @@ export function checkCommand(): Command {
   );
 }
 
-type Watch = { readonly output: Output; readonly signal: AbortSignal };
-
-async function checked(model: Model, options: Options, { output, signal }: Watch) {
+async function checked(model: Model, options: Options, output: Output) {
   const made = derived(model, {
     adapter: specOrFirst(model, options),
     bind: bindOf(model.graph, options),
@@ -75,14 +73,11 @@ async function checked(model: Model, options: Options, { output, signal }: Watch
   for (const engine of engines) {
     output.say(`a step of ${made.step.nodes.length} nodes on ${engine.name}`);
     runs.push(await once(engine, made, feeds));
-    signal.throwIfAborted();
   }
   const [one, other] = runs as [Run, Run];
   const { values: levels } = inspect(model).quantised;
   const gap = gapOf(one, other);
-  const slopes = levels
-    ? []
-    : await slopesOf(made, { engine: engines[1]!, feeds, run: other, signal, options });
+  const slopes = levels ? [] : await slopesOf(made, { engine: engines[1]!, feeds, run: other, options });
   for (const slope of slopes) output.say(line(slope));
   if (levels)
     output.say("values are rounded to levels: the loss is a staircase, and has no slope to compare");
@@ -130,19 +125,17 @@ type SlopesOptions = {
   readonly engine: Engine;
   readonly feeds: Tensors;
   readonly run: Run;
-  readonly signal: AbortSignal;
   readonly options: Options;
 };
 
 /** Tensors evenly over the adapter, so that early and late layers are among them. */
-async function slopesOf(made: Derived, { engine, feeds, run, signal, options }: SlopesOptions) {
+async function slopesOf(made: Derived, { engine, feeds, run, options }: SlopesOptions) {
   const { tensors } = made.adapter;
   const count = Math.min(options.tensors, tensors.length);
   const program = await engine.load(made.judged);
   const slopes: Slope[] = [];
   try {
     for (let n = 0; n < count; n++) {
-      signal.throwIfAborted();
       const tensor = tensors[Math.floor((n * tensors.length) / count)]!.name;
       for (const direction of ["uphill", "random"] as const) {
         const random = seededRandom(`${options.seed}/${direction}/${tensor}`);
