@@ -27,11 +27,27 @@ export function readRegular(path: string, { what, least = 0, todo }: Wanted): Ui
     return new Uint8Array(readFileSync(file));
   } catch (cause) {
     if (cause instanceof Fault) throw cause;
-    const { code, message } = cause as NodeJS.ErrnoException;
+    const { code } = cause as NodeJS.ErrnoException;
     // What cannot be opened for want of the path is not there; a name no system takes neither.
     const absent = ["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"].includes(code ?? "");
-    throw fault(absent ? "not-found" : "storage", message, cause);
+    throw fault(absent ? "not-found" : "storage", ioSaid(cause), cause);
   } finally {
     if (file !== undefined) closeSync(file);
+  }
+}
+
+/** An error of the file system in plain words, where it is a common one. */
+export function ioSaid(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  switch (code) {
+    case "ENOENT":
+      return "nothing there";
+    case "ENOTDIR":
+      return "a path through what is no folder";
+    case "EACCES":
+    case "EPERM":
+      return "no permission";
+    default:
+      return message;
   }
 }

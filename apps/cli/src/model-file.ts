@@ -1,9 +1,10 @@
 import { realpathSync } from "node:fs";
 import { dirname, join, sep } from "node:path";
+import { type AdapterFormat, formatOf } from "@tutti/adapter/formats/format";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Model, read } from "@tutti/graph/read";
-import { readRegular } from "./files.ts";
+import { ioSaid, readRegular } from "./files.ts";
 import { readOrSay } from "./prepare.ts";
 
 /** A model file, and the files that it keeps weights in. */
@@ -30,7 +31,50 @@ export function openModelBytes(path: string, bytes: Uint8Array): ModelFile {
     beside.set(location, held);
     return held;
   };
-  return { path, bytes, model: read(bytes, { externalData: external }), beside, external };
+  return { path, bytes, model: readUser(path, bytes, external), beside, external };
+}
+
+type External = (location: string, least?: number) => Uint8Array;
+
+/** A user's file that is no model is a wrong argument, not a broken message; what it is is said if told. */
+function readUser(path: string, bytes: Uint8Array, externalData: External): Model {
+  try {
+    return read(bytes, { externalData });
+  } catch (cause) {
+    const kind = cause instanceof Fault ? kindOf(bytes) : undefined;
+    if (kind === undefined && (!(cause instanceof Fault) || cause.code !== "bad-message")) throw cause;
+    const swapped = kind?.includes("adapter");
+    throw new Fault("bad-input", path, {
+      expected: "an ONNX model",
+      got: kind ?? "other bytes, or part of one",
+      ...(swapped && { todo: "Are base and adapter swapped?" }),
+      cause,
+    });
+  }
+}
+
+const KINDS: Readonly<Record<AdapterFormat, string>> = {
+  peft: "a PEFT adapter",
+  safetensors: "safetensors of an adapter",
+  tutti: "safetensors of an adapter",
+  gguf: "a GGUF file, perhaps an adapter",
+  onnx_adapter: "an .onnx_adapter",
+  pickle: "a pickled file",
+};
+
+/** What bytes are that are no model; undefined where nothing tells. */
+function kindOf(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 0) return "an empty file";
+  try {
+    const format = formatOf(bytes);
+    if (format) return KINDS[format];
+    if (bytes[8] === 0x7b) return "safetensors";
+  } catch {
+    return "a broken safetensors file";
+  }
+  const head = bytes.subarray(0, 4096);
+  const plain = head.every((byte) => byte >= 0x20 || (byte >= 0x09 && byte <= 0x0d));
+  return plain ? "text" : undefined;
 }
 
 /**
@@ -51,7 +95,6 @@ function realPath(path: string, location: string): string {
   try {
     return realpathSync(join(dirname(path), location));
   } catch (cause) {
-    const got = (cause as Error).message;
-    throw new Fault("not-found", `weights of ${path}`, { expected: location, got, cause });
+    throw new Fault("not-found", `weights of ${path}`, { expected: location, got: ioSaid(cause), cause });
   }
 }

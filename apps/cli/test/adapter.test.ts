@@ -113,7 +113,62 @@ describe("inspect", () => {
   });
 });
 
+describe("wrong files", () => {
+  test("a base that is none is said for what it is", async () => {
+    const before = readdirSync(folder).sort();
+    await adapterJson("convert", at("peft"), at("sub", "a.gguf"), "--arch", "qwen2");
+    writeFileSync(at("sub", "README.md"), "# Not a model\n");
+    writeFileSync(at("sub", "empty"), "");
+    writeFileSync(at("sub", "cut.onnx"), base.subarray(0, base.length - 7));
+    const tries: readonly (readonly [string, RegExp])[] = [
+      [at("sub", "README.md"), /README\.md: expected an ONNX model, got text/],
+      [at("sub", "empty"), /got an empty file/],
+      [at("sub", "cut.onnx"), /got other bytes, or part of one/],
+      [at("sub", "a.gguf"), /got a GGUF file.*Are base and adapter swapped\?/],
+      [at("peft"), /got the folder of a PEFT adapter\. Are base and adapter swapped\?/],
+      [at("peft", "adapter_model.safetensors"), /got safetensors.*swapped\?/],
+    ];
+    for (const verb of ["merge", "attach"])
+      for (const [path, message] of tries)
+        await expect(adapterJson(verb, path, at("base.onnx"), at("x.onnx")), path).rejects.toMatchObject({
+          code: "bad-input",
+          message: expect.stringMatching(message),
+        });
+    await expect(adapterJson("merge", at("gone"), at("peft"), at("x"))).rejects.toThrow(
+      /model .*gone: .*nothing there/,
+    );
+    expect(
+      readdirSync(folder)
+        .filter((name) => name !== "sub")
+        .sort(),
+    ).toEqual(before);
+  });
+});
+
 describe("convert", () => {
+  test("PEFT made of GGUF has the base's module names with --base", async () => {
+    const wrapped = at("wrapped.onnx");
+    const { proto } = read(base);
+    for (const weight of proto.graph!.initializer)
+      if (weight.name.startsWith("model.")) {
+        const name = `wrapper.${weight.name}`;
+        for (const node of proto.graph!.node)
+          node.input = node.input.map((one) => (one === weight.name ? name : one));
+        weight.name = name;
+      }
+    writeFileSync(wrapped, encode(ModelProtoSchema, create(ModelProtoSchema, proto)));
+    await adapterJson("convert", at("peft"), at("a.gguf"), "--arch", "qwen2");
+    const names = async (path: string) => {
+      const { targets } = await adapterJson("inspect", path);
+      return (targets as { name: string }[]).map(({ name }) => name);
+    };
+    await adapterJson("convert", at("a.gguf"), at("plain"));
+    await adapterJson("convert", at("a.gguf"), at("full"), "--base", wrapped);
+    expect(await names(at("full"))).toEqual(NAMES.map((name) => `wrapper.${name}`));
+    expect(await names(at("plain"))).not.toEqual(await names(at("full")));
+    await adapterJson("merge", wrapped, at("full"), at("m.onnx"));
+  });
+
   test("PEFT to GGUF to onnx_adapter to PEFT keeps the merged model", async () => {
     await adapterJson("convert", at("peft"), at("a.gguf"), "--arch", "qwen2");
     await adapterJson("convert", at("a.gguf"), at("b.onnx_adapter"));
@@ -138,6 +193,7 @@ describe("convert", () => {
       [[at("peft"), at("a"), "--dtype", "f16"], /PEFT's tensors are written as float32/],
       [[at("peft"), at("peft")], /adapter_config\.json: expected a new file/],
       [[at("gone"), at("a")], /gone/],
+      [[at("peft"), at("a.foo")], /a\.foo: expected a folder, \.gguf or .*, got \.foo\. .*--to/],
     ];
     for (const [args, message] of tries)
       await expect(adapterJson("convert", ...args)).rejects.toThrow(message);

@@ -5,7 +5,7 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { openModel } from "../../model-file.ts";
 import { modelFiles, writeAll } from "../../write.ts";
-import { bound, openAdapter } from "./open.ts";
+import { bound, openBoth } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 type Options = HeadOptions & NameOptions & { force?: boolean };
@@ -23,8 +23,7 @@ export function attachCommand(): Command {
   return headOptions(nameOptions(command)).action(
     (basePath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
-        const opened = await openAdapter(adapterPath, options);
-        const base = await openModel(basePath);
+        const { base, opened } = await openBoth(basePath, adapterPath, options);
         const { adapter, tensors } = await bound(opened, base, options);
         const model = attach(base.bytes, adapter);
         const feeds = `${outPath.replace(/\.onnx$/, "")}.onnx_adapter`;

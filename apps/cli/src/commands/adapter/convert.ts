@@ -1,10 +1,10 @@
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { PEFT_CONFIG, PEFT_WEIGHTS } from "@tutti/adapter/formats/format";
 import { toGguf } from "@tutti/adapter/formats/gguf-lora";
 import { ARCHITECTURES, type Architecture } from "@tutti/adapter/formats/gguf-names";
 import { toAttachedOnnxAdapter, toOnnxAdapter } from "@tutti/adapter/formats/onnx-adapter-lora";
-import { writePeft } from "@tutti/adapter/formats/peft-adapter";
-import type { Loaded } from "@tutti/adapter/formats/peft-bind";
+import { type PeftAdapter, writePeft } from "@tutti/adapter/formats/peft-adapter";
+import { type Loaded, unbind } from "@tutti/adapter/formats/peft-bind";
 import { unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { Command, Option } from "commander";
@@ -34,7 +34,8 @@ export function convertCommand(): Command {
     .addOption(new Option("--to <format>", "the format, where the ending does not tell").choices(TARGETS))
     .option(
       "--base <file>",
-      "check that it fits this ONNX model; an .onnx_adapter is then laid out for `tutti adapter attach`",
+      "check that it fits this ONNX model; an .onnx_adapter is then laid out for `tutti adapter attach`, " +
+        "and PEFT made of GGUF takes the model's module names",
     )
     .addOption(new Option("--arch <name>", "architecture of the GGUF base").choices(ARCHITECTURES))
     .addOption(new Option("--dtype <type>", "type of the values").choices(["f32", "f16"]).default("f32"))
@@ -45,6 +46,8 @@ export function convertCommand(): Command {
       const base = options.base === undefined ? undefined : await openModel(options.base);
       const fitted = base && (await bound(opened, base, options));
       const to = options.to ?? targetOf(outPath);
+      if (to === "peft" && opened.format === "gguf" && !base)
+        output.say("GGUF keeps no prefix of module names: give --base to write those of the base");
       const files = new Map(
         contentOf(opened, { ...options, to, fitted }).map(([name, content]) => [
           name === "" ? outPath : join(outPath, name),
@@ -61,9 +64,14 @@ export function convertCommand(): Command {
   );
 }
 
+/** @throws Fault("bad-input") for an ending that is none of ours: a folder of that name is rarely meant. */
 function targetOf(outPath: string): Target {
-  if (outPath.endsWith(".gguf")) return "gguf";
-  return outPath.endsWith(".onnx_adapter") ? "onnx_adapter" : "peft";
+  const ending = outPath.endsWith("/") ? "" : extname(outPath);
+  if (ending === ".gguf") return "gguf";
+  if (ending === ".onnx_adapter") return "onnx_adapter";
+  if (ending === "") return "peft";
+  const todo = "Name the format with --to; --to peft writes a folder of that name";
+  throw new Fault("bad-input", outPath, { expected: "a folder, .gguf or .onnx_adapter", got: ending, todo });
 }
 
 type Wanted = Omit<Options, "base" | "to"> & { readonly to: Target; readonly fitted: Loaded | undefined };
@@ -75,7 +83,7 @@ function contentOf(opened: Opened, { to, fitted, arch, dtype: type, heads, kvHea
   switch (to) {
     case "peft": {
       refuseHalves(dtype, "PEFT's tensors are written as float32");
-      const { config, weights } = writePeft(opened.peft);
+      const { config, weights } = writePeft(namedAsBase(opened, fitted));
       return [
         [PEFT_CONFIG, config],
         [PEFT_WEIGHTS, weights],
@@ -90,6 +98,12 @@ function contentOf(opened: Opened, { to, fitted, arch, dtype: type, heads, kvHea
     default:
       return unreachable(to);
   }
+}
+
+/** GGUF keeps no prefix, and .onnx_adapter not torch's orientation of whole tensors: the base tells both. */
+function namedAsBase({ format, peft }: Opened, fitted: Loaded | undefined): PeftAdapter {
+  if (!fitted || (format !== "gguf" && format !== "onnx_adapter")) return peft;
+  return unbind(fitted.adapter, fitted.tensors);
 }
 
 function archOf(arch: Architecture | undefined): Architecture {

@@ -44,7 +44,9 @@ function factsOf({ format, peft: { modules, whole }, bytes, base, bare }: Opened
 
 function linesOf(facts: Facts): readonly string[] {
   const { format, ranks, alphas, scales, targets, whole, dtypes, base, baseSha256 } = facts;
-  const scale = alphas ? `alpha ${alphas.join(", ")}, scale ${scales?.join(", ")}` : "alpha not in the file";
+  const known = alphas ? `alpha ${alphas.join(", ")}, scale ${scales?.join(", ")}` : "alpha not in the file";
+  // The file has no place for a scale: whoever wrote it multiplied B by it.
+  const scale = format === "onnx_adapter" ? "scale folded into B" : known;
   return [
     `${format}, ${dtypes.join(" and ")}: rank ${ranks.join(", ") || "none"}, ${scale}`,
     ...targets.map(({ name, kind, in: width, out }) => `  ${name}: ${kind}, ${width} to ${out}`),

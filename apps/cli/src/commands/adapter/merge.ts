@@ -7,7 +7,7 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { type ModelFile, openModel, openModelBytes } from "../../model-file.ts";
 import { modelFiles, writeAll } from "../../write.ts";
-import { bound, type Opened, openAdapter } from "./open.ts";
+import { bound, type Opened, openAdapter, openBoth } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 type Options = HeadOptions & NameOptions & { base?: string; force?: boolean };
@@ -22,8 +22,7 @@ export function mergeCommand(): Command {
   return headOptions(nameOptions(command)).action(
     (basePath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
-        const opened = await openAdapter(adapterPath, options);
-        const base = await openModel(basePath);
+        const { base, opened } = await openBoth(basePath, adapterPath, options);
         const { adapter, tensors } = await bound(opened, base, options);
         const { model, external } = mergeFiles(base.bytes, adapter, tensors, base);
         const files = modelFiles(outPath, model, { base, changed: external });

@@ -7,7 +7,8 @@ import { type PeftAdapter, readBare, readPeft } from "@tutti/adapter/formats/pef
 import { bind, type Loaded } from "@tutti/adapter/formats/peft-bind";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import type { ModelFile } from "../../model-file.ts";
+import { ioSaid } from "../../files.ts";
+import { type ModelFile, openModel } from "../../model-file.ts";
 import { readOrSay } from "../../prepare.ts";
 import { givenNames, type NameOptions } from "./options.ts";
 
@@ -40,6 +41,25 @@ export async function openAdapter(path: string, options: OpenOptions = {}): Prom
     if (!(cause instanceof Fault) || cause.message.includes(path)) throw cause;
     throw new Fault(cause.code, `adapter ${path}: ${cause.message}`, { cause });
   }
+}
+
+/**
+ * An adapter and its base, the base first: where both are mistaken for each other, that is said.
+ * @throws Fault("bad-input") for a base that is an adapter, naming the likely swap.
+ */
+export async function openBoth(
+  basePath: string,
+  adapterPath: string,
+  options: OpenOptions,
+): Promise<{ readonly base: ModelFile; readonly opened: Opened }> {
+  if (await isFolder(basePath, "model")) {
+    const peft = formatOf(await readdir(basePath)) !== undefined;
+    const got = peft ? "the folder of a PEFT adapter" : "a folder";
+    const todo = peft ? "Are base and adapter swapped?" : "Name the .onnx file in it";
+    throw new Fault("bad-input", basePath, { expected: "an ONNX model", got, todo });
+  }
+  const base = await openModel(basePath);
+  return { base, opened: await openAdapter(adapterPath, options) };
 }
 
 /** The adapter bound to the base, by the names that `--names` gives where it does. */
@@ -97,11 +117,11 @@ function refuse(format: AdapterFormat | undefined, expected: string): asserts fo
   );
 }
 
-async function isFolder(path: string): Promise<boolean> {
+async function isFolder(path: string, what = "adapter"): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (cause) {
-    const got = (cause as Error).message;
-    throw new Fault("not-found", `adapter ${path}`, { expected: "a file or folder", got, cause });
+    const expected = "a file or folder";
+    throw new Fault("not-found", `${what} ${path}`, { expected, got: ioSaid(cause), cause });
   }
 }
