@@ -18,15 +18,15 @@ export type Graph = { readonly degree: number; readonly threshold: number };
 
 /** The search is O(n²) at worst, where nothing fits; a session itself has at most 1,000 members. */
 const MAX_N = 10_000;
-/** 40 bits of security over two events, a graph torn apart and a secret opened by the corrupt: 41 for each. */
+/** 40 bits of security over two events, 41 each: a graph torn apart, a secret opened by the corrupt. */
 const SECURE = 2 ** -41;
 /** 20 bits of correctness: that so few of a member's holders stay that its secret is lost. */
 const CORRECT = 2 ** -20;
 
 /**
  * The smallest even degree k ≤ n − 1 that is secure and correct, with its threshold (Bell et al. 2020,
- * section 3.3 and Theorem 3.10). The members of a holder set are drawn without replacement, so how many of k are
- * corrupt, or stay, is hypergeometric. Devices compute it for themselves: n = 1,000 takes a few milliseconds.
+ * section 3.3 and Theorem 3.10). Holders are drawn without replacement, so how many are corrupt, or stay,
+ * is hypergeometric. Each device computes it for itself and believes no other.
  * @throws Fault("bad-input") for numbers out of range, and where no degree will do.
  */
 export function findGraph(need: GraphNeed): Graph {
