@@ -1,6 +1,7 @@
 // For neighbours: import the file, not this index.
 export { type AdamOptions, adam } from "./adam.ts";
 export { chain } from "./chain.ts";
+export { type CohortMean, type Combine, checkCohortNorm, combine } from "./combine.ts";
 export { momentum } from "./momentum.ts";
 export { type Rule, ruleOf, type State, type StoredRule } from "./rule.ts";
 export { scale } from "./scale.ts";
