@@ -91,6 +91,7 @@ export class Conversation {
       case "openSession":
         return await this.#open(word.value.terms);
       case "roster":
+      case "picks":
       case "delivery":
       case "survivors":
       case "attestations":

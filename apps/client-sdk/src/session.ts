@@ -8,9 +8,11 @@ import { attest } from "@tutti/secagg/device/attest";
 import { erase } from "@tutti/secagg/device/erase";
 import { mask } from "@tutti/secagg/device/mask";
 import type { Member } from "@tutti/secagg/device/member";
+import { pick } from "@tutti/secagg/device/pick";
 import { reveal } from "@tutti/secagg/device/reveal";
-import { share } from "@tutti/secagg/device/share";
+import { share, sharePicked } from "@tutti/secagg/device/share";
 import type { DeviceState } from "@tutti/secagg/device/state";
+import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { AdvertiseRequestSchema, type Terms, TermsSchema } from "@tutti/wire/secagg";
@@ -19,7 +21,7 @@ import { pinPeers } from "./peers.ts";
 import { type Site, trustOf } from "./site.ts";
 import { uploadParts } from "./upload.ts";
 
-type Case = "roster" | "delivery" | "survivors" | "attestations";
+type Case = "roster" | "picks" | "delivery" | "survivors" | "attestations";
 /** A word that carries a session forward. */
 export type StageWord = Extract<Instruction["word"], { case: Case }>;
 
@@ -82,8 +84,19 @@ function secureSession({ own, words, site }: SessionOptions): Session {
     hear: async (word) => {
       switch (word.case) {
         case "roster": {
+          if (word.value.members.length > FULL_GRAPH) {
+            const picked = pick(state, word.value);
+            await pinPeers(site.store, picked.state.crew.parties);
+            reach(picked.state);
+            return says((link, signal) => link.pick(picked.message, signal));
+          }
           const shared = await share(state, word.value);
           await pinPeers(site.store, shared.state.group.parties);
+          reach(shared.state);
+          return says((link, signal) => link.share(shared.message, signal));
+        }
+        case "picks": {
+          const shared = await sharePicked(state, word.value);
           reach(shared.state);
           return says((link, signal) => link.share(shared.message, signal));
         }
@@ -110,7 +123,14 @@ function secureSession({ own, words, site }: SessionOptions): Session {
   };
 }
 
-const STAGES: readonly DeviceState["stage"][] = ["advertised", "shared", "masked", "attested", "revealed"];
+const STAGES: readonly DeviceState["stage"][] = [
+  "advertised",
+  "picked",
+  "shared",
+  "masked",
+  "attested",
+  "revealed",
+];
 
 function memberOf(site: Site): Member {
   const { identity, policy, secret, ledger, agree } = site;

@@ -169,6 +169,7 @@ export class Script {
         return ack;
       },
       advertise: ({ advertisement }) => stage({ stage: "advertise", advertisement: advertisement! }),
+      pick: (request) => stage({ stage: "pick", request }),
       share: (request) => stage({ stage: "share", request }),
       attest: (request) => stage({ stage: "attest", request }),
       reveal: (request) => stage({ stage: "reveal", request }),

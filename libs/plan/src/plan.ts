@@ -12,6 +12,7 @@ const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 const natural = (low: number, high: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
 const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,64}$/, "1..64 letters, digits, dots, dashes"));
+const upToAThird = v.pipe(v.number(), v.minValue(0), v.maxValue(0.33));
 const sha256Hex = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "64 lower-case hex digits"));
 
 const optimiser = v.variant("name", [
@@ -116,14 +117,16 @@ const fields = {
   ),
   cohort: v.strictObject({
     /** Fewest devices whose updates are summed; below it the round fails by name. */
-    min: natural(2, 100),
-    max: natural(2, 100),
+    min: natural(2, 1000),
+    max: natural(2, 1000),
   }),
   secureAggregation: v.optional(
     v.strictObject({
       enabled: v.optional(v.boolean(), true),
       /** Bits per coordinate on the wire. */
       bits: v.optional(natural(8, 32), 24),
+      /** Of more than 100 devices in a sum, the shares that may be the coordinator's, and that may vanish. */
+      graph: v.exactOptional(v.strictObject({ corrupt: upToAThird, lost: upToAThird })),
     }),
     {},
   ),

@@ -92,7 +92,7 @@ describe("run file", () => {
     ["rounds", 0],
     ["server", { name: "adam" }],
     ["cohort.min", 1],
-    ["cohort.max", 101],
+    ["cohort.max", 1001],
     ["secureAggregation", { bits: 33 }],
     ["update", { clip: 0 }],
     ["deadlines", { joinMs: 1 }],

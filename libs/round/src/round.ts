@@ -94,6 +94,7 @@ function apply(round: Round, { device, event, nowMs }: Entry): [Round, Effect[]]
     case "declined":
       return [onDeclined(round, device, event.value), []];
     case "advertised":
+    case "picked":
     case "shared":
     case "uploaded":
     case "attested":

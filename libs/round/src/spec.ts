@@ -35,9 +35,13 @@ export function scaleOf(plan: Plan): Scale {
   };
 }
 
+/** What a sum over more than 100 devices withstands where the plan does not say. */
+const SPARSE = { corrupt: 0.1, lost: 0.1 } as const;
+
 /** The terms of the round's session; a device computes its own and refuses any other. */
 export function termsOf(spec: Pick<RoundSpec, "plan" | "task" | "attempt">): Terms {
   const { plan, task, attempt } = spec;
+  const { corrupt, lost } = plan.secureAggregation.graph ?? SPARSE;
   return create(TermsSchema, {
     run: task.run,
     round: task.round,
@@ -47,6 +51,8 @@ export function termsOf(spec: Pick<RoundSpec, "plan" | "task" | "attempt">): Ter
     bits: plan.secureAggregation.bits,
     length: wordsOf(scaleOf(plan), activeLayout(spec).length),
     plain: !plan.secureAggregation.enabled,
+    corrupt: Math.round(corrupt * 1000),
+    lost: Math.round(lost * 1000),
   });
 }
 

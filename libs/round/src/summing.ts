@@ -21,7 +21,7 @@ export type Summing =
 /** Messages of the sum's stages, as the journal holds them. */
 export type StageEvent = Extract<
   JournalEntry["event"],
-  { case: "advertised" | "shared" | "uploaded" | "attested" | "revealed" }
+  { case: "advertised" | "picked" | "shared" | "uploaded" | "attested" | "revealed" }
 >;
 
 /**
@@ -84,7 +84,8 @@ export function survivors(sum: Summing): string[] {
 /** How many devices the sum can still hold, and the last thing that they did. */
 export function remaining(sum: Summing): { count: number; did: string } {
   if (sum.kind === "plain") return { count: sum.uploaded.size, did: "uploaded" };
-  const { phase, group, senders, uploaded } = sum.session;
+  const { phase, crew, group, senders, uploaded } = sum.session;
+  if (phase === "picking") return { count: crew?.parties.size ?? 0, did: "advertised" };
   if (phase === "sharing") return { count: group?.parties.size ?? 0, did: "advertised" };
   return phase === "masking"
     ? { count: senders.length, did: "shared" }
@@ -106,6 +107,8 @@ function stageMessage(event: StageEvent): Parameters<typeof receive>[2] {
   switch (event.case) {
     case "advertised":
       return { stage: "advertise", advertisement: event.value };
+    case "picked":
+      return { stage: "pick", request: event.value };
     case "shared":
       return { stage: "share", request: event.value };
     case "uploaded":

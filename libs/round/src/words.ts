@@ -51,6 +51,8 @@ function sessionWord(device: string, { spec }: Round, sum: Summing): Instruction
       });
     case "roster":
       return create(InstructionSchema, { word: { case: "roster", value: word.message } });
+    case "picks":
+      return create(InstructionSchema, { word: { case: "picks", value: word.message } });
     case "delivery":
       return create(InstructionSchema, { word: { case: "delivery", value: word.message } });
     case "survivors":

@@ -5,6 +5,12 @@ import nacl from "tweetnacl";
 /** X25519 (RFC 7748 section 5): 32 bytes from a secret and a public key; a platform may pass a faster one. */
 export type Agree = (secretKey: Uint8Array, publicKey: Uint8Array) => Uint8Array;
 
+/** One secret with many public keys, in their order; null for a point that the platform refuses. */
+export type AgreeAll = (
+  secretKey: Uint8Array,
+  publicKeys: readonly Uint8Array[],
+) => Promise<readonly (Uint8Array | null)[]>;
+
 /**
  * Portable X25519. It returns all zeros for a point of small order: call `sharedSecret`, which refuses them.
  */
@@ -28,6 +34,25 @@ export function sharedSecret(
   const shared = tried(agreeing, keys);
   demand(shared !== null && !isZero(shared), () => weak(whose));
   return shared;
+}
+
+/**
+ * `sharedSecret` with each of many, by `agreeAll` where a platform has one.
+ * @throws Fault("refused") naming the first key of small order, as `names` says.
+ */
+export async function sharedSecrets(
+  { agree: agreeing = agree, agreeAll }: { agree?: Agree; agreeAll?: AgreeAll },
+  keys: { secret: Uint8Array; theirs: readonly Uint8Array[] },
+  names: readonly string[],
+): Promise<Uint8Array[]> {
+  const { secret, theirs } = keys;
+  if (!agreeAll) return theirs.map((key, at) => sharedSecret(agreeing, { secret, theirs: key }, names[at]!));
+  const shared = await agreeAll(secret, theirs);
+  return theirs.map((_, at) => {
+    const each = shared[at] ?? null;
+    demand(each !== null && !isZero(each), () => weak(names[at]!));
+    return each;
+  });
 }
 
 /** A door check: 32 bytes in the canonical encoding, below 2^255 − 19, so that one key has one spelling. */

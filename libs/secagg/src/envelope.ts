@@ -5,8 +5,8 @@ import { type EnvelopeBody, EnvelopeBodySchema } from "@tutti/wire/secagg";
 import nacl from "tweetnacl";
 import { SHARE_BYTES } from "./shares.ts";
 
-/** Two names of 64 characters, two shares, and what protobuf and secretbox add are far below this. */
-export const MAX_SEALED_BYTES = 512;
+/** Two names of 64 characters, two shares, and what protobuf and secretbox add: 242 bytes. */
+export const MAX_SEALED_BYTES = 256;
 const NONCE_BYTES = nacl.secretbox.nonceLength;
 
 export type Shares = Pick<EnvelopeBody, "maskKeyShare" | "seedShare">;

@@ -13,8 +13,8 @@ export type GraphNeed = {
   readonly malicious: boolean;
 };
 
-/** k share-holders for each member, and how many of them open a secret. */
-export type Graph = { readonly degree: number; readonly threshold: number };
+/** k share-holders for each member, and how many of their shares give a secret back: t. */
+export type GraphSize = { readonly degree: number; readonly threshold: number };
 
 /** The search is O(n²) at worst, where nothing fits; a session itself has at most 1,000 members. */
 const MAX_N = 10_000;
@@ -29,7 +29,7 @@ const CORRECT = 2 ** -20;
  * is hypergeometric. Each device computes it for itself and believes no other.
  * @throws Fault("bad-input") for numbers out of range, and where no degree will do.
  */
-export function findGraph(need: GraphNeed): Graph {
+export function findGraph(need: GraphNeed): GraphSize {
   const { n, malicious } = need;
   checkInteger("graph: members", n, [3, MAX_N]);
   const corrupt = countOf("corrupt", need.corrupt, n);

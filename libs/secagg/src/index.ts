@@ -7,9 +7,12 @@ export { type Attested, attest } from "./device/attest.ts";
 export { erase } from "./device/erase.ts";
 export { type Masked, mask } from "./device/mask.ts";
 export { DEFAULT_FLOOR, type Floor, type Ledger, type Member, memoryLedger } from "./device/member.ts";
+export { type Picked, pick } from "./device/pick.ts";
 export { type Revealed, reveal } from "./device/reveal.ts";
-export { type Shared, share } from "./device/share.ts";
+export { type Shared, share, sharePicked } from "./device/share.ts";
 export type { DeviceState } from "./device/state.ts";
+export { findGraph, type GraphNeed, type GraphSize } from "./finder.ts";
+export { type Lift, liftMasks, streamsOf } from "./server/lift.ts";
 // For users: the coordinator's side, a message at a time.
 export {
   advance,
@@ -25,4 +28,4 @@ export {
   wordFor,
 } from "./server/session.ts";
 export type { UnmaskOptions } from "./server/unmask.ts";
-export { corruptible, MAX_MEMBERS, MIN_MEMBERS, thresholdFor } from "./threshold.ts";
+export { corruptible, FULL_GRAPH, MAX_MEMBERS, MIN_MEMBERS, thresholdFor } from "./threshold.ts";

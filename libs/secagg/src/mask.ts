@@ -16,6 +16,6 @@ export function addMasks(x: Uint32Array, masks: Iterable<Mask>): void {
 }
 
 /** Takes off what `addMasks` put on. */
-export function removeMask(y: Uint32Array, { key, sign }: Mask): void {
-  addKeystream(y, key, sign === 1 ? -1 : 1);
+export function removeMasks(y: Uint32Array, masks: Iterable<Mask>): void {
+  for (const { key, sign } of masks) addKeystream(y, key, sign === 1 ? -1 : 1);
 }

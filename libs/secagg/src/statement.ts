@@ -1,6 +1,6 @@
 import { canonical } from "@tutti/foundation/bytes";
 import { sha256 } from "@tutti/foundation/hash";
-import type { Advertisement, Terms } from "@tutti/wire/secagg";
+import type { Advertisement, Pick as Picked, Terms } from "@tutti/wire/secagg";
 
 // Every byte string that is signed or hashed, in one place. All are `canonical`: a domain, then fields with
 // their lengths, so that no statement reads as another one.
@@ -25,6 +25,20 @@ export function rosterRoot(members: readonly Advertisement[]): Uint8Array {
   return sha256(canonical("tutti/roster/v1", ...fields));
 }
 
+/** What a device signs between stages 0 and 1: its holders, by place in the roster that `root` names. */
+export function pickStatement(
+  { run, round, attempt }: Pick<Terms, "run" | "round" | "attempt">,
+  { root, holders }: { root: Uint8Array; holders: Uint8Array },
+): Uint8Array {
+  return canonical("tutti/pick/v1", run, round, attempt, root, holders);
+}
+
+/** H(U1) of a sparse graph: the roster, and whom each member that stays in it picked. */
+export function graphRoot(root: Uint8Array, picks: readonly Picked[]): Uint8Array {
+  const fields = picks.flatMap(({ member, holders, signature }) => [member, holders, signature]);
+  return sha256(canonical("tutti/graph/v1", root, ...fields));
+}
+
 const NONE = new Uint8Array(0);
 const NO_CERTIFICATE = { body: NONE, signature: NONE, subjectKey: NONE, binding: NONE };
 
@@ -32,9 +46,12 @@ const NO_CERTIFICATE = { body: NONE, signature: NONE, subjectKey: NONE, binding:
  * sid (docs/protocol.md, Session id). Model and task are inside, so that masks of devices that were given
  * different ones do not cancel. On the full graph k, the holders of one device's shares, is n.
  */
-export function sessionId(terms: Terms, at: { root: Uint8Array; n: number; threshold: number }): Uint8Array {
+export function sessionId(
+  terms: Terms,
+  at: { root: Uint8Array; n: number; threshold: number; degree: number },
+): Uint8Array {
   const { run, round, attempt, modelHash, taskHash, bits, length } = terms;
-  const sizes = [at.n, at.threshold, at.n, bits, length];
+  const sizes = [at.n, at.threshold, at.degree, bits, length];
   return sha256(canonical("tutti/secagg/v1", run, round, attempt, at.root, modelHash, taskHash, ...sizes));
 }
 

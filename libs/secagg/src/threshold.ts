@@ -1,11 +1,18 @@
+import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 
-/** Everyone shares with everyone up to here; the sparse graph of Bell et al. 2020 (Alg. 3) is for more. */
-export const MAX_MEMBERS = 100;
+/** Up to here everyone shares with everyone (Bonawitz et al. 2017); beyond, with a few (Bell et al. 2020). */
+export const FULL_GRAPH = 100;
+/** A cohort's most devices; more of them are more cohorts. */
+export const MAX_MEMBERS = 1000;
+/** Most holders of one device's shares: everybody's lists of them travel in one message. */
+export const MAX_DEGREE = 400;
 /**
  * Two is the fewest that Shamir's scheme can split for. What a sum should have is each device's own floor.
  */
 export const MIN_MEMBERS = 2;
+
+assert(MAX_MEMBERS <= 1 << 16, "a member's place in the roster fits two bytes");
 
 /** How many of n the coordinator may control, by default: ceil(n/3) − 1 (docs/protocol.md, Threshold). */
 export function corruptible(n: number): number {
@@ -20,12 +27,12 @@ export function thresholdFor(n: number): number {
   return Math.floor((n + corruptible(n)) / 2) + 1;
 }
 
-/** @throws Fault("unsupported") for more members than the full graph takes. */
-export function checkSize(n: number): void {
-  if (n <= MAX_MEMBERS) return;
+/** @throws Fault("unsupported") for more members than one session takes. */
+export function checkSize(n: number, most = MAX_MEMBERS): void {
+  if (n <= most) return;
   throw new Fault("unsupported", "members of one session", {
-    expected: `at most ${MAX_MEMBERS}`,
+    expected: `at most ${most}`,
     got: `${n}`,
-    todo: "The sparse graph for larger cohorts comes later; use a smaller cohort",
+    todo: "Use more cohorts",
   });
 }

@@ -113,7 +113,7 @@ describe("5: another model or task to one device", () => {
   });
 
   test("model and task are in sid, and sid in every mask's key", () => {
-    const at = { root: new Uint8Array(32), n: 5, threshold: 4 };
+    const at = { root: new Uint8Array(32), n: 5, threshold: 4, degree: 5 };
     const base = sessionId(terms(), at);
     expect(sessionId({ ...terms(), modelHash: new Uint8Array(32).fill(7) }, at)).not.toEqual(base);
     expect(sessionId({ ...terms(), taskHash: new Uint8Array(32).fill(7) }, at)).not.toEqual(base);
@@ -124,7 +124,7 @@ describe("9: below the device's floor", () => {
   test("too few members, a lowered threshold, a threshold below the floor", async () => {
     expect(await refusal(() => {}, 2)).toContain("members: expected at least 3, this device's floor, got 2");
     expect(await refusal((roster) => void Object.assign(roster, { threshold: 3 }))).toContain(
-      "threshold: expected 4 of 5, got 3",
+      "threshold: expected 4 of 5 holders, 5 members, got 3 of 5",
     );
     const { play, roster } = await rosterWith(() => {});
     const state = play.states.get("d00")!;
@@ -149,11 +149,11 @@ describe("9: below the device's floor", () => {
     );
   });
 
-  test("more members than the full graph takes", async () => {
+  test("more members than a session takes", async () => {
     const many = (roster: Roster) => {
-      roster.members = Array.from({ length: 101 }, () => roster.members[0]!);
+      roster.members = Array.from({ length: 1001 }, () => roster.members[0]!);
     };
-    expect(await refusal(many)).toContain("sparse graph");
+    expect(await refusal(many)).toContain("at most 1000, got 1001");
   });
 });
 

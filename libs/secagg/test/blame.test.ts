@@ -174,10 +174,10 @@ describe("13: bad envelopes", () => {
         });
     const [first, ...rest] = message.envelopes;
     expect(trying(rest)).toThrow("expected 6 envelopes, got 5");
-    expect(trying([...rest, rest[0]!])).toThrow("one to each member");
-    expect(trying([...rest, { ...first!, to: "d99" }])).toThrow("one to each member");
+    expect(trying([...rest, rest[0]!])).toThrow("one to each holder");
+    expect(trying([...rest, { ...first!, to: "d99" }])).toThrow("one to each holder");
     expect(trying([...rest, { ...first!, from: "d01" }])).toThrow("envelopes from itself");
-    expect(trying([...rest, { ...first!, sealed: new Uint8Array(513) }])).toThrow("at most 512 bytes");
+    expect(trying([...rest, { ...first!, sealed: new Uint8Array(257) }])).toThrow("at most 256 bytes");
     expect(trying(message.envelopes, { commitment: new Uint8Array(31) })).toThrow(
       "commitment of d00: expected 32",
     );

@@ -9,10 +9,12 @@ import { advertise } from "../src/device/advertise.ts";
 import { attest } from "../src/device/attest.ts";
 import { mask } from "../src/device/mask.ts";
 import { DEFAULT_FLOOR, type Member, memoryLedger } from "../src/device/member.ts";
+import { pick } from "../src/device/pick.ts";
 import { reveal } from "../src/device/reveal.ts";
-import { share } from "../src/device/share.ts";
+import { share, sharePicked } from "../src/device/share.ts";
 import type { DeviceState } from "../src/device/state.ts";
 import { advance, openSession, receive, type ServerSession, wordFor } from "../src/server/session.ts";
+import { FULL_GRAPH } from "../src/threshold.ts";
 import { nativeAgree, rememberingVerify } from "./native.ts";
 
 export const NOW_S = 1_800_000_000;
@@ -50,14 +52,25 @@ export function memberOf(name: string, by: SigningKey = authority): Member {
 
 /** d00, d01, …: their order by name is their order here. */
 export function names(n: number): string[] {
-  return Array.from({ length: n }, (_, i) => `d${String(i).padStart(2, "0")}`);
+  const width = n > FULL_GRAPH ? 3 : 2;
+  return Array.from({ length: n }, (_, i) => `d${String(i).padStart(width, "0")}`);
 }
 
 export function terms(
   change: Partial<Pick<Terms, "attempt" | "bits" | "length" | "round" | "run">> = {},
 ): Terms {
   const hashes = { modelHash: new Uint8Array(32).fill(1), taskHash: new Uint8Array(32).fill(2) };
-  return create(TermsSchema, { run: "run", round: 3, attempt: 1, bits: 20, length: 5, ...hashes, ...change });
+  return create(TermsSchema, {
+    run: "run",
+    round: 3,
+    attempt: 1,
+    bits: 20,
+    length: 5,
+    corrupt: 100,
+    lost: 100,
+    ...hashes,
+    ...change,
+  });
 }
 
 /** A session with its devices, driven by hand: what a test changes it changes between the stages. */
@@ -71,7 +84,8 @@ export type Play = {
 };
 
 export function begin(n: number, given: Terms = terms(), spareShares = 100): Play {
-  const session = openSession(given, { ...TRUST, spareShares });
+  const expected = n > FULL_GRAPH && { members: new Set(names(n)) };
+  const session = openSession(given, { ...TRUST, spareShares, ...expected });
   const limit = given.bits === 32 ? 2 ** 32 : 2 ** given.bits;
   const draw = () => Uint32Array.from({ length: given.length }, () => Math.floor(Math.random() * limit));
   const inputs = new Map(names(n).map((name) => [name, draw()]));
@@ -81,14 +95,23 @@ export function begin(n: number, given: Terms = terms(), spareShares = 100): Pla
 
 type Step = (play: Play, device: string) => void | Promise<void>;
 
-export const steps: Record<"advertise" | "share" | "mask" | "attest" | "reveal", Step> = {
+export const steps: Record<Stage, Step> = {
   advertise(play, device) {
     const { state, message } = advertise(play.session.terms, play.members.get(device)!);
     play.states.set(device, state);
     play.session = receive(play.session, device, { stage: "advertise", advertisement: message });
   },
+  pick(play, device) {
+    const { state, message } = pick(play.states.get(device)!, wordAs(play, device, "roster"));
+    play.states.set(device, state);
+    play.session = receive(play.session, device, { stage: "pick", request: message });
+  },
   async share(play, device) {
-    const { state, message } = await share(play.states.get(device)!, wordAs(play, device, "roster"));
+    const state0 = play.states.get(device)!;
+    const { state, message } =
+      state0.stage === "picked"
+        ? await sharePicked(state0, wordAs(play, device, "picks"))
+        : await share(state0, wordAs(play, device, "roster"));
     play.states.set(device, state);
     play.session = receive(play.session, device, { stage: "share", request: message });
   },
@@ -127,7 +150,7 @@ export function wordAs<Kind extends Words["kind"]>(
 }
 
 export const STAGES = ["advertise", "share", "mask", "attest", "reveal"] as const;
-export type Stage = (typeof STAGES)[number];
+export type Stage = (typeof STAGES)[number] | "pick";
 
 /** One stage for some devices; the session stays in it until `close`. */
 export async function during(play: Play, stage: Stage, devices: readonly string[]): Promise<void> {
@@ -141,7 +164,8 @@ export function close(play: Play): void {
 /** Everybody goes through every stage before `stage`. */
 export async function upTo(stage: Stage, n: number, given: Terms = terms()): Promise<Play> {
   const play = begin(n, given);
-  for (const each of STAGES.slice(0, STAGES.indexOf(stage))) {
+  const all: readonly Stage[] = n > FULL_GRAPH ? ["advertise", "pick", ...STAGES.slice(1)] : STAGES;
+  for (const each of all.slice(0, all.indexOf(stage))) {
     await during(play, each, names(n));
     close(play);
   }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findGraph, type Graph, type GraphNeed } from "../src/finder.ts";
+import { findGraph, type GraphNeed, type GraphSize } from "../src/finder.ts";
 
 describe("degree and threshold of the sparse graph (Bell et al. 2020, section 3.3)", () => {
   // n, γ, δ, malicious → k, t; computed apart from this code.
@@ -87,7 +87,7 @@ describe("degree and threshold of the sparse graph (Bell et al. 2020, section 3.
   });
 });
 
-function orNone(need: GraphNeed): Graph | null {
+function orNone(need: GraphNeed): GraphSize | null {
   try {
     return findGraph(need);
   } catch {
@@ -96,7 +96,7 @@ function orNone(need: GraphNeed): Graph | null {
 }
 
 /** The same by counting draws: every chance is a whole number of draws over C(n, k). */
-function exactly({ n, corrupt, lost, malicious }: GraphNeed): Graph | null {
+function exactly({ n, corrupt, lost, malicious }: GraphNeed): GraphSize | null {
   for (let k = 2; k < n; k += 2) {
     const all = choose(n, k);
     // n·(n−k−1)/2 pairs, each cut off with chance C(bad, k)·k!·(n−k)!/n! = C(bad, k)/C(n, k).

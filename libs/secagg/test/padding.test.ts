@@ -50,7 +50,7 @@ describe("stage 1", () => {
 
   test("an envelope above 1 KiB is refused", async () => {
     expect(await refusal(({ envelopes }) => pad(envelopes[1]!, 1_100))).toMatch(
-      "envelopes of at most 1024 bytes",
+      "envelopes of at most 400 bytes",
     );
     expect(await refusal(() => {})).toBe("accepted");
   });
@@ -58,7 +58,7 @@ describe("stage 1", () => {
   test("two envelopes to one member, or more than there are members, are refused", async () => {
     const extra = (to: string) => create(EnvelopeSchema, { from: "d00", to, sealed: new Uint8Array(10) });
     expect(await refusal(({ envelopes }) => envelopes.splice(2, 1, extra("d01")))).toMatch(
-      "one to each member",
+      "one to each holder",
     );
     expect(await refusal(({ envelopes }) => envelopes.push(extra("d01")))).toMatch(
       "expected 3 envelopes, got 4",

@@ -38,9 +38,9 @@ describe("thresholds (docs/protocol.md, Threshold)", () => {
     }
   });
 
-  test("more than a hundred members are refused by name", () => {
-    expect(() => checkSize(100)).not.toThrow();
-    expect(() => checkSize(101)).toThrow("expected at most 100, got 101. The sparse graph");
+  test("more than a thousand members are refused by name", () => {
+    expect(() => checkSize(1000)).not.toThrow();
+    expect(() => checkSize(1001)).toThrow("expected at most 1000, got 1001. Use more cohorts");
   });
 });
 
@@ -61,7 +61,7 @@ describe("what is hashed and signed", () => {
       taskHash,
     });
     const twin = canonicalTwin("tutti/secagg/v1", "r", 3, 2, root, modelHash, taskHash, 5, 4, 5, 20, 9);
-    expect(sessionId(terms, { root, n: 5, threshold: 4 })).toEqual(sha(twin));
+    expect(sessionId(terms, { root, n: 5, threshold: 4, degree: 5 })).toEqual(sha(twin));
   });
 
   test("the attestation is over sid and all three sets", () => {

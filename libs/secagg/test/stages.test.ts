@@ -215,6 +215,6 @@ describe("the coordinator's session", () => {
     let pauses = 0;
     await unmask(play.session, play.sum, { pause: async () => void pauses++ });
     expect(play.sum).toEqual(before);
-    expect(pauses).toBe(5);
+    expect(pauses).toBe(6);
   });
 });

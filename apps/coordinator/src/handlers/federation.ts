@@ -95,7 +95,9 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
   };
 }
 
-function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "upload" | "attest" | "reveal"> {
+function secureSum(
+  coordinator: Coordinator,
+): Some<"advertise" | "pick" | "share" | "upload" | "attest" | "reveal"> {
   const uploads = new Uploads(coordinator.parts.clock);
   return {
     advertise: async ({ advertisement, terms }, call) => {
@@ -107,6 +109,7 @@ function secureSum(coordinator: Coordinator): Some<"advertise" | "share" | "uplo
       mustBeNow(active(coordinator), terms);
       return say(coordinator, call, { case: "advertised", value: advertisement });
     },
+    pick: (request, call) => say(coordinator, call, { case: "picked", value: request }),
     share: (request, call) => say(coordinator, call, { case: "shared", value: request }),
     upload: async (parts, call) => {
       const device = deviceOf(call);

@@ -93,6 +93,7 @@ function defaults(auth: Authenticator): Handlers<typeof Federation> {
     decline: ack,
     report: ack,
     advertise: ack,
+    pick: ack,
     share: ack,
     upload: ack,
     attest: ack,

@@ -15,6 +15,7 @@ import type { Call } from "@tutti/wire/rpc";
 import {
   AdvertiseRequestSchema,
   AttestRequestSchema,
+  PickRequestSchema,
   RevealRequestSchema,
   ShareRequestSchema,
 } from "@tutti/wire/secagg";
@@ -68,6 +69,7 @@ describe("who may say what", () => {
     decline: (call) => desk.devices.decline(create(DeclineRequestSchema, now()), call),
     report: (call) => desk.devices.report(create(ReportRequestSchema, { activity: "training" }), call),
     advertise: (call) => desk.devices.advertise(create(AdvertiseRequestSchema), call),
+    pick: (call) => desk.devices.pick(create(PickRequestSchema), call),
     share: (call) => desk.devices.share(create(ShareRequestSchema), call),
     upload: (call) => desk.devices.upload(stream([]), call),
     attest: (call) => desk.devices.attest(create(AttestRequestSchema), call),

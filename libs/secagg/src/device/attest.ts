@@ -41,7 +41,7 @@ function checkSurvivors({ member, group, senders }: Masked, { session, devices }
   const stranger = devices.find((name) => !senders.includes(name));
   demand(stranger === undefined, refuse("devices that shared", "one that did not"));
   demand(devices.includes(member.name), refuse("this device among them", "a set without it"));
-  demand(devices.length >= group.threshold, refuse(`at least ${group.threshold}`, `${devices.length}`));
+  demand(devices.length >= group.least, refuse(`at least ${group.least}`, `${devices.length}`));
   atLeast("survivors", member.floor.survivors, devices.length);
   return [...devices];
 }

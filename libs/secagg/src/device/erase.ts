@@ -4,6 +4,7 @@ import { type DeviceState, drop } from "./state.ts";
 export function erase({ vault }: DeviceState): void {
   drop(vault, [...vault.secrets]);
   vault.erased = true;
+  vault.answers.pick = undefined;
   vault.answers.share = undefined;
   vault.answers.mask = undefined;
   vault.answers.attest = undefined;

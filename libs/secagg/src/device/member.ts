@@ -5,13 +5,22 @@ import type { SecretRandom } from "@tutti/foundation/random";
 import { verifyCertificate } from "@tutti/identity/certificate";
 import type { SigningKey, Verify } from "@tutti/identity/keys";
 import type { Certificate } from "@tutti/wire/device";
-import type { Agree } from "../agree.ts";
+import type { Agree, AgreeAll } from "../agree.ts";
 
 /**
  * The least that this device's own policy takes part in; a coordinator cannot lower it (docs/protocol.md,
  * Threshold).
  */
-export type Floor = { readonly devices: number; readonly threshold: number; readonly survivors: number };
+export type Floor = {
+  readonly devices: number;
+  readonly threshold: number;
+  readonly survivors: number;
+  /** Of more than 100 members, thousandths that may be the coordinator's; absent: `DEFAULT_CORRUPT`. */
+  readonly corrupt?: number;
+};
+
+/** One in ten: k and t for 1,000 members are then 96 and 67 (docs/protocol.md, More than 100). */
+export const DEFAULT_CORRUPT = 100;
 
 /** With two survivors each learns the other's update from the result. */
 export const DEFAULT_FLOOR: Floor = { devices: 3, threshold: 2, survivors: 3 };
@@ -48,6 +57,8 @@ export type Member = {
   readonly ledger: Ledger;
   readonly verify?: Verify;
   readonly agree?: Agree;
+  /** Where a platform agrees on keys asynchronously only; instead of `agree`. */
+  readonly agreeAll?: AgreeAll;
 };
 
 /** A device finds out about its own wrong or expired certificate before it sends one. */

@@ -3,9 +3,9 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { encode } from "@tutti/wire/message";
 import { AdvertisementSchema, type Roster, type Terms } from "@tutti/wire/secagg";
-import { checkAdvertisement, checkDistinct, formGroup, type Group, isAscending } from "../group.ts";
-import { checkSize, MIN_MEMBERS } from "../threshold.ts";
-import type { Member } from "./member.ts";
+import { type Crew, checkAdvertisement, checkDistinct, formCrew, isAscending } from "../group.ts";
+import { checkSize, FULL_GRAPH, MIN_MEMBERS, thresholdFor } from "../threshold.ts";
+import { DEFAULT_CORRUPT, type Member } from "./member.ts";
 import type { Advertised } from "./state.ts";
 
 /**
@@ -13,7 +13,7 @@ import type { Advertised } from "./state.ts";
  * floor; every certificate and signature good; every name and key once; itself present, as it advertised; the
  * threshold that follows.
  */
-export function checkRoster({ member, terms, advertisement }: Advertised, roster: Roster): Group {
+export function checkRoster({ member, terms, advertisement }: Advertised, roster: Roster): Crew {
   checkSameTerms(terms, roster.terms);
   const n = roster.members.length;
   checkSize(n);
@@ -30,18 +30,21 @@ export function checkRoster({ member, terms, advertisement }: Advertised, roster
     () => new Fault("refused", "roster", { expected: "each name once, ascending", got: "another order" }),
   );
   checkDistinct(parties);
-  const group = formGroup(terms, parties);
-  checkSelf(member, group, encode(AdvertisementSchema, advertisement));
-  demand(
-    roster.threshold === group.threshold,
-    () =>
-      new Fault("refused", "threshold", {
-        expected: `${group.threshold} of ${n}`,
-        got: `${roster.threshold}`,
-      }),
-  );
-  atLeast("threshold", member.floor.threshold, group.threshold);
-  return group;
+  const crew = formCrew(terms, parties);
+  checkSelf(member, crew, encode(AdvertisementSchema, advertisement));
+  checkSizes(member, crew, roster);
+  return crew;
+}
+
+/** Sizes are the device's own arithmetic; the roster only repeats them. */
+function checkSizes({ floor }: Member, { parties, size, terms }: Crew, roster: Roster): void {
+  const n = parties.size;
+  const own = `${size.threshold} of ${size.degree} holders, ${n} members`;
+  const told = `${roster.threshold} of ${roster.degree}`;
+  const same = roster.threshold === size.threshold && roster.degree === size.degree;
+  demand(same, () => new Fault("refused", "threshold", { expected: own, got: told }));
+  atLeast("threshold", floor.threshold, thresholdFor(n));
+  if (n > FULL_GRAPH) atLeast("corrupt members per 1000", floor.corrupt ?? DEFAULT_CORRUPT, terms.corrupt);
 }
 
 /** A device's floors hold whatever the coordinator says. */
@@ -52,8 +55,8 @@ export function atLeast(what: string, floor: number, count: number): void {
   );
 }
 
-function checkSelf({ name }: Member, group: Group, own: Uint8Array): void {
-  const listed = group.parties.get(name);
+function checkSelf({ name }: Member, { parties }: Crew, own: Uint8Array): void {
+  const listed = parties.get(name);
   const same = listed && equalBytes(encode(AdvertisementSchema, listed.advertisement), own);
   demand(
     same,
@@ -65,6 +68,8 @@ function checkSelf({ name }: Member, group: Group, own: Uint8Array): void {
   );
 }
 
+const SAME = ["run", "round", "attempt", "bits", "length", "plain", "corrupt", "lost"] as const;
+
 /** The first difference by name: which of model, task and sizes a coordinator would have changed. */
 function checkSameTerms(own: Terms, theirs: Terms | undefined): void {
   const refuse = (field: string) => () =>
@@ -72,7 +77,7 @@ function checkSameTerms(own: Terms, theirs: Terms | undefined): void {
   demand(theirs, refuse("all"));
   demand(equalBytes(own.modelHash, theirs.modelHash), refuse("model hash"));
   demand(equalBytes(own.taskHash, theirs.taskHash), refuse("task hash"));
-  for (const field of ["run", "round", "attempt", "bits", "length", "plain"] as const) {
+  for (const field of SAME) {
     demand(own[field] === theirs[field], refuse(field));
   }
 }

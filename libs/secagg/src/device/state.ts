@@ -1,9 +1,16 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import type { Advertisement, AttestRequest, RevealRequest, ShareRequest, Terms } from "@tutti/wire/secagg";
+import type {
+  Advertisement,
+  AttestRequest,
+  PickRequest,
+  RevealRequest,
+  ShareRequest,
+  Terms,
+} from "@tutti/wire/secagg";
 import type { Shares } from "../envelope.ts";
-import type { Group } from "../group.ts";
+import type { Crew, Group } from "../group.ts";
 import { type KeyPair, wipe } from "../keys.ts";
 import type { Member } from "./member.ts";
 
@@ -17,15 +24,22 @@ export type Advertised = Held & {
   readonly advertisement: Advertisement;
 };
 
+/** More than 100 members: the roster is checked, and this device's holders are picked from it. */
+export type Picked = Omit<Advertised, "stage"> & {
+  readonly stage: "picked";
+  readonly crew: Crew;
+  readonly picked: PickRequest;
+};
+
 /** Stage 1 is done: U1 is fixed; the secrets are split and sealed, and what is left are agreed keys. */
 export type Shared = Held & {
   readonly stage: "shared";
   readonly group: Group;
   /** b_u */
   readonly seed: Uint8Array;
-  /** Mask key with each other member. */
+  /** Mask key with each neighbour. */
   readonly pairKeys: ReadonlyMap<string, Uint8Array>;
-  /** Key of the envelope from each member, this device included. */
+  /** Key of the envelope from each whose share this device is to hold. */
   readonly openers: ReadonlyMap<string, Uint8Array>;
   readonly request: ShareRequest;
 };
@@ -53,10 +67,11 @@ export type Attested = Omit<Masked, "stage"> & {
 /** Stage 4 is done; nothing secret is left but the answer itself. */
 export type Revealed = Held & { readonly stage: "revealed" };
 
-export type DeviceState = Advertised | Shared | Masked | Attested | Revealed;
+export type DeviceState = Advertised | Picked | Shared | Masked | Attested | Revealed;
 
 /** A stage's outcome. */
 export type Answers = {
+  pick: { readonly state: Picked; readonly message: PickRequest };
   share: Promise<{ readonly state: Shared; readonly message: ShareRequest }>;
   mask: { readonly state: Masked; readonly packed: Uint8Array };
   attest: { readonly state: Attested; readonly message: AttestRequest };
@@ -76,7 +91,13 @@ export type Vault = {
 type Answered<Stage extends keyof Answers> = { readonly input: Uint8Array; readonly answer: Answers[Stage] };
 
 export function newVault(): Vault {
-  const answers = { share: undefined, mask: undefined, attest: undefined, reveal: undefined };
+  const answers = {
+    pick: undefined,
+    share: undefined,
+    mask: undefined,
+    attest: undefined,
+    reveal: undefined,
+  };
   return { answers, secrets: new Set(), erased: false };
 }
 

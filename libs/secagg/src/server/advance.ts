@@ -1,9 +1,10 @@
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { formGroup } from "../group.ts";
-import { MIN_MEMBERS } from "../threshold.ts";
+import { type Crew, formCrew, fullGroup, type Group, leastOf, sparseGroup } from "../group.ts";
+import { FULL_GRAPH, MIN_MEMBERS } from "../threshold.ts";
 import { lacking } from "./revealed.ts";
-import { groupOf, type ServerSession } from "./state.ts";
+import { crewOf, groupOf, type ServerSession } from "./state.ts";
+import { picksOf } from "./words.ts";
 
 /**
  * Closes the stage in progress with who came; who did not is out, and that costs only itself while t remain.
@@ -13,7 +14,9 @@ import { groupOf, type ServerSession } from "./state.ts";
 export function advance(session: ServerSession): ServerSession {
   switch (session.phase) {
     case "advertising":
-      return fixRoster(session);
+      return closeAdvertising(session);
+    case "picking":
+      return closePicking(session);
     case "sharing": {
       const senders = [...session.shared.keys()].sort();
       return ifEnough(session, "shared", { came: senders, next: { ...session, phase: "masking", senders } });
@@ -27,10 +30,9 @@ export function advance(session: ServerSession): ServerSession {
     }
     case "attesting": {
       const signers = [...session.attested.keys()].sort();
-      return ifEnough(session, "attested", {
-        came: signers,
-        next: { ...session, phase: "revealing", signers },
-      });
+      const { quorum, parties } = groupOf(session);
+      if (signers.length >= quorum) return { ...session, phase: "revealing", signers };
+      return fail(session, `${signers.length} of ${parties.size} devices attested, at least ${quorum} must`);
     }
     case "revealing":
       return closeRevealing(session);
@@ -43,28 +45,53 @@ export function advance(session: ServerSession): ServerSession {
   }
 }
 
-/** U1, and with it sid and t. */
-function fixRoster(session: ServerSession): ServerSession {
+/** Up to 100 members this is U1, and with it sid and t; more of them pick their holders first. */
+function closeAdvertising(session: ServerSession): ServerSession {
   const { advertised, terms } = session;
   if (advertised.size < MIN_MEMBERS)
     return fail(session, `${advertised.size} of at least ${MIN_MEMBERS} devices advertised keys`);
-  const group = formGroup(terms, advertised.values());
-  assert(advertised.size < 2 * group.threshold, "two disjoint sets of members cannot both reach t");
+  let crew: Crew;
+  try {
+    crew = formCrew(terms, advertised.values());
+  } catch (fault) {
+    // No graph withstands what the terms ask of so many.
+    if (fault instanceof Fault) return { ...session, phase: "failed", reason: fault.message };
+    throw fault;
+  }
+  if (advertised.size > FULL_GRAPH) return { ...session, phase: "picking", crew };
+  return begun({ ...session, crew }, fullGroup(crew));
+}
+
+/** Who sent no list leaves the roster. */
+function closePicking(session: ServerSession): ServerSession {
+  const crew = crewOf(session);
+  const least = leastOf(crew);
+  if (session.picked.size < least)
+    return fail(
+      session,
+      `${session.picked.size} of ${crew.parties.size} devices picked, at least ${least} must`,
+    );
+  return begun(session, sparseGroup(crew, picksOf(session)));
+}
+
+function begun(session: ServerSession, group: Group): ServerSession {
+  assert(group.parties.size < 2 * group.quorum, "two disjoint sets of members cannot both reach a quorum");
   return { ...session, phase: "sharing", group, sid: group.sid };
 }
 
+/** Closes a stage with who came, where they are as many as the sum's secrecy needs. */
 function ifEnough(
   session: ServerSession,
   did: string,
   { came, next }: { came: readonly string[]; next: ServerSession },
 ): ServerSession {
-  const { threshold, parties } = groupOf(session);
-  if (came.length >= threshold) return next;
-  return fail(session, `${came.length} of ${parties.size} devices ${did}, at least ${threshold} must`);
+  const { least, parties } = groupOf(session);
+  if (came.length >= least) return next;
+  return fail(session, `${came.length} of ${parties.size} devices ${did}, at least ${least} must`);
 }
 
 function closeRevealing(session: ServerSession): ServerSession {
-  const { threshold } = groupOf(session);
+  const { threshold } = groupOf(session).graph;
   const short = lacking(session, threshold);
   if (short.length === 0) return { ...session, phase: "complete" };
   const counts = short.slice(0, 3).map(([sender, count]) => `${count} for ${sender}`);

@@ -1,3 +1,4 @@
+import { equalBytes } from "@tutti/foundation/bytes";
 import { assert, checkBytes, demand, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { verify as portableVerify } from "@tutti/identity/keys";
@@ -8,7 +9,10 @@ import {
   AdvertisementSchema,
   type AttestRequest,
   AttestRequestSchema,
+  type Envelope,
   EnvelopeSchema,
+  type PickRequest,
+  PickRequestSchema,
   type RevealRequest,
   RevealRequestSchema,
   type ShareRequest,
@@ -16,22 +20,37 @@ import {
 } from "@tutti/wire/secagg";
 import { checkOrder } from "../agree.ts";
 import { MAX_SEALED_BYTES } from "../envelope.ts";
-import { checkAdvertisement, checkDistinct, checkSession } from "../group.ts";
+import { holdersOf, sharersOf } from "../graph.ts";
+import { checkAdvertisement, checkOwn, checkSession, placesOf } from "../group.ts";
 import { SHARE_BYTES } from "../shares.ts";
-import { attestStatement } from "../statement.ts";
-import { checkSize, MAX_MEMBERS } from "../threshold.ts";
+import { attestStatement, pickStatement } from "../statement.ts";
+import { checkSize, FULL_GRAPH, MAX_DEGREE, MAX_MEMBERS } from "../threshold.ts";
 import { isEnough } from "./revealed.ts";
-import { groupOf, isRepeat, mustBe, mustBeIn, type ServerSession, type StageMessage } from "./state.ts";
+import {
+  crewOf,
+  groupOf,
+  isRepeat,
+  mustBe,
+  mustBeIn,
+  type ServerSession,
+  type StageMessage,
+} from "./state.ts";
 
-/** As encoded: a certificate's body has at most 4 KiB, and all else in an advertisement 32 or 64 bytes. */
+/** As encoded, among at most 100: a certificate's body has at most 4 KiB, all else 32 or 64 bytes. */
 const MAX_ADVERTISEMENT_BYTES = 8 << 10;
+/** In a larger one, whose roster must fit into one message too: certificates without long labels. */
+const MAX_SMALL_ADVERTISEMENT_BYTES = 1000;
 /** As encoded: two names of 64 characters beside the sealed shares. */
-const MAX_ENVELOPE_BYTES = 1 << 10;
-// Everybody's roster or delivery, which no member may make too long to travel; 16 KiB are for the terms.
+const MAX_ENVELOPE_BYTES = 400;
+/** A name as it travels. */
+const NAME_BYTES = 66;
+// Everybody's roster, picks or delivery, which no member may make too long; 16 KiB are for the terms.
 assert(
-  MAX_MEMBERS * MAX_ADVERTISEMENT_BYTES + (16 << 10) <= MAX_MESSAGE_BYTES &&
-    MAX_ENVELOPE_BYTES <= MAX_ADVERTISEMENT_BYTES &&
-    MAX_SEALED_BYTES < MAX_ENVELOPE_BYTES,
+  FULL_GRAPH * MAX_ADVERTISEMENT_BYTES + (16 << 10) <= MAX_MESSAGE_BYTES &&
+    MAX_MEMBERS * (MAX_SMALL_ADVERTISEMENT_BYTES + 4) + (16 << 10) <= MAX_MESSAGE_BYTES &&
+    MAX_MEMBERS * (2 * MAX_DEGREE + 64 + 16) + (16 << 10) <= MAX_MESSAGE_BYTES &&
+    MAX_MEMBERS * (MAX_ENVELOPE_BYTES + 4 + NAME_BYTES) + (16 << 10) <= MAX_MESSAGE_BYTES &&
+    MAX_SEALED_BYTES + 2 * NAME_BYTES + 4 <= MAX_ENVELOPE_BYTES,
   "a full session's words fit into one message",
 );
 
@@ -45,6 +64,8 @@ export function receive(session: ServerSession, device: string, message: StageMe
   switch (message.stage) {
     case "advertise":
       return onAdvertise(session, device, message.advertisement);
+    case "pick":
+      return onPick(session, device, message.request);
     case "share":
       return onShare(session, device, message.request);
     case "upload":
@@ -65,20 +86,18 @@ export function receive(session: ServerSession, device: string, message: StageMe
 function onAdvertise(session: ServerSession, device: string, advertisement: Advertisement): ServerSession {
   const { terms, trust, advertised } = session;
   const what = `keys of ${device}`;
+  const expectedMembers = trust.members?.size ?? FULL_GRAPH;
+  const most = expectedMembers > FULL_GRAPH ? MAX_SMALL_ADVERTISEMENT_BYTES : MAX_ADVERTISEMENT_BYTES;
   const bytes = encode(AdvertisementSchema, advertisement).length;
   demand(
-    bytes <= MAX_ADVERTISEMENT_BYTES,
-    () =>
-      new Fault("bad-message", what, {
-        expected: `at most ${MAX_ADVERTISEMENT_BYTES} bytes`,
-        got: `${bytes}`,
-      }),
+    bytes <= most,
+    () => new Fault("bad-message", what, { expected: `at most ${most} bytes`, got: `${bytes}` }),
   );
   const known = advertised.get(device)?.advertisement;
   if (isRepeat(AdvertisementSchema, { known, now: advertisement }, what)) return session;
   mustBe(session, ["advertising"], what);
   if (trust.members) mustBeIn(trust.members, device, what);
-  checkSize(advertised.size + 1);
+  checkSize(advertised.size + 1, Math.min(MAX_MEMBERS, Math.max(expectedMembers, FULL_GRAPH)));
   const party = checkAdvertisement(advertisement, terms, trust);
   demand(
     party.name === device,
@@ -86,26 +105,50 @@ function onAdvertise(session: ServerSession, device: string, advertisement: Adve
   );
   checkOrder(`envelope key of ${device}`, advertisement.envelopeKey, trust.agree);
   checkOrder(`mask key of ${device}`, advertisement.maskKey, trust.agree);
-  checkDistinct([...advertised.values(), party]);
+  checkOwn(party, advertised.values());
   return { ...session, advertised: new Map([...advertised, [device, party]]) };
 }
 
-/** Stage 1: one envelope to every member, in no need of being read, and a commitment. */
+/** Between stages 0 and 1: k holders of its own choice from the roster, signed. */
+function onPick(session: ServerSession, device: string, request: PickRequest): ServerSession {
+  const what = `picks of ${device}`;
+  if (isRepeat(PickRequestSchema, { known: session.picked.get(device), now: request }, what)) return session;
+  mustBe(session, ["picking"], what);
+  const crew = crewOf(session);
+  mustBeIn(crew.parties, device, what);
+  demand(
+    equalBytes(request.roster, crew.root),
+    () => new Fault("conflict", what, { expected: "picks from this roster", got: "another" }),
+  );
+  const { verify = portableVerify } = session.trust;
+  placesOf(crew, [...crew.parties.keys()].indexOf(device), request.holders);
+  const statement = pickStatement(crew.terms, { root: crew.root, holders: request.holders });
+  const good = verify(crew.parties.get(device)!.publicKey, statement, request.signature);
+  demand(good, () => new Fault("refused", what, { expected: "its signature", got: "another" }));
+  return { ...session, picked: new Map([...session.picked, [device, request]]) };
+}
+
+/** Stage 1: one envelope to every holder, in no need of being read, and a commitment. */
 function onShare(session: ServerSession, device: string, request: ShareRequest): ServerSession {
   const what = `shares of ${device}`;
   if (isRepeat(ShareRequestSchema, { known: session.shared.get(device), now: request }, what)) return session;
   mustBe(session, ["sharing"], what);
-  const { parties, sid } = groupOf(session);
+  const { parties, sid, graph } = groupOf(session);
   mustBeIn(parties, device, what);
   checkSession(what, request.session, sid);
   checkBytes(`commitment of ${device}`, request.commitment, 32);
-  const bad = (expected: string, got: string) => () => new Fault("bad-message", what, { expected, got });
-  const { length } = request.envelopes;
-  demand(length <= parties.size, bad(`${parties.size} envelopes`, `${length}`));
+  checkEnvelopes(device, request.envelopes, new Set(holdersOf(graph, device)));
+  return { ...session, shared: new Map([...session.shared, [device, request]]) };
+}
+
+function checkEnvelopes(device: string, envelopes: readonly Envelope[], holders: ReadonlySet<string>): void {
+  const bad = (expected: string, got: string) => () =>
+    new Fault("bad-message", `shares of ${device}`, { expected, got });
+  demand(envelopes.length <= holders.size, bad(`${holders.size} envelopes`, `${envelopes.length}`));
   const to = new Set<string>();
-  for (const envelope of request.envelopes) {
+  for (const envelope of envelopes) {
     demand(envelope.from === device, bad("envelopes from itself", "one from another"));
-    demand(parties.has(envelope.to) && !to.has(envelope.to), bad("one to each member", "another address"));
+    demand(holders.has(envelope.to) && !to.has(envelope.to), bad("one to each holder", "another address"));
     const bytes = envelope.sealed.length;
     demand(bytes <= MAX_SEALED_BYTES, bad(`at most ${MAX_SEALED_BYTES} bytes each`, `${bytes}`));
     const encoded = encode(EnvelopeSchema, envelope).length;
@@ -115,8 +158,7 @@ function onShare(session: ServerSession, device: string, request: ShareRequest):
     );
     to.add(envelope.to);
   }
-  demand(to.size === parties.size, bad(`${parties.size} envelopes`, `${to.size}`));
-  return { ...session, shared: new Map([...session.shared, [device, request]]) };
+  demand(to.size === holders.size, bad(`${holders.size} envelopes`, `${to.size}`));
 }
 
 /**
@@ -127,7 +169,7 @@ function onUpload(session: ServerSession, device: string): ServerSession {
   const what = `vector of ${device}`;
   if (session.uploaded.has(device)) return session;
   mustBe(session, ["masking"], what);
-  mustBeIn(new Set(session.senders), device, what);
+  mustBeIn(setOf(session.senders), device, what);
   return { ...session, uploaded: new Set([...session.uploaded, device]) };
 }
 
@@ -138,15 +180,12 @@ function onAttest(session: ServerSession, device: string, request: AttestRequest
     return session;
   mustBe(session, ["attesting"], what);
   const { senders, survivors, trust } = session;
-  mustBeIn(new Set(survivors), device, what);
+  mustBeIn(setOf(survivors), device, what);
   const { sid, root, parties } = groupOf(session);
   checkSession(what, request.session, sid);
   const { verify = portableVerify } = trust;
-  const good = verify(
-    parties.get(device)!.publicKey,
-    attestStatement(sid, { root, senders, survivors }),
-    request.signature,
-  );
+  const statement = statementOf(survivors, () => attestStatement(sid, { root, senders, survivors }));
+  const good = verify(parties.get(device)!.publicKey, statement, request.signature);
   demand(good, () => new Fault("refused", what, { expected: "its signature on the sets", got: "another" }));
   return { ...session, attested: new Map([...session.attested, [device, request]]) };
 }
@@ -160,18 +199,51 @@ function onReveal(session: ServerSession, device: string, request: RevealRequest
   if (isRepeat(RevealRequestSchema, { known: session.revealed.get(device), now: request }, what))
     return session;
   mustBe(session, ["revealing", "complete"], what);
-  const { senders, survivors, signers } = session;
-  mustBeIn(new Set(signers), device, what);
-  checkSession(what, request.session, groupOf(session).sid);
+  const { group, alive, senders, signers } = revealing(session);
+  mustBeIn(signers, device, what);
+  checkSession(what, request.session, group.sid);
   const bad = (expected: string, got: string) => () => new Fault("bad-message", what, { expected, got });
+  const held = new Set(sharersOf(group.graph, device));
   const of = new Set<string>();
   for (const share of request.shares) {
-    demand(senders.includes(share.of) && !of.has(share.of), bad("one share of each sender", "another"));
-    const kind = survivors.includes(share.of) ? "seed" : "maskKey";
+    const fits = senders.has(share.of) && held.has(share.of) && !of.has(share.of);
+    demand(fits, bad("one share of each sender", "another"));
+    const kind = alive.has(share.of) ? "seed" : "maskKey";
     demand(share.share.case === kind, bad(`a ${kind} share of ${share.of}`, share.share.case ?? "none"));
     checkBytes(`${what}: of ${share.of}`, share.share.value, SHARE_BYTES);
     of.add(share.of);
   }
-  const next = { ...session, revealed: new Map([...session.revealed, [device, request]]) };
+  const counts = new Map(session.counts);
+  for (const sender of of) counts.set(sender, (counts.get(sender) ?? 0) + 1);
+  const next = { ...session, counts, revealed: new Map([...session.revealed, [device, request]]) };
   return isEnough(next) ? { ...next, phase: "complete" } : next;
+}
+
+/** What every attestation signs, made once for its U3. */
+const statements = new WeakMap<readonly string[], Uint8Array>();
+
+function statementOf(survivors: readonly string[], make: () => Uint8Array): Uint8Array {
+  const statement = statements.get(survivors) ?? make();
+  statements.set(survivors, statement);
+  return statement;
+}
+
+/** A stage's sets, for looking one device up. */
+function revealing(session: ServerSession) {
+  const { senders, survivors, signers } = session;
+  return {
+    group: groupOf(session),
+    senders: setOf(senders),
+    alive: setOf(survivors),
+    signers: setOf(signers),
+  };
+}
+
+/** Made once for each list: a stage's every message asks again. */
+const sets = new WeakMap<readonly string[], ReadonlySet<string>>();
+
+function setOf(names: readonly string[]): ReadonlySet<string> {
+  const set = sets.get(names) ?? new Set(names);
+  sets.set(names, set);
+  return set;
 }

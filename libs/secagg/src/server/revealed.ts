@@ -1,30 +1,33 @@
 import { groupOf, type ServerSession } from "./state.ts";
 
-/** The shares of one sender's secret that devices revealed, by holder. */
-export function sharesOf({ revealed }: ServerSession, sender: string): Map<string, Uint8Array> {
-  const shares = new Map<string, Uint8Array>();
+/** The shares of every sender's secret that devices revealed: by sender, then by holder. */
+export function revealedShares({ revealed }: ServerSession): Map<string, Map<string, Uint8Array>> {
+  const shares = new Map<string, Map<string, Uint8Array>>();
   for (const [holder, request] of revealed) {
-    const found = request.shares.find(({ of }) => of === sender)?.share;
-    if (found?.case !== undefined) shares.set(holder, found.value);
+    for (const { of, share } of request.shares) {
+      if (share.case === undefined) continue;
+      const held = shares.get(of) ?? new Map<string, Uint8Array>();
+      shares.set(of, held.set(holder, share.value));
+    }
   }
   return shares;
 }
 
 /** Senders whose secret has fewer than `needed` shares, each with its count. */
-export function lacking(session: ServerSession, needed: number): [string, number][] {
-  const counts = new Map(session.senders.map((sender) => [sender, 0]));
-  for (const { shares } of session.revealed.values()) {
-    for (const { of } of shares) counts.set(of, (counts.get(of) ?? 0) + 1);
-  }
-  return [...counts].filter(([, count]) => count < needed);
+export function lacking({ senders, counts }: ServerSession, needed: number): [string, number][] {
+  return senders.flatMap((sender): [string, number][] => {
+    const count = counts.get(sender) ?? 0;
+    return count < needed ? [[sender, count]] : [];
+  });
 }
 
 /**
  * Whether a session may complete without waiting longer: t shares of every secret, and the spares asked for.
  */
 export function isEnough(session: ServerSession): boolean {
-  const { threshold } = groupOf(session);
+  const { threshold } = groupOf(session).graph;
   const { signers, trust, revealed } = session;
   const everyone = revealed.size === signers.length;
-  return lacking(session, everyone ? threshold : threshold + (trust.spareShares ?? 0)).length === 0;
+  const needed = everyone ? threshold : threshold + (trust.spareShares ?? 0);
+  return session.senders.every((sender) => (session.counts.get(sender) ?? 0) >= needed);
 }

@@ -1,14 +1,7 @@
-import { create } from "@tutti/wire/message";
-import {
-  AttestationSchema,
-  AttestationsSchema,
-  DeliverySchema,
-  RosterSchema,
-  SurvivorsSchema,
-  type Terms,
-} from "@tutti/wire/secagg";
+import type { Terms } from "@tutti/wire/secagg";
 import { checkTerms } from "../group.ts";
-import { groupOf, type ServerSession, type SessionTrust, type Word } from "./state.ts";
+import { crewOf, groupOf, type ServerSession, type SessionTrust, type Word } from "./state.ts";
+import { attestationsWord, deliveryWord, picksWord, rosterWord, survivorsWord } from "./words.ts";
 
 export { advance } from "./advance.ts";
 export { receive } from "./receive.ts";
@@ -24,6 +17,8 @@ export function openSession(terms: Terms, trust: SessionTrust): ServerSession {
     phase: "advertising",
     reason: "",
     advertised: new Map(),
+    crew: null,
+    picked: new Map(),
     group: null,
     sid: null,
     shared: new Map(),
@@ -33,6 +28,7 @@ export function openSession(terms: Terms, trust: SessionTrust): ServerSession {
     attested: new Map(),
     signers: [],
     revealed: new Map(),
+    counts: new Map(),
   };
 }
 
@@ -41,9 +37,8 @@ export function openSession(terms: Terms, trust: SessionTrust): ServerSession {
  * given.
  */
 export function waitingFor(session: ServerSession): string[] {
-  return candidates(session)
-    .filter((device) => !hasAnswered(session, device))
-    .sort();
+  const answered = answeredIn(session);
+  return candidatesOf(session).names.filter((device) => !answered.has(device));
 }
 
 /**
@@ -54,21 +49,18 @@ export function wordFor(session: ServerSession, device: string): Word | null {
   const { phase, trust } = session;
   const stranger = phase === "advertising" && trust.members === undefined;
   if (hasAnswered(session, device)) return null;
-  if (!stranger && !candidates(session).includes(device)) return null;
+  if (!stranger && !candidatesOf(session).set.has(device)) return null;
   switch (phase) {
     case "advertising":
       return { kind: "open", message: session.terms };
-    case "sharing":
+    case "picking":
       return rosterWord(session);
+    case "sharing":
+      return session.picked.size > 0 ? picksWord(session) : rosterWord(session);
     case "masking":
       return deliveryWord(session, device);
-    case "attesting": {
-      const message = create(SurvivorsSchema, {
-        session: groupOf(session).sid,
-        devices: [...session.survivors],
-      });
-      return { kind: "survivors", message };
-    }
+    case "attesting":
+      return survivorsWord(session);
     case "revealing":
       return attestationsWord(session);
     case "complete":
@@ -78,61 +70,65 @@ export function wordFor(session: ServerSession, device: string): Word | null {
 }
 
 /** Who may answer in this phase, whether it did or not. */
-function candidates(session: ServerSession): readonly string[] {
+function candidatesOf(session: ServerSession): Candidates {
   switch (session.phase) {
     case "advertising":
-      return [...(session.trust.members ?? [])];
+      return listed(session.trust.members ?? NOBODY);
+    case "picking":
+      return listed(crewOf(session).parties);
     case "sharing":
-      return [...groupOf(session).parties.keys()];
+      return listed(groupOf(session).parties);
     case "masking":
-      return session.senders;
+      return listed(session.senders);
     case "attesting":
-      return session.survivors;
+      return listed(session.survivors);
     case "revealing":
-      return session.signers;
+      return listed(session.signers);
     case "complete":
     case "failed":
-      return [];
+      return listed(NOBODY);
   }
 }
 
 function hasAnswered(session: ServerSession, device: string): boolean {
+  return session.phase === "complete" || session.phase === "failed" || answeredIn(session).has(device);
+}
+
+/** Who has answered in this phase. */
+function answeredIn(session: ServerSession): { has(device: string): boolean } {
+  const { advertised, picked, shared, uploaded, attested, revealed } = session;
   switch (session.phase) {
     case "advertising":
-      return session.advertised.has(device);
+      return advertised;
+    case "picking":
+      return picked;
     case "sharing":
-      return session.shared.has(device);
+      return shared;
     case "masking":
-      return session.uploaded.has(device);
+      return uploaded;
     case "attesting":
-      return session.attested.has(device);
+      return attested;
     case "revealing":
-      return session.revealed.has(device);
+      return revealed;
     case "complete":
     case "failed":
-      return true;
+      return new Set();
   }
 }
 
-function rosterWord(session: ServerSession): Word {
-  const { terms, threshold, parties } = groupOf(session);
-  const members = [...parties.values()].map(({ advertisement }) => advertisement);
-  return { kind: "roster", message: create(RosterSchema, { terms, threshold, members }) };
-}
+/** A set of devices in order, and for looking one up. */
+type Candidates = { readonly names: readonly string[]; readonly set: { has(device: string): boolean } };
 
-function deliveryWord(session: ServerSession, device: string): Word {
-  const envelopes = session.senders.map((sender) => {
-    return session.shared.get(sender)!.envelopes.find(({ to }) => to === device)!;
-  });
-  return { kind: "delivery", message: create(DeliverySchema, { session: groupOf(session).sid, envelopes }) };
-}
+const NOBODY: readonly string[] = [];
 
-function attestationsWord(session: ServerSession): Word {
-  const signed = session.signers.map((device) => {
-    return create(AttestationSchema, { device, signature: session.attested.get(device)!.signature });
-  });
-  return {
-    kind: "attestations",
-    message: create(AttestationsSchema, { session: groupOf(session).sid, signed }),
-  };
+/** Made once for each set: every message of a stage asks for the same one. */
+const known = new WeakMap<object, Candidates>();
+
+function listed(devices: readonly string[] | ReadonlySet<string> | ReadonlyMap<string, unknown>): Candidates {
+  const before = known.get(devices);
+  if (before) return before;
+  const names = (Array.isArray(devices) ? [...devices] : [...(devices as ReadonlySet<string>).keys()]).sort();
+  const made = { names, set: new Set(names) };
+  known.set(devices, made);
+  return made;
 }

@@ -7,6 +7,8 @@ import type {
   Attestations,
   AttestRequest,
   Delivery,
+  PickRequest,
+  Picks,
   RevealRequest,
   Roster,
   ShareRequest,
@@ -14,9 +16,17 @@ import type {
   Terms,
 } from "@tutti/wire/secagg";
 import type { Agree } from "../agree.ts";
-import type { Group, Party, Trust } from "../group.ts";
+import type { Crew, Group, Party, Trust } from "../group.ts";
 
-export type Phase = "advertising" | "sharing" | "masking" | "attesting" | "revealing" | "complete" | "failed";
+export type Phase =
+  | "advertising"
+  | "picking"
+  | "sharing"
+  | "masking"
+  | "attesting"
+  | "revealing"
+  | "complete"
+  | "failed";
 
 /** What a coordinator knows of a session; plain data, and nothing in it is secret before devices reveal. */
 export type ServerSession = {
@@ -27,7 +37,11 @@ export type ServerSession = {
   readonly reason: string;
   /** Stage 0, by name. */
   readonly advertised: ReadonlyMap<string, Party>;
-  /** U1 and what follows from it, once stage 0 is closed. */
+  /** Who advertised, and what their number asks for, once stage 0 is closed. */
+  readonly crew: Crew | null;
+  /** The holders that each member picked, where there are more than 100. */
+  readonly picked: ReadonlyMap<string, PickRequest>;
+  /** U1 and what follows from it: once stage 0 is closed, or on a sparse graph once the picks are in. */
   readonly group: Group | null;
   readonly sid: Uint8Array | null;
   readonly shared: ReadonlyMap<string, ShareRequest>;
@@ -40,6 +54,8 @@ export type ServerSession = {
   /** U4, ascending, once stage 3 is closed. */
   readonly signers: readonly string[];
   readonly revealed: ReadonlyMap<string, RevealRequest>;
+  /** How many shares of each sender's secret were revealed. */
+  readonly counts: ReadonlyMap<string, number>;
 };
 
 /**
@@ -60,6 +76,7 @@ export type SessionTrust = Trust & {
  */
 export type StageMessage =
   | { readonly stage: "advertise"; readonly advertisement: Advertisement }
+  | { readonly stage: "pick"; readonly request: PickRequest }
   | { readonly stage: "share"; readonly request: ShareRequest }
   | { readonly stage: "upload" }
   | { readonly stage: "attest"; readonly request: AttestRequest }
@@ -69,9 +86,18 @@ export type StageMessage =
 export type Word =
   | { readonly kind: "open"; readonly message: Terms }
   | { readonly kind: "roster"; readonly message: Roster }
+  | { readonly kind: "picks"; readonly message: Picks }
   | { readonly kind: "delivery"; readonly message: Delivery }
   | { readonly kind: "survivors"; readonly message: Survivors }
   | { readonly kind: "attestations"; readonly message: Attestations };
+
+export function crewOf({ crew, phase }: ServerSession): Crew {
+  demand(
+    crew,
+    () => new Fault("conflict", "session", { expected: "a closed first stage", got: `phase ${phase}` }),
+  );
+  return crew;
+}
 
 /** The group of a session past its first stage. */
 export function groupOf({ group, phase }: ServerSession): Group {

@@ -1,22 +1,20 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { type Agree, agree as portableAgree, publicKeyOf, sharedSecret } from "../agree.ts";
-import type { Group } from "../group.ts";
-import { pairKey, selfKey, wipe } from "../keys.ts";
-import { pairSign, removeMask } from "../mask.ts";
+import { publicKeyOf } from "../agree.ts";
+import { neighboursOf } from "../graph.ts";
+import { selfKey, wipe } from "../keys.ts";
 import { reconstruct } from "../shares.ts";
 import { seedCommitment } from "../statement.ts";
-import { sharesOf } from "./revealed.ts";
+import { type Lift, type LiftOptions, liftMasks } from "./lift.ts";
+import { revealedShares } from "./revealed.ts";
 import { groupOf, mustBe, type ServerSession } from "./state.ts";
 
-export type UnmaskOptions = {
-  /** A platform's faster X25519. */
-  readonly agree?: Agree;
+export type UnmaskOptions = LiftOptions & {
   /** Told of each holder that must have lied about `of`'s secret; the sum is right all the same. */
   readonly onLiar?: (liar: string, of: string) => void;
-  /** Awaited between mask streams, so that a long unmasking need not stop everything else. */
-  readonly pause?: () => Promise<void>;
+  /** Takes masks off `sum`, in place, elsewhere than here: on threads (libs/secagg/src/server/lift.ts). */
+  readonly lift?: (sum: Uint32Array, lifts: readonly Lift[]) => Promise<void>;
 };
 
 /**
@@ -37,22 +35,39 @@ export async function unmask(
     () => new Fault("bad-input", "masked sum", { expected: `${length} words`, got: `${sum.length}` }),
   );
   const plain = sum.slice();
-  const suspects = new Set<string>();
-  for (const sender of session.senders) {
-    const secret = await secretOf(session, sender, { suspects, onLiar: options.onLiar ?? ignore });
-    const alive = session.survivors.includes(sender);
-    const keys = alive
-      ? [ownMask(session, sender, secret)]
-      : pairMasks(session, { lost: sender, secret }, options);
-    for (const mask of keys) {
-      removeMask(plain, mask);
-      wipe(mask.key);
-      await options.pause?.();
-    }
-    wipe(secret);
-  }
+  const lifts = await liftsOf(session, options);
+  const { lift = inline(options) } = options;
+  await lift(plain, lifts);
   if (bits < 32) for (let i = 0; i < plain.length; i++) plain[i] = plain[i]! & (2 ** bits - 1);
   return plain;
+}
+
+function inline(options: LiftOptions): NonNullable<UnmaskOptions["lift"]> {
+  return (sum, lifts) => liftMasks(sum, lifts, options);
+}
+
+/** Every sender's secret, and what it opens. */
+async function liftsOf(session: ServerSession, { onLiar = ignore, pause }: UnmaskOptions): Promise<Lift[]> {
+  const { sid, parties, graph } = groupOf(session);
+  const shares = revealedShares(session);
+  const survivors = new Set(session.survivors);
+  const suspects = new Set<string>();
+  const lifts: Lift[] = [];
+  for (const sender of session.senders) {
+    const alive = survivors.has(sender);
+    const held = shares.get(sender) ?? new Map();
+    const secret = await secretOf(session, { sender, alive, shares: held }, { suspects, onLiar });
+    await pause?.();
+    if (alive) {
+      lifts.push({ kind: "self", key: selfKey(secret, sid, sender) });
+      wipe(secret);
+      continue;
+    }
+    const near = neighboursOf(graph, sender).filter((name) => survivors.has(name));
+    const neighbours = near.map((name) => ({ name, maskKey: parties.get(name)!.advertisement.maskKey }));
+    lifts.push({ kind: "pairs", lost: sender, secret, sid, neighbours });
+  }
+  return lifts;
 }
 
 /**
@@ -60,12 +75,11 @@ export async function unmask(
  */
 async function secretOf(
   session: ServerSession,
-  sender: string,
+  { sender, alive, shares }: { sender: string; alive: boolean; shares: ReadonlyMap<string, Uint8Array> },
   { suspects, onLiar }: { suspects: Set<string>; onLiar: (liar: string, of: string) => void },
 ): Promise<Uint8Array> {
-  const { sid, threshold, parties } = groupOf(session);
-  const shares = sharesOf(session, sender);
-  const alive = session.survivors.includes(sender);
+  const { sid, graph, parties } = groupOf(session);
+  const { threshold } = graph;
   const good = alive
     ? (seed: Uint8Array) =>
         equalBytes(seedCommitment(sid, sender, seed), session.shared.get(sender)!.commitment)
@@ -77,26 +91,6 @@ async function secretOf(
     if (found.certain) onLiar(misfit, sender);
   }
   return found.secret;
-}
-
-/** PRG(self key), which every survivor added. */
-function ownMask(session: ServerSession, name: string, seed: Uint8Array) {
-  return { key: selfKey(seed, groupOf(session).sid, name), sign: 1 } as const;
-}
-
-/** What each survivor added for a device whose own half never came. */
-function* pairMasks(
-  session: ServerSession,
-  { lost, secret }: { lost: string; secret: Uint8Array },
-  { agree = portableAgree }: UnmaskOptions,
-) {
-  const { sid, parties }: Group = groupOf(session);
-  for (const survivor of session.survivors) {
-    const theirs = parties.get(survivor)!.advertisement.maskKey;
-    const shared = sharedSecret(agree, { secret, theirs }, `mask key of ${survivor}`);
-    yield { key: pairKey(shared, sid, [lost, survivor]), sign: pairSign(survivor, lost) };
-    wipe(shared);
-  }
 }
 
 function unrecoverable(

@@ -7,7 +7,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Advertisement, AttestRequest, RevealRequest, ShareRequest } from "./secagg_pb.js";
+import type { Advertisement, AttestRequest, PickRequest, RevealRequest, ShareRequest } from "./secagg_pb.js";
 import type { RoundRecord } from "./admin_pb.js";
 
 /**
@@ -118,6 +118,12 @@ export declare type JournalEntry = Message<"tutti.v1.JournalEntry"> & {
      */
     value: string;
     case: "broken";
+  } | {
+    /**
+     * @generated from field: tutti.v1.PickRequest picked = 15;
+     */
+    value: PickRequest;
+    case: "picked";
   } | { case: undefined; value?: undefined };
 };
 

@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
-import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema } from "./secagg_pb.js";
+import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, PickRequestSchema, Picks, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema } from "./secagg_pb.js";
 import type { AckSchema, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema } from "./device_pb.js";
 
 /**
@@ -267,6 +267,12 @@ export declare type Instruction = Message<"tutti.v1.Instruction"> & {
      */
     value: RunOver;
     case: "runOver";
+  } | {
+    /**
+     * @generated from field: tutti.v1.Picks picks = 10;
+     */
+    value: Picks;
+    case: "picks";
   } | { case: undefined; value?: undefined };
 };
 
@@ -530,6 +536,14 @@ export declare const Federation: GenService<{
   advertise: {
     methodKind: "unary";
     input: typeof AdvertiseRequestSchema;
+    output: typeof AckSchema;
+  },
+  /**
+   * @generated from rpc tutti.v1.Federation.Pick
+   */
+  pick: {
+    methodKind: "unary";
+    input: typeof PickRequestSchema;
     output: typeof AckSchema;
   },
   /**

@@ -67,6 +67,19 @@ export declare type Terms = Message<"tutti.v1.Terms"> & {
    * @generated from field: bool plain = 8;
    */
   plain: boolean;
+
+  /**
+   * Of more than 100 members, in thousandths: how many may be the coordinator's, and how many may vanish, before
+   * the sum's secrecy or its end is in doubt. The graph of share-holders is sized by them.
+   *
+   * @generated from field: uint32 corrupt = 9;
+   */
+  corrupt: number;
+
+  /**
+   * @generated from field: uint32 lost = 10;
+   */
+  lost: number;
 };
 
 /**
@@ -132,7 +145,8 @@ export declare type AdvertiseRequest = Message<"tutti.v1.AdvertiseRequest"> & {
 export declare const AdvertiseRequestSchema: GenMessage<AdvertiseRequest>;
 
 /**
- * U1, sorted by device id; n and t follow from its size.
+ * Who advertised, sorted by device id; the sizes of the graph follow from their number. Up to 100 members this
+ * is U1; beyond, each picks its share-holders first.
  *
  * @generated from message tutti.v1.Roster
  */
@@ -148,9 +162,16 @@ export declare type Roster = Message<"tutti.v1.Roster"> & {
   members: Advertisement[];
 
   /**
+   * Shares that give a secret back, and holders of one device's shares: all members up to 100.
+   *
    * @generated from field: uint32 threshold = 3;
    */
   threshold: number;
+
+  /**
+   * @generated from field: uint32 degree = 4;
+   */
+  degree: number;
 };
 
 /**
@@ -158,6 +179,89 @@ export declare type Roster = Message<"tutti.v1.Roster"> & {
  * Use `create(RosterSchema)` to create a new message.
  */
 export declare const RosterSchema: GenMessage<Roster>;
+
+/**
+ * Between stages 0 and 1, for more than 100 members.
+ *
+ * @generated from message tutti.v1.PickRequest
+ */
+export declare type PickRequest = Message<"tutti.v1.PickRequest"> & {
+  /**
+   * H(roster)
+   *
+   * @generated from field: bytes roster = 1;
+   */
+  roster: Uint8Array;
+
+  /**
+   * The holders' places in the roster, ascending, two bytes each, little-endian.
+   *
+   * @generated from field: bytes holders = 2;
+   */
+  holders: Uint8Array;
+
+  /**
+   * @generated from field: bytes signature = 3;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message tutti.v1.PickRequest.
+ * Use `create(PickRequestSchema)` to create a new message.
+ */
+export declare const PickRequestSchema: GenMessage<PickRequest>;
+
+/**
+ * @generated from message tutti.v1.Pick
+ */
+export declare type Pick = Message<"tutti.v1.Pick"> & {
+  /**
+   * The picking member's place in the roster.
+   *
+   * @generated from field: uint32 member = 1;
+   */
+  member: number;
+
+  /**
+   * @generated from field: bytes holders = 2;
+   */
+  holders: Uint8Array;
+
+  /**
+   * @generated from field: bytes signature = 3;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message tutti.v1.Pick.
+ * Use `create(PickSchema)` to create a new message.
+ */
+export declare const PickSchema: GenMessage<Pick>;
+
+/**
+ * U1 of more than 100 members: all who picked, by place.
+ *
+ * @generated from message tutti.v1.Picks
+ */
+export declare type Picks = Message<"tutti.v1.Picks"> & {
+  /**
+   * @generated from field: bytes roster = 1;
+   */
+  roster: Uint8Array;
+
+  /**
+   * @generated from field: repeated tutti.v1.Pick picks = 2;
+   */
+  picks: Pick[];
+};
+
+/**
+ * Describes the message tutti.v1.Picks.
+ * Use `create(PicksSchema)` to create a new message.
+ */
+export declare const PicksSchema: GenMessage<Picks>;
 
 /**
  * Stage 1.
@@ -249,7 +353,8 @@ export declare type ShareRequest = Message<"tutti.v1.ShareRequest"> & {
 export declare const ShareRequestSchema: GenMessage<ShareRequest>;
 
 /**
- * What one device gets of stage 1: the envelopes to it; their senders are U2, itself included.
+ * What one device gets of stage 1: the envelopes to it. Up to 100 members their senders are U2, itself included;
+ * beyond, not everybody sends to everybody, and U2 is listed.
  *
  * @generated from message tutti.v1.Delivery
  */
@@ -263,6 +368,11 @@ export declare type Delivery = Message<"tutti.v1.Delivery"> & {
    * @generated from field: repeated tutti.v1.Envelope envelopes = 2;
    */
   envelopes: Envelope[];
+
+  /**
+   * @generated from field: repeated string senders = 3;
+   */
+  senders: string[];
 };
 
 /**

@@ -1,0 +1,102 @@
+import { create } from "@tutti/wire/message";
+import {
+  AttestationSchema,
+  AttestationsSchema,
+  DeliverySchema,
+  type Envelope,
+  type Pick as Picked,
+  PickSchema,
+  PicksSchema,
+  RosterSchema,
+  SurvivorsSchema,
+} from "@tutti/wire/secagg";
+import { crewOf, groupOf, type ServerSession, type Word } from "./state.ts";
+
+// What a coordinator says in each stage, from the session alone. A word to everybody is the same object for
+// everybody and for as long as its stage lasts: who sends it may encode it once.
+
+type Shared = "roster" | "picks" | "survivors" | "attestations";
+
+const said = new WeakMap<object, Map<Shared, Word>>();
+
+/** One word for each object that a stage's word follows from. */
+function once(from: object, kind: Shared, make: () => Word): Word {
+  const words = said.get(from) ?? new Map<Shared, Word>();
+  said.set(from, words);
+  const word = words.get(kind) ?? make();
+  words.set(kind, word);
+  return word;
+}
+
+/** Stage 0's outcome: to pick holders from, or up to 100 members to share with. */
+export function rosterWord(session: ServerSession): Word {
+  const crew = crewOf(session);
+  return once(crew, "roster", () => {
+    const { terms, parties, size } = crew;
+    const members = [...parties.values()].map(({ advertisement }) => advertisement);
+    return { kind: "roster", message: create(RosterSchema, { terms, members, ...size }) };
+  });
+}
+
+export function picksWord(session: ServerSession): Word {
+  return once(groupOf(session), "picks", () => {
+    const message = create(PicksSchema, { roster: crewOf(session).root, picks: picksOf(session) });
+    return { kind: "picks", message };
+  });
+}
+
+/** Everybody's picks, by place. */
+export function picksOf(session: ServerSession): Picked[] {
+  return [...crewOf(session).parties.keys()].flatMap((name, member) => {
+    const request = session.picked.get(name);
+    if (!request) return [];
+    const { holders, signature } = request;
+    return [create(PickSchema, { member, holders, signature })];
+  });
+}
+
+export function deliveryWord(session: ServerSession, device: string): Word {
+  const { sid, graph } = groupOf(session);
+  const addressed = envelopesOf(session).get(device) ?? [];
+  const envelopes = addressed.filter(({ from }) => session.shared.has(from));
+  const senders = graph.picked === null ? [] : [...session.senders];
+  return { kind: "delivery", message: create(DeliverySchema, { session: sid, envelopes, senders }) };
+}
+
+const sorted = new WeakMap<object, Map<string, Envelope[]>>();
+
+/** Every envelope by its reader, in the order of senders; made once when the stage is closed. */
+function envelopesOf({ senders, shared }: ServerSession): Map<string, Envelope[]> {
+  const before = sorted.get(senders);
+  if (before) return before;
+  const to = new Map<string, Envelope[]>();
+  for (const sender of senders) {
+    for (const envelope of shared.get(sender)!.envelopes) {
+      const list = to.get(envelope.to) ?? [];
+      list.push(envelope);
+      to.set(envelope.to, list);
+    }
+  }
+  sorted.set(senders, to);
+  return to;
+}
+
+export function survivorsWord(session: ServerSession): Word {
+  return once(session.survivors, "survivors", () => {
+    const message = create(SurvivorsSchema, {
+      session: groupOf(session).sid,
+      devices: [...session.survivors],
+    });
+    return { kind: "survivors", message };
+  });
+}
+
+export function attestationsWord(session: ServerSession): Word {
+  return once(session.signers, "attestations", () => {
+    const signed = session.signers.map((device) => {
+      return create(AttestationSchema, { device, signature: session.attested.get(device)!.signature });
+    });
+    const message = create(AttestationsSchema, { session: groupOf(session).sid, signed });
+    return { kind: "attestations", message };
+  });
+}
