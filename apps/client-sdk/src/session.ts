@@ -4,6 +4,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { packBits } from "@tutti/kernels/pack";
 import { plainSessionId } from "@tutti/round/spec";
 import { advertise } from "@tutti/secagg/device/advertise";
+import { type SignedWord, verifyAhead } from "@tutti/secagg/device/ahead";
 import { attest } from "@tutti/secagg/device/attest";
 import { erase } from "@tutti/secagg/device/erase";
 import { mask } from "@tutti/secagg/device/mask";
@@ -73,6 +74,9 @@ function secureSession({ own, words, site }: SessionOptions): Session {
   const reach = (next: DeviceState) => {
     if (STAGES.indexOf(next.stage) > STAGES.indexOf(state.stage)) state = next;
   };
+  const { verifyAll } = site;
+  /** The state to take a word with: with its signatures verified, where that takes the platform time. */
+  const ready = async (word: SignedWord) => (verifyAll ? verifyAhead(state, word, verifyAll) : state);
   return {
     isFor: (terms) => same(terms, own),
     open: (terms) => {
@@ -84,19 +88,21 @@ function secureSession({ own, words, site }: SessionOptions): Session {
     hear: async (word) => {
       switch (word.case) {
         case "roster": {
+          const ahead = await ready({ kind: "roster", message: word.value });
           if (word.value.members.length > FULL_GRAPH) {
-            const picked = pick(state, word.value);
+            const picked = pick(ahead, word.value);
             await pinPeers(site.store, picked.state.crew.parties);
             reach(picked.state);
             return says((link, signal) => link.pick(picked.message, signal));
           }
-          const shared = await share(state, word.value);
+          const shared = await share(ahead, word.value);
           await pinPeers(site.store, shared.state.group.parties);
           reach(shared.state);
           return says((link, signal) => link.share(shared.message, signal));
         }
         case "picks": {
-          const shared = await sharePicked(state, word.value);
+          const ahead = await ready({ kind: "picks", message: word.value });
+          const shared = await sharePicked(ahead, word.value);
           reach(shared.state);
           return says((link, signal) => link.share(shared.message, signal));
         }
@@ -111,7 +117,8 @@ function secureSession({ own, words, site }: SessionOptions): Session {
           return says((link, signal) => link.attest(attested.message, signal));
         }
         case "attestations": {
-          const revealed = reveal(state, word.value);
+          const ahead = await ready({ kind: "attestations", message: word.value });
+          const revealed = reveal(ahead, word.value);
           reach(revealed.state);
           return says((link, signal) => link.reveal(revealed.message, signal));
         }
@@ -133,10 +140,10 @@ const STAGES: readonly DeviceState["stage"][] = [
 ];
 
 function memberOf(site: Site): Member {
-  const { identity, policy, secret, ledger, agree } = site;
+  const { identity, policy, secret, ledger, agree, agreeAll } = site;
   const { name, certificate, key } = identity;
   const own = { name, certificate, key, floor: policy.floor, random: secret, ledger };
-  return { ...own, ...trustOf(site), ...(agree && { agree }) };
+  return { ...own, ...trustOf(site), ...(agree && { agree }), ...(agreeAll && { agreeAll }) };
 }
 
 function says(send: Answer["send"]): Answer {

@@ -3,7 +3,8 @@ import type { SecretRandom, SeededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import type { SigningKey, Verify } from "@tutti/identity/keys";
 import type { Trust } from "@tutti/release/dsse";
-import type { Agree } from "@tutti/secagg/agree";
+import type { Agree, AgreeAll } from "@tutti/secagg/agree";
+import type { VerifyAll } from "@tutti/secagg/device/ahead";
 import type { Ledger } from "@tutti/secagg/device/member";
 import type { Certificate } from "@tutti/wire/device";
 import type { Listener } from "./events.ts";
@@ -45,6 +46,9 @@ export type Site = {
   readonly verify?: Verify;
   /** A faster X25519 than the portable one. */
   readonly agree?: Agree;
+  /** Both, where the platform has them asynchronously only (a browser's WebCrypto). */
+  readonly verifyAll?: VerifyAll;
+  readonly agreeAll?: AgreeAll;
   readonly emit: Listener;
 };
 

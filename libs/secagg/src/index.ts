@@ -3,6 +3,7 @@
 // For neighbours: import the file, not this index.
 export { type Agree, agree } from "./agree.ts";
 export { type Advertised, advertise } from "./device/advertise.ts";
+export { type Check, type SignedWord, type VerifyAll, verifyAhead } from "./device/ahead.ts";
 export { type Attested, attest } from "./device/attest.ts";
 export { erase } from "./device/erase.ts";
 export { type Masked, mask } from "./device/mask.ts";

@@ -59,7 +59,7 @@ function answer({ member, terms, vault, group, shares, survivors }: Attested): {
 }
 
 /** U4 ⊆ U3, each once, each signature good on *this device's* statement, more than (n + n_C)/2 of them. */
-function checkAttestations(
+export function checkAttestations(
   { member, group, survivors, statement }: Attested,
   { session, signed }: Attestations,
 ): void {
