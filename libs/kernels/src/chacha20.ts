@@ -1,50 +1,48 @@
-import { chacha20 } from "@noble/ciphers/chacha.js";
-import { assert } from "@tutti/foundation/check";
-import { Fault } from "@tutti/foundation/fault";
+import { assert, checkBytes } from "@tutti/foundation/check";
+import { type Kernels, kernels } from "./kernels.ts";
+import { placeOf, SLICE_WORDS } from "./slices.ts";
+import { addKeystreamsTwin } from "./twins/chacha20.ts";
 
-/**
- * Words under one nonce. Slices are independent: they can be made in parallel and in any order
- * (docs/protocol.md, Keys).
- */
-export const SLICE_WORDS = 1 << 20;
-/** RFC 8439 section 2.3: a block is 16 words of keystream. */
-const BLOCK_WORDS = 16;
-/** Keystream made at a time: two such buffers stay in the second-level cache. */
-const PIECE_WORDS = 1 << 14;
+export { SLICE_WORDS };
 
-assert(
-  SLICE_WORDS % PIECE_WORDS === 0 && PIECE_WORDS % BLOCK_WORDS === 0,
-  "pieces tile slices, blocks pieces",
-);
-assert(SLICE_WORDS / BLOCK_WORDS <= 2 ** 32, "a slice's blocks fit RFC 8439's 32-bit counter");
-assert(new Uint8Array(Uint32Array.of(1).buffer)[0] === 1, "words in memory are little-endian");
+/** Masked at a time: 16 KiB stay in the first-level cache while every mask is added to them. */
+const PIECE_WORDS = 1 << 12;
+
+assert(SLICE_WORDS % PIECE_WORDS === 0, "pieces tile slices");
+
+/** A key of 32 bytes, and whether its stream is added or taken away. */
+export type Keystream = { readonly key: Uint8Array; readonly sign: 1 | -1 };
 
 /**
  * Adds (`sign` 1) or subtracts (-1) the mask stream of `key` to `target`, in place, mod 2^32. The stream is
- * ChaCha20's keystream (RFC 8439 section 2.4) as little-endian u32 words, from block 0 in every slice.
+ * ChaCha20's keystream (RFC 8439 section 2.4) as little-endian u32 words, from block 0 in every slice; the
+ * nonce's first word is the slice number, the others are zero, since no key is used twice.
  */
 export function addKeystream(target: Uint32Array, key: Uint8Array, sign: 1 | -1): void {
-  if (key.length !== 32)
-    throw new Fault("bad-input", "mask key", { expected: "32 bytes", got: `${key.length}` });
-  assert(Math.ceil(target.length / SLICE_WORDS) <= 2 ** 32, "a slice number fits the nonce's u32");
-  const zeros = new Uint8Array(4 * PIECE_WORDS);
-  const stream = new Uint32Array(PIECE_WORDS);
-  for (let at = 0; at < target.length; at += PIECE_WORDS) {
-    const piece = target.subarray(at, at + PIECE_WORDS);
-    const block = (at % SLICE_WORDS) / BLOCK_WORDS;
-    const out = new Uint8Array(stream.buffer, 0, 4 * piece.length);
-    chacha20(key, sliceNonce(Math.floor(at / SLICE_WORDS)), zeros.subarray(0, out.length), out, block);
-    if (sign === 1) for (let i = 0; i < piece.length; i++) piece[i] = piece[i]! + stream[i]!;
-    else for (let i = 0; i < piece.length; i++) piece[i] = piece[i]! - stream[i]!;
-  }
-  stream.fill(0);
+  addKeystreams(target, [{ key, sign }]);
 }
 
-/**
- * The nonce's first word is the slice number, little-endian; keys are never used twice, so the rest is zero.
- */
-function sliceNonce(slice: number): Uint8Array {
-  const nonce = new Uint8Array(12);
-  new DataView(nonce.buffer).setUint32(0, slice, true);
-  return nonce;
+/** As `addKeystream` of each mask, in one pass over the memory: a piece takes all of them before the next. */
+export function addKeystreams(target: Uint32Array, masks: readonly Keystream[]): void {
+  for (const { key } of masks) checkBytes("mask key", key, 32, "bad-input");
+  assert(target.length <= 2 ** 32 * SLICE_WORDS, "a slice number fits the nonce's u32");
+  const wasm = kernels();
+  if (wasm) addByPieces(wasm, target, masks);
+  else addKeystreamsTwin(target, masks);
+}
+
+function addByPieces(wasm: Kernels, target: Uint32Array, masks: readonly Keystream[]): void {
+  const at = wasm.code.A.value;
+  for (let from = 0; from < target.length; from += PIECE_WORDS) {
+    const piece = target.subarray(from, from + PIECE_WORDS);
+    const [slice, block] = placeOf(from);
+    wasm.nonce[0] = slice;
+    wasm.a.set(piece);
+    for (const { key, sign } of masks) {
+      wasm.key.set(key);
+      wasm.code.mask(at, at + 4 * piece.length, block, sign === 1 ? 0 : -1);
+    }
+    piece.set(wasm.a.subarray(0, piece.length));
+  }
+  wasm.wipe(Math.min(target.length, PIECE_WORDS));
 }

@@ -1,11 +1,12 @@
-import { createCipheriv } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { addKeystream, SLICE_WORDS } from "../src/chacha20.ts";
-import { addInto } from "../src/ring.ts";
+import { addKeystream, addKeystreams, SLICE_WORDS } from "../src/chacha20.ts";
+import { addKeystreamsTwin, addKeystreamTwin } from "../src/twins/chacha20.ts";
+import { compiled, expectSame, keys, lengths, opensslStream, someWords } from "./oracle.ts";
+import { VECTORS, type Vector } from "./rfc8439.ts";
 
 /** RFC 8439 section 2.3 as it is written: one block of 16 words. */
-function slowBlock(key: Uint8Array, counter: number, nonce: readonly [number, number, number]): Uint32Array {
+function slowBlock(key: Uint8Array, counter: number, nonce: readonly number[]): Uint32Array {
   const keyWords = new Uint32Array(key.slice().buffer);
   const start = Uint32Array.of(
     0x61707865,
@@ -37,87 +38,126 @@ function slowBlock(key: Uint8Array, counter: number, nonce: readonly [number, nu
 
 function slowStream(key: Uint8Array, length: number): Uint32Array {
   const words = new Uint32Array(length);
-  for (let i = 0; i < length; i++) {
-    const slice = Math.floor(i / SLICE_WORDS);
-    const block = Math.floor((i % SLICE_WORDS) / 16);
-    words[i] = slowBlock(key, block, [slice, 0, 0])[i % 16]!;
+  for (let at = 0; at < length; at += 16) {
+    const slice = Math.floor(at / SLICE_WORDS);
+    const block = slowBlock(key, (at % SLICE_WORDS) / 16, [slice, 0, 0]);
+    words.set(block.subarray(0, length - at), at);
   }
   return words;
 }
 
 const RFC_KEY = Uint8Array.from({ length: 32 }, (_, i) => i);
-const key = fc.uint8Array({ minLength: 32, maxLength: 32 });
+const bytesOf = (hex: string) => Uint8Array.from(Buffer.from(hex, "hex"));
+
+describe("RFC 8439's vectors", () => {
+  const encrypt = ({ text }: Vector, stream: Uint32Array) => {
+    const bytes = new Uint8Array(stream.buffer);
+    return Buffer.from(text.map((byte, i) => byte ^ bytes[i]!)).toString("hex");
+  };
+
+  test.each(VECTORS)("section $section: the compiled kernel", (vector) => {
+    const { key, nonce, a, code, wipe } = compiled();
+    key.set(bytesOf(vector.key));
+    nonce.set(new Uint32Array(bytesOf(vector.nonce).buffer));
+    const words = Math.ceil(vector.text.length / 4);
+    const at = code.A.value;
+    code.mask(at, at + 4 * words, vector.block, 0);
+    expect(encrypt(vector, a.slice(0, words))).toBe(vector.out);
+    wipe(words);
+  });
+
+  test.each(VECTORS)("section $section: the slow block", (vector) => {
+    const nonce = new Uint32Array(bytesOf(vector.nonce).buffer);
+    const blocks = Array.from({ length: Math.ceil(vector.text.length / 64) }, (_, i) => [
+      ...slowBlock(bytesOf(vector.key), vector.block + i, [...nonce]),
+    ]);
+    expect(encrypt(vector, Uint32Array.from(blocks.flat()))).toBe(vector.out);
+  });
+});
 
 describe("the mask stream", () => {
-  test("the twin gives RFC 8439 section 2.3.2's block", () => {
-    const block = slowBlock(RFC_KEY, 1, [0x09000000, 0x4a000000, 0]);
-    expect(Buffer.from(block.buffer).toString("hex")).toBe(
-      "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e" +
-        "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e",
-    );
+  test("the counter goes on from the last 32-bit number to 0, as the words of one vector do", () => {
+    const { key, a, code, wipe } = compiled();
+    key.set(RFC_KEY);
+    const at = code.A.value;
+    code.mask(at, at + 256, 0xfffffffe, 0);
+    const blocks = [0xfffffffe, 0xffffffff, 0, 1].map((block) => [...slowBlock(RFC_KEY, block, [0, 0, 0])]);
+    expect([...a.subarray(0, 64)]).toEqual(blocks.flat());
+    wipe(64);
   });
 
-  // Vectors 1 and 2 there.
-  test("RFC 8439 appendix A.1: the zero key's first two blocks", () => {
-    const target = new Uint32Array(32);
-    addKeystream(target, new Uint8Array(32), 1);
-    expect(Buffer.from(target.buffer).toString("hex")).toBe(
-      "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7" +
-        "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586" +
-        "9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed" +
-        "29b721769ce64e43d57133b074d839d531ed1f28510afb45ace10a1f4b794d6f",
-    );
-  });
-
-  test("equals the twin for any key and length", () => {
+  test("compiled code, twin and the slow block agree for any key and short lengths", () => {
     fc.assert(
-      fc.property(key, fc.integer({ min: 0, max: 200 }), (k, length) => {
-        const target = new Uint32Array(length);
-        addKeystream(target, k, 1);
-        expect(target).toEqual(slowStream(k, length));
+      fc.property(keys, fc.integer({ min: 0, max: 200 }), (key, length) => {
+        const expected = slowStream(key, length);
+        for (const add of [addKeystream, addKeystreamTwin]) {
+          const target = new Uint32Array(length);
+          add(target, key, 1);
+          expectSame(target, expected);
+        }
       }),
-      { numRuns: 40 },
+      { numRuns: 60 },
     );
   });
 
-  test("a new slice starts at block 0 under a nonce of its own number: OpenSSL agrees over both", () => {
-    const target = new Uint32Array(SLICE_WORDS + 20_000);
-    addKeystream(target, RFC_KEY, 1);
-    for (const slice of [0, 1]) {
-      const words = target.subarray(slice * SLICE_WORDS, (slice + 1) * SLICE_WORDS);
-      // OpenSSL's IV is the counter and then RFC 8439's nonce.
-      const iv = Buffer.alloc(16);
-      iv.writeUInt32LE(slice, 4);
-      const stream = createCipheriv("chacha20", RFC_KEY, iv).update(Buffer.alloc(4 * words.length));
-      expect(Buffer.from(words.buffer, words.byteOffset, words.byteLength).equals(stream)).toBe(true);
+  test("OpenSSL agrees over two slices: the second starts at block 0 under its own nonce", () => {
+    const expected = opensslStream(RFC_KEY, SLICE_WORDS + 20_007);
+    for (const add of [addKeystream, addKeystreamTwin]) {
+      const target = new Uint32Array(expected.length);
+      add(target, RFC_KEY, 1);
+      expectSame(target, expected);
     }
   });
 
   test("adds onto what is there mod 2^32, and subtracting takes it away again", () => {
     fc.assert(
-      fc.property(key, fc.uint32Array({ maxLength: 100 }), (k, words) => {
-        const target = words.slice();
-        addKeystream(target, k, 1);
-        const expected = slowStream(k, words.length);
-        addInto(expected, words);
-        expect(target).toEqual(expected);
-        addKeystream(target, k, -1);
-        expect(target).toEqual(words);
+      fc.property(keys, lengths, fc.nat(), (key, length, seed) => {
+        const words = someWords(length, seed);
+        const stream = opensslStream(key, length);
+        for (const add of [addKeystream, addKeystreamTwin]) {
+          const target = words.slice();
+          add(target, key, 1);
+          expectSame(
+            target,
+            words.map((word, i) => word + stream[i]!),
+          );
+          add(target, key, -1);
+          expectSame(target, words);
+        }
       }),
       { numRuns: 40 },
     );
   });
 
-  test("only 256-bit keys", () => {
-    expect(() => addKeystream(new Uint32Array(1), new Uint8Array(16), 1)).toThrow(
-      "expected 32 bytes, got 16",
+  test("many masks in one pass are one after the other, also on a part of a vector", () => {
+    const masks = fc.array(fc.record({ key: keys, sign: fc.constantFrom(1 as const, -1 as const) }), {
+      maxLength: 4,
+    });
+    fc.assert(
+      fc.property(masks, lengths, fc.nat(3), (all, length, offset) => {
+        const whole = someWords(length + 5, length);
+        const expected = whole.slice();
+        for (const { key, sign } of all) {
+          opensslStream(key, length).forEach((word, i) => {
+            expected[offset + i]! += sign * word;
+          });
+        }
+        for (const add of [addKeystreams, addKeystreamsTwin]) {
+          const target = whole.slice();
+          add(target.subarray(offset, offset + length), all);
+          expectSame(target, expected);
+        }
+      }),
+      { numRuns: 40 },
     );
   });
-});
 
-test("addInto adds mod 2^32 and takes no other length", () => {
-  const sum = Uint32Array.of(1, 0xffffffff);
-  addInto(sum, Uint32Array.of(2, 3));
-  expect([...sum]).toEqual([3, 2]);
-  expect(() => addInto(sum, new Uint32Array(3))).toThrow("invariant");
+  test("only 256-bit keys, and a bad one among others changes nothing", () => {
+    const short = new Uint8Array(16);
+    expect(() => addKeystream(new Uint32Array(1), short, 1)).toThrow("mask key: expected 32 bytes, got 16");
+    const target = new Uint32Array(1);
+    const masks = [RFC_KEY, short].map((key) => ({ key, sign: 1 as const }));
+    expect(() => addKeystreams(target, masks)).toThrow("mask key");
+    expect([...target]).toEqual([0]);
+  });
 });
