@@ -8,7 +8,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "libs/wire": ["foundation"],
   "libs/identity": ["foundation", "wire"],
   "libs/plan": ["foundation"],
-  "libs/update": ["foundation"],
+  "libs/update": ["foundation", "kernels"],
   "libs/secagg": ["foundation", "kernels", "wire", "identity"],
   "libs/graph": ["foundation", "wire"],
   "libs/adapter": ["foundation", "update", "graph", "wire"],

@@ -1,6 +1,7 @@
 import { assert, checkInteger } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
+import { roundWords } from "@tutti/kernels/quantise";
 import { checkFinite } from "./clip.ts";
 import { MAX_LENGTH } from "./layout.ts";
 
@@ -77,7 +78,6 @@ export function steps(scale: Scale): number {
 export function quantise(vector: Vector, scale: Scale, random: SeededRandom): Uint32Array {
   const { update, metrics } = vector;
   const b = steps(scale);
-  const words = new Uint32Array(wordsOf(scale, update.length));
   if (metrics.length !== scale.metrics.length) {
     throw new Fault("bad-input", "metrics", {
       expected: `${scale.metrics.length}`,
@@ -95,11 +95,10 @@ export function quantise(vector: Vector, scale: Scale, random: SeededRandom): Ui
 
   const weight = slot("weight", vector.weight, scale.maxWeight);
   const share = Math.min(1, weight / (density(scale.maxWeight, b) * scale.maxWeight));
-  for (let i = 0; i < update.length; i++) {
-    // Each factor is at most 1 in size, so rounding cannot leave [−B, B].
-    const part = (cut(update[i]!, -scale.clip, scale.clip) / scale.clip) * share;
-    words[i] = (round(part * b, random) << drop) >>> drop;
-  }
+  const words = new Uint32Array(wordsOf(scale, update.length));
+  const key = Uint8Array.from({ length: 32 }, () => random.below(256));
+  const { clip, bits } = scale;
+  words.set(roundWords(update, { factor: factorOf(clip, share * b), limit: clip, bits, key }));
   const tail = [weight, ...metrics.map((value, at) => slot(`metric ${at}`, value, scale.metrics[at]!))];
   tail.forEach((count, at) => {
     words[update.length + at] = ((count - b) << drop) >>> drop;
@@ -149,6 +148,12 @@ export function dequantise(sum: Uint32Array, { scale, length, devices }: SumOf):
 function density(bound: number, b: number): number {
   const perOne = (2 * b) / bound;
   return perOne >= 1 ? Math.floor(perOne) : perOne;
+}
+
+/** Steps per one such that float64's clip·factor is no more than `most`: rounding cannot leave [−B, B]. */
+function factorOf(clip: number, most: number): number {
+  const factor = most / clip;
+  return clip * factor <= most ? factor : factor * (1 - Number.EPSILON);
 }
 
 /** Up with the probability of the fraction, so the mean of many roundings is the value itself. */
