@@ -9,6 +9,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "libs/identity": ["foundation", "wire"],
   "libs/plan": ["foundation"],
   "libs/update": ["foundation", "kernels"],
+  "libs/privacy": ["foundation", "kernels", "update"],
   "libs/secagg": ["foundation", "kernels", "wire", "identity"],
   "libs/graph": ["foundation", "wire"],
   "libs/adapter": ["foundation", "update", "graph", "wire"],
