@@ -82,6 +82,7 @@ export function releaseOf(plan: Plan, run: string, change: Partial<Release> = {}
     cohorts: [],
     secureAggregation: plan.secureAggregation.enabled,
     privacy: null,
+    transcript: null,
     method: plan.adapter.method,
     rank: plan.adapter.rank,
     alpha: plan.adapter.alpha,

@@ -32,6 +32,11 @@ export type Release = {
   readonly secureAggregation: boolean;
   /** Privacy spent; null: no claim. */
   readonly privacy: null;
+  /**
+   * SHA-256 (hex) of the signed transcript of the round that made it (docs/protocol.md, Transcript); null for
+   * version 0 and where there was no secure sum.
+   */
+  readonly transcript: string | null;
   readonly method: string;
   readonly rank: number;
   readonly alpha: number;
@@ -43,14 +48,14 @@ export type Release = {
 export type OpenedRelease = { readonly release: Release; readonly digest: string };
 
 /** What a release does not have from its plan. */
-type Made = Pick<Release, "run" | "version" | "round" | "adapter" | "parent" | "cohorts"> & {
+type Made = Pick<Release, "run" | "version" | "round" | "adapter" | "parent" | "cohorts" | "transcript"> & {
   /** When it was made, on the coordinator's wall clock. */
   readonly wallMs: number;
 };
 
 /** The release that a round of a plan's run made; `checkContent` of the device holds the two together. */
 export function releaseOf(plan: Plan, made: Made): Release {
-  const { run, version, round, adapter, parent, cohorts, wallMs } = made;
+  const { run, version, round, adapter, parent, cohorts, transcript, wallMs } = made;
   const { method, rank, alpha } = plan.adapter;
   return {
     run,
@@ -62,6 +67,7 @@ export function releaseOf(plan: Plan, made: Made): Release {
     cohorts,
     secureAggregation: plan.secureAggregation.enabled,
     privacy: null,
+    transcript,
     method,
     rank,
     alpha,
@@ -92,11 +98,11 @@ export function openRelease(envelope: SignedEnvelope, trust: Trust): OpenedRelea
 }
 
 /** A Fault("refused") unless the bytes are the artifact that was signed for. */
-export function checkArtifact(bytes: Uint8Array, artifact: Artifact): void {
+export function checkArtifact(bytes: Uint8Array, artifact: Artifact, what = "artifact"): void {
   const got = { sha256: sha256Hex(bytes), bytes: bytes.length };
   if (got.sha256 === artifact.sha256 && got.bytes === artifact.bytes) return;
   const told = (it: Artifact) => `${it.bytes} bytes with SHA-256 ${it.sha256}`;
-  throw new Fault("refused", "artifact", { expected: told(artifact), got: told(got) });
+  throw new Fault("refused", what, { expected: told(artifact), got: told(got) });
 }
 
 /** Fields unknown to us are passed over, as in-toto's parsing rules ask; those we know must all be right. */
@@ -113,17 +119,18 @@ function decodeStatement(payload: Uint8Array): Release {
   };
   const [subject] = subjects.map((item) => member(member(item, "digest"), "sha256"));
   exactly(subject ?? { path: "release.subject[0]", value: undefined }, adapter.sha256);
-  const parent = field("parent");
+  const maybe = (name: string) => (field(name).value === null ? null : sha256Text(field(name)));
   return {
     run: sha256Text(field("run")),
     version: integer(field("version"), 0),
     round: integer(field("round"), 0),
     base: { sha256: sha256Text(member(field("base"), "sha256")) },
     adapter,
-    parent: parent.value === null ? null : sha256Text(parent),
+    parent: maybe("parent"),
     cohorts: items(field("cohorts"), MAX_COHORTS).map((size) => integer(size, 1)),
     secureAggregation: flag(field("secureAggregation")),
     privacy: exactly(field("privacy"), null),
+    transcript: maybe("transcript"),
     method: text(field("method"), /^[a-z0-9-]{1,32}$/, "1..32 lower-case letters, digits, dashes"),
     rank: integer(field("rank"), 1),
     alpha: positive(field("alpha")),

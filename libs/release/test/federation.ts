@@ -42,6 +42,7 @@ export const RELEASE: Release = {
   cohorts: [5, 4],
   secureAggregation: true,
   privacy: null,
+  transcript: "ee".repeat(32),
   method: "rolora",
   rank: 4,
   alpha: 8,

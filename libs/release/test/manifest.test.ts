@@ -27,15 +27,16 @@ describe("signRelease and openRelease", () => {
   test("and back, with the payload's hash as its name", () => {
     const envelope = signRelease(RELEASE, COORDINATOR);
     expect(openRelease(envelope, TRUST)).toEqual({ release: RELEASE, digest: sha256Hex(envelope.payload) });
-    const first = { ...RELEASE, version: 0, round: 0, parent: null, cohorts: [] };
+    const first = { ...RELEASE, version: 0, round: 0, parent: null, cohorts: [], transcript: null };
     expect(openRelease(signRelease(first, COORDINATOR), TRUST).release).toEqual(first);
   });
 
   test("what a plan and a round say is in it, and it can be signed", () => {
-    const { run, version, round, base, adapter, parent, cohorts } = RELEASE;
+    const { run, version, round, base, adapter, parent, cohorts, transcript } = RELEASE;
     const { method, rank, alpha } = RELEASE;
     const plan = { base: { ...base, bytes: 9 }, adapter: { method, rank, alpha, targets: [] } };
-    const made = { run, version, round, adapter, parent, cohorts, wallMs: Date.UTC(2026, 0, 31, 12) };
+    const wallMs = Date.UTC(2026, 0, 31, 12);
+    const made = { run, version, round, adapter, parent, cohorts, transcript, wallMs };
     for (const enabled of [true, false]) {
       const release = releaseOf(
         { ...plan, secureAggregation: { enabled, bits: 16 } } as unknown as Plan,

@@ -1,7 +1,8 @@
+import { readTensors, writeTensors } from "@tutti/adapter/formats/safetensors";
 import { metricsOf } from "@tutti/plan/metrics";
 import { ruleOf } from "@tutti/strategy/rule";
 import { serverStep } from "@tutti/strategy/step";
-import { layoutOf } from "@tutti/update/layout";
+import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import { dequantise } from "@tutti/update/quantise";
 import { type RoundRecord, RoundRecordSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
@@ -40,6 +41,21 @@ export function nextAdapter(
   const state = held === undefined ? rule.begin(layout.length) : rule.load(held);
   const next = serverStep({ layout, active: activeLayout(spec), parameters, mean, rule, held: state });
   return { parameters: next.parameters, held: rule.save(next.held) };
+}
+
+/**
+ * The same from and to files: the parent's adapter, the next one's, and the rule's state. What publishes a
+ * step and what checks it later run this.
+ */
+export function nextFiles(
+  spec: RoundSpec,
+  options: { parent: Uint8Array; mean: Float32Array; held: Uint8Array | undefined },
+): { adapter: Uint8Array; held: Uint8Array } {
+  const { tensors } = spec.plan;
+  const layout = layoutOf(tensors);
+  const before = flatten(layout, readTensors(tensors, options.parent));
+  const { parameters, held } = nextAdapter(spec, { ...options, parameters: before });
+  return { adapter: writeTensors(tensors, unflatten(layout, parameters)), held };
 }
 
 /** A sum over a count; 0 where nothing was counted, since then there is nothing to say. */

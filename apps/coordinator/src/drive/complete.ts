@@ -1,22 +1,22 @@
-import { readTensors, writeTensors } from "@tutti/adapter/formats/safetensors";
+import { fromHex } from "@tutti/foundation/bytes";
 import { assert } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
-import type { Plan } from "@tutti/plan/plan";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
-import { nextAdapter, readSum } from "@tutti/round/result";
+import { nextFiles, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
 import { afterSuccess } from "@tutti/round/run";
 import { type Summing, survivors } from "@tutti/round/summing";
+import type { Papers } from "@tutti/round/words";
 import type { Agree } from "@tutti/secagg/agree";
 import { unmask } from "@tutti/secagg/server/session";
-import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import type { Certificate } from "@tutti/wire/device";
 import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Artifacts } from "../artifacts.ts";
+import { transcribe } from "./transcribe.ts";
 
 export type SignedRelease = {
   readonly version: number;
@@ -27,7 +27,7 @@ export type SignedRelease = {
 /** From a round whose sum may be unmasked to the header that follows it, and its release if it trained. */
 export type Complete = (
   round: Round,
-  at: { header: RunHeader; sum: Uint32Array },
+  at: { header: RunHeader; sum: Uint32Array; papers: Papers },
 ) => Promise<{ header: RunHeader; release?: SignedRelease }>;
 
 export type Publisher = {
@@ -38,31 +38,39 @@ export type Publisher = {
   readonly agree?: Agree;
 };
 
-/** unmask → strategy → adapter → publish. Running it twice gives the same adapter: it may be resumed. */
+/** unmask → strategy → transcript → publish. Running it twice gives the same bytes: it may be resumed. */
 export function completer(publisher: Publisher): Complete {
+  const { artifacts } = publisher;
   // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
   const opened = new WeakMap<Round, Uint32Array>();
-  return async (round, { header, sum }) => {
+  return async (round, { header, sum, papers }) => {
     assert(round.sum !== null, "a complete round has a session");
     const { spec } = round;
     const cohort = survivors(round.sum);
     const plain = opened.get(round) ?? (await openSum(round.sum, sum, publisher.agree));
     opened.set(round, plain);
     const { mean, record } = readSum(spec, plain, cohort.length);
-    if (spec.task.kind === Task_Kind.EVALUATE)
+    if (spec.task.kind === Task_Kind.EVALUATE) {
+      record.transcript = (await transcribe(publisher, round, { papers, plain, states: NO_STATES })) ?? "";
       return { header: afterSuccess(spec.plan, header, { record, cohort }) };
-    const { parameters, held } = nextAdapter(spec, {
-      parameters: await loadAdapter(publisher.artifacts, spec.plan, header.adapter),
+    }
+    const { adapter, held } = nextFiles(spec, {
+      parent: await artifacts.read(header.adapter),
       mean,
-      held: header.strategy ? await publisher.artifacts.read(header.strategy) : undefined,
+      held: header.strategy ? await artifacts.read(header.strategy) : undefined,
     });
-    const strategy = await publisher.artifacts.putBytes(held);
-    const release = await publish(publisher, { spec: round.spec, header, parameters, cohort });
+    const strategy = await artifacts.putBytes(held);
+    const states = { before: fromHex(header.strategy), after: fromHex(strategy) };
+    const transcript = await transcribe(publisher, round, { papers, plain, states });
+    const release = await publish(publisher, { spec, header, adapter, cohort, transcript });
     record.release = release.digest;
+    record.transcript = transcript ?? "";
     const next = { version: release.version, manifest: release.digest, adapter: release.adapter };
     return { header: afterSuccess(spec.plan, header, { record, cohort, release: next, strategy }), release };
   };
 }
+
+const NO_STATES = { before: new Uint8Array(), after: new Uint8Array() };
 
 /** The plain sum. A large one takes minutes: the event loop turns between two mask streams. */
 async function openSum(of: Summing, sum: Uint32Array, agree: Agree | undefined): Promise<Uint32Array> {
@@ -71,17 +79,18 @@ async function openSum(of: Summing, sum: Uint32Array, agree: Agree | undefined):
   return await unmask(of.session, sum, { pause, ...(agree && { agree }) });
 }
 
-async function loadAdapter(artifacts: Artifacts, plan: Plan, sha256: string): Promise<Float32Array> {
-  return flatten(layoutOf(plan.tensors), readTensors(plan.tensors, await artifacts.read(sha256)));
-}
-
 async function publish(
   { artifacts, key, certificate, clock }: Publisher,
-  made: { spec: Round["spec"]; header: RunHeader; parameters: Float32Array; cohort: readonly string[] },
+  made: {
+    spec: Round["spec"];
+    header: RunHeader;
+    adapter: Uint8Array;
+    cohort: readonly string[];
+    transcript: string | null;
+  },
 ): Promise<SignedRelease & { adapter: string }> {
-  const { spec, header, parameters, cohort } = made;
+  const { spec, header, adapter: bytes, cohort, transcript } = made;
   const { plan, task } = spec;
-  const bytes = writeTensors(plan.tensors, unflatten(layoutOf(plan.tensors), parameters));
   const adapter = await artifacts.putBytes(bytes);
   const release = releaseOf(plan, {
     run: task.run,
@@ -90,6 +99,7 @@ async function publish(
     adapter: { sha256: adapter, bytes: bytes.length },
     parent: header.manifest,
     cohorts: [cohort.length],
+    transcript,
     wallMs: clock.wallMs(),
   });
   const envelope = signRelease(release, { key, certificate });

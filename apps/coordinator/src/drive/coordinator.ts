@@ -220,6 +220,7 @@ export class Coordinator {
       adapter: plan.initial,
       parent: null,
       cohorts: [],
+      transcript: null,
       wallMs: this.parts.clock.wallMs(),
     });
     const envelope = signRelease(release, this.parts.federation.coordinator);

@@ -6,7 +6,7 @@ import { abandon, beginRound, type Effect, type Round, step } from "@tutti/round
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
 import type { Trust } from "@tutti/round/summing";
 import { wordTo } from "@tutti/round/words";
-import { type JournalEntry, JournalEntrySchema, type RunHeader } from "@tutti/wire/journal";
+import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
@@ -14,7 +14,7 @@ import type { Complete, SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
 import type { Ledger } from "./ledger.ts";
 import { backOffMs, type Report, trouble } from "./report.ts";
-import { checkUpload, type Upload, unconfirmed, type Waiting, withVector } from "./waiting.ts";
+import { checkUpload, entryOf, type Upload, unconfirmed, type Waiting, withVector } from "./waiting.ts";
 
 export type DriverOptions = {
   readonly run: string;
@@ -107,7 +107,7 @@ export class Driver {
    * The round that the journal tells of. One that is refused now, since a certificate expired, ends by name.
    */
   #replay(entries: readonly JournalEntry[]): Round {
-    let round = this.#freshRound(entries[0]?.nowMs);
+    let round = this.#freshRound(entries[0]);
     try {
       for (const entry of entries) [round] = step(round, entry);
       return round;
@@ -213,7 +213,7 @@ export class Driver {
         if (round === null)
           throw new Fault("conflict", "run", { expected: "running", got: this.header.state });
         checkUpload(round, item);
-        const entry = create(JournalEntrySchema, { nowMs, device: item.device, event: item.event });
+        const entry = entryOf(item, round, nowMs);
         const [next, more] = step(round, entry);
         accepted.push(item);
         if (next === round) continue;
@@ -266,7 +266,8 @@ export class Driver {
     const { round } = this;
     assert(round !== null && this.#sum !== null, "a complete round has a sum");
     try {
-      const done = await this.#completion.of(round, { header: this.header, sum: this.#sum });
+      const papers = { plan: this.options.planEnvelope, parent: this.parent };
+      const done = await this.#completion.of(round, { header: this.header, sum: this.#sum, papers });
       await this.#exclusively(async () => {
         if (this.#isStill(round, "unmasking")) await this.#close(done.header, done.release);
       });
@@ -310,16 +311,16 @@ export class Driver {
     this.#begin();
   }
 
-  #freshRound(nowMs = this.options.clock.nowMs()): Round {
-    const { run, plan, trust } = this.options;
+  /** Replayed, the round counts from its `first` entry, and certificates as of then. */
+  #freshRound(first?: JournalEntry): Round {
+    const { run, plan, clock } = this.options;
     const { header } = this;
-    const spec = {
-      plan,
-      task: taskOf(run, plan, header),
-      attempt: header.attempt,
-      expected: new Set(header.cohort),
-    };
-    return beginRound(spec, { connected: [], nowMs, trust: trust() });
+    const task = taskOf(run, plan, header);
+    const spec = { plan, task, attempt: header.attempt, expected: new Set(header.cohort) };
+    const trust = this.options.trust();
+    const nowMs = first?.nowMs ?? clock.nowMs();
+    const nowS = first?.checkedAtS || trust.nowS;
+    return beginRound(spec, { connected: [], nowMs, trust: { ...trust, nowS } });
   }
 
   /** A fresh round's first entry fixes the moment that its deadlines count from, also for a replay. */

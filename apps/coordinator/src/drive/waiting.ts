@@ -4,7 +4,8 @@ import { Fault } from "@tutti/foundation/fault";
 import { addInto } from "@tutti/kernels/ring";
 import type { Effect, Round } from "@tutti/round/round";
 import { sessionId } from "@tutti/round/summing";
-import type { JournalEntry } from "@tutti/wire/journal";
+import { type JournalEntry, JournalEntrySchema } from "@tutti/wire/journal";
+import { create } from "@tutti/wire/message";
 
 /** A masked vector, unpacked, and the session that its sender masked it for. */
 export type Upload = { readonly vector: Uint32Array; readonly session: Uint8Array };
@@ -16,6 +17,12 @@ export type Waiting = {
   readonly upload: Upload | undefined;
   readonly settle: { resolve(): void; reject(reason: unknown): void };
 };
+
+/** As the journal holds it. A round's first entry also fixes the moment that its certificates count at. */
+export function entryOf({ device, event }: Waiting, { trust }: Round, nowMs: number): JournalEntry {
+  const checkedAtS = event.case === "recovered" ? trust.nowS : 0;
+  return create(JournalEntrySchema, { nowMs, device, event, checkedAtS });
+}
 
 /**
  * An upload may be under way for longer than its round; its entry does not say which session it is for.

@@ -1,12 +1,13 @@
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
-import { signRelease } from "@tutti/release/manifest";
+import { openRelease, signRelease } from "@tutti/release/manifest";
 import { signPlan } from "@tutti/release/plan";
 import { firstHeader } from "@tutti/round/run";
 import { sessionId } from "@tutti/round/summing";
 import { RunHeaderSchema } from "@tutti/wire/journal";
-import { encode } from "@tutti/wire/message";
+import { decode, encode } from "@tutti/wire/message";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { InstructionSchema, type Task } from "@tutti/wire/round";
 import { TRUST } from "../../../../libs/round/test/cast.ts";
@@ -42,6 +43,7 @@ export class World {
   /** What the driver reported, in all its lives. */
   readonly reports: Record<string, unknown>[] = [];
   readonly #pending = new Set<string>();
+  #lives = 0;
   readonly #run: string;
   readonly #envelope;
   readonly #done = new Map<string, string>();
@@ -69,6 +71,7 @@ export class World {
     const artifacts = openArtifacts(join(this.folder, "artifacts"));
     if (!(await store.run(this.#run))) await this.#firstTime(store, artifacts);
     const weather = new Weather(troubles);
+    const lives = this.#lives++;
     const clock = new TestClock();
     const watched = weather.over(store, ["commit", "journal"]);
     const complete = completer({
@@ -84,7 +87,8 @@ export class World {
       header: firstHeader({ version: 0, manifest: "00".repeat(32), adapter: "00".repeat(32) }),
       parent: this.#envelope,
       ledger: ledgerOf(watched, stored.run),
-      trust: () => TRUST,
+      // Each life begins at a later hour; a round that goes on counts certificates as of its own.
+      trust: () => ({ ...TRUST, nowS: TRUST.nowS + lives * 3600 }),
       clock,
       complete: weather.over({ complete }, ["complete"]).complete,
       present: () => [...this.here],
@@ -162,15 +166,24 @@ export class World {
     }
   }
 
-  /** Everything that a run leaves behind; equal for two runs that went the same way. */
+  /**
+   * Everything that a run leaves behind; equal for two runs that went the same way. Transcripts hold session
+   * keys, so they differ, and with them the digests that name them; within one run there is one per round,
+   * whatever happens, or the count of artifacts shows it.
+   */
   async traces(): Promise<unknown> {
-    const { header } = this.driver;
+    const { history, ...header } = this.driver.header;
     const releases = await this.life.store.releases(this.#run);
     const journal = await this.life.store.journal(this.#run);
     return {
-      header: encode(RunHeaderSchema, header),
-      releases: releases.map(({ version, digest }) => ({ version, digest })),
+      header: { ...header, manifest: header.version === 0 && header.manifest },
+      history: history.map((record) => ({ ...record, release: "", transcript: record.transcript.length })),
+      releases: releases.map(({ envelope }) => {
+        const { release } = openRelease(decode(SignedEnvelopeSchema, envelope, 1 << 20), TRUST);
+        return { ...release, transcript: release.transcript?.length };
+      }),
       journal: journal.entries.length,
+      artifacts: readdirSync(join(this.folder, "artifacts")).filter((name) => !name.includes(".")).length,
     };
   }
 
@@ -189,6 +202,7 @@ export class World {
         cohorts: [],
         secureAggregation: true,
         privacy: null,
+        transcript: null,
         method: adapter.method,
         rank: adapter.rank,
         alpha: adapter.alpha,

@@ -247,6 +247,13 @@ export declare type RoundRecord = Message<"tutti.v1.RoundRecord"> & {
    * @generated from field: uint32 upload_bytes = 9;
    */
   uploadBytes: number;
+
+  /**
+   * Hex SHA-256 of the round's signed transcript; empty without a secure sum.
+   *
+   * @generated from field: string transcript = 10;
+   */
+  transcript: string;
 };
 
 /**

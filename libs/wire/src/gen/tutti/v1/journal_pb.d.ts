@@ -125,6 +125,13 @@ export declare type JournalEntry = Message<"tutti.v1.JournalEntry"> & {
     value: PickRequest;
     case: "picked";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Of `recovered`, the first event of a round: seconds since 1970 that its certificates are checked against.
+   *
+   * @generated from field: uint32 checked_at_s = 16;
+   */
+  checkedAtS: number;
 };
 
 /**

@@ -1,0 +1,143 @@
+import { fromUtf8, hex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { envelopeFromJson } from "@tutti/release/envelope-json";
+import { checkArtifact, type Release } from "@tutti/release/manifest";
+import { checkDistinct, type Party } from "@tutti/secagg/group";
+import type { RoundRecord } from "@tutti/wire/admin";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import { Task_Kind } from "@tutti/wire/round";
+import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
+import { decodeTranscript } from "./transcript.ts";
+import { type Check, must, mustEqual, short, type Trust } from "./verify/check.ts";
+import { checkCohort } from "./verify/cohort.ts";
+import { type Asked, checkAsked, checkManifest, openTranscript } from "./verify/papers.ts";
+import { checkStates, hasState, type Opened, openSum, replay } from "./verify/replay.ts";
+
+export type { Check } from "./verify/check.ts";
+
+/** What a third party has: the transcript's file and a key to trust; the more of the rest, the more is checked. */
+export type Given = Trust & {
+  readonly file: Uint8Array;
+  /** The signed manifest of the release that the round made. */
+  readonly manifest?: SignedEnvelope | undefined;
+  /** That release's adapter. */
+  readonly adapter?: Uint8Array | undefined;
+  /** Packed sums, one per cohort that counted, in any order. */
+  readonly sums?: readonly Uint8Array[] | undefined;
+  /** The adapter that the round started from. */
+  readonly parent?: Uint8Array | undefined;
+  /** The strategy's state before the step, where its rule has one. */
+  readonly state?: Uint8Array | undefined;
+  /** The transcript of the round before: it says which state came after its own step. */
+  readonly previous?: Uint8Array | undefined;
+};
+
+export type Verified = {
+  /** SHA-256 (hex) of the transcript's file: its name. */
+  readonly digest: string;
+  readonly transcript: Transcript;
+  readonly checks: readonly Check[];
+  /** What was not looked at, since its file was not given. */
+  readonly unchecked: readonly string[];
+  /** What the given sum says: means over the cohort. */
+  readonly record?: RoundRecord | undefined;
+};
+
+/**
+ * Checks a round that one took no part in (docs/protocol.md, Transcript; attack 18).
+ * @throws Fault("refused"), or "bad-message" for what does not decode, naming the first thing wrong.
+ */
+export function verifyRound(given: Given): Verified {
+  const { transcript, trust, check } = openTranscript(given.file, given);
+  const digest = sha256Hex(given.file);
+  const { asked, checks } = checkAsked(transcript, trust);
+  const sums = checkCohorts(transcript, asked, trust);
+  checkStates(transcript, asked);
+  const cohorts = transcript.cohorts.filter(({ counted }) => counted);
+  const opened = given.sums && openSums(given.sums, cohorts, asked);
+  const made = given.manifest && checkManifest(given.manifest, { asked, cohorts, digest, trust });
+  const done = [check, ...checks, ...sums, ...(opened ? [SUM] : []), ...(made ? [made.check] : [])];
+  if (given.adapter && made) done.push(checkAdapter(given.adapter, made.release));
+  if (given.previous) done.push(checkPrevious(given.previous, transcript, asked));
+  const step = { transcript, asked, opened, release: made?.release };
+  if (canReplay(given, step)) done.push(takeStep(given, step));
+  return { digest, transcript, checks: done, unchecked: missing(asked, done), record: opened?.record };
+}
+
+const SUM = { what: "sum", found: "its bytes have the hash that was signed" };
+
+/** Every sum by itself, and no device in two: it would say more about itself, and count twice. */
+function checkCohorts({ cohorts }: Transcript, asked: Asked, trust: Trust): Check[] {
+  const counted = cohorts.filter((cohort) => cohort.counted);
+  must("cohorts", counted.length > 0, { expected: "one that counted", got: "none" });
+  const checked = cohorts.map((cohort, at) => {
+    mustEqual("cohorts, attempt", cohorts[0]!.terms?.attempt ?? 0, cohort.terms?.attempt ?? 0);
+    return checkCohort(cohort, { where: `cohort ${at + 1}`, spec: asked, trust });
+  });
+  const parties: Party[] = checked.flatMap(({ group }) => [...group.parties.values()]);
+  checkDistinct(parties);
+  mustEqual(
+    "cohorts, devices of different names",
+    parties.length,
+    new Set(parties.map(({ name }) => name)).size,
+  );
+  return checked.flatMap(({ checks }) => checks);
+}
+
+/** One file for each cohort that counted, each found by its hash. */
+function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscript[], asked: Asked): Opened {
+  mustEqual("sums", cohorts.length, files.length);
+  const byHash = new Map(files.map((file) => [sha256Hex(file), file]));
+  const opened = cohorts.map((cohort) => {
+    return openSum(byHash.get(hex(cohort.sumHash)) ?? files[0]!, cohort, asked);
+  });
+  if (opened.length === 1) return opened[0]!;
+  throw new Fault("unsupported", "sums of several cohorts", { expected: "one" });
+}
+
+function checkAdapter(bytes: Uint8Array, release: Release): Check {
+  checkArtifact(bytes, release.adapter, "adapter");
+  return { what: "adapter", found: "its bytes have the hash that the manifest names" };
+}
+
+/** The parent's manifest names the round before, whose record says which state came out of it. */
+function checkPrevious(file: Uint8Array, { stateBefore }: Transcript, { parent }: Asked): Check {
+  mustEqual("previous transcript", parent.release.transcript ?? "none", sha256Hex(file));
+  const { payload } = envelopeFromJson(fromUtf8(file, "previous transcript"));
+  const { stateAfter } = decodeTranscript(payload);
+  mustEqual("state before the step", hex(stateAfter), hex(stateBefore));
+  return { what: "previous", found: "the state before this step is the one after the last" };
+}
+
+type Step = {
+  readonly transcript: Transcript;
+  readonly asked: Asked;
+  readonly opened: Opened | undefined;
+  readonly release: Release | undefined;
+};
+
+function canReplay({ parent, state }: Given, { asked, opened }: Step): boolean {
+  const trains = asked.task.kind === Task_Kind.TRAIN;
+  return (
+    trains && opened !== undefined && parent !== undefined && (!needsState(asked) || state !== undefined)
+  );
+}
+
+function takeStep({ parent, state }: Given, { transcript, asked, opened, release }: Step): Check {
+  const { sha256 } = replay(transcript, asked, { opened: opened!, parent: parent!, state, release });
+  const whose = release ? "the one that the manifest names" : short(sha256);
+  return { what: "step", found: `parent, sum and rule ${asked.plan.server.name} give the adapter: ${whose}` };
+}
+
+function needsState(asked: Asked): boolean {
+  return asked.task.round > 0 && hasState(asked);
+}
+
+/** What could have been looked at in such a round. */
+function missing(asked: Asked, done: readonly Check[]): string[] {
+  const trains = asked.task.kind === Task_Kind.TRAIN;
+  const state = needsState(asked) ? ["previous"] : [];
+  const all = ["sum", ...(trains ? ["manifest", "adapter", ...state, "step"] : [])];
+  return all.filter((what) => !done.some((check) => check.what === what));
+}

@@ -1,0 +1,68 @@
+import { equalBytes, hex } from "@tutti/foundation/bytes";
+import { sha256, sha256Hex } from "@tutti/foundation/hash";
+import { unpackBits } from "@tutti/kernels/pack";
+import { checkArtifact, type Release } from "@tutti/release/manifest";
+import { ruleOf } from "@tutti/strategy/rule";
+import type { RoundRecord } from "@tutti/wire/admin";
+import { Task_Kind } from "@tutti/wire/round";
+import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
+import { nextFiles, readSum } from "../result.ts";
+import type { RoundSpec } from "../spec.ts";
+import { must, mustEqual } from "./check.ts";
+import type { Asked } from "./papers.ts";
+
+/** A counted sum that was given, and what its words say. */
+export type Opened = { readonly mean: Float32Array; readonly record: RoundRecord };
+
+/**
+ * The sum whose bytes were given. @throws Fault("refused") for other bytes than the record's hash names;
+ * Fault("bad-message") for words that no sum of so many devices has.
+ */
+export function openSum(bytes: Uint8Array, cohort: CohortTranscript, asked: Asked): Opened {
+  mustEqual("sum", hex(cohort.sumHash), sha256Hex(bytes));
+  const { bits, length } = cohort.terms!;
+  return readSum(specOf(asked), unpackBits(bytes, bits, length), cohort.survivors.length);
+}
+
+/** Whether the rule remembers anything between rounds; a state file is needed only then. */
+export function hasState({ plan }: Asked): boolean {
+  return ruleOf(plan.server).begin(0).length > 0;
+}
+
+/** Before the run's first step there is no state, and after it there always is: none may be forgotten. */
+export function checkStates({ stateBefore, stateAfter }: Transcript, { task }: Asked): void {
+  const trains = task.kind === Task_Kind.TRAIN;
+  const lengths = { before: trains && task.round > 0 ? 32 : 0, after: trains ? 32 : 0 };
+  mustEqual("state before the step, bytes of its hash", lengths.before, stateBefore.length);
+  mustEqual("state after the step, bytes of its hash", lengths.after, stateAfter.length);
+}
+
+/**
+ * Takes the round's step again. @throws Fault("refused") naming what differs: the parent's adapter, the
+ * state, or the adapter that the manifest names.
+ */
+export function replay(
+  transcript: Transcript,
+  asked: Asked,
+  given: {
+    opened: Opened;
+    parent: Uint8Array;
+    state?: Uint8Array | undefined;
+    release?: Release | undefined;
+  },
+): { sha256: string; bytes: number } {
+  const { opened, parent, state, release } = given;
+  checkArtifact(parent, asked.parent.release.adapter, "parent's adapter");
+  if (state) mustEqual("state before the step", hex(transcript.stateBefore), sha256Hex(state));
+  const { adapter, held } = nextFiles(specOf(asked), { parent, mean: opened.mean, held: state });
+  if (release) checkArtifact(adapter, release.adapter, "adapter by the step taken again");
+  must("state after the step", equalBytes(transcript.stateAfter, sha256(held)), {
+    expected: hex(transcript.stateAfter),
+    got: sha256Hex(held),
+  });
+  return { sha256: sha256Hex(adapter), bytes: adapter.length };
+}
+
+function specOf({ plan, task }: Asked): RoundSpec {
+  return { plan, task, attempt: 0, expected: new Set() };
+}
