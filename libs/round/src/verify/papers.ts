@@ -77,6 +77,8 @@ export function checkManifest(
   const { asked, cohorts, digest, trust } = about;
   const { plan, task, parent } = asked;
   const { release } = openRelease(envelope, trust);
+  const trains = task.kind === Task_Kind.TRAIN;
+  must("manifest", trains, { expected: "none, the round only evaluates", got: `version ${release.version}` });
   must("manifest, transcript", release.transcript === digest, {
     expected: `that of the manifest, ${release.transcript ?? "none"}`,
     got: digest,

@@ -1,0 +1,179 @@
+import { writeTensors } from "@tutti/adapter/formats/safetensors";
+import { utf8 } from "@tutti/foundation/bytes";
+import { sha256, sha256Hex } from "@tutti/foundation/hash";
+import { seededRandom } from "@tutti/foundation/random";
+import { issue, type Role } from "@tutti/identity/certificate";
+import { type SigningKey, signingKey } from "@tutti/identity/keys";
+import { packBits } from "@tutti/kernels/pack";
+import { envelopeJson, type Signer, signEnvelope } from "@tutti/release/dsse";
+import { type Release, releaseOf, signRelease } from "@tutti/release/manifest";
+import { signPlan } from "@tutti/release/plan";
+import { unmask } from "@tutti/secagg/server/session";
+import { ruleOf } from "@tutti/strategy/rule";
+import { layoutOf, unflatten } from "@tutti/update/layout";
+import { quantise } from "@tutti/update/quantise";
+import { create, decode, encode } from "@tutti/wire/message";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import type { Task } from "@tutti/wire/round";
+import { type Transcript, TranscriptSchema } from "@tutti/wire/transcript";
+import { authority, close, during, NOW_S, names, TRUST, upTo } from "../../../secagg/test/federation.ts";
+import { nextFiles, readSum } from "../../src/result.ts";
+import { firstHeader, taskOf } from "../../src/run.ts";
+import { activeLayout, type RoundSpec, scaleOf, termsOf } from "../../src/spec.ts";
+import { TRANSCRIPT, transcriptOf } from "../../src/transcript.ts";
+import type { Given } from "../../src/verify.ts";
+import { planOf } from "../cast.ts";
+
+/** A round with four devices, one lost before its vector, played by real code; and what is published of it. */
+
+export { authority, NOW_S, TRUST };
+
+export function signerOf(role: Role, seed: number, by: SigningKey = authority): Signer {
+  const key = signingKey(new Uint8Array(32).fill(seed));
+  const statement = { role, name: `${role}-${seed}`, publicKey: key.publicKey, serial: Uint8Array.of(seed) };
+  return { key, certificate: issue(by, { ...statement, notBeforeS: NOW_S - 500, notAfterS: NOW_S + 500 }) };
+}
+
+export const OWNER = signerOf("owner", 21);
+export const COORDINATOR = signerOf("coordinator", 22);
+const DEVICES = names(4);
+const ALIVE = DEVICES.slice(0, 3);
+
+type Options = {
+  readonly plan?: Parameters<typeof planOf>[0];
+  /** 0 by default; `plan.rounds` evaluates. */
+  readonly round?: number;
+  readonly attempt?: number;
+};
+
+export type PlayedRound = {
+  readonly spec: RoundSpec;
+  readonly transcript: Transcript;
+  readonly release: Release;
+  /** All files that a third party could have. */
+  readonly given: Given;
+};
+
+export async function playRound({
+  plan: change = {},
+  round = 0,
+  attempt = 1,
+}: Options): Promise<PlayedRound> {
+  const drawn = adapterOf(planOf(), "parent");
+  const plan = planOf({ initial: { sha256: sha256Hex(drawn), bytes: drawn.length }, rounds: 2, ...change });
+  const papers = { plan: signPlan(plan, OWNER) };
+  const run = sha256Hex(papers.plan.payload);
+  const state = stateOf(plan, round);
+  const previous = round === 0 ? undefined : signed(create(TranscriptSchema, { stateAfter: hashOf(state) }));
+  const parent = releaseOf(plan, {
+    run,
+    version: round,
+    round: Math.max(0, round - 1),
+    adapter: { sha256: sha256Hex(drawn), bytes: drawn.length },
+    parent: round === 0 ? null : "77".repeat(32),
+    cohorts: round === 0 ? [] : [4],
+    transcript: previous ? sha256Hex(previous) : null,
+    wallMs: NOW_S * 1000,
+  });
+  const manifest = signRelease(parent, COORDINATOR);
+  const digest = sha256Hex(manifest.payload);
+  const header = { ...firstHeader({ version: round, manifest: digest, adapter: sha256Hex(drawn) }), round };
+  const task = taskOf(run, plan, header);
+  const spec = { plan, task, attempt, expected: new Set<string>() };
+  const { session, plain } = await play(spec);
+  const { mean } = readSum(spec, plain, ALIVE.length);
+  const trains = round < plan.rounds;
+  const next = trains ? nextFiles(spec, { parent: drawn, mean, held: state }) : undefined;
+  const transcript = transcriptOf(
+    { spec, trust: TRUST },
+    {
+      papers: { ...papers, parent: manifest },
+      cohorts: [{ sum: { kind: "secure", members: new Set(DEVICES), session }, plain, counted: true }],
+      states: { before: trains ? hashOf(state) : new Uint8Array(), after: hashOf(next?.held) },
+    },
+  );
+  const file = signed(transcript);
+  const adapter = next?.adapter;
+  const release = releaseOf(plan, {
+    run,
+    version: round + 1,
+    round,
+    adapter: { sha256: sha256Hex(adapter ?? drawn), bytes: (adapter ?? drawn).length },
+    parent: digest,
+    cohorts: [ALIVE.length],
+    transcript: sha256Hex(file),
+    wallMs: NOW_S * 1000,
+  });
+  const given = { ...TRUST, file, sums: [packBits(plain, plan.secureAggregation.bits)], parent: drawn };
+  return {
+    spec,
+    transcript,
+    release,
+    given: {
+      ...given,
+      state,
+      previous,
+      ...(adapter && { adapter, manifest: signRelease(release, COORDINATOR) }),
+    },
+  };
+}
+
+/** Every stage with real devices; the last one vanishes with its keys out. */
+async function play(spec: RoundSpec) {
+  const terms = termsOf(spec);
+  const game = await upTo("mask", DEVICES.length, terms);
+  for (const device of DEVICES) game.inputs.set(device, wordsOf(spec, device));
+  await during(game, "mask", ALIVE);
+  close(game);
+  await during(game, "attest", ALIVE);
+  close(game);
+  await during(game, "reveal", ALIVE);
+  return { session: game.session, plain: await unmask(game.session, game.sum) };
+}
+
+function wordsOf({ plan, task }: { plan: RoundSpec["plan"]; task: Task }, device: string): Uint32Array {
+  const chance = seededRandom(device);
+  const { length } = activeLayout({ plan, task });
+  const update = Float32Array.from({ length }, () => chance.uniform() - 0.5);
+  return quantise({ update, weight: 10, metrics: [10, 5, 5, 10, 5] }, scaleOf(plan), chance);
+}
+
+export function adapterOf(plan: RoundSpec["plan"], seed: string): Uint8Array {
+  const layout = layoutOf(plan.tensors);
+  const chance = seededRandom(seed);
+  const flat = Float32Array.from({ length: layout.length }, () => chance.uniform());
+  return writeTensors(plan.tensors, unflatten(layout, flat));
+}
+
+/** The state that a rule would have after some rounds: any numbers will do. */
+function stateOf(plan: RoundSpec["plan"], round: number): Uint8Array | undefined {
+  if (round === 0) return undefined;
+  const rule = ruleOf(plan.server);
+  const { length } = layoutOf(plan.tensors);
+  return rule.save(rule.begin(length).map((vector) => vector.fill(0.25)));
+}
+
+function hashOf(bytes: Uint8Array | undefined): Uint8Array {
+  return bytes ? sha256(bytes) : new Uint8Array();
+}
+
+/** A transcript's file, signed by the coordinator or whoever tries. */
+export function signed(transcript: Transcript, by: Signer = COORDINATOR): Uint8Array {
+  return utf8(envelopeJson(signEnvelope(TRANSCRIPT, encode(TranscriptSchema, transcript), by)));
+}
+
+/** What a lying coordinator would publish: the transcript changed, signed anew, and named by its manifest. */
+export function retold(
+  { transcript, release, given }: PlayedRound,
+  change: (transcript: Transcript) => void,
+): Given {
+  const other = decode(TranscriptSchema, encode(TranscriptSchema, transcript), 1 << 20);
+  change(other);
+  const file = signed(other);
+  const manifest = given.manifest && manifestOf(release, { transcript: sha256Hex(file) });
+  return { ...given, file, manifest };
+}
+
+export function manifestOf(release: Release, change: Partial<Release>): SignedEnvelope {
+  return signRelease({ ...release, ...change }, COORDINATOR);
+}
