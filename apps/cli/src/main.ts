@@ -9,6 +9,7 @@ import { runCommand } from "./commands/run.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { tokenCommand } from "./commands/token.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { verifyRoundCommand } from "./commands/verify-round.ts";
 import { EXIT_CODES, reportFailure } from "./output.ts";
 
 const EXIT_HELP = `
@@ -32,6 +33,7 @@ function program(): Command {
     runCommand(),
     releasesCommand(),
     verifyCommand(),
+    verifyRoundCommand(),
     adapterCommand(),
     graphCommand(),
     benchCommand(),

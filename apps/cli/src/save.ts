@@ -10,6 +10,7 @@ import { parsePlan } from "@tutti/plan/plan";
 import { envelopeJson } from "@tutti/release/envelope-json";
 import { checkArtifact, openRelease, type Release } from "@tutti/release/manifest";
 import { type AdminLink, fetchArtifact } from "./owner.ts";
+import { type SavedRound, saveRound } from "./save-round.ts";
 import { statusValue } from "./status.ts";
 
 /** Where the parts of a saved release are. */
@@ -24,9 +25,14 @@ export type Saved = {
   readonly merged: string;
   /** The run as it went: plan, rounds, releases. */
   readonly record: string;
+  /** What `tutti verify-round` takes: of the round that made the release, and of its evaluation. */
+  readonly rounds: readonly SavedRound[];
 };
 
-/** Writes a run's newest release: signed manifest, adapter in PEFT format, merged ONNX model, run record. */
+/**
+ * Writes a run's newest release: signed manifest, adapter in PEFT format, merged ONNX model, run record, and
+ * what a third party needs to check its round.
+ */
 export async function saveRelease(
   admin: AdminLink,
   { run, folder, authority }: { run: string; folder: string; authority: Uint8Array },
@@ -58,5 +64,10 @@ export async function saveRelease(
   await writeFile(saved.merged, merge(base, adapter, tensors));
   await writeFile(saved.manifest, envelopeJson(envelope));
   await writeFile(saved.record, `${JSON.stringify({ plan, release, ...statusValue(status) }, null, 2)}\n`);
-  return saved;
+  const last = status.history.at(-1);
+  const transcripts = [release.transcript, last?.release === "" ? last.transcript : null];
+  const rounds: SavedRound[] = [];
+  for (const transcript of transcripts)
+    if (transcript) rounds.push(await saveRound(admin, { transcript, folder, authority }));
+  return { ...saved, rounds };
 }

@@ -1,12 +1,13 @@
 import { fromUtf8, hex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import type { Plan } from "@tutti/plan/plan";
 import { envelopeFromJson } from "@tutti/release/envelope-json";
-import { checkArtifact, type Release } from "@tutti/release/manifest";
+import { checkArtifact, type OpenedRelease, type Release } from "@tutti/release/manifest";
 import { checkDistinct, type Party } from "@tutti/secagg/group";
 import type { RoundRecord } from "@tutti/wire/admin";
 import type { SignedEnvelope } from "@tutti/wire/release";
-import { Task_Kind } from "@tutti/wire/round";
+import { type Task, Task_Kind } from "@tutti/wire/round";
 import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
 import { decodeTranscript } from "./transcript.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./verify/check.ts";
@@ -37,6 +38,10 @@ export type Verified = {
   /** SHA-256 (hex) of the transcript's file: its name. */
   readonly digest: string;
   readonly transcript: Transcript;
+  readonly plan: Plan;
+  readonly task: Task;
+  /** The release that the round started from. */
+  readonly parent: OpenedRelease;
   readonly checks: readonly Check[];
   /** What was not looked at, since its file was not given. */
   readonly unchecked: readonly string[];
@@ -62,7 +67,8 @@ export function verifyRound(given: Given): Verified {
   if (given.previous) done.push(checkPrevious(given.previous, transcript, asked));
   const step = { transcript, asked, opened, release: made?.release };
   if (canReplay(given, step)) done.push(takeStep(given, step));
-  return { digest, transcript, checks: done, unchecked: missing(asked, done), record: opened?.record };
+  const unchecked = missing(asked, done);
+  return { ...asked, digest, transcript, checks: done, unchecked, record: opened?.record };
 }
 
 const SUM = { what: "sum", found: "its bytes have the hash that was signed" };

@@ -1,26 +1,23 @@
-import { fromHex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
-import { parseJoinFile } from "@tutti/identity/join";
 import { envelopeFromJson } from "@tutti/release/envelope-json";
 import { checkArtifact, openRelease } from "@tutti/release/manifest";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
+import { type AuthorityOptions, authorityOf, withAuthority } from "../authority.ts";
 import { readOrSay } from "../prepare.ts";
 
-type Options = { authority?: string; join?: string; adapter?: string; base?: string };
+type Options = AuthorityOptions & { adapter?: string; base?: string };
 
 export function verifyCommand(): Command {
-  return new Command("verify")
+  return withAuthority(new Command("verify"))
     .description("Check a release's manifest: certificate, signature, and the files it names.")
     .argument("<manifest>", "manifest.json of a release")
-    .option("--authority <hex>", "the federation's public key")
-    .option("--join <file>", "take the federation's public key from a join file")
     .option("--adapter <file>", "also check this file, adapter.safetensors of a saved release")
     .option("--base <file>", "also check this base model against the manifest")
     .action((path: string, options: Options, command: Command) =>
       withContext(command, async ({ output }) => {
-        const authority = await authorityOf(options);
+        const authority = await authorityOf(options, "manifest");
         const envelope = envelopeFromJson(new TextDecoder().decode(await readOrSay(path, "manifest")));
         const nowS = Math.floor(Date.now() / 1000);
         const { release, digest } = openRelease(envelope, { authority, nowS });
@@ -38,16 +35,6 @@ export function verifyCommand(): Command {
         );
       }),
     );
-}
-
-async function authorityOf({ authority, join }: Options): Promise<Uint8Array> {
-  if (authority) return fromHex(authority, "authority");
-  if (join) return parseJoinFile(new TextDecoder().decode(await readOrSay(join, "join file"))).authority;
-  throw new Fault("bad-input", "authority", {
-    expected: "--authority or --join",
-    got: "neither",
-    todo: "A manifest proves nothing without a key that you trust beforehand",
-  });
 }
 
 function checkBase(bytes: Uint8Array, expected: string): void {

@@ -39,7 +39,7 @@ export function checkCohort(cohort: CohortTranscript, at: CohortAt): { group: Gr
   return {
     group,
     checks: [
-      said("terms", `attempt ${terms.attempt}; model, task and sizes are the plan's`),
+      said("terms", `attempt ${terms.attempt + 1}; model, task and sizes are the plan's`),
       said("members", `${n} devices, each with a certificate and a signature for this attempt`),
       said("session", `${short(hex(group.sid))}, threshold ${group.threshold} of ${n}`),
       said("sets", sets),
