@@ -17,7 +17,10 @@ import { checkStates, hasState, type Opened, openSum, replay } from "./verify/re
 
 export type { Check } from "./verify/check.ts";
 
-/** What a third party has: the transcript's file and a key to trust; the more of the rest, the more is checked. */
+/**
+ * What a third party has: the transcript's file and a key to trust; the more of the rest, the more is
+ * checked.
+ */
 export type Given = Trust & {
   readonly file: Uint8Array;
   /** The signed manifest of the release that the round made. */

@@ -13,7 +13,7 @@ import { World } from "./world.ts";
 const place = temporary();
 afterEach(() => place.remove());
 
-test("every round's transcript and what it names verify, the coordinator having died in between", async () => {
+test("every round's transcript and what it names verify, though the coordinator died meanwhile", async () => {
   const server = { name: "momentum", learningRate: 0.5, beta: 0.9 };
   const world = new World(place.folder, plan({ rounds: 2, server }), ["a", "b", "c", "d"]);
   await world.boot();

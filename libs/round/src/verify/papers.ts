@@ -92,7 +92,8 @@ export function checkManifest(
   const sizes = cohorts.map(({ survivors }) => survivors.length);
   mustEqual("manifest, cohorts", sizes.join(" + "), release.cohorts.join(" + "));
   checkPrivacy(cohorts, release);
-  const found = `version ${release.version} names this transcript, ${sizes.join(" + ")} devices, the same privacy`;
+  const claims = `${sizes.join(" + ")} devices, the same privacy`;
+  const found = `version ${release.version} names this transcript, ${claims}`;
   return { release, check: { what: "manifest", found } };
 }
 

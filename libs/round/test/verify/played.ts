@@ -24,7 +24,7 @@ import { TRANSCRIPT, transcriptOf } from "../../src/transcript.ts";
 import type { Given } from "../../src/verify.ts";
 import { planOf } from "../cast.ts";
 
-/** A round with four devices, one lost before its vector, played by real code; and what is published of it. */
+/** A round of four devices, one lost before its vector, played by real code; and what is published of it. */
 
 export { authority, NOW_S, TRUST };
 

@@ -73,7 +73,7 @@ describe("a round that went as it is told", () => {
     expect(bare.unchecked).toEqual(["sum", "manifest", "adapter", "step"]);
   });
 
-  test("with a rule that remembers, its state is needed for the step, and follows from the round before", () => {
+  test("with a rule that remembers: its state is needed for the step, and is what the last round left", () => {
     expect(verifyRound(later.given).unchecked).toEqual([]);
     const { state: _, ...without } = later.given;
     expect(verifyRound({ ...without, previous: undefined }).unchecked).toEqual(["previous", "step"]);
