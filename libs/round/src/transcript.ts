@@ -1,6 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
+import { picksOf } from "@tutti/secagg/server/words";
 import { MAX_DEVICES } from "@tutti/update/quantise";
 import { checkCounts } from "@tutti/wire/counts";
 import { create, decode } from "@tutti/wire/message";
@@ -21,8 +22,8 @@ export const TRANSCRIPT = "application/vnd.tutti.transcript+protobuf";
 
 export const MAX_COHORTS = 100;
 export const MAX_TRANSCRIPT_BYTES = 256 << 20;
-/** A certificate with its labels, keys, signatures, and the member's name in the lists: far below this. */
-const MEMBER_BYTES = 2048;
+/** A certificate with its labels, keys, signatures, picks, and the member's name in the lists: below this. */
+const MEMBER_BYTES = 2560;
 
 assert(
   MAX_COHORTS * MAX_DEVICES * MEMBER_BYTES <= MAX_TRANSCRIPT_BYTES,
@@ -63,11 +64,12 @@ export function transcriptOf(
 }
 
 function cohortOf({ sum, plain, counted, privacy }: Concluded): CohortTranscript {
-  const { terms, group, senders, survivors, signers, attested } = sum.session;
-  assert(group !== null, "a sum that was opened has a roster");
+  const { terms, crew, senders, survivors, signers, attested } = sum.session;
+  assert(crew !== null, "a sum that was opened has a roster");
   return create(CohortTranscriptSchema, {
     terms,
-    members: [...group.parties.values()].map(({ advertisement }) => advertisement),
+    members: [...crew.parties.values()].map(({ advertisement }) => advertisement),
+    picks: picksOf(sum.session),
     senders: [...senders],
     survivors: [...survivors],
     attested: signers.map((device) =>

@@ -1,15 +1,19 @@
 import { hex } from "@tutti/foundation/bytes";
 import { verify as portableVerify } from "@tutti/identity/keys";
 import {
+  type Crew,
   checkAdvertisement,
   checkDistinct,
   checkTerms,
-  formGroup,
+  formCrew,
+  fullGroup,
   type Group,
   isAscending,
+  leastOf,
+  sparseGroup,
 } from "@tutti/secagg/group";
-import { attestStatement } from "@tutti/secagg/statement";
-import { checkSize, MIN_MEMBERS } from "@tutti/secagg/threshold";
+import { attestStatement, pickStatement } from "@tutti/secagg/statement";
+import { checkSize, FULL_GRAPH, MIN_MEMBERS } from "@tutti/secagg/threshold";
 import type { Terms } from "@tutti/wire/secagg";
 import type { CohortTranscript } from "@tutti/wire/transcript";
 import { type RoundSpec, termsOf } from "../spec.ts";
@@ -29,11 +33,13 @@ export type CohortAt = {
  */
 export function checkCohort(cohort: CohortTranscript, at: CohortAt): { group: Group; checks: Check[] } {
   const terms = checkOwnTerms(cohort, at);
-  const group = checkMembers(cohort, terms, at);
+  const crew = checkMembers(cohort, terms, at);
+  const group = checkPicks(cohort, crew, at);
   checkSets(cohort, group, at);
   checkAttestations(cohort, group, at);
   const { senders, survivors, attested } = cohort;
-  const n = group.parties.size;
+  const { threshold, degree } = crew.size;
+  const n = crew.parties.size;
   const said = (what: string, found: string) => ({ what: `${at.where}, ${what}`, found });
   const sets = `${senders.length} shared keys, ${survivors.length} are in the sum`;
   return {
@@ -41,9 +47,9 @@ export function checkCohort(cohort: CohortTranscript, at: CohortAt): { group: Gr
     checks: [
       said("terms", `attempt ${terms.attempt + 1}; model, task and sizes are the plan's`),
       said("members", `${n} devices, each with a certificate and a signature for this attempt`),
-      said("session", `${short(hex(group.sid))}, threshold ${group.threshold} of ${n}`),
+      said("session", `${short(hex(group.sid))}, threshold ${threshold} of ${degree} share-holders`),
       said("sets", sets),
-      said("attestations", `${attested.length} devices signed these sets, ${group.threshold} must`),
+      said("attestations", `${attested.length} devices signed these sets, ${group.quorum} must`),
     ],
   };
 }
@@ -52,19 +58,30 @@ export function checkCohort(cohort: CohortTranscript, at: CohortAt): { group: Gr
 function checkOwnTerms({ terms }: CohortTranscript, { where, spec }: CohortAt): Terms {
   must(`${where}, terms`, terms, { expected: "some", got: "none" });
   const own = termsOf({ ...spec, attempt: terms.attempt });
-  for (const field of ["run", "round", "modelHash", "taskHash", "bits", "length", "plain"] as const)
+  for (const field of FIELDS)
     mustEqual(`${where}, terms: ${NAMES[field] ?? field}`, shown(own[field]), shown(terms[field]));
   checkTerms(terms);
   return terms;
 }
 
+const FIELDS = [
+  "run",
+  "round",
+  "modelHash",
+  "taskHash",
+  "bits",
+  "length",
+  "plain",
+  "corrupt",
+  "lost",
+] as const;
 const NAMES: Readonly<Record<string, string>> = { modelHash: "model hash", taskHash: "task hash" };
 
 function shown(value: Uint8Array | string | number | boolean): string {
   return value instanceof Uint8Array ? hex(value) : String(value);
 }
 
-function checkMembers({ members }: CohortTranscript, terms: Terms, { where, trust }: CohortAt): Group {
+function checkMembers({ members }: CohortTranscript, terms: Terms, { where, trust }: CohortAt): Crew {
   checkSize(members.length);
   must(`${where}, members`, members.length >= MIN_MEMBERS, {
     expected: `at least ${MIN_MEMBERS}`,
@@ -76,10 +93,35 @@ function checkMembers({ members }: CohortTranscript, terms: Terms, { where, trus
     parties.map(({ name }) => name),
   );
   checkDistinct(parties);
-  return formGroup(terms, parties);
+  return formCrew(terms, parties);
 }
 
-/** U3 ⊆ U2 ⊆ U1, each of at least t, and in the plan's bounds where the sum counted. */
+/** U1: up to 100 all who advertised; beyond, those who picked holders, every pick signed by its member. */
+function checkPicks({ picks }: CohortTranscript, crew: Crew, { where, trust }: CohortAt): Group {
+  const { verify = portableVerify } = trust;
+  const what = `${where}, picks`;
+  const names = [...crew.parties.keys()];
+  const sparse = names.length > FULL_GRAPH;
+  const least = sparse ? leastOf(crew) : 0;
+  must(what, picks.length >= least && (sparse || picks.length === 0), {
+    expected: sparse ? `at least ${least}` : "none",
+    got: `${picks.length}`,
+  });
+  if (!sparse) return fullGroup(crew);
+  const order = picks.every(({ member }, at) => at === 0 || picks[at - 1]!.member < member);
+  must(what, order && picks.at(-1)!.member < names.length, {
+    expected: "members of the roster, each once, ascending",
+    got: "others",
+  });
+  for (const { member, holders, signature } of picks) {
+    const { name, publicKey } = crew.parties.get(names[member]!)!;
+    const statement = pickStatement(crew.terms, { root: crew.root, holders });
+    must(what, verify(publicKey, statement, signature), { expected: `${name}'s signature`, got: "another" });
+  }
+  return sparseGroup(crew, picks);
+}
+
+/** U3 ⊆ U2 ⊆ U1, enough of each, and in the plan's bounds where the sum counted. */
 function checkSets(cohort: CohortTranscript, group: Group, { where, spec }: CohortAt): void {
   const { senders, survivors, counted } = cohort;
   const { min, max } = spec.plan.cohort;
@@ -92,8 +134,8 @@ function checkSets(cohort: CohortTranscript, group: Group, { where, spec }: Coho
       got: stranger ?? "",
     });
     const got = `${names.length}`;
-    must(`${where}, ${what}`, names.length >= group.threshold, {
-      expected: `at least ${group.threshold}`,
+    must(`${where}, ${what}`, names.length >= group.least, {
+      expected: `at least ${group.least}`,
       got,
     });
   };
@@ -123,8 +165,8 @@ function checkAttestations(cohort: CohortTranscript, group: Group, { where, trus
       got: "another",
     });
   }
-  must(what, attested.length >= group.threshold, {
-    expected: `at least ${group.threshold}`,
+  must(what, attested.length >= group.quorum, {
+    expected: `at least ${group.quorum}`,
     got: `${attested.length}`,
   });
 }

@@ -24,7 +24,7 @@ import { TRANSCRIPT, transcriptOf } from "../../src/transcript.ts";
 import type { Given } from "../../src/verify.ts";
 import { planOf } from "../cast.ts";
 
-/** A round of four devices, one lost before its vector, played by real code; and what is published of it. */
+/** A round of devices, one lost before its vector, played by real code; and what is published of it. */
 
 export { authority, NOW_S, TRUST };
 
@@ -36,14 +36,13 @@ export function signerOf(role: Role, seed: number, by: SigningKey = authority): 
 
 export const OWNER = signerOf("owner", 21);
 export const COORDINATOR = signerOf("coordinator", 22);
-const DEVICES = names(4);
-const ALIVE = DEVICES.slice(0, 3);
 
 type Options = {
   readonly plan?: Parameters<typeof planOf>[0];
   /** 0 by default; `plan.rounds` evaluates. */
   readonly round?: number;
   readonly attempt?: number;
+  readonly devices?: number;
 };
 
 export type PlayedRound = {
@@ -58,6 +57,7 @@ export async function playRound({
   plan: change = {},
   round = 0,
   attempt = 1,
+  devices = 4,
 }: Options): Promise<PlayedRound> {
   const drawn = adapterOf(planOf(), "parent");
   const plan = planOf({ initial: { sha256: sha256Hex(drawn), bytes: drawn.length }, rounds: 2, ...change });
@@ -80,15 +80,15 @@ export async function playRound({
   const header = { ...firstHeader({ version: round, manifest: digest, adapter: sha256Hex(drawn) }), round };
   const task = taskOf(run, plan, header);
   const spec = { plan, task, attempt, expected: new Set<string>() };
-  const { session, plain } = await play(spec);
-  const { mean } = readSum(spec, plain, ALIVE.length);
+  const { session, plain } = await play(spec, names(devices));
+  const { mean } = readSum(spec, plain, devices - 1);
   const trains = round < plan.rounds;
   const next = trains ? nextFiles(spec, { parent: drawn, mean, held: state }) : undefined;
   const transcript = transcriptOf(
     { spec, trust: TRUST },
     {
       papers: { ...papers, parent: manifest },
-      cohorts: [{ sum: { kind: "secure", members: new Set(DEVICES), session }, plain, counted: true }],
+      cohorts: [{ sum: { kind: "secure", members: new Set(names(devices)), session }, plain, counted: true }],
       states: { before: trains ? hashOf(state) : new Uint8Array(), after: hashOf(next?.held) },
     },
   );
@@ -100,7 +100,7 @@ export async function playRound({
     round,
     adapter: { sha256: sha256Hex(adapter ?? drawn), bytes: (adapter ?? drawn).length },
     parent: digest,
-    cohorts: [ALIVE.length],
+    cohorts: [devices - 1],
     transcript: sha256Hex(file),
     wallMs: NOW_S * 1000,
   });
@@ -119,15 +119,15 @@ export async function playRound({
 }
 
 /** Every stage with real devices; the last one vanishes with its keys out. */
-async function play(spec: RoundSpec) {
-  const terms = termsOf(spec);
-  const game = await upTo("mask", DEVICES.length, terms);
-  for (const device of DEVICES) game.inputs.set(device, wordsOf(spec, device));
-  await during(game, "mask", ALIVE);
+async function play(spec: RoundSpec, devices: readonly string[]) {
+  const game = await upTo("mask", devices.length, termsOf(spec));
+  const alive = devices.slice(0, -1);
+  for (const device of devices) game.inputs.set(device, wordsOf(spec, device));
+  await during(game, "mask", alive);
   close(game);
-  await during(game, "attest", ALIVE);
+  await during(game, "attest", alive);
   close(game);
-  await during(game, "reveal", ALIVE);
+  await during(game, "reveal", alive);
   return { session: game.session, plain: await unmask(game.session, game.sum) };
 }
 

@@ -73,7 +73,7 @@ describe("a round that went as it is told", () => {
     expect(bare.unchecked).toEqual(["sum", "manifest", "adapter", "step"]);
   });
 
-  test("with a rule that remembers: its state is needed for the step, and is what the last round left", () => {
+  test("with a rule that remembers: the step needs its state, which is what the last round left", () => {
     expect(verifyRound(later.given).unchecked).toEqual([]);
     const { state: _, ...without } = later.given;
     expect(verifyRound({ ...without, previous: undefined }).unchecked).toEqual(["previous", "step"]);
@@ -196,15 +196,18 @@ describe("what was asked", () => {
     expect(message).toMatch(/^parent, run/);
   });
 
-  test.each(["run", "round", "bits", "length", "plain"] as const)("terms with another %s", (field) => {
-    const message = found((_, { terms }) => {
-      const value = terms![field];
-      Object.assign(terms!, {
-        [field]: typeof value === "number" ? value + 1 : field === "run" ? "ff" : true,
+  test.each(["run", "round", "bits", "length", "plain", "corrupt", "lost"] as const)(
+    "terms with another %s",
+    (field) => {
+      const message = found((_, { terms }) => {
+        const value = terms![field];
+        Object.assign(terms!, {
+          [field]: typeof value === "number" ? value + 1 : field === "run" ? "ff" : true,
+        });
       });
-    });
-    expect(message).toMatch(new RegExp(`^cohort 1, terms: ${field}`));
-  });
+      expect(message).toMatch(new RegExp(`^cohort 1, terms: ${field}`));
+    },
+  );
 
   test("another attempt than the one whose keys were signed", () => {
     expect(found((_, { terms }) => terms!.attempt++)).toMatch(/keys of d00: expected its signature/);
@@ -260,9 +263,50 @@ describe("who was in the sum", () => {
     expect(found(({ cohorts }) => cohorts.pop())).toMatch(/^cohorts: expected one that counted/);
   });
 
+  test("picks where everyone shares with everyone", () => {
+    const pick = { $typeName: "tutti.v1.Pick" as const, member: 0, holders: new Uint8Array(2) };
+    const message = found((_, { picks }) => picks.push({ ...pick, signature: new Uint8Array(64) }));
+    expect(message).toMatch(/^cohort 1, picks: expected none, got 1/);
+  });
+
   test("fewer or more devices than the plan allows", async () => {
     const wide = await house.playRound({ plan: { cohort: { min: 4, max: 10 } } });
     expect(fault(wide.given).message).toMatch(/survivors: expected 4..10, as the plan says, got 3/);
+  });
+});
+
+describe("a sum over more than 100", () => {
+  const cohort = { min: 3, max: 200 };
+  let wide: house.PlayedRound;
+  beforeAll(async () => {
+    wide = await house.playRound({ plan: { cohort, rounds: 1 }, round: 1, devices: 101 });
+  }, 120_000);
+  const wrong = (change: (cohort: CohortTranscript) => void) => {
+    return fault(house.retold(wide, ({ cohorts }) => change(cohorts[0]!))).message;
+  };
+
+  test("is found good, with the holders that each device picked", () => {
+    const { checks, unchecked } = verifyRound(wide.given);
+    expect(unchecked).toEqual([]);
+    const session = checks.find(({ what }) => what === "cohort 1, session")!.found;
+    expect(session).toMatch(/, threshold \d+ of \d+ share-holders$/);
+    expect(wide.transcript.cohorts[0]!.picks).toHaveLength(101);
+  });
+
+  test("a pick changed, moved, exchanged, or too many left out", () => {
+    const signature = /^cohort 1, picks: expected d001's signature, got another/;
+    const [, first, second] = wide.transcript.cohorts[0]!.picks;
+    for (let at = 0; at < first!.signature.length; at += 9)
+      expect(wrong(({ picks }) => (picks[1]!.signature[at]! ^= 1))).toMatch(signature);
+    expect(wrong(({ picks }) => (picks[1]!.holders = second!.holders))).toMatch(signature);
+    expect(wrong(({ picks }) => (picks[1]!.holders = new Uint8Array()))).toMatch(signature);
+    expect(wrong(({ picks }) => picks.reverse())).toMatch(/picks: expected members of the roster, each once/);
+    expect(wrong(({ picks }) => (picks.at(-1)!.member = 101))).toMatch(
+      /picks: expected members of the roster/,
+    );
+    expect(wrong(({ picks }) => picks.splice(0, 11))).toMatch(/picks: expected at least 91, got 90/);
+    // Within what may be lost, but the others signed for the graph with it.
+    expect(wrong(({ picks }) => picks.pop())).toMatch(/senders: expected devices of the stage before/);
   });
 });
 

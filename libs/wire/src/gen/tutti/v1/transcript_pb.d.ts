@@ -10,7 +10,7 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
 import type { Task } from "./round_pb.js";
-import type { Advertisement, Attestation, Terms } from "./secagg_pb.js";
+import type { Advertisement, Attestation, Pick, Terms } from "./secagg_pb.js";
 
 /**
  * Describes the file tutti/v1/transcript.proto.
@@ -85,11 +85,18 @@ export declare type CohortTranscript = Message<"tutti.v1.CohortTranscript"> & {
   terms?: Terms;
 
   /**
-   * U1, ascending by name.
+   * Who advertised, ascending by name; up to 100 they are U1.
    *
    * @generated from field: repeated tutti.v1.Advertisement members = 2;
    */
   members: Advertisement[];
+
+  /**
+   * Of more than 100: who picked share-holders, by place. They are U1.
+   *
+   * @generated from field: repeated tutti.v1.Pick picks = 3;
+   */
+  picks: Pick[];
 
   /**
    * U2 and U3, ascending.
