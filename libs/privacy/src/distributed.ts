@@ -1,6 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { SecretRandom, SeededRandom } from "@tutti/foundation/random";
+import { roundWords } from "@tutti/kernels/quantise";
 import { clip } from "@tutti/update/clip";
 import { discreteGaussian } from "./discrete-gaussian.ts";
 import type { Grid } from "./grid.ts";
@@ -42,7 +43,7 @@ export function privatise(
   return words(addNoise(rounded, grid.localSigma, noise), grid);
 }
 
-/** Each try succeeds with probability 1 − e^−½ or more : all of them fail once in 10^21 vectors. */
+/** Each try succeeds with probability 1 − e^−½ or more: all of them fail once in 10^21 vectors. */
 const MAX_TRIES = 100;
 /**
  * Sums of up to 2^26 squares in float64 are off by less than one part in 2^26: the bound is kept in spite of
@@ -52,20 +53,17 @@ const KEPT = 1 - 2 ** -26;
 
 /**
  * Every coordinate up or down at random, without bias, all of it again until the whole is no longer than Δ.
+ * The grid is so that no coordinate leaves int32 (`gridOf`).
  */
-function roundWithin(rotated: Float32Array, grid: Grid, random: SeededRandom): Float64Array {
-  const out = new Float64Array(rotated.length);
+function roundWithin(rotated: Float32Array, grid: Grid, random: SeededRandom): Int32Array {
   const most = grid.sensitivity ** 2 * KEPT;
+  const limit = (2 ** 31 - 2) / grid.scale;
   for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const key = Uint8Array.from({ length: 32 }, () => random.below(256));
+    const steps = new Int32Array(roundWords(rotated, { factor: grid.scale, limit, bits: 32, key }).buffer);
     let squares = 0;
-    for (let i = 0; i < out.length; i++) {
-      const value = rotated[i]! * grid.scale;
-      const floor = Math.floor(value);
-      const rounded = floor + (random.uniform() < value - floor ? 1 : 0);
-      squares += rounded * rounded;
-      out[i] = rounded;
-    }
-    if (squares <= most) return out;
+    for (const step of steps) squares += step * step;
+    if (squares <= most) return steps;
   }
   throw new Fault("internal", "rounding", {
     expected: `a vector of length ${grid.sensitivity} or less in ${MAX_TRIES} tries`,
@@ -73,8 +71,8 @@ function roundWithin(rotated: Float32Array, grid: Grid, random: SeededRandom): F
   });
 }
 
-/** Adds independent discrete Gaussians of σ steps, in place; none where σ is 0. */
-function addNoise(steps: Float64Array, sigma: number, random: SecretRandom): Float64Array {
+/** Adds independent discrete Gaussians of σ steps, in place and mod 2^32; none where σ is 0. */
+function addNoise(steps: Int32Array, sigma: number, random: SecretRandom): Int32Array {
   if (sigma === 0) return steps;
   const noise = discreteGaussian(steps.length, sigma ** 2, random);
   for (let i = 0; i < steps.length; i++) steps[i] = steps[i]! + noise[i]!;
@@ -82,19 +80,19 @@ function addNoise(steps: Float64Array, sigma: number, random: SecretRandom): Flo
   return steps;
 }
 
-/** Whole numbers below 2^53 in size as words mod 2^bits. */
-function words(steps: Float64Array, { bits }: Grid): Uint32Array {
+/** Steps as words mod 2^bits. */
+function words(steps: Int32Array, { bits }: Grid): Uint32Array {
   const drop = 32 - bits;
   return Uint32Array.from(steps, (value) => (value << drop) >>> drop);
 }
 
 /** A sum's words as signed numbers of steps; bits above the grid's are ignored. */
-function stepsOf(sum: Uint32Array, { bits, dimension }: Grid): Float64Array {
+function stepsOf(sum: Uint32Array, { bits, dimension }: Grid): Int32Array {
   if (sum.length !== dimension) {
     throw new Fault("bad-message", "sum", { expected: `${dimension} words`, got: `${sum.length}` });
   }
   const drop = 32 - bits;
-  return Float64Array.from(sum, (word) => (word << drop) >> drop);
+  return Int32Array.from(sum, (word) => (word << drop) >> drop);
 }
 
 /**

@@ -54,6 +54,9 @@ export const MIN_LOCAL_SIGMA = 2;
  */
 export const MAX_BITS = 28;
 
+/** The longest a vector may be, in steps: with rounding and noise on top it stays an int32. */
+const MAX_STEPS = 2 ** 30;
+
 assert(2 ** MAX_BITS / (2 * FIT) <= MAX_SIGMA, "all noise that fits a word can be drawn");
 assert(sumGap(MIN_LOCAL_SIGMA, MAX_DEVICES) * MAX_LENGTH < 1e-7, "τ·d is nothing beside any ρ");
 
@@ -82,6 +85,7 @@ export function gridOf(options: GridOptions): Grid {
   const central = mode === "central" ? whole : 0;
   const spread = (clip * devices) ** 2 / dimension + devices * local ** 2 + central ** 2;
   const scale = scaleOf(bits, devices, spread);
+  if (scale * clip > MAX_STEPS) throw tooFine(options);
   const grid = { ...options, dimension, scale, localSigma: scale * local, centralSigma: scale * central };
   if (mode === "distributed" && grid.localSigma < MIN_LOCAL_SIGMA) {
     throw tooCoarse(options, grid.localSigma, (more) => scaleOf(more, devices, spread) * local);
@@ -90,7 +94,7 @@ export function gridOf(options: GridOptions): Grid {
 }
 
 /** Rounds of `gridFor`, each closer by the factor that rounding costs: a usable grid takes a few. */
-const MAX_STEPS = 60;
+const MAX_ROUNDS = 60;
 
 /**
  * The grid whose sums realise at least `noiseMultiplier` (see `realised`): it asks for a little more, since
@@ -99,7 +103,7 @@ const MAX_STEPS = 60;
  */
 export function gridFor(options: GridOptions): Grid {
   let asked = options.noiseMultiplier;
-  for (let step = 0; step < MAX_STEPS; step++) {
+  for (let step = 0; step < MAX_ROUNDS; step++) {
     const grid = gridOf({ ...options, noiseMultiplier: asked });
     const missing = options.noiseMultiplier / realised(grid, options.honest, 0).noiseMultiplier;
     if (missing <= 1) return grid;
@@ -164,6 +168,14 @@ function check(options: GridOptions): GridOptions {
     throw new Fault("bad-input", "bits", { expected, got: `${options.bits}` });
   }
   return options;
+}
+
+function tooFine({ bits }: GridOptions): Fault {
+  return new Fault("bad-input", "bits", {
+    expected: `so few that a vector has at most ${MAX_STEPS} steps of the grid`,
+    got: `${bits}`,
+    todo: "Use fewer bits or more noise",
+  });
 }
 
 function tooCoarse({ bits }: GridOptions, sigma: number, sigmaAt: (bits: number) => number): Fault {

@@ -1,8 +1,7 @@
 import { canonical } from "@tutti/foundation/bytes";
-import { assert } from "@tutti/foundation/check";
 import { sha256 } from "@tutti/foundation/hash";
 import { addKeystream } from "@tutti/kernels/chacha20";
-import { walshHadamard } from "./hadamard.ts";
+import { walshHadamard } from "@tutti/kernels/hadamard";
 
 /*
  * A random rotation: signs, then the Walsh–Hadamard transform over √d (Kairouz et al. 2021, Algorithm 1). It
@@ -16,21 +15,14 @@ import { walshHadamard } from "./hadamard.ts";
 export function rotate(vector: Float32Array, dimension: number, seed: Uint8Array | string): Float32Array {
   const out = new Float32Array(dimension);
   out.set(vector);
-  flip(out, seed);
-  return transformed(out);
+  walshHadamard(flip(out, seed));
+  return out;
 }
 
 /** The vector that `rotate` made this of, up to float32 rounding; still padded. Writes to its argument. */
 export function rotateBack(rotated: Float32Array, seed: Uint8Array | string): Float32Array {
-  return flip(transformed(rotated), seed);
-}
-
-function transformed(x: Float32Array): Float32Array {
-  assert(Number.isInteger(Math.log2(x.length)), "the transform takes a power of two");
-  walshHadamard(x);
-  const unit = 1 / Math.sqrt(x.length);
-  for (let i = 0; i < x.length; i++) x[i] = x[i]! * unit;
-  return x;
+  walshHadamard(rotated);
+  return flip(rotated, seed);
 }
 
 /** Coordinate i changes its sign where bit i of a ChaCha20 keystream is 1, lowest bit of a word first. */
