@@ -92,7 +92,7 @@ export const HOMES: Readonly<Record<string, readonly string[]>> = {
   selfsigned: ["apps/coordinator/src/folder/"],
   commander: ["apps/cli/"],
   yaml: ["apps/cli/"],
-  tsx: ["apps/cli/"],
+  tsx: ["apps/cli/", "apps/coordinator/src/unmask/"],
   "vega-datasets": ["examples/penguins/"],
 };
 

@@ -50,12 +50,24 @@ const X25519_PKCS8 = fromHex("302e020100300506032b656e04220420");
  * one gives zeros; whoever calls takes either for a refusal (libs/secagg/src/agree.ts).
  */
 export const nativeAgree: Agree = (secretKey, publicKey) => {
-  // A JWK (RFC 8037) is read several times as fast as DER; not for secrets, since a string cannot be wiped.
-  const jwk = { kty: "OKP", crv: "X25519", x: Buffer.from(publicKey).toString("base64url") };
-  const theirs = createPublicKey({ key: jwk, format: "jwk" });
-  const shared = diffieHellman({ privateKey: x25519Of(secretKey), publicKey: theirs });
+  const keys = { privateKey: x25519Of(secretKey), publicKey: theirX25519(publicKey) };
+  const shared = diffieHellman(keys);
   return new Uint8Array(shared.buffer, shared.byteOffset, shared.length);
 };
+
+/** Public keys of one session come again with every secret that an unmasking opens. */
+const publicKeys = new Map<string, KeyObject>();
+
+function theirX25519(publicKey: Uint8Array): KeyObject {
+  const x = Buffer.from(publicKey).toString("base64url");
+  const known = publicKeys.get(x);
+  if (known) return known;
+  // A JWK (RFC 8037) is read several times as fast as DER; not for secrets, since a string cannot be wiped.
+  const key = createPublicKey({ key: { kty: "OKP", crv: "X25519", x }, format: "jwk" });
+  if (publicKeys.size >= MAX_KEYS) publicKeys.clear();
+  publicKeys.set(x, key);
+  return key;
+}
 
 /** Making a private key costs ten times what using it does: kept as long as the caller keeps its bytes. */
 const privateKeys = new WeakMap<Uint8Array, { readonly key: KeyObject; readonly digest: string }>();

@@ -15,6 +15,7 @@ import { adminHandlers } from "./handlers/admin.ts";
 import { federationHandlers } from "./handlers/federation.ts";
 import { nativeAgree, nativeVerify } from "./native.ts";
 import { openStore, type Store } from "./store/store.ts";
+import { LiftPool } from "./unmask/pool.ts";
 
 export type ServeOptions = {
   /** Made by `initFederation`. */
@@ -43,6 +44,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
   const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
+  const unmasking = new LiftPool();
   const coordinator = new Coordinator({
     store,
     artifacts,
@@ -50,6 +52,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     clock,
     verify,
     agree: nativeAgree,
+    lift: unmasking.lift,
     report,
   });
   const auth = authenticator({
@@ -75,6 +78,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     coordinator,
     async close() {
       await coordinator.close();
+      await unmasking.close();
       await grpc.close();
       await store.close();
     },

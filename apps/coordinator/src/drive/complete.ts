@@ -10,6 +10,7 @@ import { afterSuccess } from "@tutti/round/run";
 import { type Summing, survivors } from "@tutti/round/summing";
 import type { Papers } from "@tutti/round/words";
 import type { Agree } from "@tutti/secagg/agree";
+import type { Lift } from "@tutti/secagg/server/lift";
 import { unmask } from "@tutti/secagg/server/session";
 import type { Certificate } from "@tutti/wire/device";
 import type { RunHeader } from "@tutti/wire/journal";
@@ -36,18 +37,24 @@ export type Publisher = {
   readonly certificate: Certificate;
   readonly clock: Clock;
   readonly agree?: Agree;
+  /** Takes masks off a sum elsewhere than on this thread. */
+  readonly lift?: LiftElsewhere;
 };
+
+export type LiftElsewhere = (sum: Uint32Array, lifts: readonly Lift[]) => Promise<void>;
 
 /** unmask → strategy → transcript → publish. Running it twice gives the same bytes: it may be resumed. */
 export function completer(publisher: Publisher): Complete {
   const { artifacts } = publisher;
   // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
   const opened = new WeakMap<Round, Uint32Array>();
+  const { agree, lift } = publisher;
+  const options = { ...(agree && { agree }), ...(lift && { lift }) };
   return async (round, { header, sum, papers }) => {
     assert(round.sum !== null, "a complete round has a session");
     const { spec } = round;
     const cohort = survivors(round.sum);
-    const plain = opened.get(round) ?? (await openSum(round.sum, sum, publisher.agree));
+    const plain = opened.get(round) ?? (await openSum(round.sum, sum, options));
     opened.set(round, plain);
     const { mean, record } = readSum(spec, plain, cohort.length);
     if (spec.task.kind === Task_Kind.EVALUATE) {
@@ -72,11 +79,15 @@ export function completer(publisher: Publisher): Complete {
 
 const NO_STATES = { before: new Uint8Array(), after: new Uint8Array() };
 
-/** The plain sum. A large one takes minutes: the event loop turns between two mask streams. */
-async function openSum(of: Summing, sum: Uint32Array, agree: Agree | undefined): Promise<Uint32Array> {
+/** The plain sum. Where a large one is unmasked here, the event loop turns between two walks over it. */
+async function openSum(
+  of: Summing,
+  sum: Uint32Array,
+  options: { agree?: Agree; lift?: LiftElsewhere },
+): Promise<Uint32Array> {
   if (of.kind === "plain") return sum;
   const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
-  return await unmask(of.session, sum, { pause, ...(agree && { agree }) });
+  return await unmask(of.session, sum, { pause, ...options });
 }
 
 async function publish(

@@ -1,10 +1,11 @@
-import { asFault } from "@tutti/foundation/fault";
+import { asFault, type FaultCode } from "@tutti/foundation/fault";
 import type { Round } from "@tutti/round/round";
 import type { Complete } from "./complete.ts";
 import { backOffMs } from "./report.ts";
 
-/** How often a completion that storage interrupted is tried before its round fails. */
+/** How often a completion that storage or a dying thread interrupted is tried before its round fails. */
 const TRIES = 5;
+const TRIED_AGAIN: ReadonlySet<FaultCode> = new Set<FaultCode>(["storage", "unavailable"]);
 
 export type CompletionOptions = {
   readonly complete: Complete;
@@ -34,14 +35,14 @@ export class Completion {
     this.#kept = null;
   }
 
-  /** The round's devices open no second sum of it, so storage gets more than one chance. */
+  /** The round's devices open no second sum of it, so whatever may pass gets more than one chance. */
   async #try(round: Round, at: Parameters<Complete>[1]): ReturnType<Complete> {
     const { complete, sleep, onFailure } = this.#options;
     for (let tries = 1; ; tries++) {
       try {
         return await complete(round, at);
       } catch (error) {
-        if (tries === TRIES || asFault(error).code !== "storage") throw error;
+        if (tries === TRIES || !TRIED_AGAIN.has(asFault(error).code)) throw error;
         const againMs = backOffMs(tries);
         onFailure(error, againMs);
         await sleep(againMs);

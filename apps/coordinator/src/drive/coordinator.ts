@@ -16,7 +16,7 @@ import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Store } from "../store/store.ts";
-import { completer, type SignedRelease } from "./complete.ts";
+import { completer, type LiftElsewhere, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
@@ -30,6 +30,8 @@ export type CoordinatorParts = {
   readonly verify: Verify;
   /** A faster X25519 than the portable one. */
   readonly agree?: Agree;
+  /** Unmasks on other threads than this. */
+  readonly lift?: LiftElsewhere;
   /** Told of what no caller hears of: storage that failed, and bugs. */
   readonly report: Report;
 };

@@ -32,13 +32,23 @@ export function streamsOf(lift: Lift): number {
   return lift.kind === "self" ? 1 : lift.neighbours.length;
 }
 
+/** How many streams one walk over a vector of `length` words takes off. */
+export function batchOf(length: number): number {
+  return Math.max(1, Math.min(MOST_STREAMS, Math.floor(MOST_WORDS / length)));
+}
+
+/** Overwrites what is secret in lifts, used or not. */
+export function wipeLifts(lifts: Iterable<Lift>): void {
+  for (const lift of lifts) wipe(lift.kind === "self" ? lift.key : lift.secret);
+}
+
 /** Takes the masks of all lifts off `sum`, in place, mod 2^32; overwrites their secrets. */
 export async function liftMasks(
   sum: Uint32Array,
   lifts: Iterable<Lift>,
   options: LiftOptions = {},
 ): Promise<void> {
-  const size = Math.max(1, Math.min(MOST_STREAMS, Math.floor(MOST_WORDS / sum.length)));
+  const size = batchOf(sum.length);
   let batch: Mask[] = [];
   const takeOff = async () => {
     removeMasks(sum, batch);

@@ -6,7 +6,7 @@ import { neighboursOf } from "../graph.ts";
 import { selfKey, wipe } from "../keys.ts";
 import { reconstruct } from "../shares.ts";
 import { seedCommitment } from "../statement.ts";
-import { type Lift, type LiftOptions, liftMasks } from "./lift.ts";
+import { type Lift, type LiftOptions, liftMasks, wipeLifts } from "./lift.ts";
 import { revealedShares } from "./revealed.ts";
 import { groupOf, mustBe, type ServerSession } from "./state.ts";
 
@@ -37,7 +37,11 @@ export async function unmask(
   const plain = sum.slice();
   const lifts = await liftsOf(session, options);
   const { lift = inline(options) } = options;
-  await lift(plain, lifts);
+  try {
+    await lift(plain, lifts);
+  } finally {
+    wipeLifts(lifts);
+  }
   if (bits < 32) for (let i = 0; i < plain.length; i++) plain[i] = plain[i]! & (2 ** bits - 1);
   return plain;
 }
