@@ -9,8 +9,8 @@ const PER_SPARSE = 100;
 export const claim: Claim = {
   name: "secagg/exact",
   target:
-    "for random members, losses in every stage, words and lengths: the sum of masked vectors opens to the plain " +
-    "sum bit for bit, or, below the threshold, nothing is revealed " +
+    "for random members, losses in every stage, words and lengths: the sum of masked vectors opens to the " +
+    "plain sum bit for bit, or, below the threshold, nothing is revealed " +
     `(${DEFAULT_CASES} cases; CASES=10000 in the environment for more, SEED to repeat)`,
   async run(report) {
     const cases = Number(process.env.CASES ?? DEFAULT_CASES);

@@ -14,7 +14,7 @@ import { begin, close, during, names, type Play, plainSum, type Stage, terms } f
 const ORDER = ["advertise", "pick", "share", "mask", "attest", "reveal"] as const;
 
 export type Case = {
-  /** For every device the stage in which it vanishes, by its place in `ORDER`; the one past the last is never. */
+  /** For every device the stage in which it vanishes, by its place in `ORDER`; past the last is never. */
   readonly fate: readonly number[];
   readonly bits: number;
   readonly length: number;
@@ -29,7 +29,7 @@ export const full = casesOf({ min: 3, max: 12 }, { staying: 3, bits: 8 });
 /** Just above the full graph. One in six vanishes: sizes are found for a tenth, so some sessions fail. */
 export const sparse = casesOf({ min: FULL_GRAPH + 2, max: FULL_GRAPH + 8 }, { staying: 5, bits: 10 });
 
-/** `staying` devices stay for each that vanishes; `bits` is the least that quantised vectors of so many fit. */
+/** `staying` devices stay for each that vanishes; `bits`: the least that quantised vectors of so many fit. */
 function casesOf(
   members: { min: number; max: number },
   { staying, bits }: { staying: number; bits: number },
