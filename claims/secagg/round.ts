@@ -10,8 +10,8 @@ const CASES = [
 export const claim: Claim = {
   name: "secagg/round",
   target:
-    "a full secure round over gRPC and TLS on one machine, 10^5 words, no training, with its release: 5 devices " +
-    "in at most 0.5 s, 50 devices in 4 processes in at most 3 s (medians), and how the time divides",
+    "a full secure round over gRPC and TLS on one machine, 10^5 words, no training, with its release: 5 " +
+    "devices in at most 0.5 s, 50 devices in 4 processes in at most 3 s (medians), and how the time divides",
   async run(report) {
     const figures: Record<string, unknown> = {};
     let holds = true;

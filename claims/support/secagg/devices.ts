@@ -1,5 +1,5 @@
-// Devices that skip training: node --import tsx devices.ts '<DevicesArgs as JSON>'. All that a secure sum takes
-// is the SDK's own: TLS, signed requests, the session of Bonawitz et al. 2017 with its checks.
+// Devices that skip training: node --import tsx devices.ts '<DevicesArgs as JSON>'. All that a secure sum
+// takes is the SDK's own: TLS, signed requests, the session of Bonawitz et al. 2017 with its checks.
 
 import { nativeAgree } from "@tutti/client-sdk/node/agree";
 import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
