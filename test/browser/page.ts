@@ -16,6 +16,9 @@ import type { DeviceState } from "@tutti/secagg/device/state";
 import { advance, openSession, receive, unmask, wordFor } from "@tutti/secagg/server/session";
 import { create } from "@tutti/wire/message";
 import { TermsSchema } from "@tutti/wire/secagg";
+import { type KernelWork, kernelWork } from "./kernel-work.ts";
+
+export { kernelWork };
 
 // What the browser test runs in a page and, for comparison, in Node. It imports no Node module.
 
@@ -24,6 +27,9 @@ export type Found = {
   readonly logits: readonly number[];
   readonly sum: readonly number[];
   readonly plain: readonly number[];
+  readonly kernels: KernelWork;
+  /** The same from a worker of the page. */
+  readonly inWorker?: KernelWork;
 };
 
 const NOW_S = 1_800_000_000;
@@ -31,7 +37,7 @@ const BITS = 20;
 const LENGTH = 300;
 
 export async function findOut(): Promise<Found> {
-  return { logits: logits(), ...(await session(["a", "b", "c", "d"], "d")) };
+  return { logits: logits(), kernels: kernelWork(), ...(await session(["a", "b", "c", "d"], "d")) };
 }
 
 /** A seeded perceptron's answer to seeded rows, by the slow evaluator: the same bits wherever it runs. */
@@ -44,7 +50,7 @@ function logits(): number[] {
 }
 
 /** A whole secure session; `lost` sends its shares and is gone, so its masks have to be taken off. */
-async function session(names: readonly string[], lost: string): Promise<Omit<Found, "logits">> {
+async function session(names: readonly string[], lost: string): Promise<Pick<Found, "sum" | "plain">> {
   const random = platformRandom();
   const authority = signingKey(newSeed(random));
   const trust = { authority: authority.publicKey, nowS: NOW_S };
