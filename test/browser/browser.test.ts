@@ -28,7 +28,7 @@ describe("in Node", () => {
 });
 
 describe.skipIf(!CHROMIUM)("in Chromium", () => {
-  test("a secure session, a model's forward pass, every kernel also in a worker, from Vite's bundle", async () => {
+  test("a secure session, a forward pass, the kernels also in a worker, from Vite's bundle", async () => {
     const [here, there] = [await findOut(), await inChromium()];
     expect(there.sum).toEqual(there.plain);
     expect(there.plain).toEqual(here.plain);
@@ -73,5 +73,6 @@ const inWorker = new Promise((resolve, reject) => {
   worker.onerror = ({ message }) => reject(new Error(message));
 });
 Promise.all([page.findOut(), inWorker]).then(
-  ([found, inWorker]) => write(JSON.stringify({ ...found, inWorker })), (error) => write(String(error.stack)));
+  ([found, inWorker]) => write(JSON.stringify({ ...found, inWorker })),
+  (error) => write(String(error.stack)));
 </script>`;

@@ -12,7 +12,7 @@ function fenced(page: string, language: string): string {
   return found[1]!;
 }
 
-test.each(["graph", "adapter", "train", "privacy"])(
+test.each(["graph", "adapter", "train", "privacy", "kernels"])(
   "the example in libs/%s/README.md prints what the page says",
   (room) => {
     const page = readFileSync(`${ROOT}libs/${room}/README.md`, "utf8");

@@ -1,8 +1,8 @@
 import { addKeystream } from "@tutti/kernels/chacha20";
 
 /**
- * Median seconds of each run, `repetitions` times in turn: what else the machine does in the meantime falls on all
- * alike. The first two turns warm up and do not count.
+ * Median seconds of each run, `repetitions` times in turn: what else the machine does in the meantime falls
+ * on all alike. The first two turns warm up and do not count.
  */
 export function medianSeconds<Name extends string>(
   runs: Readonly<Record<Name, () => void>>,
@@ -26,8 +26,8 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * Bytes of a vector of `length` words that one thread masks per second and mask: the floor of every claim about a
- * whole session. Median of several repetitions.
+ * Bytes of a vector of `length` words that one thread masks per second and mask: the floor of every claim
+ * about a whole session. Median of several repetitions.
  */
 export function kernelBytesPerS(length = 1 << 20, repetitions = 15): number {
   const key = Uint8Array.from({ length: 32 }, (_, i) => i);
