@@ -61,6 +61,8 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "identity",
     "plan",
     "update",
+    "privacy",
+    "secagg/threshold",
     "graph",
     "adapter",
     "train",
