@@ -47,7 +47,7 @@ function anchorsOf(page: string): readonly string[] {
     ...all(/^#+ (.+)$/gm),
     ...all(/^\*\*([^*]+?)[.,]?\*\*/gm),
     ...all(/^(\d+)\. \*\*/gm).map((number) => `promise ${number}`),
-    ...all(/^\| (\d+) +\|/gm).map((number) => `attack ${number}`),
+    ...all(/^## (\d+): /gm).map((number) => `attack ${number}`),
   ];
   anchors.set(page, found);
   return found;

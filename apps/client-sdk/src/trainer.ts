@@ -213,7 +213,7 @@ function rateOf({ optimiser, schedule, steps }: Plan["train"]): Rate {
   return rise === 0 ? after : warmUp(rise, after);
 }
 
-/** docs/threat-model.md, attack 6: a plan that asks for tensors the base does not have under its adapter. */
+/** docs/attacks.md, attack 6: a plan that asks for tensors the base does not have under its adapter. */
 function checkTensors(own: readonly TensorSpec[], asked: readonly TensorSpec[]): void {
   const show = (tensors: readonly TensorSpec[]) => tensors.map(({ name, shape }) => `${name} [${shape}]`);
   const [here, there] = [show(own), show(asked)];

@@ -25,7 +25,7 @@ export type StageEvent = Extract<
 >;
 
 /**
- * Shares awaited beyond t: one liar is outvoted and named instead of spoiling the sum (docs/threat-model.md,
+ * Shares awaited beyond t: one liar is outvoted and named instead of spoiling the sum (docs/attacks.md,
  * attack 13).
  */
 const SPARE_SHARES = 1;

@@ -114,7 +114,7 @@ async function perform(stage: Stage, act: Exclude<Act, { kind: "everyone" }>, ha
         device,
         null,
       ];
-      // These are true of any device, or found out only when the sum is opened (docs/threat-model.md, attack
+      // These are true of any device, or found out only when the sum is opened (docs/attacks.md, attack
       // 13).
       if (answer === null || ["uploaded", "ready", "revealed"].includes(answer.event.case!)) return;
       const liar = NAMES.find((name) => name !== sender)!;

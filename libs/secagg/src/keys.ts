@@ -34,7 +34,7 @@ export function envelopeKey(
 }
 
 /**
- * Overwrites secrets. Best effort: an engine may have copied them before (docs/threat-model.md, attack 16).
+ * Overwrites secrets. Best effort: an engine may have copied them before (docs/attacks.md, attack 16).
  */
 export function wipe(...secrets: readonly Uint8Array[]): void {
   for (const secret of secrets) secret.fill(0);

@@ -10,7 +10,7 @@ import { share } from "../src/device/share.ts";
 import { advance, receive, unmask } from "../src/server/session.ts";
 import { close, during, names, type Play, plainSum, steps, terms, upTo, wordAs } from "./federation.ts";
 
-// docs/threat-model.md, attack 13: malicious devices against the coordinator's own functions, and against
+// docs/attacks.md, attack 13: malicious devices against the coordinator's own functions, and against
 // each other.
 
 const ALL = names(6);

@@ -237,7 +237,7 @@ describe("quantise and dequantise", () => {
   });
 });
 
-describe("refused (docs/threat-model.md, attack 11)", () => {
+describe("refused (docs/attacks.md, attack 11)", () => {
   const good: Vector = { update: Float32Array.of(0.5), weight: 1, metrics: [1, 2] };
 
   test("what is not finite, by name; a wrong count of metrics", () => {

@@ -1,0 +1,65 @@
+import { writeFile } from "node:fs/promises";
+import { SCENARIOS } from "../../test/attacks/rows.ts";
+import { runInChild } from "../../test/attacks/run.ts";
+import type { Outcome, Scenario } from "../../test/attacks/scenario.ts";
+import { page, type Tried } from "../../test/attacks/table.ts";
+import type { Claim } from "../claim.ts";
+
+/** Processes at once: a mutation needs one of its own. */
+const AT_ONCE = 2;
+const PAGE = new URL("../../docs/attacks.md", import.meta.url);
+
+export const claim: Claim = {
+  name: "secagg/attacks",
+  target: "every attack is refused with nothing more sent, and works when its defence is taken out",
+  async run(report) {
+    const on = await runInChild(SCENARIOS.map(({ name }) => name));
+    report(`with everything in place: ${[...on.values()].filter(isRefusal).length} of ${on.size} refused`);
+    const tried: Tried[] = new Array(SCENARIOS.length);
+    const waiting = [...SCENARIOS.entries()];
+    const work = async () => {
+      for (let next = waiting.shift(); next; next = waiting.shift()) {
+        const [at, scenario] = next;
+        tried[at] = { scenario, on: on.get(scenario.name)!, off: await tryWithout(scenario) };
+        report(told(tried[at]));
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    const failures = tried
+      .filter((one) => !holds(one))
+      .map(({ scenario: { row, name } }) => `${row} ${name}`);
+    const off = tried.flatMap((one) => one.off);
+    const figures = {
+      rows: new Set(tried.map(({ scenario }) => scenario.row)).size,
+      scenarios: tried.length,
+      refused: tried.filter(({ on }) => isRefusal(on)).length,
+      mutations: off.length,
+      workedWhenOff: off.filter(({ kind }) => kind === "worked").length,
+      failures,
+    };
+    if (process.argv.includes("--write") && failures.length === 0) await writeFile(PAGE, page(tried));
+    return { figures, holds: failures.length === 0 };
+  },
+};
+
+/** Each mutation in a process of its own: there is no way to put a defence back. */
+async function tryWithout({ name, mutations }: Scenario): Promise<Outcome[]> {
+  const off: Outcome[] = [];
+  for (const mutation of mutations) off.push((await runInChild([name], mutation)).get(name)!);
+  return off;
+}
+
+function holds({ on, off }: Tried): boolean {
+  return isRefusal(on) && off.every(({ kind }) => kind === "worked");
+}
+
+function isRefusal(outcome: Outcome): boolean {
+  return outcome.kind === "refused" && outcome.sentAfter === 0;
+}
+
+function told({ scenario: { row, name, mutations }, on, off }: Tried): string {
+  const show = (outcome: Outcome) =>
+    outcome.kind === "refused" ? outcome.because : outcome.kind === "worked" ? outcome.evidence : outcome.why;
+  const without = mutations.map(({ out }, at) => `\n   without ${out}: ${off[at]!.kind}: ${show(off[at]!)}`);
+  return `${row} ${name}\n   ${on.kind}: ${show(on)}${without.join("")}`;
+}
