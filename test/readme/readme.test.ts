@@ -12,7 +12,7 @@ function fenced(page: string, language: string): string {
   return found[1]!;
 }
 
-test.each(["graph", "adapter", "train", "privacy", "kernels"])(
+test.each(["graph", "adapter", "train", "privacy", "kernels", "secagg"])(
   "the example in libs/%s/README.md prints what the page says",
   (room) => {
     const page = readFileSync(`${ROOT}libs/${room}/README.md`, "utf8");
