@@ -138,6 +138,19 @@ describe("Algorithm 3: the discrete Gaussian", () => {
     );
   });
 
+  test("where γ is a whole number but for rounding, integers decide which", () => {
+    // For |y| = 4 and t = 2, γ is 1 at σ² = 12 − √80. Around it float64 cannot tell 1 from just below.
+    const ulp = 2 ** -51;
+    for (let step = -4; step <= 4; step++) {
+      const variance = 12 - Math.sqrt(80) + step * ulp;
+      const slowly = wordsOf(knownBytes(`${step}`));
+      const [p, q] = [BigInt(variance * 2 ** 51), 2n ** 51n];
+      const slow = Array.from({ length: 500 }, () => Number(slowGaussian(slowly, p, q)));
+      expect(slow.filter((value) => Math.abs(value) === 4).length).toBeGreaterThan(5);
+      expect([...discreteGaussian(500, variance, knownBytes(`${step}`))]).toEqual(slow);
+    }
+  });
+
   test.each([0, -1, Number.NaN, Infinity, 2 * MAX_SIGMA ** 2])("a variance of %d is refused", (variance) => {
     expect(() => discreteGaussian(1, variance, platformRandom())).toThrow(
       /variance of the noise: expected above 0/,

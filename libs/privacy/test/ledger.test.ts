@@ -33,6 +33,12 @@ describe("the budget", () => {
     expect(() => permitSpend(entries, entry({ round: 50, rho }), budget)).toThrow(Fault);
   });
 
+  test("a budget that is met exactly is not missed by the rounding of a sum", () => {
+    const tenths = [0.1, 0.1].map((rho) => entry({ rho }));
+    expect(0.1 + 0.1 + 0.1).toBeGreaterThan(0.3);
+    permitSpend(tenths, entry({ rho: 0.1 }), { epsilon: epsilonOfRho(0.3, 1e-5), delta: 1e-5 });
+  });
+
   test("a refusal names the budget, what was spent, and what this round would make of it", () => {
     const entries = [entry({ rho: 0.3 }), entry({ rho: 0.1 })];
     const refuse = () => permitSpend(entries, entry({ round: 7, rho: 0.2 }), budget);
