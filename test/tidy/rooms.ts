@@ -23,6 +23,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "identity",
     "plan",
     "update",
+    "privacy",
     "secagg",
     "strategy",
     // A check of a transcript that left opening its signed parts to the caller would check nothing.
@@ -42,7 +43,9 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "adapter",
     "train",
     "release",
+    "privacy",
     "round/spec",
+    "round/privacy",
   ],
   "apps/coordinator": [
     "foundation",
@@ -61,6 +64,8 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "identity",
     "plan",
     "update",
+    "privacy",
+    "secagg/threshold",
     "graph",
     "adapter",
     "train",

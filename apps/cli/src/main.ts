@@ -4,6 +4,7 @@ import { benchCommand } from "./commands/bench.ts";
 import { graphCommand } from "./commands/graph/graph.ts";
 import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
+import { privacyCommand } from "./commands/privacy/privacy.ts";
 import { releasesCommand } from "./commands/releases.ts";
 import { runCommand } from "./commands/run.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -36,6 +37,7 @@ function program(): Command {
     verifyRoundCommand(),
     adapterCommand(),
     graphCommand(),
+    privacyCommand(),
     benchCommand(),
   ]) {
     root.addCommand(inheriting(command, root));

@@ -35,6 +35,7 @@ export function checkInvite(invite: Invite, rules: Rules & { newest: OpenedRelea
   const work = present("task", task);
   must("invitation, run", work.run === run, { expected: run, got: work.run });
   checkKind(plan, work);
+  checkClip(plan, work);
   const parent = openRelease(manifest, rules.trust);
   checkParent(plan, work, parent);
   accept(rules.newest, parent);
@@ -71,6 +72,13 @@ function checkKind({ rounds }: Plan, { round, kind }: Task): void {
   must("invitation, task", trains || judges, { expected, got: `kind ${Task_Kind[kind]} in round ${round}` });
 }
 
+/** A norm that adapts stays within the plan's own bound; otherwise the task has none to say. */
+function checkClip({ privacy, update }: Plan, { clipNorm }: Task): void {
+  const fine = privacy?.adaptiveClip ? clipNorm > 0 && clipNorm <= update.clipNorm : clipNorm === 0;
+  const expected = privacy?.adaptiveClip ? `above 0, at most ${update.clipNorm}` : "none of the task's own";
+  must("invitation, clip norm", fine, { expected, got: `${clipNorm}` });
+}
+
 /** Each round that trains makes one release, so version and round count together from 0. */
 function checkParent(plan: Plan, task: Task, parent: OpenedRelease): void {
   const { release, digest } = parent;
@@ -86,7 +94,7 @@ function checkParent(plan: Plan, task: Task, parent: OpenedRelease): void {
 
 /** What any release of a plan's run has from its plan; `where` it came: an invitation, or on its own. */
 function checkContent(where: "invitation" | "release", plan: Plan, { release }: OpenedRelease): void {
-  const { base, adapter, version, method, rank, alpha, secureAggregation } = release;
+  const { base, adapter, version, method, rank, alpha, secureAggregation, privacy } = release;
   must(`${where}, base model`, base.sha256 === plan.base.sha256, {
     expected: plan.base.sha256,
     got: base.sha256,
@@ -104,6 +112,11 @@ function checkContent(where: "invitation" | "release", plan: Plan, { release }: 
     expected: `secure ${secure}`,
     got: `secure ${secureAggregation}`,
   });
+  const noise = ({ mode, noiseMultiplier, delta }: NonNullable<Plan["privacy"]>) =>
+    `${mode} noise of ${noiseMultiplier}, told at δ ${delta}`;
+  const asked = plan.privacy && version > 0 ? noise(plan.privacy) : "no claim of privacy";
+  const claimed = privacy ? noise({ ...privacy, slots: 0 }) : "no claim of privacy";
+  must(`${where}, privacy`, asked === claimed, { expected: asked, got: claimed });
 }
 
 function must(what: string, fine: boolean, detail: { expected: string; got: string }): void {

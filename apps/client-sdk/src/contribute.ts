@@ -4,14 +4,17 @@ import { activeLayout } from "@tutti/round/spec";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Accepted } from "./check.ts";
 import type { Listener } from "./events.ts";
-import { type Policy, permitRows } from "./policy.ts";
+import { permitRows } from "./policy.ts";
+import { permitRound, privateWords, vectorOf } from "./private.ts";
 import type { Reporter } from "./reporter.ts";
-import { type Contribution, type Outcome, wordsFor } from "./vector.ts";
+import type { Site } from "./site.ts";
+import { type Contribution, type Outcome, slotsOf, updateOf, wordsFor } from "./vector.ts";
 import type { Workshop } from "./workshop.ts";
 
 type Contributor = {
   readonly device: string;
-  readonly policy: Policy;
+  /** Its rules, its noise, and its account of what it gave away. */
+  readonly site: Pick<Site, "policy" | "secret" | "spending">;
   readonly workshop: Workshop;
   readonly report: Reporter;
   readonly emit: Listener;
@@ -26,9 +29,10 @@ type Contributor = {
  */
 export async function contribute(work: Accepted, by: Contributor): Promise<Contribution> {
   const { plan, task } = work;
+  if (plan.privacy) permitRound(work, plan.privacy, by.site);
   const random = seededRandom(`${plan.seed}/${by.device}/${task.round}`);
   const rows = await by.workshop.rows(plan);
-  permitRows(by.policy, rows.train.count);
+  permitRows(by.site.policy, rows.train.count);
   const trainer = await by.workshop.trainer(plan);
   const { parameters } = await by.workshop.adapter(plan, work.parent.release.adapter);
   const layout = activeLayout(work);
@@ -58,7 +62,10 @@ export async function contribute(work: Accepted, by: Contributor): Promise<Contr
     const sums = { trainExamples: trained.examples, trainLoss: trained.loss * trained.examples };
     outcome = { ...outcome, trained: trained.parameters, metrics: { ...outcome.metrics, ...sums } };
   }
-  return { layout, words: wordsFor(plan, layout, { outcome, random: random.fork("quantise") }) };
+  const rounding = random.fork("quantise");
+  if (!plan.privacy) return { layout, words: wordsFor(plan, layout, { outcome, random: rounding }) };
+  const vector = vectorOf(work, updateOf(layout, outcome), slotsOf(plan, outcome));
+  return { layout, words: privateWords({ work, vector, rounding }, by.site) };
 }
 
 function means(rows: number, lossSum: number, correct: number): { loss: number; accuracy: number } {

@@ -130,8 +130,9 @@ export class Conversation {
     this.#work?.stop.abort(new Fault("cancelled", "training", { got: "another task" }));
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
-    const { identity, policy, emit, clock } = site;
-    const by = { device: identity.name, policy, workshop, report: this.#report, emit, clock, signal: both };
+    const { identity, emit, clock } = site;
+    const own = { device: identity.name, site, workshop };
+    const by = { ...own, report: this.#report, emit, clock, signal: both };
     const done = contribute(accepted, by);
     done.catch(() => {});
     this.#work = { key, accepted, done, stop };

@@ -17,6 +17,8 @@ export type Policy = {
   /** Fewest devices, shares and survivors of a secure sum; a coordinator cannot lower them. */
   readonly floor: Floor;
   readonly requireSecureAggregation: boolean;
+  /** What each run may learn of this device at most; null: no bound, and plans without noise are fine. */
+  readonly privacy: PrivacyPolicy | null;
   readonly methods: readonly string[];
   /** Largest L2 bound a plan may put on one update; null allows any. */
   readonly maxUpdateNorm: number | null;
@@ -28,6 +30,13 @@ export type Policy = {
   readonly maxSteps: number;
 };
 
+/** A budget of ε at δ for each run, and who may add the noise: "central" trusts the coordinator to. */
+export type PrivacyPolicy = {
+  readonly epsilon: number;
+  readonly delta: number;
+  readonly modes: readonly string[];
+};
+
 /** What `join` writes: the owners of the join file, cohorts of three, secure aggregation always. */
 export function defaultPolicy(owners: Policy["owners"], dataFolder: string | null = null): Policy {
   return {
@@ -35,6 +44,7 @@ export function defaultPolicy(owners: Policy["owners"], dataFolder: string | nul
     owners,
     floor: DEFAULT_FLOOR,
     requireSecureAggregation: true,
+    privacy: null,
     methods: ["fedit", "ffa", "rolora"],
     maxUpdateNorm: null,
     dataFolder,
@@ -63,6 +73,7 @@ export function parsePolicy(text: string): Policy {
       survivors: floor.integer("survivors", 2, 1000),
     },
     requireSecureAggregation: at.boolean("requireSecureAggregation"),
+    privacy: at.optional("privacy", () => privacyPolicy(at.object("privacy"))),
     methods: at.strings("methods"),
     maxUpdateNorm: at.optional("maxUpdateNorm", () => at.positive("maxUpdateNorm")),
     dataFolder: at.optional("dataFolder", () => at.string("dataFolder")),
@@ -71,6 +82,17 @@ export function parsePolicy(text: string): Policy {
   };
   floor.done();
   at.done();
+  return policy;
+}
+
+function privacyPolicy(fields: Fields): PrivacyPolicy {
+  const delta = fields.positive("delta");
+  demand(
+    delta < 1,
+    () => new Fault("refused", "policy.json, privacy.delta", { expected: "below 1", got: `${delta}` }),
+  );
+  const policy = { epsilon: fields.positive("epsilon"), delta, modes: fields.strings("modes") };
+  fields.done();
   return policy;
 }
 
@@ -99,6 +121,14 @@ export function permit(policy: Policy, plan: Plan, owner: Identity): void {
     expected: "on",
     got: "off",
   });
+  if (policy.privacy) {
+    const modes = policy.privacy.modes.join(" or ");
+    const mode = plan.privacy?.mode;
+    rule(mode !== undefined && policy.privacy.modes.includes(mode), "privacy", {
+      expected: `noise in every sum, ${modes}`,
+      got: mode ?? "none",
+    });
+  }
   // In the clear the floor has nothing to protect; under a secure sum the session checks it again, on the
   // roster.
   rule(!secureAggregation.enabled || cohort.min >= policy.floor.devices, "smallest cohort", {

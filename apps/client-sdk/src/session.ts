@@ -12,7 +12,7 @@ import type { Member } from "@tutti/secagg/device/member";
 import { pick } from "@tutti/secagg/device/pick";
 import { reveal } from "@tutti/secagg/device/reveal";
 import { share, sharePicked } from "@tutti/secagg/device/share";
-import type { DeviceState } from "@tutti/secagg/device/state";
+import { type DeviceState, outOfOrder } from "@tutti/secagg/device/state";
 import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
@@ -21,6 +21,7 @@ import type { Link } from "./link.ts";
 import { pinPeers } from "./peers.ts";
 import { type Site, trustOf } from "./site.ts";
 import { uploadParts } from "./upload.ts";
+import type { Words } from "./vector.ts";
 
 type Case = "roster" | "picks" | "delivery" | "survivors" | "attestations";
 /** A word that carries a session forward. */
@@ -41,8 +42,8 @@ export type Session = {
 export type SessionOptions = {
   /** The device's own terms, from plan and task (libs/round/spec.ts). */
   readonly own: Terms;
-  /** The quantised vector, in the ring. */
-  readonly words: Uint32Array;
+  /** The quantised vector, in the ring; under noise, made once it is known who is in the sum. */
+  readonly words: Words;
   readonly site: Site;
 };
 
@@ -53,6 +54,10 @@ export function openSession(options: SessionOptions): Session {
 /** No masks: the plan turned them off, and `permit` found that the policy allows it. */
 function plainSession({ own, words }: SessionOptions): Session {
   const session = plainSessionId(own);
+  demand(
+    words instanceof Uint32Array,
+    () => new Fault("refused", "session", { expected: "masks under noise", got: "none" }),
+  );
   return {
     isFor: (terms) => same(terms, own),
     open: (terms) => {
@@ -75,6 +80,14 @@ function secureSession({ own, words, site }: SessionOptions): Session {
     if (STAGES.indexOf(next.stage) > STAGES.indexOf(state.stage)) state = next;
   };
   const { verifyAll } = site;
+  let drawn: Uint32Array | null = words instanceof Uint32Array ? words : null;
+  /** One draw of noise a session, however often its delivery is said. */
+  const vector = (): Uint32Array => {
+    if (drawn || words instanceof Uint32Array) return drawn ?? (words as Uint32Array);
+    if (state.stage !== "shared") throw outOfOrder(state, "shared");
+    drawn = words(state.group);
+    return drawn;
+  };
   /** The state to take a word with: with its signatures verified, where that takes the platform time. */
   const ready = async (word: SignedWord) => (verifyAll ? verifyAhead(state, word, verifyAll) : state);
   return {
@@ -107,7 +120,7 @@ function secureSession({ own, words, site }: SessionOptions): Session {
           return says((link, signal) => link.share(shared.message, signal));
         }
         case "delivery": {
-          const masked = mask(state, word.value, words);
+          const masked = mask(state, word.value, vector());
           reach(masked.state);
           return upload(word.value.session, masked.packed);
         }

@@ -12,6 +12,7 @@ import type { Data } from "./examples.ts";
 import type { Link } from "./link.ts";
 import type { Runtime } from "./model.ts";
 import type { Policy } from "./policy.ts";
+import type { Spending } from "./private.ts";
 import type { Store } from "./store.ts";
 
 /** Who this device is, as it joined: its key never leaves it. */
@@ -42,6 +43,8 @@ export type Site = {
   readonly secret: SecretRandom;
   /** Rounds whose sum this device helped to open, kept through restarts: it helps with no second one. */
   readonly ledger: Ledger;
+  /** What this device has given away under differential privacy, kept through restarts. */
+  readonly spending: Spending;
   /** A faster Ed25519 check than the portable one. */
   readonly verify?: Verify;
   /** A faster X25519 than the portable one. */

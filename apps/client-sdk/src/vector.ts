@@ -2,6 +2,7 @@ import type { SeededRandom } from "@tutti/foundation/random";
 import { type Metrics, metricSlots } from "@tutti/plan/metrics";
 import type { Plan } from "@tutti/plan/plan";
 import { scaleOf } from "@tutti/round/spec";
+import type { Group } from "@tutti/secagg/group";
 import { clip } from "@tutti/update/clip";
 import { flatten, type Layout } from "@tutti/update/layout";
 import { quantise } from "@tutti/update/quantise";
@@ -9,8 +10,12 @@ import { quantise } from "@tutti/update/quantise";
 /** Tensors by name, as an adapter is held everywhere on the device. */
 export type Parameters = ReadonlyMap<string, Float32Array>;
 
-/** What one round made of this device's rows; waits here until a session takes it. */
-export type Contribution = { readonly words: Uint32Array; readonly layout: Layout };
+/**
+ * What one round made of this device's rows; waits here until a session takes it. Under noise the words are
+ * made for each session anew, from who is in it.
+ */
+export type Contribution = { readonly words: Words; readonly layout: Layout };
+export type Words = Uint32Array | ((group: Group) => Uint32Array);
 
 /** What the rows gave: the trained adapter, absent where the task only evaluates, and sums over rows. */
 export type Outcome = {
@@ -27,12 +32,20 @@ export function wordsFor(
 ): Uint32Array {
   const { outcome, random } = given;
   const { maxWeight, clipNorm } = plan.update;
-  const update = outcome.trained
-    ? clip(difference(layout, outcome.trained, outcome.parent), clipNorm)
-    : NOTHING;
+  const update = clip(updateOf(layout, outcome), clipNorm);
   const rows = outcome.trained ? outcome.metrics.trainExamples : outcome.metrics.examples;
-  const metrics = metricSlots(bounded(outcome.metrics, maxWeight));
+  const metrics = slotsOf(plan, outcome);
   return quantise({ update, weight: Math.min(rows, maxWeight), metrics }, scaleOf(plan), random);
+}
+
+/** Trained minus sent, over the tensors that travel. */
+export function updateOf(layout: Layout, { trained, parent }: Outcome): Float32Array {
+  return trained ? difference(layout, trained, parent) : NOTHING;
+}
+
+/** The metrics as they go into the vector, in METRICS' order. */
+export function slotsOf({ update }: Plan, { metrics }: Outcome): number[] {
+  return metricSlots(bounded(metrics, update.maxWeight));
 }
 
 const NOTHING = new Float32Array(0);

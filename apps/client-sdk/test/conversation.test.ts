@@ -14,6 +14,7 @@ import type { Runtime } from "../src/model.ts";
 import { nodeEngine } from "../src/node/engine.ts";
 import { onnxruntimeNode } from "../src/node/runtime.ts";
 import type { Policy } from "../src/policy.ts";
+import { memorySpending } from "../src/private.ts";
 import { memoryStore, type Store } from "../src/store.ts";
 import { federation, NOW_S, policyOf } from "./fixture.ts";
 import { clouds, prepared } from "./mlp.ts";
@@ -55,6 +56,7 @@ async function deviceOn(script: Script, name: string, options: Options = {}) {
     jitter: seededRandom(name),
     secret: fed.random,
     ledger: memoryLedger(),
+    spending: memorySpending(),
     events: (event) => events.push(event),
   });
   open.push(device);

@@ -11,6 +11,7 @@ import { openLedger } from "@tutti/client-sdk/node/ledger";
 import { onnxruntimeNode } from "@tutti/client-sdk/node/runtime";
 import { openFolderStore } from "@tutti/client-sdk/node/store";
 import { nativeVerify } from "@tutti/client-sdk/node/verify";
+import { memorySpending } from "@tutti/client-sdk/private";
 import type { Site } from "@tutti/client-sdk/site";
 import { systemClock } from "@tutti/foundation/clock";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
@@ -62,6 +63,7 @@ export async function openWatched(options: WatchedOptions): Promise<Device> {
     jitter: seededRandom(randomBytes(16).toString("hex")),
     secret: platformRandom(),
     ledger: openLedger(join(folder, "rounds.log")),
+    spending: memorySpending(),
     verify: nativeVerify(),
     agree: nativeAgree,
   };

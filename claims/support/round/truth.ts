@@ -40,13 +40,14 @@ export async function truthOf(invite: Invite, site: Site, store: Store): Promise
     const work = checkInvite(invite, { trust: trustOf(site), policy: site.policy, newest: null });
     const { layout, words } = await contribute(work, {
       device: site.identity.name,
-      policy: site.policy,
+      site,
       workshop: watchedWorkshop(workshop, seen),
       report: () => {},
       emit: apart.emit,
       clock: site.clock,
       signal: stop.signal,
     });
+    assert(words instanceof Uint32Array, "without noise a site's words are its rows' alone");
     assert(seen.score !== null && seen.before !== null, "every round evaluates first");
     const after = seen.trained ? flatten(layout, seen.trained.parameters) : new Float32Array(0);
     const before = flatten(layout, seen.before);

@@ -5,6 +5,7 @@ import { nativeAgree } from "@tutti/client-sdk/node/agree";
 import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
 import { connect } from "@tutti/client-sdk/node/grpc";
 import { nativeVerify } from "@tutti/client-sdk/node/verify";
+import { memorySpending } from "@tutti/client-sdk/private";
 import { openSession, type Session, type StageWord } from "@tutti/client-sdk/session";
 import type { Site } from "@tutti/client-sdk/site";
 import { memoryStore } from "@tutti/client-sdk/store";
@@ -112,6 +113,7 @@ async function openSite(folder: string): Promise<Site> {
     jitter: seededRandom("claims"),
     secret: platformRandom(),
     ledger: memoryLedger(),
+    spending: memorySpending(),
     verify,
     agree: nativeAgree,
     emit: () => {},

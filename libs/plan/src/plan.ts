@@ -68,6 +68,24 @@ const server = v.variant("name", [
   }),
 ]);
 
+/** Noise in every sum, and who adds it (libs/privacy). */
+const privacy = v.strictObject({
+  mode: v.picklist(["distributed", "central", "local"]),
+  /** z: the noise's standard deviation in a sum, in multiples of `update.clipNorm`. */
+  noiseMultiplier: positive,
+  /** δ that ε is told at. */
+  delta: v.optional(v.pipe(v.number(), v.gtValue(0), v.ltValue(1)), 1e-5),
+  /** The metrics' share of the squared norm. */
+  slots: v.optional(v.pipe(v.number(), v.gtValue(0), v.ltValue(1)), 0.1),
+  /** The clip norm follows a quantile of the updates' norms, from `update.clipNorm` down. */
+  adaptiveClip: v.exactOptional(
+    v.strictObject({
+      quantile: v.optional(v.pipe(v.number(), v.gtValue(0), v.ltValue(1)), 0.5),
+      rate: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(10)), 0.2),
+    }),
+  ),
+});
+
 /** Where a command-line site finds its rows; an app that gives its own batches needs none of it. */
 const data = v.strictObject({
   /** CSV with a header line, relative to the site's data folder. */
@@ -130,6 +148,8 @@ const fields = {
     }),
     {},
   ),
+  /** Differential privacy of each device, in every round's sum (docs/privacy.md); absent: no claim. */
+  privacy: v.exactOptional(privacy),
   update: v.optional(
     v.strictObject({
       /** L2 bound of one device's update. */
@@ -220,7 +240,12 @@ function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string 
 
 /** What no single field can say. */
 function checked<T>(what: string, value: T): T {
-  const { cohort, secureAggregation } = value as Pick<Plan, "cohort" | "secureAggregation">;
+  const { cohort, secureAggregation, privacy } = value as Plan;
+  if (privacy && !secureAggregation.enabled)
+    throw new Fault("bad-input", `${what}, field privacy`, {
+      expected: "secure aggregation, without which noise that is shared out hides nothing",
+      got: "secureAggregation.enabled false",
+    });
   const bad = (expected: string, got: string) =>
     new Fault("bad-input", `${what}, field cohort`, { expected, got });
   if (cohort.min > cohort.max) throw bad("min ≤ max", `${cohort.min} > ${cohort.max}`);

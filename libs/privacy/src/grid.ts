@@ -95,6 +95,8 @@ export function gridOf(options: GridOptions): Grid {
 
 /** Rounds of `gridFor`, each closer by the factor that rounding costs: a usable grid takes a few. */
 const MAX_ROUNDS = 60;
+/** Noise that has grown so much for the sake of rounding will not do: the grid is too coarse. */
+const MAX_GROWTH = 100;
 
 /**
  * The grid whose sums realise at least `noiseMultiplier` (see `realised`): it asks for a little more, since
@@ -102,6 +104,19 @@ const MAX_ROUNDS = 60;
  * @throws Fault("bad-input") as `gridOf` does, and where so few bits cannot realise it with any noise.
  */
 export function gridFor(options: GridOptions): Grid {
+  const grid = gridIfAny(options);
+  if (grid) return grid;
+  let enough = options.bits + 1;
+  while (enough <= MAX_BITS && !gridIfAny({ ...options, bits: enough })) enough++;
+  throw new Fault("bad-input", "bits", {
+    expected: `so many that rounding leaves a noise multiplier of ${options.noiseMultiplier.toPrecision(4)}`,
+    got: `${options.bits}`,
+    todo: enough <= MAX_BITS ? `Use ${enough} bits` : "Use less noise or fewer coordinates",
+  });
+}
+
+/** Undefined where the noise that is asked for grows without end: more of it makes the grid coarser. */
+function gridIfAny(options: GridOptions): Grid | undefined {
   let asked = options.noiseMultiplier;
   for (let step = 0; step < MAX_ROUNDS; step++) {
     const grid = gridOf({ ...options, noiseMultiplier: asked });
@@ -109,11 +124,9 @@ export function gridFor(options: GridOptions): Grid {
     if (missing <= 1) return grid;
     // A trifle more, so that it ends above and not just below.
     asked *= missing * (1 + 1e-12);
+    if (asked > MAX_GROWTH * options.noiseMultiplier) return undefined;
   }
-  throw new Fault("bad-input", "bits", {
-    expected: `so many that rounding leaves a noise multiplier of ${options.noiseMultiplier.toPrecision(4)}`,
-    got: `${options.bits}`,
-  });
+  return undefined;
 }
 
 /** `spread` is the variance of a coordinate of the sum, in real units. */
@@ -165,7 +178,7 @@ function check(options: GridOptions): GridOptions {
   }
   if (2 ** (2 * options.bits) <= options.devices * FIT ** 2) {
     const expected = `more for ${options.devices} devices`;
-    throw new Fault("bad-input", "bits", { expected, got: `${options.bits}` });
+    throw new Fault("bad-input", "bits", { expected, got: `${options.bits}`, todo: "Begin with 16" });
   }
   return options;
 }

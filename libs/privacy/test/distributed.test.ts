@@ -77,7 +77,7 @@ describe("the grid", () => {
     }
     const coarse = { ...base, bits: 5, mode: "central", dimension: 2 ** 20, noiseMultiplier: 3 } as const;
     expect(() => gridFor(coarse)).toThrow(
-      /bits: expected so many that rounding leaves a noise multiplier of 3/,
+      /bits: expected so many that rounding leaves a noise multiplier of 3.*5\. Use \d+ bits/,
     );
   });
 

@@ -4,7 +4,18 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { openEnvelope, type Signer, signEnvelope, type Trust } from "./dsse.ts";
-import { exactly, flag, integer, items, jsonField, member, positive, sha256Text, text } from "./fields.ts";
+import {
+  exactly,
+  type Field,
+  flag,
+  integer,
+  items,
+  jsonField,
+  member,
+  positive,
+  sha256Text,
+  text,
+} from "./fields.ts";
 
 /** The payload type of in-toto attestations (in-toto/attestation, spec/v1/envelope.md). */
 export const IN_TOTO = "application/vnd.in-toto+json";
@@ -14,6 +25,25 @@ const MAX_COHORTS = 10_000;
 
 /** A file by hash and size. */
 export type Artifact = { readonly sha256: string; readonly bytes: number };
+
+/**
+ * Differential privacy of one device, its whole contribution replaced by zeros (docs/privacy.md): what all
+ * sums up to a version together say of a device that was in each, worst case over the cohorts.
+ */
+export type PrivacyClaim = {
+  readonly unit: "device";
+  readonly mode: "distributed" | "central" | "local";
+  /** The plan's z, and the L2 bound of a device's vector in this version's round. */
+  readonly noiseMultiplier: number;
+  readonly clipNorm: number;
+  /** Of zero-concentrated differential privacy, by the survivors that there really were; and ε of it at δ. */
+  readonly rho: number;
+  readonly epsilon: number;
+  readonly delta: number;
+  readonly accountant: typeof ACCOUNTANT;
+};
+/** Mironov 2017 and Canonne, Kamath and Steinke 2020; no amplification by sampling is claimed. */
+const ACCOUNTANT = "rdp, every device in every round";
 
 /** What is said of one published adapter: the predicate of its statement. */
 export type Release = {
@@ -30,8 +60,8 @@ export type Release = {
   /** Devices in each secure sum behind this version. */
   readonly cohorts: readonly number[];
   readonly secureAggregation: boolean;
-  /** Privacy spent; null: no claim. */
-  readonly privacy: null;
+  /** Privacy spent by the run up to this version; null: no claim. */
+  readonly privacy: PrivacyClaim | null;
   /**
    * SHA-256 (hex) of the signed transcript of the round that made it (docs/protocol.md, Transcript); null for
    * version 0 and where there was no secure sum.
@@ -49,13 +79,16 @@ export type OpenedRelease = { readonly release: Release; readonly digest: string
 
 /** What a release does not have from its plan. */
 type Made = Pick<Release, "run" | "version" | "round" | "adapter" | "parent" | "cohorts" | "transcript"> & {
+  /** The round's clip norm and the ρ spent so far; absent: no claim. */
+  readonly spent?: { readonly clipNorm: number; readonly rho: number; readonly epsilon: number };
+
   /** When it was made, on the coordinator's wall clock. */
   readonly wallMs: number;
 };
 
 /** The release that a round of a plan's run made; `checkContent` of the device holds the two together. */
 export function releaseOf(plan: Plan, made: Made): Release {
-  const { run, version, round, adapter, parent, cohorts, transcript, wallMs } = made;
+  const { run, version, round, adapter, parent, cohorts, transcript, spent, wallMs } = made;
   const { method, rank, alpha } = plan.adapter;
   return {
     run,
@@ -66,13 +99,20 @@ export function releaseOf(plan: Plan, made: Made): Release {
     parent,
     cohorts,
     secureAggregation: plan.secureAggregation.enabled,
-    privacy: null,
+    privacy: plan.privacy && spent ? claimOf(plan.privacy, spent) : null,
     transcript,
     method,
     rank,
     alpha,
     createdAt: new Date(wallMs).toISOString(),
   };
+}
+
+function claimOf(
+  { mode, noiseMultiplier, delta }: NonNullable<Plan["privacy"]>,
+  spent: NonNullable<Made["spent"]>,
+): PrivacyClaim {
+  return { unit: "device", mode, noiseMultiplier, ...spent, delta, accountant: ACCOUNTANT };
 }
 
 /**
@@ -129,7 +169,7 @@ function decodeStatement(payload: Uint8Array): Release {
     parent: maybe("parent"),
     cohorts: items(field("cohorts"), MAX_COHORTS).map((size) => integer(size, 1)),
     secureAggregation: flag(field("secureAggregation")),
-    privacy: exactly(field("privacy"), null),
+    privacy: field("privacy").value === null ? null : decodeClaim(field("privacy")),
     transcript: maybe("transcript"),
     method: text(field("method"), /^[a-z0-9-]{1,32}$/, "1..32 lower-case letters, digits, dashes"),
     rank: integer(field("rank"), 1),
@@ -139,5 +179,19 @@ function decodeStatement(payload: Uint8Array): Release {
       /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/,
       "a UTC time as 2026-01-31T12:00:00Z",
     ),
+  };
+}
+
+function decodeClaim(claim: Field): PrivacyClaim {
+  const field = (name: string) => member(claim, name);
+  return {
+    unit: exactly(field("unit"), "device"),
+    mode: text(field("mode"), /^(distributed|central|local)$/, "a mode") as PrivacyClaim["mode"],
+    noiseMultiplier: positive(field("noiseMultiplier")),
+    clipNorm: positive(field("clipNorm")),
+    rho: positive(field("rho")),
+    epsilon: positive(field("epsilon")),
+    delta: positive(field("delta")),
+    accountant: exactly(field("accountant"), ACCOUNTANT),
   };
 }

@@ -25,6 +25,7 @@ export function taskOf(run: string, plan: Plan, header: RunHeader): Task {
     round: header.round,
     kind: header.round < plan.rounds ? Task_Kind.TRAIN : Task_Kind.EVALUATE,
     parent: fromHex(header.manifest),
+    clipNorm: plan.privacy?.adaptiveClip ? header.clipNorm || plan.update.clipNorm : 0,
   });
 }
 

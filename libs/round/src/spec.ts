@@ -49,11 +49,20 @@ export function termsOf(spec: Pick<RoundSpec, "plan" | "task" | "attempt">): Ter
     modelHash: fromHex(plan.base.sha256),
     taskHash: taskHash(task),
     bits: plan.secureAggregation.bits,
-    length: wordsOf(scaleOf(plan), activeLayout(spec).length),
+    length: lengthOf(spec),
     plain: !plan.secureAggregation.enabled,
     corrupt: Math.round(corrupt * 1000),
     lost: Math.round(lost * 1000),
   });
+}
+
+/** Words of a device's vector: under noise the vector is rotated, which takes a power of two of them. */
+function lengthOf(spec: Pick<RoundSpec, "plan" | "task">): number {
+  const { plan } = spec;
+  const words = wordsOf(scaleOf(plan), activeLayout(spec).length);
+  if (!plan.privacy) return words;
+  // No weight: under noise every device weighs the same.
+  return 2 ** Math.ceil(Math.log2(words - 1 + (plan.privacy.adaptiveClip ? 1 : 0)));
 }
 
 /** SHA-256 of the encoded task: what a session's masks are bound to. */

@@ -16,9 +16,12 @@ export type AgreeAll = (
  */
 export const agree: Agree = (secretKey, publicKey) => nacl.scalarMult(secretKey, publicKey);
 
-/** The public key of a 32-byte secret. */
-export function publicKeyOf(secretKey: Uint8Array): Uint8Array {
-  return nacl.scalarMult.base(secretKey);
+/** RFC 7748 section 4.1: u = 9. */
+const BASE = Uint8Array.from({ length: 32 }, (_, at) => (at === 0 ? 9 : 0));
+
+/** The public key of a 32-byte secret: what it agrees on with the base point. */
+export function publicKeyOf(secretKey: Uint8Array, agreeing: Agree = agree): Uint8Array {
+  return agreeing(secretKey, BASE);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { type SeededRandom, seededRandom } from "@tutti/foundation/random";
-import { combine, split } from "shamir-secret-sharing";
+import { split } from "shamir-secret-sharing";
+import { interpolateAtZero } from "./interpolate.ts";
 
 /** A share of a 32-byte secret: a point's 32 values and its x. */
 export const SHARE_BYTES = 33;
@@ -34,19 +35,19 @@ export type Reconstruction = {
  * that is `good`. Holders in `suspects`, whose shares did not fit before, come last, so a liar is searched
  * for once and not once per device. Null when no subset tried is good. The same input gives the same answer.
  */
-export async function reconstruct(
+export function reconstruct(
   shares: ReadonlyMap<string, Uint8Array>,
   options: { threshold: number; good: (secret: Uint8Array) => boolean; suspects: ReadonlySet<string> },
-): Promise<Reconstruction | null> {
+): Reconstruction | null {
   const { threshold, good, suspects } = options;
   const all = [...shares.keys()].sort();
   const holders = [...all.filter((name) => !suspects.has(name)), ...all.filter((name) => suspects.has(name))];
   for (const chosen of attempts(holders, threshold)) {
-    const secret = await combined(chosen.map((name) => shares.get(name)!));
+    const secret = interpolateAtZero(chosen.map((name) => shares.get(name)!));
     if (!secret || !good(secret)) continue;
     // No lie was met: whoever was not asked is not accused, and nobody pays for the search.
     if (chosen.every((name, i) => name === holders[i])) return { secret, misfits: [], certain: true };
-    const misfits = await findMisfits(shares, chosen, secret);
+    const misfits = findMisfits(shares, chosen, secret);
     return { secret, misfits, certain: mustBeLiars(misfits.length, shares.size, threshold) };
   }
   return null;
@@ -56,16 +57,16 @@ export async function reconstruct(
  * A share fits when it may stand in for a chosen one: t − 1 of those, it, and the same secret at 0 are t + 1
  * points of one polynomial of degree t − 1.
  */
-async function findMisfits(
+function findMisfits(
   shares: ReadonlyMap<string, Uint8Array>,
   chosen: readonly string[],
   secret: Uint8Array,
-): Promise<string[]> {
+): string[] {
   const good = chosen.slice(1).map((name) => shares.get(name)!);
   const misfits: string[] = [];
   for (const [name, share] of shares) {
     if (chosen.includes(name)) continue;
-    const other = await combined([...good, share]);
+    const other = interpolateAtZero([...good, share]);
     if (!other?.every((byte, i) => byte === secret[i])) misfits.push(name);
   }
   return misfits.sort();
@@ -78,16 +79,6 @@ async function findMisfits(
  */
 function mustBeLiars(misfits: number, m: number, t: number): boolean {
   return misfits < m - t + 2 - misfits;
-}
-
-/** Null for shares that cannot lie on one polynomial: the same x twice. */
-async function combined(shares: readonly Uint8Array[]): Promise<Uint8Array | null> {
-  try {
-    // Copies: the package takes plain Uint8Arrays only, and a platform's messages may hold a subclass.
-    return await combine(shares.map((share) => Uint8Array.from(share)));
-  } catch {
-    return null;
-  }
 }
 
 /** The first t; then all other subsets where they are few, else random ones. */

@@ -5,8 +5,8 @@ import { Fault } from "@tutti/foundation/fault";
 export const FULL_GRAPH = 100;
 /** A cohort's most devices; more of them are more cohorts. */
 export const MAX_MEMBERS = 1000;
-/** Most holders of one device's shares: everybody's lists of them travel in one message. */
-export const MAX_DEGREE = 400;
+/** Most holders of one device's shares: GF(256) has so many places beside the secret's own. */
+export const MAX_DEGREE = 255;
 /**
  * Two is the fewest that Shamir's scheme can split for. What a sum should have is each device's own floor.
  */

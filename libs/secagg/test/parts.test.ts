@@ -142,14 +142,14 @@ describe("shares", () => {
         const liars = Array.from({ length: lies }, (_, i) => holders[(at + i) % n]!).sort();
         for (const liar of liars) shares.get(liar)!.set(random.bytes(32));
         const good = (other: Uint8Array) => Buffer.from(other).equals(secret);
-        const found = await reconstruct(shares, { threshold, good, suspects: new Set() });
+        const found = reconstruct(shares, { threshold, good, suspects: new Set() });
         expect(found?.secret).toEqual(secret);
         // Lies among the first t shares were met, and then all are found.
         const met = liars.some((liar) => holders.indexOf(liar) < threshold);
         expect(found!.misfits).toEqual(met ? liars : []);
         const beyond = n - lies + 1;
         if (lies > 0)
-          expect(await reconstruct(shares, { threshold: beyond, good, suspects: new Set() })).toBeNull();
+          expect(reconstruct(shares, { threshold: beyond, good, suspects: new Set() })).toBeNull();
       }),
       { numRuns: 60 },
     );
@@ -166,7 +166,7 @@ describe("shares", () => {
       const shares = await splitSecret(secret, { holders, threshold: 5 });
       for (const liar of liars) shares.get(liar)![7]! ^= 0x55;
       const good = (other: Uint8Array) => Buffer.from(other).equals(secret);
-      const found = await reconstruct(shares, { threshold: 5, good, suspects: new Set() });
+      const found = reconstruct(shares, { threshold: 5, good, suspects: new Set() });
       expect(found?.secret).toEqual(secret);
       if (found!.misfits.join() === liars.join()) continue;
       framed++;
@@ -180,10 +180,10 @@ describe("shares", () => {
     const shares = await splitSecret(random.bytes(32), { holders, threshold: 40 });
     let tried = 0;
     const good = () => ++tried < 0;
-    expect(await reconstruct(shares, { threshold: 40, good, suspects: new Set() })).toBeNull();
+    expect(reconstruct(shares, { threshold: 40, good, suspects: new Set() })).toBeNull();
     expect(tried).toBe(1000);
     const few = new Map([...shares].slice(0, 39));
-    expect(await reconstruct(few, { threshold: 40, good: () => true, suspects: new Set() })).toBeNull();
+    expect(reconstruct(few, { threshold: 40, good: () => true, suspects: new Set() })).toBeNull();
   });
 
   test("three liars in a hundred are found, whoever is asked first", {
@@ -197,8 +197,8 @@ describe("shares", () => {
     for (const [at, liar] of liars.entries()) shares.get(liar)![at]! ^= 1;
     const good = (other: Uint8Array) => Buffer.from(other).equals(secret);
     const options = { threshold: 67, good, suspects: new Set<string>() };
-    expect(await reconstruct(shares, options)).toEqual({ secret, misfits: liars, certain: true });
-    const known = await reconstruct(shares, { ...options, suspects: new Set(liars) });
+    expect(reconstruct(shares, options)).toEqual({ secret, misfits: liars, certain: true });
+    const known = reconstruct(shares, { ...options, suspects: new Set(liars) });
     expect(known).toEqual({ secret, misfits: [], certain: true });
   });
 });

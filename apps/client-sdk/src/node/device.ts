@@ -8,10 +8,11 @@ import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
 import { nativeAgree } from "./agree.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
-import { readConfig, readIdentity, readPolicy } from "./folder.ts";
+import { FILES, readConfig, readIdentity, readPolicy } from "./folder.ts";
 import { connect } from "./grpc.ts";
 import { openLedger } from "./ledger.ts";
 import { onnxruntimeNode } from "./runtime.ts";
+import { openSpending } from "./spending.ts";
 import { openFolderStore } from "./store.ts";
 import { nativeVerify } from "./verify.ts";
 
@@ -46,6 +47,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
     jitter: seededRandom(randomBytes(16).toString("hex")),
     secret: platformRandom(),
     ledger: openLedger(join(folder, "rounds.log")),
+    spending: await openSpending(join(folder, FILES.privacy)),
     verify: nativeVerify(),
     agree: nativeAgree,
     ...(events && { events }),

@@ -15,6 +15,7 @@ export const FILES = {
   key: "device.key",
   certificate: "device.cert",
   policy: "policy.json",
+  privacy: "privacy.log",
 };
 
 export const MAX_CERTIFICATE_BYTES = 64 << 10;

@@ -1,7 +1,7 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { publicKeyOf } from "../agree.ts";
+import { type Agree, agree, publicKeyOf } from "../agree.ts";
 import { neighboursOf } from "../graph.ts";
 import { selfKey, wipe } from "../keys.ts";
 import { reconstruct } from "../shares.ts";
@@ -51,17 +51,21 @@ function inline(options: LiftOptions): NonNullable<UnmaskOptions["lift"]> {
 }
 
 /** Every sender's secret, and what it opens. */
-async function liftsOf(session: ServerSession, { onLiar = ignore, pause }: UnmaskOptions): Promise<Lift[]> {
+async function liftsOf(session: ServerSession, options: UnmaskOptions): Promise<Lift[]> {
   const { sid, parties, graph } = groupOf(session);
   const shares = revealedShares(session);
   const survivors = new Set(session.survivors);
-  const suspects = new Set<string>();
+  const search: Search = {
+    suspects: new Set(),
+    onLiar: options.onLiar ?? ignore,
+    agree: options.agree ?? agree,
+  };
   const lifts: Lift[] = [];
   for (const sender of session.senders) {
     const alive = survivors.has(sender);
     const held = shares.get(sender) ?? new Map();
-    const secret = await secretOf(session, { sender, alive, shares: held }, { suspects, onLiar });
-    await pause?.();
+    const secret = secretOf(session, { sender, alive, shares: held }, search);
+    await options.pause?.();
     if (alive) {
       lifts.push({ kind: "self", key: selfKey(secret, sid, sender) });
       wipe(secret);
@@ -74,21 +78,28 @@ async function liftsOf(session: ServerSession, { onLiar = ignore, pause }: Unmas
   return lifts;
 }
 
+/** What the search for one secret learns for the next, and the platform's X25519. */
+type Search = {
+  readonly suspects: Set<string>;
+  readonly onLiar: (liar: string, of: string) => void;
+  readonly agree: Agree;
+};
+
 /**
  * A survivor's seed or a lost device's mask key, held against what its owner published before anyone asked.
  */
-async function secretOf(
+function secretOf(
   session: ServerSession,
   { sender, alive, shares }: { sender: string; alive: boolean; shares: ReadonlyMap<string, Uint8Array> },
-  { suspects, onLiar }: { suspects: Set<string>; onLiar: (liar: string, of: string) => void },
-): Promise<Uint8Array> {
+  { suspects, onLiar, agree }: Search,
+): Uint8Array {
   const { sid, graph, parties } = groupOf(session);
   const { threshold } = graph;
   const good = alive
     ? (seed: Uint8Array) =>
         equalBytes(seedCommitment(sid, sender, seed), session.shared.get(sender)!.commitment)
-    : (key: Uint8Array) => equalBytes(publicKeyOf(key), parties.get(sender)!.advertisement.maskKey);
-  const found = await reconstruct(shares, { threshold, good, suspects });
+    : (key: Uint8Array) => equalBytes(publicKeyOf(key, agree), parties.get(sender)!.advertisement.maskKey);
+  const found = reconstruct(shares, { threshold, good, suspects });
   demand(found, () => unrecoverable(sender, { alive, held: shares.size, threshold }));
   for (const misfit of found.misfits) {
     suspects.add(misfit);

@@ -254,6 +254,19 @@ export declare type RoundRecord = Message<"tutti.v1.RoundRecord"> & {
    * @generated from field: string transcript = 10;
    */
   transcript: string;
+
+  /**
+   * Of zero-concentrated differential privacy, this round's price; the run's ε after it, at the plan's δ. 0: no
+   * claim.
+   *
+   * @generated from field: double rho = 11;
+   */
+  rho: number;
+
+  /**
+   * @generated from field: double epsilon = 12;
+   */
+  epsilon: number;
 };
 
 /**

@@ -203,6 +203,19 @@ export declare type RunHeader = Message<"tutti.v1.RunHeader"> & {
    * @generated from field: repeated tutti.v1.RoundRecord history = 10;
    */
   history: RoundRecord[];
+
+  /**
+   * Of zero-concentrated differential privacy: what the rounds so far cost a device that was in each; and the
+   * next round's clip norm, where the plan's adapts.
+   *
+   * @generated from field: double rho = 11;
+   */
+  rho: number;
+
+  /**
+   * @generated from field: double clip_norm = 12;
+   */
+  clipNorm: number;
 };
 
 /**

@@ -44,6 +44,13 @@ export declare type Task = Message<"tutti.v1.Task"> & {
    * @generated from field: bytes parent = 4;
    */
   parent: Uint8Array;
+
+  /**
+   * Where the plan's clip norm adapts: the L2 bound of a device's vector in this round; else 0.
+   *
+   * @generated from field: double clip_norm = 5;
+   */
+  clipNorm: number;
 };
 
 /**

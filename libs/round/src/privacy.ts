@@ -1,0 +1,114 @@
+import { METRICS, metricBounds } from "@tutti/plan/metrics";
+import type { Plan } from "@tutti/plan/plan";
+import { nextClip } from "@tutti/privacy/adaptive-clip";
+import { recover } from "@tutti/privacy/distributed";
+import { type Grid, gridFor, realised } from "@tutti/privacy/grid";
+import { boundsOf, splitVector, type VectorOptions } from "@tutti/privacy/vector";
+import type { Group } from "@tutti/secagg/group";
+import { corruptible } from "@tutti/secagg/threshold";
+import { type Task, Task_Kind } from "@tutti/wire/round";
+import { activeLayout, type RoundSpec } from "./spec.ts";
+
+/*
+ * Differential privacy of a round (docs/privacy.md): what devices and the coordinator both derive from plan,
+ * task and roster. The vector is one, [update…, metric slots…, clip bit], with one L2 bound, one mechanism
+ * and one price.
+ */
+
+export type Privacy = NonNullable<Plan["privacy"]>;
+type Work = Pick<RoundSpec, "plan" | "task">;
+
+/** How a sum's size enters its noise: members, and the honest ones that no revealed sum lacks. */
+export type SumSize = { readonly members: number; readonly honest: number };
+
+/** Smallest clip norm that adapting may come to, as a share of the plan's. */
+const LEAST_CLIP = 1e-3;
+
+/** Honest devices in any sum that can be revealed: the fewest survivors less those that may be corrupt. */
+export function sizeOf({ parties, least }: Pick<Group, "parties" | "least">): SumSize {
+  const members = parties.size;
+  return { members, honest: least - corruptible(members) };
+}
+
+/** c: the L2 bound of the whole vector in this round. */
+export function clipOf(plan: Plan, task: Pick<Task, "clipNorm">): number {
+  return plan.privacy?.adaptiveClip ? task.clipNorm : plan.update.clipNorm;
+}
+
+/** The slots behind the update: METRICS, and where the norm adapts the bit of Andrew et al. 2021. */
+export function slotOptions({ plan, task }: Work): VectorOptions {
+  const bounds = [...metricBounds(plan), ...(plan.privacy?.adaptiveClip ? [1] : [])];
+  return { clip: clipOf(plan, task), bounds, share: plan.privacy?.slots ?? 0.1 };
+}
+
+/** Coordinates of the vector before it is padded to the grid's. */
+export function vectorLength(work: Work): number {
+  return activeLayout(work).length + slotOptions(work).bounds.length;
+}
+
+/** The L2 bound that is the update's own part of c; what adapting compares its norm with. */
+export function updateBound(work: Work): number {
+  return boundsOf(slotOptions(work)).update;
+}
+
+/**
+ * The grid of a sum: its realised noise multiplier is the plan's at least.
+ * @throws Fault("bad-input") where the plan's bits cannot hold it.
+ */
+export function gridOf(work: Work, privacy: Privacy, { members, honest }: SumSize): Grid {
+  const { mode, noiseMultiplier } = privacy;
+  return gridFor({
+    bits: work.plan.secureAggregation.bits,
+    devices: members,
+    honest,
+    dimension: vectorLength(work),
+    clip: clipOf(work.plan, work.task),
+    noiseMultiplier,
+    mode,
+  });
+}
+
+/** Public, and the same for all: the update is fixed before anyone could choose it by this. */
+export function rotationOf({ run, round }: Pick<Task, "run" | "round">): string {
+  return `tutti/rotation/v1/${run}/${round}`;
+}
+
+/** The price of a round to each honest device in it, by who really was in the sum. */
+export function priceOf(grid: Grid, survivors: number): { noiseMultiplier: number; rho: number } {
+  return realised(grid, survivors, corruptible(grid.devices));
+}
+
+/** What a noised sum says: the mean update, the metrics' sums, and where the norm adapts its next value. */
+export function readNoisedSum(
+  work: Work,
+  privacy: Privacy,
+  { sum, size, survivors }: { sum: Uint32Array; size: SumSize; survivors: number },
+): { mean: Float32Array; metrics: number[]; clipNorm: number } {
+  const grid = gridOf(work, privacy, size);
+  const whole = recover(sum, grid, { rotation: rotationOf(work.task), length: vectorLength(work) });
+  const { mean, slots } = splitVector(whole, survivors, slotOptions(work));
+  const metrics = slots.slice(0, METRICS.length).map((value) => Math.max(0, value));
+  return { mean, metrics, clipNorm: adapted(work, privacy, (slots[METRICS.length] ?? 0) / survivors) };
+}
+
+/** The norm after a round: only training says whether updates were short. */
+function adapted({ plan, task }: Work, { adaptiveClip }: Privacy, fraction: number): number {
+  const clip = clipOf(plan, task);
+  if (!adaptiveClip || task.kind !== Task_Kind.TRAIN) return clip;
+  const most = plan.update.clipNorm;
+  return nextClip(clip, fraction, { ...adaptiveClip, least: most * LEAST_CLIP, most });
+}
+
+/** A plan whose noise no word of its bits can hold is refused before anybody trains. */
+export function checkPrivacy(plan: Plan): void {
+  const { privacy, cohort, rounds } = plan;
+  if (!privacy) return;
+  for (const members of [cohort.min, cohort.max]) {
+    const honest = Math.max(1, Math.floor((members + corruptible(members)) / 2) + 1 - corruptible(members));
+    for (const kind of [Task_Kind.TRAIN, Task_Kind.EVALUATE]) {
+      const round = kind === Task_Kind.TRAIN ? 0 : rounds;
+      const task = { $typeName: "tutti.v1.Task", run: "", round, kind, parent: new Uint8Array() } as const;
+      gridOf({ plan, task: { ...task, clipNorm: plan.update.clipNorm } }, privacy, { members, honest });
+    }
+  }
+}
