@@ -2,12 +2,13 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBase64, fromHex, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
-import { signingKey } from "@tutti/identity/keys";
+
 import { CertificateSchema } from "@tutti/wire/device";
 import { decode } from "@tutti/wire/message";
 import { fieldsOf } from "../fields.ts";
 import { type Policy, parsePolicy } from "../policy.ts";
 import type { DeviceIdentity } from "../site.ts";
+import { nativeSigningKey } from "./sign.ts";
 
 /** Files of a device's folder, beside its state (store.ts). The key's is readable by its owner alone. */
 export const FILES = {
@@ -61,7 +62,7 @@ export async function readIdentity(
     federation,
     name,
     authority,
-    key: signingKey(seed),
+    key: nativeSigningKey(seed),
     certificate: decode(CertificateSchema, certificate, MAX_CERTIFICATE_BYTES),
   };
 }
