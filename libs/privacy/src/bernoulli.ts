@@ -34,14 +34,18 @@ export function wordsOf(random: SecretRandom): Words {
 }
 
 /**
- * A whole number below `bound` ≤ 2^32, each as likely: words beyond the last whole multiple are drawn again.
+ * Whole numbers below `bound` ≤ 2^32, each as likely: words beyond the last whole multiple are drawn again.
+ * The quotient of two such numbers is at least 2^−32 from the next whole one, so float64 rounds none across.
  */
-export function uniformBelow(words: Words, bound: number): number {
+export function uniformBelow(words: Words, bound: number): () => number {
   const end = 2 ** 32 - (2 ** 32 % bound);
-  for (;;) {
-    const word = words();
-    if (word < end) return word % bound;
-  }
+  return () => {
+    for (;;) {
+      const word = words();
+      // The same as `%`, which is many times slower beyond int32.
+      if (word < end) return word - Math.floor(word / bound) * bound;
+    }
+  };
 }
 
 /** p·2^32 in float64 may be off by so much; callers say why it is not off by more. */

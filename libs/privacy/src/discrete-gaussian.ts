@@ -30,20 +30,21 @@ export function discreteGaussian(count: number, variance: number, random: Secret
   const words = wordsOf(random);
   // Any t is exact; this one makes the fewest rejections.
   const t = Math.floor(Math.sqrt(variance)) + 1;
+  const uniform = uniformBelow(words, t);
   const accept = acceptance(words, variance, t);
   const out = new Int32Array(count);
   for (let at = 0; at < count; at++) {
-    let draw = laplace(words, t);
-    while (!accept(Math.abs(draw))) draw = laplace(words, t);
+    let draw = laplace(words, t, uniform);
+    while (!accept(Math.abs(draw))) draw = laplace(words, t, uniform);
     out[at] = draw;
   }
   return out;
 }
 
-/** The discrete Laplace distribution of scale t (Algorithm 2 with s = 1). */
-function laplace(words: Words, t: number): number {
+/** The discrete Laplace distribution of scale t (Algorithm 2 with s = 1); `uniform` draws below t. */
+function laplace(words: Words, t: number, uniform: () => number): number {
   for (;;) {
-    const low = uniformBelow(words, t);
+    const low = uniform();
     if (!bernoulliExp(words, low, t)) continue;
     let high = 0;
     while (bernoulliExp(words, 1, 1)) high++;
@@ -79,8 +80,11 @@ function acceptance(words: Words, variance: number, t: number): (size: number) =
     for (let count = 1; ; count++) {
       const word = words();
       const verdict = compare(word, part / count);
-      const exact = () => partOver(gammaOf(size, variance, t), BigInt(count));
-      const hit = verdict < 0 ? compareExactly(words, word, exact()) : verdict === 1;
+      // No closure here: making one per coin took as long as all the rest.
+      const hit =
+        verdict < 0
+          ? compareExactly(words, word, partOver(gammaOf(size, variance, t), BigInt(count)))
+          : verdict === 1;
       if (!hit) return count % 2 === 1;
     }
   };

@@ -80,10 +80,12 @@ function addNoise(steps: Int32Array, sigma: number, random: SecretRandom): Int32
   return steps;
 }
 
-/** Steps as words mod 2^bits. */
+/** Steps as words mod 2^bits; writes to its argument. */
 function words(steps: Int32Array, { bits }: Grid): Uint32Array {
   const drop = 32 - bits;
-  return Uint32Array.from(steps, (value) => (value << drop) >>> drop);
+  const out = new Uint32Array(steps.buffer);
+  for (let i = 0; i < out.length; i++) out[i] = (steps[i]! << drop) >>> drop;
+  return out;
 }
 
 /** A sum's words as signed numbers of steps; bits above the grid's are ignored. */
@@ -92,7 +94,9 @@ function stepsOf(sum: Uint32Array, { bits, dimension }: Grid): Int32Array {
     throw new Fault("bad-message", "sum", { expected: `${dimension} words`, got: `${sum.length}` });
   }
   const drop = 32 - bits;
-  return Int32Array.from(sum, (word) => (word << drop) >> drop);
+  const steps = new Int32Array(sum.length);
+  for (let i = 0; i < steps.length; i++) steps[i] = (sum[i]! << drop) >> drop;
+  return steps;
 }
 
 /**
@@ -105,7 +109,9 @@ export function recover(
   { rotation, length }: { readonly rotation: Uint8Array | string; readonly length: number },
 ): Float32Array {
   assert(length <= grid.dimension, "no more coordinates than words");
-  const rotated = Float32Array.from(stepsOf(sum, grid), (steps) => steps / grid.scale);
+  const steps = stepsOf(sum, grid);
+  const rotated = new Float32Array(steps.length);
+  for (let i = 0; i < rotated.length; i++) rotated[i] = steps[i]! / grid.scale;
   return rotateBack(rotated, rotation).slice(0, length);
 }
 

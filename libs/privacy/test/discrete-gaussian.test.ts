@@ -66,7 +66,18 @@ describe("Canonne, Kamath and Steinke 2020, Algorithm 1: exact coins", () => {
   test("a uniform number does not favour what is left over of 2^32", () => {
     // 3·2^30 leaves a quarter over: the last words are drawn again.
     const words = knownWords([2 ** 32 - 1, 3 * 2 ** 30, 5], "");
-    expect(uniformBelow(words, 3 * 2 ** 30)).toBe(5);
+    expect(uniformBelow(words, 3 * 2 ** 30)()).toBe(5);
+  });
+
+  test("a uniform number is the remainder, also at multiples and beside them", () => {
+    const bounds = fc.oneof(fc.integer({ min: 1, max: 2 ** 32 }), fc.constantFrom(1, 2, 3, 2 ** 31 + 1));
+    fc.assert(
+      fc.property(bounds, fc.nat(), fc.integer({ min: -1, max: 1 }), (bound, times, beside) => {
+        const word = (times % Math.floor(2 ** 32 / bound)) * bound + beside;
+        fc.pre(word >= 0 && word < 2 ** 32 - (2 ** 32 % bound));
+        expect(uniformBelow(() => word, bound)()).toBe(Number(BigInt(word) % BigInt(bound)));
+      }),
+    );
   });
 });
 
