@@ -73,3 +73,10 @@ export function positive(text: string): number {
   if (Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError("Expected a number above 0.");
 }
+
+/** Parses an option that must be a probability above 0 and below 1. */
+export function chance(text: string): number {
+  const value = Number(text);
+  if (value > 0 && value < 1) return value;
+  throw new InvalidArgumentError("Expected a number above 0 and below 1.");
+}

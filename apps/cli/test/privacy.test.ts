@@ -4,36 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { epsilonOfRho } from "@tutti/privacy/accountant";
 import { type GridOptions, gridOf, realised } from "@tutti/privacy/grid";
-import { Command } from "commander";
-import { afterAll, describe, expect, test, vi } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import type { Figures } from "../src/commands/privacy/figures.ts";
 import { plotLines } from "../src/commands/privacy/plot.ts";
-import { privacyCommand } from "../src/commands/privacy/privacy.ts";
+import { privacy } from "./said.ts";
 
 const home = mkdtempSync(join(tmpdir(), "tutti-privacy-"));
 afterAll(() => rm(home, { recursive: true, force: true }));
 
 const ASKED = ["--epsilon", "4", "--rounds", "50", "--cohort", "100"];
 
-/** Runs `tutti privacy plan …` in this process; what it wrote to stdout. */
-async function plan(...args: string[]): Promise<string> {
-  let said = "";
-  const spies = [process.stdout, process.stderr].map((stream) =>
-    vi.spyOn(stream, "write").mockImplementation((chunk) => {
-      if (stream === process.stdout) said += String(chunk);
-      return true;
-    }),
-  );
-  const root = new Command("tutti").option("--json").exitOverride();
-  const command = privacyCommand();
-  for (const one of [command, ...command.commands]) one.copyInheritedSettings(root);
-  try {
-    await root.addCommand(command).parseAsync(["privacy", "plan", ...args], { from: "user" });
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-  return said;
-}
+const plan = (...args: string[]) => privacy("plan", ...args);
 
 async function planned(...args: string[]): Promise<Figures> {
   return JSON.parse(await plan("--json", ...ASKED, ...args)) as Figures;

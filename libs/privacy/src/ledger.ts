@@ -58,6 +58,26 @@ export function permitSpend(entries: readonly Entry[], next: Entry, { epsilon, d
   });
 }
 
+/** Rounds beyond any plan's: no budget is asked about more. */
+const MOST_ROUNDS = 10_000;
+
+/** How many more rounds at a price of ρ each `permitSpend` would let through, up to MOST_ROUNDS. */
+export function roundsLeft(
+  entries: readonly Entry[],
+  { run, rho }: Pick<Entry, "run" | "rho">,
+  { epsilon, delta }: Budget,
+): number {
+  const before = spent(entries, run, delta).rho;
+  const fits = (rounds: number) => epsilonOfRho(before + rounds * rho, delta) <= epsilon * ROUNDING;
+  let [low, high] = [0, MOST_ROUNDS + 1];
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
 const RUN = /^[\w.-]{1,128}$/;
 const NUMBER = /^\d+(?:\.\d+)?(?:e[+-]?\d+)?$/;
 

@@ -1,10 +1,10 @@
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
-import { envelopeFromJson } from "@tutti/release/envelope-json";
-import { checkArtifact, openRelease } from "@tutti/release/manifest";
+import { checkArtifact } from "@tutti/release/manifest";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
-import { type AuthorityOptions, authorityOf, withAuthority } from "../authority.ts";
+import { type AuthorityOptions, withAuthority } from "../authority.ts";
+import { openManifest } from "../manifest.ts";
 import { readOrSay } from "../prepare.ts";
 
 type Options = AuthorityOptions & { adapter?: string; base?: string };
@@ -17,10 +17,7 @@ export function verifyCommand(): Command {
     .option("--base <file>", "also check this base model against the manifest")
     .action((path: string, options: Options, command: Command) =>
       withContext(command, async ({ output }) => {
-        const authority = await authorityOf(options, "manifest");
-        const envelope = envelopeFromJson(new TextDecoder().decode(await readOrSay(path, "manifest")));
-        const nowS = Math.floor(Date.now() / 1000);
-        const { release, digest } = openRelease(envelope, { authority, nowS });
+        const { release, digest } = await openManifest(path, options);
         if (options.adapter) checkArtifact(await readOrSay(options.adapter, "adapter"), release.adapter);
         if (options.base) checkBase(await readOrSay(options.base, "base model"), release.base.sha256);
         const checked = [

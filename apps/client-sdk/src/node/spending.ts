@@ -13,7 +13,7 @@ const MAX_BYTES = 64 << 20;
  * @throws Fault("storage") for a file that cannot be read or is damaged: nothing is given away then.
  */
 export async function openSpending(file: string): Promise<Spending> {
-  const text = fromUtf8((await readIfThere(file, MAX_BYTES)) ?? new Uint8Array(), file);
+  const text = await readText(file);
   const entries = [...parseLedger(text)];
   // The next line must be whole: a torn one is written out as what it counts for.
   if (text !== "" && !text.endsWith("\n")) await replaceFile(file, lines(entries));
@@ -25,6 +25,15 @@ export async function openSpending(file: string): Promise<Spending> {
       entries.push(entry);
     },
   };
+}
+
+/** The same to look at, also while the device runs: nothing is written. @throws Fault("storage") as above. */
+export async function readSpending(file: string): Promise<readonly Entry[]> {
+  return parseLedger(await readText(file));
+}
+
+async function readText(file: string): Promise<string> {
+  return fromUtf8((await readIfThere(file, MAX_BYTES)) ?? new Uint8Array(), file);
 }
 
 /** A torn line that does not say its run was never added, so nothing was uploaded for it: it is let go. */

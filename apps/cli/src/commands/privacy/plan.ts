@@ -3,7 +3,7 @@ import { MAX_BITS, type Mode } from "@tutti/privacy/grid";
 import { corruptible, MAX_MEMBERS, MIN_MEMBERS } from "@tutti/secagg/threshold";
 import { MAX_LENGTH } from "@tutti/update/layout";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { integerIn, positive, withContext } from "../../action.ts";
+import { chance, integerIn, positive, withContext } from "../../action.ts";
 import { writeAll } from "../../write.ts";
 import { type Figures, figuresOf, type Wish } from "./figures.ts";
 import { plotLines, plotSvg } from "./plot.ts";
@@ -138,12 +138,6 @@ function roundingLines({ bits }: Wish, { noiseMultiplier, withoutRounding }: Fig
 
 function shown(value: number): string {
   return value.toPrecision(4);
-}
-
-function chance(text: string): number {
-  const value = Number(text);
-  if (value > 0 && value < 1) return value;
-  throw new InvalidArgumentError("Expected a number above 0 and below 1.");
 }
 
 function share(text: string): number {
