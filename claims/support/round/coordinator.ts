@@ -78,9 +78,10 @@ function told(bytes: Uint8Array): NonNullable<Committed["header"]> {
   return { state, reason, round, attempt };
 }
 
-function bytesOf({ append, sum, header, release }: Change): Uint8Array {
+function bytesOf({ append, sums, header, release }: Change): Uint8Array {
   const entries = (append ?? []).map(({ entry }) => entry);
-  return Buffer.concat([...entries, sum?.words ?? NOTHING, header ?? NOTHING, release?.envelope ?? NOTHING]);
+  const running = (sums ?? []).map(({ words }) => words);
+  return Buffer.concat([...entries, ...running, header ?? NOTHING, release?.envelope ?? NOTHING]);
 }
 
 const NOTHING = new Uint8Array();

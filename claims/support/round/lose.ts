@@ -1,5 +1,5 @@
 import { equalBytes } from "@tutti/foundation/bytes";
-import type { RunFile } from "@tutti/plan/plan";
+import type { RunFileInput } from "@tutti/plan/plan";
 import type { PreparedRun } from "tutti/prepare";
 import { adapterFrom } from "./expected.ts";
 import { readTruth } from "./files.ts";
@@ -30,7 +30,7 @@ export type Stopped = {
 
 export type TooFew = {
   readonly name: string;
-  readonly change: Partial<RunFile>;
+  readonly change: Omit<Partial<RunFileInput>, "seed">;
   readonly dead: readonly string[];
   readonly death: Death;
 };

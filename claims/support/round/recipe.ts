@@ -5,7 +5,7 @@ import { float32 } from "@tutti/graph/ir";
 import { mlp } from "@tutti/graph/make/mlp";
 import { int64 } from "@tutti/graph/tensor";
 import { write } from "@tutti/graph/write";
-import { parseRunFile, type RunFile } from "@tutti/plan/plan";
+import { parseRunFile, type RunFileInput } from "@tutti/plan/plan";
 import type { Examples } from "@tutti/train/batches";
 import { type PreparedRun, resolveRun } from "tutti/prepare";
 
@@ -15,7 +15,9 @@ export type Rows = { readonly train: number; readonly heldOut: number };
 const [FEATURES, CLASSES] = [4, 3];
 
 /** One round of training on a small perceptron, and one that evaluates what came of it. */
-export function smallRun(change: Partial<RunFile> & { name: string; seed: number }): PreparedRun {
+export function smallRun(
+  change: Omit<Partial<RunFileInput>, "seed"> & { name: string; seed: number },
+): PreparedRun {
   const random = seededRandom("claims/round");
   const base = write(mlp({ inputs: FEATURES, hidden: [32], outputs: CLASSES, random }));
   const file = parseRunFile({

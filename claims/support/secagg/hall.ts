@@ -12,7 +12,7 @@ import { write } from "@tutti/graph/write";
 import { joinFileText } from "@tutti/identity/join";
 import { parseRunFile } from "@tutti/plan/plan";
 import { signPlan } from "@tutti/release/plan";
-import { stageOf } from "@tutti/round/summing";
+import { stageNow } from "@tutti/round/cohorts";
 import { type PreparedRun, resolveRun } from "tutti/prepare";
 import { Child } from "../round/child.ts";
 import type { DevicesSaid } from "./devices.ts";
@@ -103,7 +103,7 @@ async function run(
     const driver = coordinator.current();
     const { round } = driver ?? {};
     const now = performance.now();
-    const inside = round?.phase === "summing" ? stageOf(round.sum!) : (round?.phase ?? "over");
+    const inside = round?.phase === "summing" ? stageNow(round.cohorts) : (round?.phase ?? "over");
     const next = `${driver?.header.round} ${inside}`;
     if (next === phase) return;
     const [at, name] = phase.split(" ");

@@ -101,6 +101,16 @@ const data = v.strictObject({
   normalise: v.optional(v.picklist(["none", "site"]), "none"),
 });
 
+/** How the means of a round's cohorts become one (libs/strategy/src/combine.ts). */
+const combine = v.union([
+  v.picklist(["mean", "median", "geometric-median"]),
+  v.strictObject({
+    name: v.literal("trimmed-mean"),
+    /** Share of the cohorts that is cut off at each end, coordinate by coordinate. */
+    trim: v.pipe(v.number(), v.gtValue(0), v.ltValue(0.5)),
+  }),
+]);
+
 const fields = {
   name,
   adapter: v.strictObject({
@@ -137,6 +147,9 @@ const fields = {
     /** Fewest devices whose updates are summed; below it the round fails by name. */
     min: natural(2, 1000),
     max: natural(2, 1000),
+    /** Most cohorts in a round, each with a sum of its own; `min` and `max` are of each. */
+    count: v.optional(natural(1, 64), 1),
+    combine: v.optional(combine, "mean"),
   }),
   secureAggregation: v.optional(
     v.strictObject({
@@ -195,6 +208,8 @@ const plan = v.strictObject({
   ...fields,
 });
 
+/** As a person writes it: what has a default may be left out. */
+export type RunFileInput = v.InferInput<typeof runFile>;
 export type RunFile = v.InferOutput<typeof runFile>;
 export type Plan = v.InferOutput<typeof plan>;
 
@@ -249,6 +264,11 @@ function checked<T>(what: string, value: T): T {
   const bad = (expected: string, got: string) =>
     new Fault("bad-input", `${what}, field cohort`, { expected, got });
   if (cohort.min > cohort.max) throw bad("min ≤ max", `${cohort.min} > ${cohort.max}`);
+  const { count, combine } = cohort;
+  // Of two, a median is their mean, and either can move it as far as it likes.
+  if (combine !== "mean" && count < 3) throw bad("count ≥ 3 with this combine", `${count}`);
+  if (typeof combine === "object" && Math.floor(combine.trim * count + 1e-9) < 1)
+    throw bad("trim · count ≥ 1", `${combine.trim} · ${count}`);
   const { bits } = secureAggregation;
   // Each device needs three levels of the ring: −1, 0 and 1 (libs/update/src/quantise.ts).
   if (cohort.max * 3 > 2 ** bits)

@@ -62,6 +62,7 @@ describe("run file", () => {
       train: { ...RUN_FILE.train, optimiser: { name: "sgd", learningRate: 0.1, momentum: 0 } },
       server: { name: "fedavg", learningRate: 1 },
       evaluation: { holdout: 0.2 },
+      cohort: { ...RUN_FILE.cohort, count: 1, combine: "mean" },
       secureAggregation: { enabled: true, bits: 24 },
       update: { clipNorm: 10, clip: 1, maxWeight: 1000 },
       deadlines: { joinMs: 60_000, trainMs: 600_000, stageMs: 15_000 },
@@ -132,6 +133,21 @@ describe("run file", () => {
     expect(() => parseRunFile(put(RUN_FILE, "cohort", { min: 5, max: 4 }))).toThrow(
       "run file, field cohort: expected min ≤ max, got 5 > 4",
     );
+  });
+
+  test.each([
+    [{ combine: "median" }, "expected count ≥ 3 with this combine, got 1"],
+    [{ combine: "geometric-median", count: 2 }, "expected count ≥ 3 with this combine, got 2"],
+    [{ combine: { name: "trimmed-mean", trim: 0.2 }, count: 4 }, "expected trim · count ≥ 1, got 0.2 · 4"],
+    [{ combine: { name: "trimmed-mean", trim: 0.5 }, count: 4 }, "cohort"],
+    [{ count: 65 }, "cohort"],
+  ])("cohorts that their rule could not be robust over are refused: %j", (cohort, message) => {
+    expect(() => parseRunFile({ ...RUN_FILE, cohort: { min: 3, max: 4, ...cohort } })).toThrow(message);
+  });
+
+  test("trim · count is taken as it is written, not as the double below it", () => {
+    const cohort = { min: 3, max: 4, count: 10, combine: { name: "trimmed-mean", trim: 0.1 } };
+    expect(parseRunFile({ ...RUN_FILE, cohort }).cohort).toEqual(cohort);
   });
 
   test.each([null, undefined, 7, "text", [RUN_FILE]])("%j is no run file", (value) => {

@@ -1,33 +1,60 @@
 import { readTensors, writeTensors } from "@tutti/adapter/formats/safetensors";
-import { metricsOf } from "@tutti/plan/metrics";
+import { METRICS, metricsOf } from "@tutti/plan/metrics";
+import { checkCohortNorm, combine } from "@tutti/strategy/combine";
 import { ruleOf } from "@tutti/strategy/rule";
 import { serverStep } from "@tutti/strategy/step";
 import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
-import { dequantise } from "@tutti/update/quantise";
+import { dequantise, roundingNorm } from "@tutti/update/quantise";
 import { type RoundRecord, RoundRecordSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
-import { activeLayout, type RoundSpec, scaleOf } from "./spec.ts";
+import { activeLayout, type RoundSpec, scaleOf, termsOf } from "./spec.ts";
 
-/** What a cohort's plain sum says: the mean update over the active layout, and the round's record. */
-export type Result = { readonly mean: Float32Array; readonly record: RoundRecord };
+/** What a cohort's plain sum says. */
+export type Result = {
+  /** The mean update over the active layout. */
+  readonly mean: Float32Array;
+  /** Examples behind it. */
+  readonly weight: number;
+  readonly devices: number;
+  /** Sums over the rows of its devices. */
+  readonly metrics: readonly number[];
+};
 
-/** Reads a plain sum of `devices` quantised vectors, l words in the ring (docs/protocol.md, The vector). */
+/**
+ * Reads a plain sum of `devices` quantised vectors, l words in the ring (docs/protocol.md, The vector).
+ * @throws Fault for a sum that no such vectors have: a value out of range, no weight at all, or a mean longer
+ * than the clip norm.
+ */
 export function readSum(spec: RoundSpec, sum: Uint32Array, devices: number): Result {
   const scale = scaleOf(spec.plan);
-  const length = activeLayout(spec).length;
-  const { mean, metrics } = dequantise(sum, { scale, length, devices });
-  const { examples, loss, correct, trainExamples, trainLoss } = metricsOf(metrics);
-  const record = create(RoundRecordSchema, {
-    round: spec.task.round,
-    survivors: devices,
+  const of = { scale, length: activeLayout(spec).length, devices };
+  const { mean, weight, metrics } = dequantise(sum, of);
+  checkCohortNorm(mean, { clipNorm: spec.plan.update.clipNorm, slack: roundingNorm(of, weight) });
+  return { mean, weight, devices, metrics };
+}
+
+/** One mean update from those of the cohorts that are counted, as the plan says. */
+export function combineResults({ plan }: RoundSpec, results: readonly Result[]): Float32Array {
+  return combine(results, plan.cohort.combine);
+}
+
+/** The round's record: sums over the cohorts that are counted. */
+export function recordOf(spec: RoundSpec, results: readonly Result[]): RoundRecord {
+  const { plan, task } = spec;
+  const { bits, length } = termsOf(spec);
+  const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+  const slots = METRICS.map((_, slot) => total(results.map(({ metrics }) => metrics[slot]!)));
+  const { examples, loss, correct, trainExamples, trainLoss } = metricsOf(slots);
+  return create(RoundRecordSchema, {
+    round: task.round,
+    survivors: total(results.map(({ devices }) => devices)),
     examples,
     loss: share(loss, examples),
     accuracy: share(correct, examples),
     trainLoss: share(trainLoss, trainExamples),
-    secure: spec.plan.secureAggregation.enabled,
-    uploadBytes: Math.ceil((sum.length * scale.bits) / 8),
+    secure: plan.secureAggregation.enabled,
+    uploadBytes: Math.ceil((length * bits) / 8),
   });
-  return { mean, record };
 }
 
 /** The next adapter: the strategy's step over the active coordinates, everything else as it was. */

@@ -1,19 +1,21 @@
-import { assert, unreachable } from "@tutti/foundation/check";
+import { unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import type { JournalEntry } from "@tutti/wire/journal";
-import { type RoundSpec, termsOf } from "./spec.ts";
 import {
-  awaited,
-  beginSum,
-  closeStage,
-  remaining,
-  type StageEvent,
-  type Summing,
-  stageOf,
-  type Trust,
-  take,
-} from "./summing.ts";
+  awaitedOf,
+  beginCohort,
+  type Cohort,
+  deal,
+  fewestCounted,
+  fewestDevices,
+  isOver,
+  nextStage,
+  takeInto,
+  whyTooFew,
+} from "./cohorts.ts";
+import type { RoundSpec } from "./spec.ts";
+import type { StageEvent, Trust } from "./summing.ts";
 
 /**
  * One attempt of one round as a pure state machine: `step(round, entry)` decides, apps/coordinator/drive
@@ -29,7 +31,8 @@ export type Round = {
   readonly invited: ReadonlySet<string>;
   readonly ready: ReadonlySet<string>;
   readonly declined: ReadonlyMap<string, string>;
-  readonly sum: Summing | null;
+  /** None until the devices that are ready are dealt into them; from then on as many, dropped or not. */
+  readonly cohorts: readonly Cohort[];
   /** Why the round failed; empty while it has not. */
   readonly reason: string;
 };
@@ -37,9 +40,9 @@ export type Round = {
 export type Entry = Pick<JournalEntry, "nowMs" | "device" | "event">;
 
 export type Effect =
-  /** Add the vector that this device just sent to the running sum, in the entry's own transaction. */
-  | { readonly kind: "add-vector"; readonly device: string }
-  /** Unmask the sum, take the strategy's step, publish. */
+  /** Add the vector that this device just sent to its cohort's running sum, in the entry's transaction. */
+  | { readonly kind: "add-vector"; readonly device: string; readonly cohort: number }
+  /** Unmask the sums, combine their means, take the strategy's step, publish. */
   | { readonly kind: "complete" }
   | { readonly kind: "fail"; readonly reason: string };
 
@@ -60,7 +63,7 @@ export function beginRound(
     invited: new Set(),
     ready: new Set(),
     declined: new Map(),
-    sum: null,
+    cohorts: [],
     reason: "",
   };
   return gather(fresh, nowMs);
@@ -103,7 +106,7 @@ function apply(round: Round, { device, event, nowMs }: Entry): [Round, Effect[]]
     case "tick":
       return [nowMs >= round.deadlineMs ? onDeadline(round, nowMs) : round, []];
     case "recovered":
-      return [{ ...round, deadlineMs: nowMs + patience(round) }, []];
+      return [onRecovered(round, nowMs), []];
     case "broken":
       return [round.phase === "unmasking" ? fail(round, event.value) : round, []];
     case undefined:
@@ -130,29 +133,50 @@ function onDeclined(round: Round, device: string, reason: string): Round {
 }
 
 function onStage(round: Round, device: string, event: StageEvent): [Round, Effect[]] {
-  if (round.sum === null) {
+  const at = cohortOf(round, device);
+  if (at === null) {
     throw new Fault("conflict", `${event.case} by ${device}`, {
       expected: "a session",
       got: `phase ${round.phase}`,
     });
   }
-  const sum = take(round.sum, device, event);
-  if (sum === round.sum) return [round, []];
-  return [{ ...round, sum }, event.case === "uploaded" ? [{ kind: "add-vector", device }] : []];
+  const before = round.cohorts[at] as Cohort;
+  const cohort = takeInto(before, device, event);
+  if (cohort === before) return [round, []];
+  // A dropped cohort's sum is never opened, so nothing more is added to it.
+  if (before.dropped)
+    throw new Fault("conflict", `${event.case} by ${device}`, {
+      expected: "a cohort in progress",
+      got: `one that was dropped: ${before.dropped}`,
+    });
+  const effects: Effect[] = event.case === "uploaded" ? [{ kind: "add-vector", device, cohort: at }] : [];
+  return [{ ...round, cohorts: round.cohorts.with(at, cohort) }, effects];
+}
+
+/**
+ * Which cohort the device is in; null before there are any.
+ * @throws Fault("refused") for a device that is in none.
+ */
+export function cohortOf({ cohorts }: Round, device: string): number | null {
+  if (cohorts.length === 0) return null;
+  const at = cohorts.findIndex(({ sum }) => sum.members.has(device));
+  if (at >= 0) return at;
+  throw new Fault("refused", `session: ${device} is not in this cohort`, { todo: "Wait for the next round" });
 }
 
 /** The deadline closes a phase with who came; whether that is enough, the next phase's door decides. */
 function onDeadline(round: Round, nowMs: number): Round {
   switch (round.phase) {
     case "gathering":
-      return round.connected.size < round.spec.plan.cohort.min
+      return round.connected.size < fewestDevices(round.spec.plan)
         ? tooFew(round, "came", round.connected.size)
         : invite(round, nowMs);
     case "training":
-      return openSum(round, nowMs);
+      return openSums(round, nowMs);
     case "summing":
-      assert(round.sum !== null, "a summing round has a sum");
-      return nextStage(round, nowMs);
+      return eachCohort(round, (cohort) =>
+        !isOver(cohort) && nowMs >= cohort.deadlineMs ? nextStage(cohort, round.spec, nowMs) : cohort,
+      );
     case "unmasking":
     case "failed":
       return round;
@@ -161,20 +185,41 @@ function onDeadline(round: Round, nowMs: number): Round {
 
 /** Moves on as long as nobody who is here is awaited: a device that vanished is never waited for. */
 function settle(round: Round, nowMs: number): Round {
+  const { spec, connected } = round;
   let now = gather(round, nowMs);
-  while (awaitedHere(now).length === 0 && (now.phase === "training" || now.phase === "summing")) {
-    now = now.phase === "training" ? openSum(now, nowMs) : nextStage(now, nowMs);
+  if (now.phase === "training" && awaitedHere(now).length === 0) now = openSums(now, nowMs);
+  if (now.phase !== "summing") return now;
+  return conclude(
+    eachCohort(now, (cohort) => {
+      let on = cohort;
+      while (!isOver(on) && awaitedOf(on, connected).length === 0) on = nextStage(on, spec, nowMs);
+      return on;
+    }),
+  );
+}
+
+/** The round's end, once its cohorts are over or too few of them are left; else when it looks again. */
+function conclude(round: Round): Round {
+  const { cohorts, spec } = round;
+  const counted = cohorts.filter(({ dropped }) => dropped === "");
+  if (counted.length < fewestCounted(spec.plan, cohorts.length)) {
+    const reasons = cohorts.map(({ dropped }) => dropped);
+    return failWith(round, whyTooFew(spec.plan, reasons));
   }
-  return now;
+  const deadlines = counted.filter((cohort) => !isOver(cohort)).map(({ deadlineMs }) => deadlineMs);
+  // Of none, infinity.
+  const deadlineMs = Math.min(...deadlines);
+  return { ...round, deadlineMs, phase: deadlines.length === 0 ? "unmasking" : "summing" };
 }
 
 /** Invites once everybody expected is here; with enough strangers, after a moment for more to come. */
 function gather(round: Round, nowMs: number): Round {
   const { spec, connected, phase } = round;
-  if (phase !== "gathering" || connected.size < spec.plan.cohort.min) return round;
-  const full = connected.size >= spec.plan.cohort.max;
+  const fewest = fewestDevices(spec.plan);
+  if (phase !== "gathering" || connected.size < fewest) return round;
+  const full = connected.size >= mostDevices(spec.plan);
   const familiar =
-    spec.expected.size >= spec.plan.cohort.min && [...spec.expected].every((device) => connected.has(device));
+    spec.expected.size >= fewest && [...spec.expected].every((device) => connected.has(device));
   if (full || familiar) return invite(round, nowMs);
   return { ...round, deadlineMs: Math.min(round.deadlineMs, nowMs + SETTLE_MS) };
 }
@@ -183,34 +228,25 @@ function gather(round: Round, nowMs: number): Round {
 function invite(round: Round, nowMs: number): Round {
   const { plan, task, attempt } = round.spec;
   const draw = seededRandom(`${plan.seed}/${task.run}/${task.round}/${attempt}/cohort`);
-  const invited = new Set(draw.shuffle([...round.connected].sort()).slice(0, plan.cohort.max));
+  const invited = new Set(draw.shuffle([...round.connected].sort()).slice(0, mostDevices(plan)));
   return { ...round, phase: "training", invited, deadlineMs: nowMs + plan.deadlines.trainMs };
 }
 
 /**
- * Only devices that are ready enter the cohort, so few vanish while keys are out (docs/architecture.md, A
+ * Only devices that are ready enter a cohort, so few vanish while keys are out (docs/architecture.md, A
  * round).
  */
-function openSum(round: Round, nowMs: number): Round {
-  const { plan } = round.spec;
-  const members = new Set([...round.ready].filter((device) => round.connected.has(device)));
-  if (members.size < plan.cohort.min) return tooFew(round, "were ready", members.size);
-  const sum = beginSum(termsOf(round.spec), members, round.trust);
-  return { ...round, phase: "summing", sum, deadlineMs: nowMs + plan.deadlines.stageMs };
+function openSums(round: Round, nowMs: number): Round {
+  const { spec, trust } = round;
+  const ready = [...round.ready].filter((device) => round.connected.has(device));
+  if (ready.length < fewestDevices(spec.plan)) return tooFew(round, "were ready", ready.length);
+  const deadlineMs = nowMs + spec.plan.deadlines.stageMs;
+  const cohorts = deal(spec, ready).map((members) => beginCohort(spec, members, { trust, deadlineMs }));
+  return { ...round, phase: "summing", cohorts, deadlineMs };
 }
 
-function nextStage(round: Round, nowMs: number): Round {
-  assert(round.sum !== null, "a summing round has a sum");
-  const { cohort, deadlines } = round.spec.plan;
-  // A session completes by itself as soon as enough shares are there.
-  const sum = stageOf(round.sum) === "complete" ? round.sum : closeStage(round.sum);
-  const stage = stageOf(sum);
-  if (stage === "failed" && sum.kind === "secure") return fail({ ...round, sum }, sum.session.reason);
-  const { count, did } = remaining(sum);
-  if (count < cohort.min) return tooFew({ ...round, sum }, did, count);
-  if (stage === "complete")
-    return { ...round, sum, phase: "unmasking", deadlineMs: Number.POSITIVE_INFINITY };
-  return { ...round, sum, deadlineMs: nowMs + deadlines.stageMs };
+function eachCohort(round: Round, change: (cohort: Cohort) => Cohort): Round {
+  return { ...round, cohorts: round.cohorts.map(change) };
 }
 
 /** Devices that are connected and whose answer the phase waits for. */
@@ -220,18 +256,24 @@ export function awaitedHere(round: Round): string[] {
       (device) => round.connected.has(device) && !round.ready.has(device) && !round.declined.has(device),
     );
   }
-  if (round.phase !== "summing" || round.sum === null) return [];
-  return awaited(round.sum).filter((device) => round.connected.has(device));
+  if (round.phase !== "summing") return [];
+  return round.cohorts.flatMap((cohort) => awaitedOf(cohort, round.connected));
 }
 
-function patience(round: Round): number {
+/** Deadlines start anew: devices could not be heard while the coordinator was away. */
+function onRecovered(round: Round, nowMs: number): Round {
   const { joinMs, trainMs, stageMs } = round.spec.plan.deadlines;
-  if (round.phase === "gathering") return joinMs;
-  return round.phase === "training"
-    ? trainMs
-    : round.phase === "summing"
-      ? stageMs
-      : Number.POSITIVE_INFINITY;
+  switch (round.phase) {
+    case "gathering":
+      return { ...round, deadlineMs: nowMs + joinMs };
+    case "training":
+      return { ...round, deadlineMs: nowMs + trainMs };
+    case "summing":
+      return eachCohort(round, (cohort) => ({ ...cohort, deadlineMs: nowMs + stageMs }));
+    case "unmasking":
+    case "failed":
+      return { ...round };
+  }
 }
 
 function ending(before: Round, after: Round): Effect[] {
@@ -248,8 +290,12 @@ function mustBeInvited(round: Round, device: string, phase: Round["phase"]): voi
 }
 
 function tooFew(round: Round, what: string, count: number): Round {
+  return failWith(round, `${count} of at least ${fewestDevices(round.spec.plan)} devices ${what}`);
+}
+
+/** With what devices said that declined: it may be why. */
+function failWith(round: Round, said: string): Round {
   const refusals = [...round.declined].map(([device, why]) => `${device} declined: ${why}`);
-  const said = `${count} of at least ${round.spec.plan.cohort.min} devices ${what}`;
   return fail(round, [said, ...refusals].join("; "));
 }
 
@@ -260,6 +306,10 @@ export function abandon(round: Round, reason: string): Round {
 
 function fail(round: Round, reason: string): Round {
   return { ...round, phase: "failed", reason, deadlineMs: Number.POSITIVE_INFINITY };
+}
+
+function mostDevices({ cohort }: RoundSpec["plan"]): number {
+  return cohort.count * cohort.max;
 }
 
 function plus<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {

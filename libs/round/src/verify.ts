@@ -1,5 +1,4 @@
 import { fromUtf8, hex } from "@tutti/foundation/bytes";
-import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
 import { envelopeFromJson } from "@tutti/release/envelope-json";
@@ -13,7 +12,7 @@ import { decodeTranscript } from "./transcript.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./verify/check.ts";
 import { checkCohort } from "./verify/cohort.ts";
 import { type Asked, checkAsked, checkManifest, openTranscript } from "./verify/papers.ts";
-import { checkStates, hasState, type Opened, openSum, replay } from "./verify/replay.ts";
+import { checkStates, hasState, type Opened, openedOf, openSum, replay } from "./verify/replay.ts";
 
 export type { Check } from "./verify/check.ts";
 
@@ -98,11 +97,10 @@ function checkCohorts({ cohorts }: Transcript, asked: Asked, trust: Trust): Chec
 function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscript[], asked: Asked): Opened {
   mustEqual("sums", cohorts.length, files.length);
   const byHash = new Map(files.map((file) => [sha256Hex(file), file]));
-  const opened = cohorts.map((cohort) => {
+  const results = cohorts.map((cohort) => {
     return openSum(byHash.get(hex(cohort.sumHash)) ?? files[0]!, cohort, asked);
   });
-  if (opened.length === 1) return opened[0]!;
-  throw new Fault("unsupported", "sums of several cohorts", { expected: "one" });
+  return openedOf(results, asked);
 }
 
 function checkAdapter(bytes: Uint8Array, release: Release): Check {

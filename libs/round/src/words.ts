@@ -24,8 +24,10 @@ export function wordTo(device: string, round: Round, papers: Papers): Instructio
       return round.invited.has(device) && !round.ready.has(device) && !round.declined.has(device)
         ? invitation(round, papers)
         : null;
-    case "summing":
-      return round.sum ? sessionWord(device, round, round.sum) : null;
+    case "summing": {
+      const own = round.cohorts.find(({ sum }) => sum.members.has(device));
+      return own && own.dropped === "" ? sessionWord(device, round, own.sum) : null;
+    }
     default:
       return unreachable(round.phase);
   }
@@ -37,7 +39,6 @@ function invitation({ spec }: Round, papers: Papers): Instruction {
 }
 
 function sessionWord(device: string, { spec }: Round, sum: Summing): Instruction | null {
-  if (!sum.members.has(device)) return null;
   if (sum.kind === "plain") {
     if (sum.uploaded.has(device) || sum.closed) return null;
     return create(InstructionSchema, { word: { case: "openSession", value: { terms: termsOf(spec) } } });

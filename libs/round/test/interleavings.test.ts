@@ -11,12 +11,15 @@ import { Stage } from "./stage.ts";
  * harmless.
  */
 type Act =
-  | { readonly kind: "come" | "go" | "answer" | "repeat" | "decline" | "forge"; readonly who: number }
+  | {
+      readonly kind: "come" | "go" | "lose" | "answer" | "repeat" | "decline" | "forge";
+      readonly who: number;
+    }
   | { readonly kind: "wait"; readonly ms: number }
   | { readonly kind: "crash" | "broken" | "everyone" };
 
-const NAMES = ["a", "b", "c", "d", "e"];
-const who = fc.nat({ max: NAMES.length - 1 });
+/** Counted around the names of a test. */
+const who = fc.nat({ max: 9 });
 const of = <Kind extends Act["kind"]>(...kinds: Kind[]) =>
   fc.record({ kind: fc.constantFrom(...kinds), who });
 const act: fc.Arbitrary<Act> = fc.oneof(
@@ -24,6 +27,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("everyone" as const) }) },
   { weight: 4, arbitrary: of("repeat", "forge") },
   { weight: 1, arbitrary: of("go", "decline") },
+  { weight: 2, arbitrary: of("lose") },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -37,30 +41,46 @@ const act: fc.Arbitrary<Act> = fc.oneof(
 const PHASES = ["gathering", "training", "summing", "unmasking", "failed"];
 const STAGES = ["advertising", "sharing", "masking", "attesting", "revealing", "complete", "failed"];
 
-/** How far a round is; it only ever grows. */
-function progress({ phase, sum }: Round): number {
-  return PHASES.indexOf(phase) * 10 + (sum ? STAGES.indexOf(stageOf(sum)) : 0);
+/** How far a round is, cohort by cohort; it only ever grows. */
+function progress({ phase, cohorts }: Round): { phase: number; stages: number[] } {
+  const stages = cohorts.map(({ sum, dropped }) => (dropped ? STAGES.length : STAGES.indexOf(stageOf(sum))));
+  return { phase: PHASES.indexOf(phase), stages };
 }
 
 /** What must hold of every state, and of every step from one to the next. */
 function check(before: Round, now: Round, stage: Stage): void {
-  expect(progress(now)).toBeGreaterThanOrEqual(progress(before));
+  const [was, is] = [progress(before), progress(now)];
+  expect(is.phase).toBeGreaterThanOrEqual(was.phase);
+  for (const [at, reached] of was.stages.entries()) expect(is.stages[at]).toBeGreaterThanOrEqual(reached);
   if (before.phase === "failed") expect(now.reason).toBe(before.reason);
   if (before.phase === "unmasking") expect(["unmasking", "failed"]).toContain(now.phase);
   for (const device of now.ready) expect(now.declined.has(device)).toBe(false);
   for (const device of [...now.ready, ...now.declined.keys()]) expect(now.invited.has(device)).toBe(true);
-  const added = stage.effects.flatMap((effect) => (effect.kind === "add-vector" ? [effect.device] : []));
-  expect(new Set(added).size).toBe(added.length);
-  if (now.sum) {
-    expect(survivors(now.sum)).toEqual(added.sort());
-    for (const device of added) expect(now.sum.members.has(device)).toBe(true);
-    for (const device of now.sum.members) expect(now.invited.has(device)).toBe(true);
-  } else expect(added).toEqual([]);
+  checkCohorts(now, stage);
   expect(Number.isFinite(now.deadlineMs)).toBe(now.phase !== "unmasking" && now.phase !== "failed");
   expect(now.phase === "failed").toBe(now.reason !== "");
 }
 
-async function play(stage: Stage, acts: readonly Act[]): Promise<void> {
+/** Nobody is in two cohorts, and each vector is added once, to its own device's cohort. */
+function checkCohorts({ cohorts, invited, phase }: Round, stage: Stage): void {
+  const added = stage.effects.filter((effect) => effect.kind === "add-vector");
+  expect(new Set(added.map(({ device }) => device)).size).toBe(added.length);
+  expect(added.every(({ cohort }) => cohort < cohorts.length)).toBe(true);
+  for (const [at, { sum, dropped }] of cohorts.entries()) {
+    const own = added.filter(({ cohort }) => cohort === at).map(({ device }) => device);
+    expect(survivors(sum)).toEqual(own.sort());
+    for (const device of own) expect(sum.members.has(device)).toBe(true);
+    for (const device of sum.members) expect(invited.has(device)).toBe(true);
+    if (phase === "unmasking") expect(dropped !== "" || stageOf(sum) === "complete").toBe(true);
+  }
+  const members = cohorts.flatMap(({ sum }) => [...sum.members]);
+  expect(new Set(members).size).toBe(members.length);
+}
+
+async function play(
+  stage: Stage,
+  { acts, names }: { acts: readonly Act[]; names: readonly string[] },
+): Promise<void> {
   const said: [string, Answer][] = [];
   const answer = async (device: string) => {
     for (const given of await stage.answer(device)) said.push([device, given]);
@@ -68,18 +88,22 @@ async function play(stage: Stage, acts: readonly Act[]): Promise<void> {
   for (const one of acts) {
     const before = stage.round;
     if (one.kind === "everyone") {
-      for (const device of NAMES) {
+      for (const device of names) {
         const then = stage.round;
         await answer(device);
         check(then, stage.round, stage);
       }
-    } else await perform(stage, one, { said, answer });
+    } else await perform(stage, one, { said, names, answer });
     check(before, stage.round, stage);
     expect(isDeepStrictEqual(stage.replayed(), stage.round), "the replay is the state").toBe(true);
   }
 }
 
-type Hands = { readonly said: readonly [string, Answer][]; answer(device: string): Promise<void> };
+type Hands = {
+  readonly said: readonly [string, Answer][];
+  readonly names: readonly string[];
+  answer(device: string): Promise<void>;
+};
 
 async function perform(stage: Stage, act: Exclude<Act, { kind: "everyone" }>, hands: Hands): Promise<void> {
   if (act.kind === "wait") return stage.wait(act.ms);
@@ -89,13 +113,20 @@ async function perform(stage: Stage, act: Exclude<Act, { kind: "everyone" }>, ha
     return;
   }
   if (!("who" in act)) return;
-  const device = NAMES[act.who]!;
+  const device = hands.names[act.who % hands.names.length]!;
   const before = stage.round;
   switch (act.kind) {
     case "come":
       return stage.come(device);
     case "go":
       return stage.go(device);
+    case "lose": {
+      // Of one cohort of several, all but two members, which is below any threshold.
+      const { cohorts } = stage.round;
+      const lost = cohorts.length > 1 ? [...cohorts[act.who % cohorts.length]!.sum.members].slice(2) : [];
+      for (const member of lost) stage.go(member);
+      return;
+    }
     case "answer":
       return await hands.answer(device);
     case "decline":
@@ -117,7 +148,7 @@ async function perform(stage: Stage, act: Exclude<Act, { kind: "everyone" }>, ha
       // These are true of any device, or found out only when the sum is opened (docs/attacks.md, attack
       // 13).
       if (answer === null || ["uploaded", "ready", "revealed"].includes(answer.event.case!)) return;
-      const liar = NAMES.find((name) => name !== sender)!;
+      const liar = hands.names.find((name) => name !== sender)!;
       stage.say(liar, answer);
       unchanged(stage, before);
       return;
@@ -130,39 +161,72 @@ function unchanged(stage: Stage, before: Round): void {
   expect(stage.round === before, `unchanged after ${stage.lines.at(-1)}`).toBe(true);
 }
 
-describe("any order of events", () => {
-  test("counts each device once, goes forward only, ends, and is the same when replayed", {
-    timeout: 300_000,
-  }, async () => {
-    const ends = { opened: 0, failed: 0 };
-    const plain = fc.boolean();
-    const expected = fc.subarray(NAMES);
-    const first = fc.subarray([...NAMES.keys()], { minLength: 2 });
-    const acts = fc.array(act, { minLength: 10, maxLength: 50, size: "max" });
-    await fc.assert(
-      fc.asyncProperty(first, acts, plain, expected, async (here, then, isPlain, familiar) => {
-        const acts = [...here.map((who): Act => ({ kind: "come", who })), ...then];
-        const plan = { secureAggregation: { enabled: !isPlain }, cohort: { min: 3, max: 4 } };
-        const stage = new Stage({ plan, expected: familiar });
+/** Plays random acts and lets deadlines end them; how many rounds opened, failed, dropped a cohort. */
+async function playAny(
+  names: readonly string[],
+  cohorts: readonly Record<string, unknown>[],
+  begin: readonly Act[] = [],
+): Promise<Record<"opened" | "failed" | "dropped", number>> {
+  const ends = { opened: 0, failed: 0, dropped: 0 };
+  const first = fc.subarray([...names.keys()], { minLength: 2 });
+  const acts = fc.array(act, { minLength: 10, maxLength: 50, size: "max" });
+  await fc.assert(
+    fc.asyncProperty(
+      first,
+      acts,
+      fc.boolean(),
+      fc.subarray([...names]),
+      fc.constantFrom(...cohorts),
+      async (here, then, isPlain, expected, cohort) => {
+        const acts = [...here.map((who): Act => ({ kind: "come", who })), ...begin, ...then];
+        const stage = new Stage({ plan: { secureAggregation: { enabled: !isPlain }, cohort }, expected });
         try {
-          await play(stage, acts);
+          await play(stage, { acts, names });
         } catch (cause) {
           throw new Error(`${cause}\n${stage.text()}`, { cause });
         }
-        const opens = stage.round.phase === "unmasking";
-        if (opens) {
+        if (stage.round.phase === "unmasking") {
           await stage.open();
-          expect(stage.lines.at(-1)).toContain("equal to");
+          const opens = stage.lines.filter((line) => line.startsWith("the sum opens"));
+          expect(opens.length).toBeGreaterThan(0);
+          for (const line of opens) expect(line).toContain("equal to");
           ends.opened++;
+          if (stage.round.cohorts.some(({ dropped }) => dropped)) ends.dropped++;
         }
         // Whatever happened, deadlines alone end it: join, train, and five stages.
         for (let phases = 0; phases < 7; phases++) stage.wait(3_600_000);
         expect(["unmasking", "failed"]).toContain(stage.round.phase);
         if (stage.round.phase === "failed") ends.failed++;
-      }),
-      { numRuns: 120, endOnFailure: true },
-    );
+      },
+    ),
+    { numRuns: begin.length > 0 ? 80 : 120, endOnFailure: true },
+  );
+  return ends;
+}
+
+describe("any order of events", { timeout: 300_000 }, () => {
+  test("counts each device once, goes forward only, ends, and is the same when replayed", async () => {
+    const ends = await playAny([..."abcde"], [{ min: 3, max: 4 }]);
     expect(ends.opened).toBeGreaterThan(10);
     expect(ends.failed).toBeGreaterThan(10);
+  });
+
+  test("also in several cohorts, some of which are dropped", async () => {
+    const names = [..."abcdefghij"];
+    const cohorts = [
+      { min: 3, max: 5, count: 2 },
+      { min: 3, max: 4, count: 3 },
+      { min: 3, max: 4, count: 3, combine: "median" },
+    ];
+    // Most of them would never be dealt otherwise.
+    const dealt: Act[] = [
+      ...names.map((_, who): Act => ({ kind: "come", who })),
+      { kind: "wait", ms: 2_000 },
+      { kind: "everyone" },
+    ];
+    const ends = await playAny(names, cohorts, dealt);
+    expect(ends.opened).toBeGreaterThan(10);
+    expect(ends.failed).toBeGreaterThan(10);
+    expect(ends.dropped).toBeGreaterThan(0);
   });
 });

@@ -151,7 +151,7 @@ describe("a round that opens", () => {
       },
       { ...familiar(ABC), round: ROUNDS, plan: { rounds: ROUNDS } },
     );
-    expect(stage.sum.length).toBe(6);
+    expect(stage.sums.get(0)?.length).toBe(6);
   });
 });
 
@@ -310,5 +310,49 @@ describe("a coordinator that crashes", () => {
       },
       familiar(ABCD),
     );
+  });
+});
+
+const EIGHT = [..."abcdefgh"];
+const cohorts = (cohort: Record<string, unknown>): StageOptions => ({
+  ...familiar(EIGHT),
+  plan: { cohort: { min: 3, max: 4, count: 2, ...cohort } },
+});
+
+describe("a round of several cohorts", () => {
+  test("each goes through its stages by itself, and the round waits for the last", async () => {
+    const stage = await tell(
+      "two-cohorts",
+      async (round) => {
+        gather(round, EIGHT);
+        await round.answer(...EIGHT);
+        const [first, second] = round.round.cohorts.map(({ sum }) => [...sum.members]);
+        await answers(round, first!, 5);
+        await answers(round, second!, 5);
+        await round.open();
+      },
+      cohorts({}),
+    );
+    expect(stage.round.phase).toBe("unmasking");
+  });
+
+  test("one that falls below its threshold is dropped by name, and the other is opened", async () => {
+    const stage = await tell(
+      "cohort-dropped",
+      async (round) => {
+        gather(round, EIGHT);
+        await answers(round, EIGHT, 4);
+        const [first, second] = round.round.cohorts.map(({ sum }) => [...sum.members].sort());
+        round.go(first![0]!);
+        round.go(first![1]!);
+        await round.answer(...first!.slice(2));
+        await answers(round, second!, 2);
+        round.say(first![3]!, { event: { case: "uploaded", value: true } });
+        await round.open();
+      },
+      cohorts({}),
+    );
+    expect(stage.round.phase).toBe("unmasking");
+    expect(stage.round.cohorts.map(({ dropped }) => dropped === "")).toEqual([false, true]);
   });
 });

@@ -30,7 +30,8 @@ export class Stage {
   readonly effects: Effect[] = [];
   readonly players = new Map<string, Player>();
   round: Round;
-  sum: Uint32Array;
+  /** A running sum for each cohort that has one. */
+  readonly sums = new Map<number, Uint32Array>();
   nowMs = 0;
   readonly spec: RoundSpec;
   #told = new Map<string, string>();
@@ -40,7 +41,6 @@ export class Stage {
     const task = taskOf("aa".repeat(32), plan, { ...firstHeader(MANIFEST), round });
     this.spec = { plan, task, attempt: 0, expected: new Set(expected) };
     this.round = this.#begin();
-    this.sum = new Uint32Array(termsOf(this.spec).length);
     this.#write(`round ${round}, ${kindOf(task.kind)}: ${phaseOf(this.round)}${deadline(this.round)}`);
   }
 
@@ -127,18 +127,20 @@ export class Stage {
     return round;
   }
 
-  /** Opens the sum as the driver would, against the plain sum of the survivors' own words. */
+  /** Opens each sum as the driver would, against the plain sum of its survivors' own words. */
   async open(): Promise<void> {
-    const { sum } = this.round;
-    if (sum === null) throw new Error("there is no sum to open");
     const { bits, length } = termsOf(this.spec);
     const drop = 32 - bits;
     const low = (words: Uint32Array) => words.map((word) => (word << drop) >>> drop);
-    const plain = sum.kind === "secure" ? await unmask(sum.session, this.sum) : low(this.sum);
-    const want = new Uint32Array(length);
-    for (const name of survivors(sum)) addInto(want, this.player(name).words);
-    const equal = plain.every((word, at) => word === low(want)[at]);
-    this.#write("", `the sum opens: ${equal ? "equal to" : "UNLIKE"} ${survivors(sum).join(" + ")}`);
+    for (const [at, { sum, dropped }] of this.round.cohorts.entries()) {
+      if (dropped) continue;
+      const running = this.sums.get(at)!;
+      const plain = sum.kind === "secure" ? await unmask(sum.session, running) : low(running);
+      const want = new Uint32Array(length);
+      for (const name of survivors(sum)) addInto(want, this.player(name).words);
+      const equal = plain.every((word, i) => word === low(want)[i]);
+      this.#write("", `the sum opens: ${equal ? "equal to" : "UNLIKE"} ${survivors(sum).join(" + ")}`);
+    }
   }
 
   text(): string {
@@ -162,7 +164,12 @@ export class Stage {
     this.round = next;
     this.journal.push(what.entry);
     this.effects.push(...effects);
-    if (effects.some(({ kind }) => kind === "add-vector")) addInto(this.sum, what.vector!);
+    for (const effect of effects) {
+      if (effect.kind !== "add-vector") continue;
+      const sum = this.sums.get(effect.cohort) ?? new Uint32Array(what.vector!.length);
+      addInto(sum, what.vector!);
+      this.sums.set(effect.cohort, sum);
+    }
     if (phaseOf(before) !== phaseOf(next)) this.#write(`        → ${phaseOf(next)}${deadline(next)}`);
     for (const effect of effects)
       if (effect.kind !== "complete") this.#write(`        effect: ${told(effect)}`);
@@ -188,8 +195,10 @@ export class Stage {
   }
 }
 
-export function phaseOf({ phase, sum }: Round): string {
-  return phase === "summing" && sum ? `${phase}, ${stageOf(sum)}` : phase;
+export function phaseOf({ phase, cohorts }: Round): string {
+  if (phase !== "summing") return phase;
+  const stages = cohorts.map(({ sum, dropped }) => (dropped ? `dropped, ${dropped}` : stageOf(sum)));
+  return `${phase}, ${stages.join(" | ")}`;
 }
 
 function deadline({ deadlineMs }: Round): string {

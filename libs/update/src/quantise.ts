@@ -143,6 +143,15 @@ export function dequantise(sum: Uint32Array, { scale, length, devices }: SumOf):
 }
 
 /**
+ * How far, in L2 norm, rounding may move the mean of a sum with so much weight from the exact one: each
+ * coordinate by less than clip/B · devices/Σ(w/W).
+ */
+export function roundingNorm({ scale, length, devices }: SumOf, weight: number): number {
+  const coordinate = (scale.clip / steps(scale)) * devices * (scale.maxWeight / weight);
+  return Math.sqrt(length) * coordinate;
+}
+
+/**
  * Steps per one of the grid over [0, bound]: a whole number where the grid is that fine, so counts are exact.
  */
 function density(bound: number, b: number): number {

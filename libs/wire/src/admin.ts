@@ -1,6 +1,8 @@
 /** What a run's owner says to a coordinator: see proto/tutti/v1/admin.proto. */
 export {
   Admin,
+  type CohortRecord,
+  CohortRecordSchema,
   type DeviceActivity,
   DeviceActivitySchema,
   type ListRunsReply,

@@ -16,9 +16,10 @@ import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Store } from "../store/store.ts";
-import { completer, type LiftElsewhere, type SignedRelease } from "./complete.ts";
+import { completer, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
+import type { LiftElsewhere } from "./open.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
 import type { Report } from "./report.ts";
 

@@ -10,11 +10,12 @@ import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
+import { type Batch, takeBatch } from "./batch.ts";
 import type { Complete, SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
 import type { Ledger } from "./ledger.ts";
 import { backOffMs, type Report, trouble } from "./report.ts";
-import { checkUpload, entryOf, type Upload, unconfirmed, type Waiting, withVector } from "./waiting.ts";
+import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
 export type DriverOptions = {
   readonly run: string;
@@ -49,7 +50,7 @@ export class Driver {
   /** The round as of the last commit; null once the run is over. */
   round: Round | null = null;
   readonly options: DriverOptions;
-  #sum: Uint32Array | null = null;
+  #sums: Sums = new Map();
   #queue: Waiting[] = [];
   readonly #jobs: (() => Promise<void>)[] = [];
   #working: Promise<void> = Promise.resolve();
@@ -84,10 +85,10 @@ export class Driver {
 
   /** Takes up what is durable: true where a round was in progress. */
   async #load(): Promise<boolean> {
-    const { header, parent, entries, sum } = await this.options.ledger.read();
+    const { header, parent, entries, sums } = await this.options.ledger.read();
     this.header = header;
     this.parent = parent;
-    this.#sum = sum ?? null;
+    this.#sums = sums;
     this.round = header.state === "running" ? this.#replay(entries) : null;
     this.options.changed();
     if (this.round === null) return false;
@@ -201,45 +202,24 @@ export class Driver {
     this.#arm();
   }
 
-  async #commit(batch: readonly Waiting[]): Promise<void> {
-    const nowMs = this.options.clock.nowMs();
-    let round = this.round;
-    const accepted: Waiting[] = [];
-    const entries: JournalEntry[] = [];
-    const effects: Effect[] = [];
-    let sum: Uint32Array | undefined;
-    for (const item of batch) {
-      try {
-        if (round === null)
-          throw new Fault("conflict", "run", { expected: "running", got: this.header.state });
-        checkUpload(round, item);
-        const entry = entryOf(item, round, nowMs);
-        const [next, more] = step(round, entry);
-        accepted.push(item);
-        if (next === round) continue;
-        round = next;
-        entries.push(entry);
-        sum = withVector(more, item, { sum, before: this.#sum });
-        effects.push(...more);
-      } catch (fault) {
-        if (!(fault instanceof Fault)) this.#trouble(fault, `taking ${item.event.case} by ${item.device}`);
-        item.settle.reject(asFault(fault));
-      }
-    }
-    await this.#write({ round, accepted, entries, effects, sum });
+  async #commit(waiting: readonly Waiting[]): Promise<void> {
+    const committed = {
+      round: this.round,
+      sums: this.#sums,
+      nowMs: this.options.clock.nowMs(),
+      runState: this.header.state,
+    };
+    await this.#write(
+      takeBatch(waiting, committed, (bug, { event, device }) =>
+        this.#trouble(bug, `taking ${event.case} by ${device}`),
+      ),
+    );
   }
 
-  async #write(change: {
-    round: Round | null;
-    accepted: readonly Waiting[];
-    entries: readonly JournalEntry[];
-    effects: readonly Effect[];
-    sum: Uint32Array | undefined;
-  }): Promise<void> {
-    const { round, accepted, entries, effects, sum } = change;
+  async #write({ round, accepted, entries, effects, changed }: Batch): Promise<void> {
     try {
       if (entries.length > 0) {
-        await this.options.ledger.append(entries, sum);
+        await this.options.ledger.append(entries, changed);
         this.#failures = 0;
       }
     } catch (cause) {
@@ -249,7 +229,7 @@ export class Driver {
       return this.#reload(cause, "writing the journal");
     }
     this.round = round;
-    if (sum) this.#sum = sum;
+    this.#sums = new Map([...this.#sums, ...changed]);
     for (const { settle } of accepted) settle.resolve();
     if (entries.length > 0) this.options.changed();
     this.#perform(effects);
@@ -264,10 +244,10 @@ export class Driver {
 
   async #complete(): Promise<void> {
     const { round } = this;
-    assert(round !== null && this.#sum !== null, "a complete round has a sum");
+    assert(round !== null, "what is complete is a round");
     try {
       const papers = { plan: this.options.planEnvelope, parent: this.parent };
-      const done = await this.#completion.of(round, { header: this.header, sum: this.#sum, papers });
+      const done = await this.#completion.of(round, { header: this.header, sums: this.#sums, papers });
       await this.#exclusively(async () => {
         if (this.#isStill(round, "unmasking")) await this.#close(done.header, done.release);
       });
@@ -305,7 +285,7 @@ export class Driver {
     this.#completion.forget();
     this.header = header;
     if (release) this.parent = release.envelope;
-    this.#sum = null;
+    this.#sums = new Map();
     this.round = header.state === "running" ? this.#freshRound() : null;
     this.options.changed();
     this.#begin();

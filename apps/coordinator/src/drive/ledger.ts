@@ -6,22 +6,23 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Store } from "../store/store.ts";
+import type { Sums } from "./waiting.ts";
 
 /** A journal entry holds at most one stage message, which travelled as one message. */
 const MAX_ENTRY_BYTES = 2 << 20;
 const MAX_HEADER_BYTES = 64 << 20;
 
-/** One run's part of the store: its journal in order, its running sum, its header. */
+/** One run's part of the store: its journal in order, its running sums, its header. */
 export type Ledger = {
   /** As the last commit left them: header, newest release, and the round in progress. */
   read(): Promise<{
     header: RunHeader;
     parent: SignedEnvelope;
     entries: JournalEntry[];
-    sum: Uint32Array | undefined;
+    sums: Sums;
   }>;
-  /** Appends entries, and the running sum where it changed, in one transaction. */
-  append(entries: readonly JournalEntry[], sum: Uint32Array | undefined): Promise<void>;
+  /** Appends entries, and the running sums that changed, in one transaction. */
+  append(entries: readonly JournalEntry[], changed: Sums): Promise<void>;
   /** Closes the round: new header, maybe a release, an empty journal, in one transaction. */
   close(
     header: RunHeader,
@@ -33,7 +34,7 @@ export function ledgerOf(store: Store, run: string): Ledger {
   let next = 0;
   return {
     async read() {
-      const { entries, sum } = await store.journal(run);
+      const { entries, sums } = await store.journal(run);
       const stored = await store.run(run);
       const newest = (await store.releases(run)).at(-1);
       const got = stored ? "no release" : "none";
@@ -44,17 +45,17 @@ export function ledgerOf(store: Store, run: string): Ledger {
         header: decodeHeader(stored.header),
         parent: decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
         entries: entries.map((bytes) => decode(JournalEntrySchema, bytes, MAX_ENTRY_BYTES)),
-        sum: sum && words(sum.words),
+        sums: new Map(sums.map((sum) => [sum.cohort, words(sum.words)])),
       };
     },
-    async append(entries, sum) {
+    async append(entries, changed) {
       const append = entries.map((entry, at) => ({
         seq: next + at,
         entry: encode(JournalEntrySchema, entry),
       }));
       await store.commit(run, {
         append,
-        ...(sum ? { sum: { session: new Uint8Array(), words: bytes(sum) } } : {}),
+        sums: [...changed].map(([cohort, sum]) => ({ cohort, words: bytes(sum) })),
       });
       next += entries.length;
     },

@@ -7,21 +7,24 @@ import type { Papers } from "@tutti/round/words";
 import { encode } from "@tutti/wire/message";
 import { TranscriptSchema } from "@tutti/wire/transcript";
 import type { Artifacts } from "../artifacts.ts";
+import type { Outcome } from "./open.ts";
 
 /**
- * Signs the round's transcript and keeps it as an artifact, with the sum beside it as one of its own, so that
- * a third party can take the step again. The transcript's hash; null where there was no secure sum.
+ * Signs the round's transcript and keeps it as an artifact, with each sum that was opened beside it as one of
+ * its own, so that a third party can take the step again. The transcript's hash; "" without secure sums.
  */
 export async function transcribe(
   { artifacts, ...signer }: Signer & { readonly artifacts: Artifacts },
   round: Round,
-  made: { papers: Papers; plain: Uint32Array; states: States },
-): Promise<string | null> {
-  const { sum } = round;
-  if (sum?.kind !== "secure") return null;
-  const { papers, plain, states } = made;
-  await artifacts.putBytes(packBits(plain, sum.session.terms.bits));
-  const transcript = transcriptOf(round, { papers, states, cohorts: [{ sum, plain, counted: true }] });
+  made: { papers: Papers; outcomes: readonly Outcome[]; states: States },
+): Promise<string> {
+  const { papers, outcomes, states } = made;
+  const cohorts = outcomes.flatMap(({ sum, plain, dropped }) =>
+    sum.kind === "secure" && plain !== null ? [{ sum, plain, counted: dropped === "" }] : [],
+  );
+  if (cohorts.length === 0) return "";
+  for (const { sum, plain } of cohorts) await artifacts.putBytes(packBits(plain, sum.session.terms.bits));
+  const transcript = transcriptOf(round, { papers, states, cohorts });
   const envelope = signEnvelope(TRANSCRIPT, encode(TranscriptSchema, transcript), signer);
   return artifacts.putBytes(utf8(envelopeJson(envelope)));
 }

@@ -2,7 +2,7 @@ import { equalBytes } from "@tutti/foundation/bytes";
 import { assert, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { addInto } from "@tutti/kernels/ring";
-import type { Effect, Round } from "@tutti/round/round";
+import { cohortOf, type Effect, type Round } from "@tutti/round/round";
 import { sessionId } from "@tutti/round/summing";
 import { type JournalEntry, JournalEntrySchema } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
@@ -24,14 +24,18 @@ export function entryOf({ device, event }: Waiting, { trust }: Round, nowMs: num
   return create(JournalEntrySchema, { nowMs, device, event, checkedAtS });
 }
 
+/** The running sums of a round by the number of their cohort; a cohort without a vector has none. */
+export type Sums = ReadonlyMap<number, Uint32Array>;
+
 /**
  * An upload may be under way for longer than its round; its entry does not say which session it is for.
- * @throws Fault("conflict") when it is for another one than the round's.
+ * @throws Fault("conflict") when it is for another one than its sender's in the round.
  */
-export function checkUpload({ sum }: Round, { event, upload }: Waiting): void {
+export function checkUpload(round: Round, { device, event, upload }: Waiting): void {
   if (event.case !== "uploaded") return;
   assert(upload !== undefined, "an upload has its vector");
-  const now = sum === null ? null : sessionId(sum);
+  const at = cohortOf(round, device);
+  const now = at === null ? null : sessionId(round.cohorts[at]!.sum);
   demand(
     now && equalBytes(upload.session, now),
     () => new Fault("conflict", "upload", { expected: "the session in progress", got: "another" }),
@@ -39,19 +43,21 @@ export function checkUpload({ sum }: Round, { event, upload }: Waiting): void {
 }
 
 /**
- * The running sum of a transaction with the vector that the machine just accepted; `before` is the committed
- * one, which is copied first, since a commit may fail.
+ * The running sums that a transaction changes, with the vector that the machine just accepted; `before` are
+ * the committed ones, of which one is copied before it is added to, since a commit may fail.
  */
 export function withVector(
   effects: readonly Effect[],
   { upload }: Waiting,
-  { sum, before }: { sum: Uint32Array | undefined; before: Uint32Array | null },
-): Uint32Array | undefined {
-  if (!effects.some((effect) => effect.kind === "add-vector")) return sum;
+  { changed, before }: { changed: Sums; before: Sums },
+): Sums {
+  const [added] = effects.filter((effect) => effect.kind === "add-vector");
+  if (!added) return changed;
   assert(upload !== undefined, "an accepted upload has its vector");
-  const next = sum ?? before?.slice() ?? new Uint32Array(upload.vector.length);
-  addInto(next, upload.vector);
-  return next;
+  const { cohort } = added;
+  const sum = changed.get(cohort) ?? before.get(cohort)?.slice() ?? new Uint32Array(upload.vector.length);
+  addInto(sum, upload.vector);
+  return new Map([...changed, [cohort, sum]]);
 }
 
 /** What a sender hears when storage failed: not "no", since the entry may be on disk. */

@@ -1,7 +1,7 @@
 import { hex } from "@tutti/foundation/bytes";
 import { checkBytes, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { stageOf } from "@tutti/round/summing";
+import { stageNow } from "@tutti/round/cohorts";
 import {
   type Admin,
   ListRunsReplySchema,
@@ -136,7 +136,7 @@ function status({ presence }: Coordinator, { header, round, options }: Driver): 
     round: header.round,
     rounds: options.plan.rounds,
     attempt: header.attempt,
-    phase: round?.phase === "summing" && round.sum ? stageOf(round.sum) : (round?.phase ?? ""),
+    phase: round?.phase === "summing" ? stageNow(round.cohorts) : (round?.phase ?? ""),
     history: header.history,
     devices: [...names].sort().map((device) => ({
       device,

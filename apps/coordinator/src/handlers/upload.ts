@@ -4,7 +4,7 @@ import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Stream } from "@tutti/foundation/hash";
 import { packedBytes, unpackBits } from "@tutti/kernels/pack";
-import type { Round } from "@tutti/round/round";
+import { cohortOf, type Round } from "@tutti/round/round";
 import { termsOf } from "@tutti/round/spec";
 import { sessionId, take } from "@tutti/round/summing";
 import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
@@ -33,10 +33,12 @@ export class Uploads {
    * upload; Fault("deadline") below the stall rule.
    */
   async read(round: Round | null, device: string, parts: AsyncIterable<UploadPart>): Promise<Upload | null> {
-    if (!round?.sum)
+    const at = round && cohortOf(round, device);
+    if (!round || at === null)
       throw new Fault("conflict", "upload", { expected: "a session that takes uploads", got: "none" });
+    const { sum, dropped } = round.cohorts[at]!;
     const { bits, length } = termsOf(round.spec);
-    const session = { sid: sessionId(round.sum), bits, length };
+    const session = { sid: sessionId(sum), bits, length };
     const stop = new AbortController();
     this.#reading.get(device)?.abort(new Fault("cancelled", "upload", { got: "another of the same device" }));
     this.#reading.set(device, stop);
@@ -49,7 +51,8 @@ export class Uploads {
     try {
       const header = headerOf(await next(), session);
       // The machine's own answer to an upload now: what it would refuse is not read, nor is a repeat.
-      if (take(round.sum, device, { case: "uploaded", value: true }) === round.sum) return null;
+      if (take(sum, device, { case: "uploaded", value: true }) === sum) return null;
+      if (dropped) throw new Fault("conflict", "upload", { expected: "a cohort in progress", got: dropped });
       const packed = await fill(new Uint8Array(bytes), next, header);
       return { vector: unpackBits(packed, bits, length), session: session.sid };
     } finally {

@@ -2,16 +2,17 @@ import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import type { Kysely, Transaction } from "kysely";
 import type { Schema } from "./schema.ts";
-import type { Journal, StoredRelease } from "./store.ts";
+import type { Journal, StoredRelease, StoredSum } from "./store.ts";
 
 /** What one transaction may change of a run; fields that are absent stay as they are. */
 export type Change = {
   readonly append?: readonly { readonly seq: number; readonly entry: Uint8Array }[];
-  readonly sum?: { readonly session: Uint8Array; readonly words: Uint8Array };
+  /** Each in the place of what its cohort had. */
+  readonly sums?: readonly StoredSum[];
   readonly header?: Uint8Array;
   readonly state?: string;
   readonly release?: StoredRelease;
-  /** Deletes the round's entries and sum; done before `append` and `sum` of the same change. */
+  /** Deletes the round's entries and sums; done before `append` and `sums` of the same change. */
   readonly clearJournal?: boolean;
 };
 
@@ -23,13 +24,13 @@ export function commit(db: Kysely<Schema>, run: string, change: Change): Promise
     if (!there) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
     if (change.clearJournal) await clear(tx, run);
     for (const { seq, entry } of change.append ?? []) await append(tx, run, { seq, entry });
-    if (change.sum) await putSum(tx, run, change.sum);
+    for (const sum of change.sums ?? []) await putSum(tx, run, sum);
     if (change.release) await addRelease(tx, run, change.release);
     await putHeader(tx, run, change);
   });
 }
 
-/** Reads entries and sum in one transaction, so that they belong together. */
+/** Reads entries and sums in one transaction, so that they belong together. */
 export function journalOf(db: Kysely<Schema>, run: string): Promise<Journal> {
   return db.transaction().execute(async (tx) => {
     const rows = await tx
@@ -38,15 +39,16 @@ export function journalOf(db: Kysely<Schema>, run: string): Promise<Journal> {
       .where("run", "=", run)
       .orderBy("seq")
       .execute();
-    const sum = await tx
+    const sums = await tx
       .selectFrom("sums")
-      .select(["session", "words"])
+      .select(["cohort", "words"])
       .where("run", "=", run)
-      .executeTakeFirst();
+      .orderBy("cohort")
+      .execute();
     const gap = rows.findIndex(({ seq }, at) => seq !== at);
     if (gap >= 0)
       throw new Fault("storage", "journal", { expected: `entry ${gap}`, got: `entry ${rows[gap]?.seq}` });
-    return { entries: rows.map(({ entry }) => entry), sum };
+    return { entries: rows.map(({ entry }) => entry), sums };
   });
 }
 
@@ -79,11 +81,11 @@ async function append(
     });
 }
 
-async function putSum(tx: Tx, run: string, { session, words }: NonNullable<Change["sum"]>): Promise<void> {
+async function putSum(tx: Tx, run: string, { cohort, words }: StoredSum): Promise<void> {
   await tx
     .insertInto("sums")
-    .values({ run, session, words })
-    .onConflict((at) => at.column("run").doUpdateSet({ session, words }))
+    .values({ run, cohort, words })
+    .onConflict((at) => at.columns(["run", "cohort"]).doUpdateSet({ words }))
     .execute();
 }
 

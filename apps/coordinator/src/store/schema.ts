@@ -18,6 +18,6 @@ export type Schema = {
     added_ms: number;
   };
   journal: { run: string; seq: number; entry: Uint8Array };
-  sums: { run: string; session: Uint8Array; words: Uint8Array };
+  sums: { run: string; cohort: number; words: Uint8Array };
   releases: { run: string; version: number; digest: string; envelope: Uint8Array };
 };

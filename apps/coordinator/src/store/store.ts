@@ -28,10 +28,12 @@ export type StoredRelease = {
   readonly digest: string;
   readonly envelope: Uint8Array;
 };
+export type StoredSum = { readonly cohort: number; readonly words: Uint8Array };
 export type Journal = {
   /** In the order of their sequence numbers. */
   readonly entries: readonly Uint8Array[];
-  readonly sum: { readonly session: Uint8Array; readonly words: Uint8Array } | undefined;
+  /** The running sums of cohorts, by their number. */
+  readonly sums: readonly StoredSum[];
 };
 
 /**

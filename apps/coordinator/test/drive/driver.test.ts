@@ -1,5 +1,6 @@
 import type { Fault } from "@tutti/foundation/fault";
 import { firstHeader } from "@tutti/round/run";
+import { sessionId, stageOf } from "@tutti/round/summing";
 import { RoundRecordSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { afterEach, describe, expect, test } from "vitest";
@@ -34,6 +35,7 @@ async function reboot(one: World): Promise<void> {
   await one.boot();
 }
 
+const stages = (one: World) => one.driver.round?.cohorts.map(({ sum }) => stageOf(sum)) ?? [];
 const phase = (one: World) => one.driver.round?.phase;
 const code = (promise: Promise<unknown>) => promise.then(() => "taken").catch((fault: Fault) => fault.code);
 const leave = (one: World, device: string) => {
@@ -50,9 +52,7 @@ describe("group commit", () => {
   test("twenty uploads at once cost a few transactions", async () => {
     const names = Array.from({ length: 20 }, (_, at) => `d${at + 10}`);
     const one = await world(names, { cohort: { min: 3, max: 20 } });
-    await one.live(
-      () => one.driver.round?.sum?.kind === "secure" && one.driver.round.sum.session.phase === "masking",
-    );
+    await one.live(() => stages(one)[0] === "masking");
     const before = one.life.weather.count;
     await one.live(() => one.acked.length === 20);
     expect(one.life.weather.count - before).toBeLessThanOrEqual(8);
@@ -148,7 +148,7 @@ describe("what must end by name", () => {
     await ledger.read();
     const [entry] = (await ledger.read()).entries;
     await one.driver.shutdown();
-    await ledger.append([{ ...entry!, device: "nobody", event: { case: "ready", value: true } }], undefined);
+    await ledger.append([{ ...entry!, device: "nobody", event: { case: "ready", value: true } }], new Map());
     await reboot(one);
     await one.live();
     expect(one.driver.header.state).toBe("finished");
@@ -193,12 +193,10 @@ describe("an upload", () => {
       adapter: { method: "fedit", rank: 2, alpha: 4, targets: "all-linear" },
     });
     const masking = (round: number) => () =>
-      one.driver.round?.spec.task.round === round &&
-      one.driver.round.sum?.kind === "secure" &&
-      one.driver.round.sum.session.phase === "masking";
+      one.driver.round?.spec.task.round === round && stages(one)[0] === "masking";
     await one.live(masking(0));
-    const { sum, spec } = one.driver.round!;
-    const session = sum?.kind === "secure" ? sum.session.sid! : new Uint8Array();
+    const { cohorts, spec } = one.driver.round!;
+    const session = sessionId(cohorts[0]!.sum);
     const vector = new Uint32Array(spec.plan.tensors.length).fill(7);
     await one.live(masking(1));
     const late = code(one.driver.submit("a", { case: "uploaded", value: true }, { vector, session }));

@@ -156,7 +156,7 @@ export class World {
     weather.busy++;
     const { event, vector, session } = await player.answer(word).finally(() => weather.busy--);
     if (vector && this.acked.includes(about)) throw new Error(`${about}: its acknowledged upload was lost`);
-    const now = vector && (session ?? sessionId(driver.round!.sum!));
+    const now = vector && (session ?? sessionId(driver.round!.cohorts[0]!.sum));
     try {
       await driver.submit(device, event, vector && now ? { vector, session: now } : undefined);
       this.#done.set(device, String(encode(InstructionSchema, word)));

@@ -158,7 +158,7 @@ export class Desk {
   }
 
   #session() {
-    const { sum } = this.round!;
+    const sum = this.round?.cohorts[0]?.sum;
     if (sum?.kind !== "secure") throw new Error("no session");
     return sum.session;
   }

@@ -1,5 +1,6 @@
 import type { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
+import { termsOf } from "@tutti/round/spec";
 import { RunRequestSchema, StartRunRequestSchema } from "@tutti/wire/admin";
 import { EnrollRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
@@ -131,9 +132,8 @@ describe("a message about something else", () => {
   test("keys for another attempt", async () => {
     await go(1);
     const answer = await desk.answerOf("a");
-    if (answer.event.case !== "advertised" || desk.round?.sum?.kind !== "secure")
-      throw new Error("not there");
-    const terms = { ...desk.round.sum.session.terms, attempt: 1 };
+    if (answer.event.case !== "advertised") throw new Error("not there");
+    const terms = { ...termsOf(desk.round!.spec), attempt: 1 };
     const request = create(AdvertiseRequestSchema, { terms, advertisement: answer.event.value });
     expect(await refusal(() => desk.devices.advertise(request, callOf("a", "device")))).toBe("conflict");
     expect(await refusal(() => desk.send("z", answer))).toBe("refused");

@@ -81,7 +81,7 @@ describe.each(driversHere())("the store on %s", (driver) => {
     const change = {
       header: bytes(7),
       state: "finished",
-      sum: { session: bytes(1), words: bytes(2) },
+      sums: [{ cohort: 0, words: bytes(2) }],
       release: { version: 0, digest: "d", envelope: bytes(8) },
       append: [
         { seq: 1, entry: bytes(2) },
@@ -90,7 +90,7 @@ describe.each(driversHere())("the store on %s", (driver) => {
     };
     await expect(store.commit("r1", change)).rejects.toMatchObject({ code: "conflict" });
     await reopen();
-    expect(await store.journal("r1")).toEqual({ entries: [bytes(1)], sum: undefined });
+    expect(await store.journal("r1")).toEqual({ entries: [bytes(1)], sums: [] });
     expect(await store.run("r1")).toEqual(aRun);
     expect(await store.releases("r1")).toEqual([]);
   });
@@ -99,12 +99,15 @@ describe.each(driversHere())("the store on %s", (driver) => {
     await store.addRun(aRun);
     const change = {
       append: [{ seq: 0, entry: bytes(1) }],
-      sum: { session: bytes(), words: bytes(1, 2, 3, 4) },
+      sums: [
+        { cohort: 0, words: bytes(1, 2, 3, 4) },
+        { cohort: 2, words: bytes(5) },
+      ],
       release: { version: 0, digest: "d", envelope: bytes(8) },
     };
     await store.commit("r1", change);
     await store.commit("r1", change);
-    expect(await store.journal("r1")).toEqual({ entries: [bytes(1)], sum: change.sum });
+    expect(await store.journal("r1")).toEqual({ entries: [bytes(1)], sums: change.sums });
     expect(await store.releases("r1")).toEqual([change.release]);
     const other = { ...change.release, envelope: bytes(9) };
     await expect(store.commit("r1", { release: other })).rejects.toMatchObject({ code: "conflict" });
@@ -116,12 +119,12 @@ describe.each(driversHere())("the store on %s", (driver) => {
     for (const run of ["r1", "r2"])
       await store.commit(run, {
         append: [0, 1, 2].map((seq) => ({ seq, entry: bytes(seq) })),
-        sum: { session: bytes(1), words: bytes(1, 2, 3, 4) },
+        sums: [{ cohort: 0, words: bytes(1, 2, 3, 4) }],
       });
     const release = { version: 1, digest: "abc", envelope: bytes(8) };
     await store.commit("r1", { header: bytes(4), state: "finished", clearJournal: true, release });
     await reopen();
-    expect(await store.journal("r1")).toEqual({ entries: [], sum: undefined });
+    expect(await store.journal("r1")).toEqual({ entries: [], sums: [] });
     expect(await store.run("r1")).toMatchObject({ header: bytes(4), state: "finished" });
     expect(await store.releases("r1")).toEqual([release]);
     expect((await store.journal("r2")).entries).toHaveLength(3);
@@ -133,7 +136,7 @@ describe.each(driversHere())("the store on %s", (driver) => {
     await expect(store.commit("r9", { append: [{ seq: 0, entry: bytes(1) }] })).rejects.toMatchObject({
       code: "not-found",
     });
-    expect(await store.journal("r9")).toEqual({ entries: [], sum: undefined });
+    expect(await store.journal("r9")).toEqual({ entries: [], sums: [] });
   });
 
   test("concurrent commits queue; each is whole", async () => {
@@ -141,13 +144,13 @@ describe.each(driversHere())("the store on %s", (driver) => {
     const commits = Array.from({ length: 50 }, (_, seq) =>
       store.commit("r1", {
         append: [{ seq, entry: bytes(seq) }],
-        sum: { session: bytes(seq), words: bytes(seq) },
+        sums: [{ cohort: seq % 2, words: bytes(seq) }],
       }),
     );
     await Promise.all(commits);
-    const { entries, sum } = await store.journal("r1");
+    const { entries, sums } = await store.journal("r1");
     expect(entries.map((entry) => entry[0])).toEqual(Array.from({ length: 50 }, (_, at) => at));
-    expect(sum?.session).toEqual(bytes(49));
+    expect(sums).toEqual([48, 49].map((seq) => ({ cohort: seq % 2, words: bytes(seq) })));
   });
 
   test("what comes back is a plain Uint8Array of its own, whatever the driver gives", async () => {
@@ -187,6 +190,18 @@ describe.each(driversHere())("migrations on %s", (name) => {
     driver.close();
   });
 
+  test("the running sum of a coordinator that knew one cohort is that of the first", async () => {
+    const driver = openDriver(file, name);
+    const all = await readMigrations();
+    migrate(driver, all.slice(0, 1));
+    driver.exec("insert into runs values ('r', 'n', x'00', 'running', x'00', 1)");
+    driver.exec("insert into sums values ('r', x'', x'07000000')");
+    migrate(driver, all);
+    const [row] = driver.prepare("select * from sums").all([]) as Record<string, unknown>[];
+    expect(row).toEqual({ run: "r", cohort: 0, words: bytes(7, 0, 0, 0) });
+    driver.close();
+  });
+
   test("one that fails leaves nothing behind, and those before it stand", async () => {
     const driver = openDriver(file, name);
     const good = { number: 1, sha256: "a", sql: "create table good (x integer) strict;" };
@@ -215,13 +230,13 @@ describe("docs/reliability.md, promise 1: acknowledged means durable", () => {
     for (const after of [1, 40, 3, 120]) {
       acknowledged = await writeUntilKilled(acknowledged + after);
       const store = await openStore({ file });
-      const { entries, sum } = await store.journal("r");
+      const { entries, sums } = await store.journal("r");
       // At most the one commit in flight may be there beside the acknowledged ones.
       expect(entries.length).toBeGreaterThanOrEqual(acknowledged + 1);
       for (const [seq, entry] of entries.entries()) expect(entry).toEqual(bytes(seq & 255, seq >> 8));
       // The sum is of the same transaction as the last entry.
       const words = new Uint8Array(4096).fill((entries.length - 1) & 255);
-      expect(Buffer.compare(sum!.words, words)).toBe(0);
+      expect(Buffer.compare(sums[0]!.words, words)).toBe(0);
       expect(await store.integrity()).toBe(true);
       await store.close();
     }

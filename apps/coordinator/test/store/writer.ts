@@ -12,7 +12,7 @@ for (let seq = (await store.journal("r")).entries.length; ; seq++) {
   const words = new Uint8Array(4096).fill(seq & 255);
   await store.commit("r", {
     append: [{ seq, entry: Uint8Array.of(seq & 255, seq >> 8) }],
-    sum: { session: Uint8Array.of(1), words },
+    sums: [{ cohort: 0, words }],
   });
   process.stdout.write(`${seq}\n`);
 }

@@ -6,22 +6,28 @@ import { ruleOf } from "@tutti/strategy/rule";
 import type { RoundRecord } from "@tutti/wire/admin";
 import { Task_Kind } from "@tutti/wire/round";
 import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
-import { nextFiles, readSum } from "../result.ts";
+import { combineResults, nextFiles, type Result, readSum, recordOf } from "../result.ts";
 import type { RoundSpec } from "../spec.ts";
 import { must, mustEqual } from "./check.ts";
 import type { Asked } from "./papers.ts";
 
-/** A counted sum that was given, and what its words say. */
+/** What the words of the counted sums say together. */
 export type Opened = { readonly mean: Float32Array; readonly record: RoundRecord };
 
 /**
  * The sum whose bytes were given. @throws Fault("refused") for other bytes than the record's hash names;
  * Fault("bad-message") for words that no sum of so many devices has.
  */
-export function openSum(bytes: Uint8Array, cohort: CohortTranscript, asked: Asked): Opened {
+export function openSum(bytes: Uint8Array, cohort: CohortTranscript, asked: Asked): Result {
   mustEqual("sum", hex(cohort.sumHash), sha256Hex(bytes));
   const { bits, length } = cohort.terms!;
   return readSum(specOf(asked), unpackBits(bytes, bits, length), cohort.survivors.length);
+}
+
+/** The counted sums together, as the plan combines them. */
+export function openedOf(results: readonly Result[], asked: Asked): Opened {
+  const spec = specOf(asked);
+  return { mean: combineResults(spec, results), record: recordOf(spec, results) };
 }
 
 /** Whether the rule remembers anything between rounds; a state file is needed only then. */

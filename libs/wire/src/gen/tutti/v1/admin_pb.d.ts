@@ -267,6 +267,13 @@ export declare type RoundRecord = Message<"tutti.v1.RoundRecord"> & {
    * @generated from field: double epsilon = 12;
    */
   epsilon: number;
+
+  /**
+   * Every cohort of the round, in the order they were dealt.
+   *
+   * @generated from field: repeated tutti.v1.CohortRecord cohorts = 13;
+   */
+  cohorts: CohortRecord[];
 };
 
 /**
@@ -274,6 +281,31 @@ export declare type RoundRecord = Message<"tutti.v1.RoundRecord"> & {
  * Use `create(RoundRecordSchema)` to create a new message.
  */
 export declare const RoundRecordSchema: GenMessage<RoundRecord>;
+
+/**
+ * @generated from message tutti.v1.CohortRecord
+ */
+export declare type CohortRecord = Message<"tutti.v1.CohortRecord"> & {
+  /**
+   * Devices whose vectors are in its sum.
+   *
+   * @generated from field: uint32 size = 1;
+   */
+  size: number;
+
+  /**
+   * Why the cohort was not counted; empty for one that was.
+   *
+   * @generated from field: string dropped = 2;
+   */
+  dropped: string;
+};
+
+/**
+ * Describes the message tutti.v1.CohortRecord.
+ * Use `create(CohortRecordSchema)` to create a new message.
+ */
+export declare const CohortRecordSchema: GenMessage<CohortRecord>;
 
 /**
  * @generated from message tutti.v1.DeviceActivity
