@@ -16,7 +16,7 @@ import { type DeviceState, outOfOrder } from "@tutti/secagg/device/state";
 import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
-import { AdvertiseRequestSchema, type Terms, TermsSchema } from "@tutti/wire/secagg";
+import { AdvertiseRequestSchema, type ShareRequest, type Terms, TermsSchema } from "@tutti/wire/secagg";
 import type { Link } from "./link.ts";
 import { pinPeers } from "./peers.ts";
 import { type Site, trustOf } from "./site.ts";
@@ -111,13 +111,13 @@ function secureSession({ own, words, site }: SessionOptions): Session {
           const shared = await share(ahead, word.value);
           await pinPeers(site.store, shared.state.group.parties);
           reach(shared.state);
-          return says((link, signal) => link.share(shared.message, signal));
+          return shares(shared.message);
         }
         case "picks": {
           const ahead = await ready({ kind: "picks", message: word.value });
           const shared = await sharePicked(ahead, word.value);
           reach(shared.state);
-          return says((link, signal) => link.share(shared.message, signal));
+          return shares(shared.message);
         }
         case "delivery": {
           const masked = mask(state, word.value, vector());
@@ -161,6 +161,12 @@ function memberOf(site: Site): Member {
 
 function says(send: Answer["send"]): Answer {
   return { uploads: false, send };
+}
+
+/** Envelopes go without their sender's name: the coordinator knows who calls. */
+function shares(request: ShareRequest): Answer {
+  const envelopes = request.envelopes.map((envelope) => ({ ...envelope, from: "" }));
+  return says((link, signal) => link.share({ ...request, envelopes }, signal));
 }
 
 function upload(session: Uint8Array, packed: Uint8Array): Answer {

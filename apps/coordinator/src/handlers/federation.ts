@@ -110,7 +110,11 @@ function secureSum(
       return say(coordinator, call, { case: "advertised", value: advertisement });
     },
     pick: (request, call) => say(coordinator, call, { case: "picked", value: request }),
-    share: (request, call) => say(coordinator, call, { case: "shared", value: request }),
+    share: (request, call) => {
+      // An envelope travels without its sender's name; a wrong one is refused later.
+      const envelopes = request.envelopes.map((one) => ({ ...one, from: one.from || deviceOf(call) }));
+      return say(coordinator, call, { case: "shared", value: { ...request, envelopes } });
+    },
     upload: async (parts, call) => {
       const device = deviceOf(call);
       const driver = active(coordinator);

@@ -120,7 +120,7 @@ async function shareOut(state: Advertised | Picked, group: Group): Promise<Outco
   demand(!vault.erased, () => new Fault("cancelled", `session of ${member.name}`));
   const envelopes = to.holders.map((holder): Envelope => {
     const shares = { maskKeyShare: maskKeyShares.get(holder)!, seedShare: seedShares.get(holder)! };
-    const sealed = seal(sealers.get(holder)!, { from: member.name, to: holder, ...shares }, member.random);
+    const sealed = seal(sealers.get(holder)!, { from: member.name, to: holder, ...shares });
     return create(EnvelopeSchema, { from: member.name, to: holder, sealed });
   });
   wipe(...maskKeyShares.values(), ...seedShares.values());

@@ -270,6 +270,8 @@ export declare const PicksSchema: GenMessage<Picks>;
  */
 export declare type Envelope = Message<"tutti.v1.Envelope"> & {
   /**
+   * Not sent up: it is the caller.
+   *
    * @generated from field: string from = 1;
    */
   from: string;
@@ -280,7 +282,7 @@ export declare type Envelope = Message<"tutti.v1.Envelope"> & {
   to: string;
 
   /**
-   * secretbox of EnvelopeBody: nonce, then box.
+   * secretbox of EnvelopeBody under the key of this envelope alone, with a nonce of zeros.
    *
    * @generated from field: bytes sealed = 3;
    */
