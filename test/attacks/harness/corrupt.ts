@@ -41,7 +41,7 @@ export class Corrupt {
   envelopeTo(to: string, theirs: Advertisement, sid: Uint8Array): Envelope {
     const shares = { maskKeyShare: random.bytes(SHARE_BYTES), seedShare: random.bytes(SHARE_BYTES) };
     const key = envelopeKey(this.agreed(this.envelopes, theirs.envelopeKey), sid, { from: this.name, to });
-    const sealed = seal(key, { from: this.name, to, ...shares }, random);
+    const sealed = seal(key, { from: this.name, to, ...shares });
     return create(EnvelopeSchema, { from: this.name, to, sealed });
   }
 
