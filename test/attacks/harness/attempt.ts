@@ -65,7 +65,10 @@ export class Attempt {
 
   async share(actor: Actor, roster = this.roster()): Promise<void> {
     const answer = await actor.ask({ case: "roster", value: roster });
-    this.shared.set(actor.name, answerOf(answer, "share"));
+    const request = answerOf(answer, "share");
+    // On the wire an envelope has no sender: it is the caller.
+    for (const envelope of request.envelopes) envelope.from = actor.name;
+    this.shared.set(actor.name, request);
   }
 
   /** As devices that shared computed it. */
