@@ -48,7 +48,7 @@ export async function saveRound(
 }
 
 function sumsOf({ transcript }: Verified): string[] {
-  return transcript.cohorts.filter(({ counted }) => counted).map(({ sumHash }) => hex(sumHash));
+  return transcript.cohorts.map(({ sumHash }) => hex(sumHash));
 }
 
 /** Hashes of what the step was taken from; a round that only evaluates took none. */

@@ -50,14 +50,15 @@ export type States = { readonly before: Uint8Array; readonly after: Uint8Array }
  */
 export function transcriptOf(
   { spec, trust }: Pick<Round, "spec" | "trust">,
-  made: { papers: Papers; cohorts: readonly Concluded[]; states: States },
+  made: { papers: Papers; cohorts: readonly Concluded[]; dealt: number; states: States },
 ): Transcript {
-  const { papers, cohorts, states } = made;
+  const { papers, cohorts, dealt, states } = made;
   return create(TranscriptSchema, {
     ...papers,
     task: spec.task,
     checkedAtS: trust.nowS,
     cohorts: cohorts.map(cohortOf),
+    dealt,
     stateBefore: states.before,
     stateAfter: states.after,
   });

@@ -1,4 +1,5 @@
 import { fromUtf8, hex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
 import { envelopeFromJson } from "@tutti/release/envelope-json";
@@ -8,6 +9,7 @@ import type { RoundRecord } from "@tutti/wire/admin";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Task, Task_Kind } from "@tutti/wire/round";
 import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
+import { fewestCounted, fewestDealt } from "./cohorts.ts";
 import { decodeTranscript } from "./transcript.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./verify/check.ts";
 import { checkCohort } from "./verify/cohort.ts";
@@ -26,7 +28,7 @@ export type Given = Trust & {
   readonly manifest?: SignedEnvelope | undefined;
   /** That release's adapter. */
   readonly adapter?: Uint8Array | undefined;
-  /** Packed sums, one per cohort that counted, in any order. */
+  /** Packed sums, one per cohort that counted, in any order; and of any that was left out. */
   readonly sums?: readonly Uint8Array[] | undefined;
   /** The adapter that the round started from. */
   readonly parent?: Uint8Array | undefined;
@@ -62,7 +64,7 @@ export function verifyRound(given: Given): Verified {
   const sums = checkCohorts(transcript, asked, trust);
   checkStates(transcript, asked);
   const cohorts = transcript.cohorts.filter(({ counted }) => counted);
-  const opened = given.sums && openSums(given.sums, cohorts, asked);
+  const opened = given.sums && openSums(given.sums, transcript.cohorts, asked);
   const made = given.manifest && checkManifest(given.manifest, { asked, cohorts, digest, trust });
   const done = [check, ...checks, ...sums, ...(opened ? [SUM] : []), ...(made ? [made.check] : [])];
   if (given.adapter && made) done.push(checkAdapter(given.adapter, made.release));
@@ -76,9 +78,9 @@ export function verifyRound(given: Given): Verified {
 const SUM = { what: "sum", found: "its bytes have the hash that was signed" };
 
 /** Every sum by itself, and no device in two: it would say more about itself, and count twice. */
-function checkCohorts({ cohorts }: Transcript, asked: Asked, trust: Trust): Check[] {
-  const counted = cohorts.filter((cohort) => cohort.counted);
-  must("cohorts", counted.length > 0, { expected: "one that counted", got: "none" });
+function checkCohorts(transcript: Transcript, asked: Asked, trust: Trust): Check[] {
+  checkCounts(transcript, asked);
+  const { cohorts } = transcript;
   const checked = cohorts.map((cohort, at) => {
     mustEqual("cohorts, attempt", cohorts[0]!.terms?.attempt ?? 0, cohort.terms?.attempt ?? 0);
     return checkCohort(cohort, { where: `cohort ${at + 1}`, spec: asked, trust });
@@ -93,14 +95,50 @@ function checkCohorts({ cohorts }: Transcript, asked: Asked, trust: Trust): Chec
   return checked.flatMap(({ checks }) => checks);
 }
 
-/** One file for each cohort that counted, each found by its hash. */
-function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscript[], asked: Asked): Opened {
-  mustEqual("sums", cohorts.length, files.length);
-  const byHash = new Map(files.map((file) => [sha256Hex(file), file]));
-  const results = cohorts.map((cohort) => {
-    return openSum(byHash.get(hex(cohort.sumHash)) ?? files[0]!, cohort, asked);
+/** As many cohorts as the plan lets a round be dealt into, and as many left as it needs. */
+function checkCounts({ cohorts, dealt }: Transcript, { plan }: Asked): void {
+  const most = plan.cohort.count;
+  must("cohorts, dealt", dealt >= Math.max(fewestDealt(plan), cohorts.length) && dealt <= most, {
+    expected: `${fewestDealt(plan)}..${most}, with the ${cohorts.length} told among them`,
+    got: `${dealt}`,
   });
+  const counted = cohorts.filter((cohort) => cohort.counted).length;
+  const fewest = fewestCounted(plan, dealt);
+  must("cohorts", counted >= fewest, { expected: `at least ${fewest} that counted`, got: `${counted}` });
+}
+
+/** A file for each cohort that counted, found by its hash; of one left out, its sum shows why. */
+function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscript[], asked: Asked): Opened {
+  const byHash = new Map(files.map((file) => [sha256Hex(file), file]));
+  const results = cohorts.flatMap((cohort, at) => {
+    const file = byHash.get(hex(cohort.sumHash));
+    byHash.delete(hex(cohort.sumHash));
+    if (!cohort.counted) return file ? leftOut(file, cohort, { at, asked }) : [];
+    const [other] = byHash.keys();
+    const got = other ?? "none";
+    must(`cohort ${at + 1}, sum`, file, { expected: `SHA-256 ${hex(cohort.sumHash)}`, got });
+    return [openSum(file, cohort, asked)];
+  });
+  const [stray] = byHash.keys();
+  must("sums", stray === undefined, { expected: "sums of this round", got: `another, ${stray}` });
   return openedOf(results, asked);
+}
+
+/** A sum that reads well may not be left out: that would be choosing among results. */
+function leftOut(
+  file: Uint8Array,
+  cohort: CohortTranscript,
+  { at, asked }: { at: number; asked: Asked },
+): [] {
+  let reads = true;
+  try {
+    openSum(file, cohort, asked);
+  } catch (fault) {
+    if (!(fault instanceof Fault)) throw fault;
+    reads = false;
+  }
+  must(`cohort ${at + 1}, left out`, !reads, { expected: "a sum out of bounds", got: "one that reads well" });
+  return [];
 }
 
 function checkAdapter(bytes: Uint8Array, release: Release): Check {

@@ -24,7 +24,7 @@ export async function transcribe(
   );
   if (cohorts.length === 0) return "";
   for (const { sum, plain } of cohorts) await artifacts.putBytes(packBits(plain, sum.session.terms.bits));
-  const transcript = transcriptOf(round, { papers, states, cohorts });
+  const transcript = transcriptOf(round, { papers, states, cohorts, dealt: outcomes.length });
   const envelope = signEnvelope(TRANSCRIPT, encode(TranscriptSchema, transcript), signer);
   return artifacts.putBytes(utf8(envelopeJson(envelope)));
 }

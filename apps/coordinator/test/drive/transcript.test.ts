@@ -2,6 +2,7 @@ import { hex } from "@tutti/foundation/bytes";
 import { verifyRound } from "@tutti/round/verify";
 import { decode } from "@tutti/wire/message";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
+import type { CohortTranscript } from "@tutti/wire/transcript";
 import { afterEach, expect, test } from "vitest";
 import { NOW_S, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
@@ -23,10 +24,17 @@ test("every round's transcript and what it names verify, though the coordinator 
   await world.boot();
   expect(await world.live()).toBe(true);
 
+  await verifyAll(world);
+  await world.close();
+});
+
+/** Checks every round of a run that is over; the cohorts that each transcript tells of, by round. */
+async function verifyAll(world: World): Promise<CohortTranscript[][]> {
+  const told: CohortTranscript[][] = [];
   const artifacts = openArtifacts(`${place.folder}/artifacts`);
   const releases = await world.life.store.releases(world.run);
   const { history } = world.driver.header;
-  expect(history.map(({ round }) => round)).toEqual([0, 1, 2]);
+  expect(history.map(({ round }) => round)).toEqual([...Array(world.plan.rounds + 1).keys()]);
   let previous: Uint8Array | undefined;
   for (const { round, transcript: named } of history) {
     const envelope = releases.find(({ version }) => version === round + 1)?.envelope;
@@ -41,9 +49,33 @@ test("every round's transcript and what it names verify, though the coordinator 
     const given = { ...trust, file, manifest, sums, parent, state, previous };
     const { unchecked, record } = verifyRound(given);
     expect(unchecked, `round ${round}`).toEqual(manifest ? ["adapter"] : []);
-    expect(record).toMatchObject({ survivors: 4, loss: history[round]!.loss });
+    const { survivors, loss } = history[round]!;
+    expect(record).toMatchObject({ survivors, loss });
     previous = file;
+    told.push(cohorts);
   }
+  return told;
+}
+
+test("of several cohorts, one of which is left out since its sum is out of bounds", async () => {
+  const many = plan({
+    cohort: { min: 3, max: 3, count: 4, combine: "median" },
+    update: { clipNorm: 2 },
+  });
+  const devices = Array.from({ length: 12 }, (_, at) => `d${at + 10}`);
+  const world = new World(place.folder, many, devices);
+  // Its update: in bounds word by word, beyond the clip norm in a mean over so few rows.
+  world.lie = (device, words) =>
+    device === "d10" ? words.map((word, at) => (at < words.length - 6 ? 100_000 : word)) : words;
+  await world.boot();
+  expect(await world.live()).toBe(true);
+  const told = await verifyAll(world);
+  const [release] = (await world.life.store.releases(world.run)).slice(-1);
+  expect(release?.version).toBe(1);
+  const shown = told.map((cohorts) => cohorts.map(({ counted, survivors }) => [counted, survivors.length]));
+  expect(shown.map((cohorts) => cohorts.length)).toEqual([4, 4]);
+  expect(shown[0]!.filter(([counted]) => counted)).toHaveLength(3);
+  expect(told[0]!.find(({ counted }) => !counted)!.survivors).toContain("d10");
   await world.close();
 });
 

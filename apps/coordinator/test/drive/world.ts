@@ -36,6 +36,8 @@ export class World {
   readonly here: Set<string>;
   /** "round/attempt device" of every upload that was acknowledged. */
   readonly acked: string[] = [];
+  /** What a device that lies makes of its words. */
+  lie: (device: string, words: Uint32Array) => Uint32Array = (_, words) => words;
   /** Rows that a device has; 0 holds nothing out. */
   rows = 10;
   life!: Life;
@@ -152,7 +154,7 @@ export class World {
     const player = this.players.get(device)!;
     const { task, attempt } = driver.round!.spec;
     const about = `${task.round}/${attempt} ${device}`;
-    player.words = wordsOf(this.plan, task as Task, device, this.rows);
+    player.words = this.lie(device, wordsOf(this.plan, task as Task, device, this.rows));
     weather.busy++;
     const { event, vector, session } = await player.answer(word).finally(() => weather.busy--);
     if (vector && this.acked.includes(about)) throw new Error(`${about}: its acknowledged upload was lost`);

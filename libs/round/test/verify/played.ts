@@ -43,6 +43,8 @@ type Options = {
   readonly round?: number;
   readonly attempt?: number;
   readonly devices?: number;
+  /** Cohorts that the round says it was dealt into; one is played. */
+  readonly dealt?: number;
 };
 
 export type PlayedRound = {
@@ -58,6 +60,7 @@ export async function playRound({
   round = 0,
   attempt = 1,
   devices = 4,
+  dealt = 1,
 }: Options): Promise<PlayedRound> {
   const drawn = adapterOf(planOf(), "parent");
   const plan = planOf({ initial: { sha256: sha256Hex(drawn), bytes: drawn.length }, rounds: 2, ...change });
@@ -89,6 +92,7 @@ export async function playRound({
     {
       papers: { ...papers, parent: manifest },
       cohorts: [{ sum: { kind: "secure", members: new Set(names(devices)), session }, plain, counted: true }],
+      dealt,
       states: { before: trains ? hashOf(state) : new Uint8Array(), after: hashOf(next?.held) },
     },
   );

@@ -21,10 +21,12 @@ const MOMENTUM = { server: { name: "momentum", learningRate: 0.5, beta: 0.9 } };
 let round: house.PlayedRound;
 let later: house.PlayedRound;
 let judged: house.PlayedRound;
+let many: house.PlayedRound;
 beforeAll(async () => {
   round = await house.playRound({});
   later = await house.playRound({ plan: MOMENTUM, round: 1 });
   judged = await house.playRound({ round: 2 });
+  many = await house.playRound({ plan: { cohort: { min: 3, max: 10, count: 4 } }, dealt: 4 });
 });
 
 const NONE = {
@@ -97,7 +99,7 @@ describe("a round that went as it is told", () => {
 describe("bytes", () => {
   test("of the file: any one changed, and it is not what the coordinator signed", () => {
     const { file } = round.given;
-    for (let at = 0; at < file.length; at += 11) {
+    for (let at = 0; at < file.length; at += 23) {
       const changed = file.slice();
       changed[at]! ^= 1;
       expect(["refused", "bad-message", "bad-input"], `byte ${at}`).toContain(
@@ -118,7 +120,7 @@ describe("bytes", () => {
     ["model hash", (it) => it.cohorts[0]!.terms!.modelHash, /cohort 1, terms: model hash/],
     ["task hash", (it) => it.cohorts[0]!.terms!.taskHash, /cohort 1, terms: task hash/],
     ["attestation", (it) => it.cohorts[0]!.attested[2]!.signature, /attestations: expected d02's signature/],
-    ["sum hash", (it) => it.cohorts[0]!.sumHash, /^sum: /],
+    ["sum hash", (it) => it.cohorts[0]!.sumHash, /^cohort 1, sum: /],
     ["state after", (it) => it.stateAfter, /^state after the step/],
     ["task's parent", (it) => it.task!.parent, /^parent, digest/],
     ["plan", (it) => it.plan!.payload, /^envelope signature/],
@@ -127,8 +129,8 @@ describe("bytes", () => {
     ["parent's signature", (it) => it.parent!.signatures[0]!.sig, /^envelope signature/],
   ])("of the %s: any one changed, and it is named, though the coordinator signed it", (_name, of, said) => {
     const { length } = of(round.transcript);
-    // A payload is one hash to its signature: every third byte of a long one will do.
-    for (let at = 0; at < length; at += length > 400 ? 3 : 1) {
+    // A payload is one hash to its signature: some bytes of a long one will do.
+    for (let at = 0; at < length; at += length > 400 ? 7 : 1) {
       const given = house.retold(round, (transcript) => {
         of(transcript)[at]! ^= 1;
       });
@@ -256,11 +258,28 @@ describe("who was in the sum", () => {
   });
 
   test("one cohort told twice, or none that counted", () => {
-    expect(found(({ cohorts }) => cohorts.push(cohorts[0]!))).toMatch(
-      /keys of d00: expected keys of its own/,
+    const pushed = found(({ cohorts }) => cohorts.push(cohorts[0]!));
+    expect(pushed).toMatch(/^cohorts, dealt: expected 1..1, with the 2/);
+    const twice = fault(house.retold(many, (it) => it.cohorts.push(it.cohorts[0]!)));
+    expect(twice.message).toMatch(/keys of d00: expected keys of its own/);
+    expect(found((_, cohort) => (cohort.counted = false))).toMatch(
+      /^cohorts: expected at least 1 that counted/,
     );
-    expect(found((_, cohort) => (cohort.counted = false))).toMatch(/^cohorts: expected one that counted/);
-    expect(found(({ cohorts }) => cohorts.pop())).toMatch(/^cohorts: expected one that counted/);
+    expect(found(({ cohorts }) => cohorts.pop())).toMatch(/^cohorts: expected at least 1 that counted/);
+  });
+
+  test("fewer cohorts than a rule wants, or a good one left out", async () => {
+    const cohort = { min: 3, max: 10, count: 4, combine: "median" };
+    const one = await house.playRound({ plan: { cohort }, dealt: 4 });
+    expect(fault(one.given).message).toMatch(/^cohorts: expected at least 3 that counted, got 1/);
+    expect(fault(house.retold(one, (it) => (it.dealt = 1))).message).toMatch(
+      /^cohorts, dealt: expected 3..4/,
+    );
+    const left = house.retold(many, ({ cohorts }) => {
+      const other = { ...cohorts[0]!, counted: false };
+      cohorts.splice(0, 1, other);
+    });
+    expect(fault(left).message).toMatch(/^cohorts: expected at least 1 that counted/);
   });
 
   test("picks where everyone shares with everyone", () => {
@@ -296,7 +315,7 @@ describe("a sum over more than 100", () => {
   test("a pick changed, moved, exchanged, or too many left out", () => {
     const signature = /^cohort 1, picks: expected d001's signature, got another/;
     const [, first, second] = wide.transcript.cohorts[0]!.picks;
-    for (let at = 0; at < first!.signature.length; at += 9)
+    for (let at = 0; at < first!.signature.length; at += 31)
       expect(wrong(({ picks }) => (picks[1]!.signature[at]! ^= 1))).toMatch(signature);
     expect(wrong(({ picks }) => (picks[1]!.holders = second!.holders))).toMatch(signature);
     expect(wrong(({ picks }) => (picks[1]!.holders = new Uint8Array()))).toMatch(signature);
@@ -342,13 +361,15 @@ describe("what was published", () => {
       const words = unpackBits(sum!, bits, length);
       words[at]! ^= 8;
       const other = packBits(words, bits);
-      expect(fault({ ...round.given, sums: [other] }).message).toMatch(/^sum: expected/);
+      expect(fault({ ...round.given, sums: [other] }).message).toMatch(/^cohort 1, sum: expected SHA-256/);
       const given = house.retold(round, ({ cohorts }) => (cohorts[0]!.sumHash = sha256(other)));
       expect(fault({ ...given, sums: [other] }).message).toMatch(
         /^adapter by the step taken again: expected/,
       );
     }
-    expect(fault({ ...round.given, sums: [] }).message).toMatch(/^sums: expected 1, got 0/);
+    expect(fault({ ...round.given, sums: [] }).message).toMatch(
+      /^cohort 1, sum: expected SHA-256 .*, got none/,
+    );
   });
 
   test("an adapter that does not follow from the sum, whose manifest names it", () => {

@@ -50,6 +50,8 @@ export declare type Transcript = Message<"tutti.v1.Transcript"> & {
   checkedAtS: number;
 
   /**
+   * Those whose sum was opened, in the order they were dealt.
+   *
    * @generated from field: repeated tutti.v1.CohortTranscript cohorts = 5;
    */
   cohorts: CohortTranscript[];
@@ -65,6 +67,13 @@ export declare type Transcript = Message<"tutti.v1.Transcript"> & {
    * @generated from field: bytes state_after = 7;
    */
   stateAfter: Uint8Array;
+
+  /**
+   * How many cohorts the round was dealt into.
+   *
+   * @generated from field: uint32 dealt = 8;
+   */
+  dealt: number;
 };
 
 /**
@@ -132,7 +141,7 @@ export declare type CohortTranscript = Message<"tutti.v1.CohortTranscript"> & {
   privacy?: PrivacySpent;
 
   /**
-   * Whether its sum is in the round's result.
+   * Whether its sum is in the round's result. A sum that no devices in bounds can have is opened and left out.
    *
    * @generated from field: bool counted = 9;
    */
