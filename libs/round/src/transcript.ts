@@ -1,6 +1,7 @@
 import { assert } from "@tutti/foundation/check";
 import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
+import type { Group } from "@tutti/secagg/group";
 import { picksOf } from "@tutti/secagg/server/words";
 import { MAX_DEVICES } from "@tutti/update/quantise";
 import { checkCounts } from "@tutti/wire/counts";
@@ -10,10 +11,13 @@ import {
   type CohortTranscript,
   CohortTranscriptSchema,
   type PrivacySpent,
+  PrivacySpentSchema,
   type Transcript,
   TranscriptSchema,
 } from "@tutti/wire/transcript";
+import { gridOf, priceOf, sizeOf } from "./privacy.ts";
 import type { Round } from "./round.ts";
+import type { RoundSpec } from "./spec.ts";
 import type { Summing } from "./summing.ts";
 import type { Papers } from "./words.ts";
 
@@ -30,6 +34,8 @@ assert(
   "the largest round has a transcript",
 );
 
+type Work = Pick<RoundSpec, "plan" | "task">;
+
 export type SecureSum = Extract<Summing, { kind: "secure" }>;
 
 /** A cohort whose sum was opened: its session, and the words that the step is taken from. */
@@ -38,7 +44,6 @@ export type Concluded = {
   /** Its hash is that of `packBits(plain, bits)`, the sum's own file. */
   readonly plain: Uint32Array;
   readonly counted: boolean;
-  readonly privacy?: PrivacySpent;
 };
 
 /** The strategy's state before and after the step, as SHA-256; empty where there is none. */
@@ -57,16 +62,17 @@ export function transcriptOf(
     ...papers,
     task: spec.task,
     checkedAtS: trust.nowS,
-    cohorts: cohorts.map(cohortOf),
+    cohorts: cohorts.map((cohort) => cohortOf(spec, cohort)),
     dealt,
     stateBefore: states.before,
     stateAfter: states.after,
   });
 }
 
-function cohortOf({ sum, plain, counted, privacy }: Concluded): CohortTranscript {
-  const { terms, crew, senders, survivors, signers, attested } = sum.session;
-  assert(crew !== null, "a sum that was opened has a roster");
+function cohortOf(spec: Work, { sum, plain, counted }: Concluded): CohortTranscript {
+  const { terms, crew, group, senders, survivors, signers, attested } = sum.session;
+  assert(crew !== null && group !== null, "a sum that was opened has a roster");
+  const privacy = spentBy(spec, group, survivors.length);
   return create(CohortTranscriptSchema, {
     terms,
     members: [...crew.parties.values()].map(({ advertisement }) => advertisement),
@@ -80,6 +86,14 @@ function cohortOf({ sum, plain, counted, privacy }: Concluded): CohortTranscript
     ...(privacy && { privacy }),
     counted,
   });
+}
+
+/** What a sum costs each device in it, by who really was in it; undefined where the plan claims nothing. */
+export function spentBy(work: Work, group: Group, survivors: number): PrivacySpent | undefined {
+  const { privacy } = work.plan;
+  if (!privacy) return undefined;
+  const { noiseMultiplier, rho } = priceOf(gridOf(work, privacy, sizeOf(group)), survivors);
+  return create(PrivacySpentSchema, { mode: privacy.mode, noiseMultiplier, rho });
 }
 
 /**

@@ -18,6 +18,7 @@ import type { Terms } from "@tutti/wire/secagg";
 import type { CohortTranscript } from "@tutti/wire/transcript";
 import { type RoundSpec, termsOf } from "../spec.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./check.ts";
+import { checkSpent } from "./privacy.ts";
 
 export type CohortAt = {
   /** "cohort 1", for people. */
@@ -37,6 +38,7 @@ export function checkCohort(cohort: CohortTranscript, at: CohortAt): { group: Gr
   const group = checkPicks(cohort, crew, at);
   checkSets(cohort, group, at);
   checkAttestations(cohort, group, at);
+  checkSpent(cohort, { ...at, group });
   const { senders, survivors, attested } = cohort;
   const { threshold, degree } = crew.size;
   const n = crew.parties.size;

@@ -9,6 +9,7 @@ import { type Task, Task_Kind } from "@tutti/wire/round";
 import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
 import { decodeTranscript, TRANSCRIPT } from "../transcript.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./check.ts";
+import { checkClaim } from "./privacy.ts";
 
 /** How far ahead of the checker's clock a round may say it was. */
 const CLOCK_SLACK_S = 300;
@@ -91,19 +92,10 @@ export function checkManifest(
   mustEqual("manifest, secure aggregation", "true", `${release.secureAggregation}`);
   const sizes = cohorts.map(({ survivors }) => survivors.length);
   mustEqual("manifest, cohorts", sizes.join(" + "), release.cohorts.join(" + "));
-  checkPrivacy(cohorts, release);
+  checkClaim(cohorts, release, asked);
   const claims = `${sizes.join(" + ")} devices, the same privacy`;
   const found = `version ${release.version} names this transcript, ${claims}`;
   return { release, check: { what: "manifest", found } };
-}
-
-/** The manifest's claim of privacy is the sums' own: no claim there, none here. */
-function checkPrivacy(cohorts: readonly CohortTranscript[], { privacy }: Release): void {
-  const claimed = cohorts.filter((cohort) => cohort.privacy !== undefined).length;
-  must("manifest, privacy", (privacy === null) === (claimed === 0), {
-    expected: claimed === 0 ? "no claim" : `the claim of ${claimed} sums`,
-    got: JSON.stringify(privacy),
-  });
 }
 
 function told({ kind }: Task): string {

@@ -37,6 +37,9 @@ export function signerOf(role: Role, seed: number, by: SigningKey = authority): 
 export const OWNER = signerOf("owner", 21);
 export const COORDINATOR = signerOf("coordinator", 22);
 
+/** What a plan with noise has cost before a later round. */
+const SPENT = { clipNorm: 10, rho: 0.25, epsilon: 4 };
+
 type Options = {
   readonly plan?: Parameters<typeof planOf>[0];
   /** 0 by default; `plan.rounds` evaluates. */
@@ -76,6 +79,7 @@ export async function playRound({
     parent: round === 0 ? null : "77".repeat(32),
     cohorts: round === 0 ? [] : [4],
     transcript: previous ? sha256Hex(previous) : null,
+    ...(round > 0 && { spent: SPENT }),
     wallMs: NOW_S * 1000,
   });
   const manifest = signRelease(parent, COORDINATOR);
@@ -84,7 +88,10 @@ export async function playRound({
   const task = taskOf(run, plan, header);
   const spec = { plan, task, attempt, expected: new Set<string>() };
   const { session, plain } = await play(spec, names(devices));
-  const { mean } = readSum(spec, plain, devices - 1);
+  // Noised words are read elsewhere; here it is what is claimed of them that counts.
+  const { mean } = plan.privacy
+    ? { mean: new Float32Array(activeLayout(spec).length) }
+    : readSum(spec, plain, devices - 1);
   const trains = round < plan.rounds;
   const next = trains ? nextFiles(spec, { parent: drawn, mean, held: state }) : undefined;
   const transcript = transcriptOf(
@@ -97,6 +104,7 @@ export async function playRound({
     },
   );
   const file = signed(transcript);
+  const rho = (round > 0 ? SPENT.rho : 0) + (transcript.cohorts[0]!.privacy?.rho ?? 0);
   const adapter = next?.adapter;
   const release = releaseOf(plan, {
     run,
@@ -106,6 +114,7 @@ export async function playRound({
     parent: digest,
     cohorts: [devices - 1],
     transcript: sha256Hex(file),
+    spent: { ...SPENT, rho },
     wallMs: NOW_S * 1000,
   });
   const given = { ...TRUST, file, sums: [packBits(plain, plan.secureAggregation.bits)], parent: drawn };
@@ -136,6 +145,7 @@ async function play(spec: RoundSpec, devices: readonly string[]) {
 }
 
 function wordsOf({ plan, task }: { plan: RoundSpec["plan"]; task: Task }, device: string): Uint32Array {
+  if (plan.privacy) return new Uint32Array(termsOf({ plan, task, attempt: 0 }).length);
   const chance = seededRandom(device);
   const { length } = activeLayout({ plan, task });
   const update = Float32Array.from({ length }, () => chance.uniform() - 0.5);

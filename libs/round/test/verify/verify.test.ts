@@ -22,10 +22,13 @@ let round: house.PlayedRound;
 let later: house.PlayedRound;
 let judged: house.PlayedRound;
 let many: house.PlayedRound;
+let noised: house.PlayedRound;
 beforeAll(async () => {
   round = await house.playRound({});
   later = await house.playRound({ plan: MOMENTUM, round: 1 });
   judged = await house.playRound({ round: 2 });
+  const privacy = { mode: "distributed", noiseMultiplier: 2 };
+  noised = await house.playRound({ plan: { ...MOMENTUM, privacy }, round: 1 });
   many = await house.playRound({ plan: { cohort: { min: 3, max: 10, count: 4 } }, dealt: 4 });
 });
 
@@ -347,11 +350,38 @@ describe("what was published", () => {
     expect([code, what]).toEqual(["refused", `manifest, ${field}`]);
   });
 
-  test("a sum's claim of privacy that the manifest has not", () => {
+  test("a claim of privacy where the plan has none, in the transcript or in the manifest", () => {
     const message = found((_, cohort) => {
       cohort.privacy = { $typeName: "tutti.v1.PrivacySpent", mode: "central", noiseMultiplier: 1, rho: 0.5 };
     });
-    expect(message).toMatch(/^manifest, privacy/);
+    expect(message).toMatch(/^cohort 1, privacy: expected no claim/);
+    const { privacy } = noised.release;
+    const manifest = house.manifestOf(round.release, { privacy });
+    expect(fault({ ...round.given, manifest }).message).toMatch(/^manifest, privacy: expected no claim/);
+  });
+
+  test("noise other than the plan's, or a price other than the survivors'", () => {
+    const given = { ...noised.given, sums: undefined };
+    expect(verifyRound(given).transcript.cohorts[0]!.privacy!.rho).toBeGreaterThan(0);
+    const spent = (change: object) => {
+      const it = house.retold(noised, ({ cohorts }) => Object.assign(cohorts[0]!.privacy!, change));
+      return fault({ ...it, sums: undefined }).message;
+    };
+    const { rho } = noised.transcript.cohorts[0]!.privacy!;
+    for (const change of [{ rho: rho * 0.999 }, { noiseMultiplier: 9 }, { mode: "local" }])
+      expect(spent(change)).toMatch(/^cohort 1, privacy: expected distributed, noise/);
+    const { release } = noised;
+    const claimed = (change: object) => {
+      const manifest = house.manifestOf(release, { privacy: { ...release.privacy!, ...change } });
+      return fault({ ...given, manifest }).message;
+    };
+    expect(claimed({ noiseMultiplier: 9 })).toMatch(/^manifest, privacy: expected distributed, noise 2/);
+    expect(claimed({ rho })).toMatch(/^manifest, privacy: ρ: expected at least 0\.\d+, got/);
+    const manifest = house.manifestOf(release, { privacy: null });
+    expect(fault({ ...given, manifest }).message).toMatch(/^manifest, privacy: .*got no claim/);
+    // An attempt that failed was paid for too.
+    const dearer = { privacy: { ...release.privacy!, rho: release.privacy!.rho * 2 } };
+    verifyRound({ ...given, manifest: house.manifestOf(release, dearer) });
   });
 
   test("a sum with one word changed, whether or not the transcript is made to fit", () => {
