@@ -33,8 +33,8 @@ function told(spent: PrivacySpent | undefined): string {
 
 /**
  * The manifest's claim, of the whole run so far: the plan's noise, and at least what the parent claims with
- * the dearest sum of this round, since a device was in one of them. It may be more: an attempt that failed has
- * been paid for too.
+ * the dearest sum of this round, since a device was in one of them. It may be more: an attempt that failed
+ * has been paid for too.
  */
 export function checkClaim(cohorts: readonly CohortTranscript[], { privacy }: Release, asked: Asked): void {
   const { plan, parent } = asked;
