@@ -91,8 +91,9 @@ test("a wrong sum: the first thing wrong, what was expected and what came, and t
   writeFileSync(at("wrong.sum"), wrong);
   const { code, err } = verifyRound("--json", "--sum", at("wrong.sum"));
   expect(code).toBe(4);
-  const expected = sha256Hex(round.given.sums![0]!);
-  const error = { code: "refused", what: "sum", expected, got: sha256Hex(wrong) };
+  const named = (bytes: Uint8Array) => `SHA-256 ${sha256Hex(bytes)}`;
+  const contrast = { expected: named(round.given.sums![0]!), got: named(wrong) };
+  const error = { code: "refused", what: "cohort 1, sum", ...contrast };
   expect(JSON.parse(err.trim().split("\n").at(-1)!)).toEqual({ error });
   expect(verifyRound("--manifest", at("gone.json")).code).toBe(3);
 });

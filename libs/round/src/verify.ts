@@ -115,7 +115,7 @@ function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscri
     byHash.delete(hex(cohort.sumHash));
     if (!cohort.counted) return file ? leftOut(file, cohort, { at, asked }) : [];
     const [other] = byHash.keys();
-    const got = other ?? "none";
+    const got = other ? `SHA-256 ${other}` : "none";
     must(`cohort ${at + 1}, sum`, file, { expected: `SHA-256 ${hex(cohort.sumHash)}`, got });
     return [openSum(file, cohort, asked)];
   });
