@@ -85,7 +85,8 @@ function masking(round: Round, terms: Terms): Round {
   const sum = { kind: "secure", members, session } as const;
   const deadlineMs = Number.POSITIVE_INFINITY;
   const here = { connected: members, invited: members, ready: members };
-  return { ...round, ...here, phase: "summing", deadlineMs, sum };
+  const cohorts = [{ sum, deadlineMs, dropped: "" }];
+  return { ...round, ...here, phase: "summing", deadlineMs, cohorts };
 }
 
 function packed({ length, bits }: Terms): UploadPart[] {
