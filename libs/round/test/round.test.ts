@@ -1,39 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { Stage, type StageOptions } from "./stage.ts";
-
-/*
- * Rounds as transcripts: each story is played by the pure machine and real device code, and what was said is
- * compared with a file in stories/. To rewrite the files after a change that is meant:
- *   npx vitest run libs/round/test/round.test.ts -u
- * and read the diff.
- */
+import type { Stage } from "./stage.ts";
+import { answers, familiar, gather, tell } from "./story.ts";
 
 const ABC = ["a", "b", "c"];
 const ABCD = [...ABC, "d"];
 const ROUNDS = 5;
-/** What everyone answers, once it is invited: ready, keys, shares, vector, attestation, shares revealed. */
-type Story = (stage: Stage) => Promise<void> | void;
-
-async function tell(name: string, story: Story, options: StageOptions = {}): Promise<Stage> {
-  const stage = new Stage(options);
-  await story(stage);
-  await expect(stage.text()).toMatchFileSnapshot(`stories/${name}.txt`);
-  expect(stage.replayed()).toEqual(stage.round);
-  return stage;
-}
-
-/** Everyone comes and is invited. */
-function gather(stage: Stage, devices: readonly string[]): void {
-  stage.come(...devices);
-  if (stage.round.phase === "gathering") stage.wait(1_500);
-}
-
-/** So many answers of everyone. */
-async function answers(stage: Stage, devices: readonly string[], times: number): Promise<void> {
-  for (let time = 0; time < times; time++) await stage.answer(...devices);
-}
-
-const familiar = (devices: readonly string[]): StageOptions => ({ expected: devices });
 
 describe("a round that opens", () => {
   test("quiet: three strangers", async () => {
@@ -310,49 +281,5 @@ describe("a coordinator that crashes", () => {
       },
       familiar(ABCD),
     );
-  });
-});
-
-const EIGHT = [..."abcdefgh"];
-const cohorts = (cohort: Record<string, unknown>): StageOptions => ({
-  ...familiar(EIGHT),
-  plan: { cohort: { min: 3, max: 4, count: 2, ...cohort } },
-});
-
-describe("a round of several cohorts", () => {
-  test("each goes through its stages by itself, and the round waits for the last", async () => {
-    const stage = await tell(
-      "two-cohorts",
-      async (round) => {
-        gather(round, EIGHT);
-        await round.answer(...EIGHT);
-        const [first, second] = round.round.cohorts.map(({ sum }) => [...sum.members]);
-        await answers(round, first!, 5);
-        await answers(round, second!, 5);
-        await round.open();
-      },
-      cohorts({}),
-    );
-    expect(stage.round.phase).toBe("unmasking");
-  });
-
-  test("one that falls below its threshold is dropped by name, and the other is opened", async () => {
-    const stage = await tell(
-      "cohort-dropped",
-      async (round) => {
-        gather(round, EIGHT);
-        await answers(round, EIGHT, 4);
-        const [first, second] = round.round.cohorts.map(({ sum }) => [...sum.members].sort());
-        round.go(first![0]!);
-        round.go(first![1]!);
-        await round.answer(...first!.slice(2));
-        await answers(round, second!, 2);
-        round.say(first![3]!, { event: { case: "uploaded", value: true } });
-        await round.open();
-      },
-      cohorts({}),
-    );
-    expect(stage.round.phase).toBe("unmasking");
-    expect(stage.round.cohorts.map(({ dropped }) => dropped === "")).toEqual([false, true]);
   });
 });

@@ -1,7 +1,15 @@
 import { seededRandom } from "@tutti/foundation/random";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { dequantise, quantise, type Scale, steps, type Vector, wordsOf } from "../src/quantise.ts";
+import {
+  dequantise,
+  quantise,
+  roundingNorm,
+  type Scale,
+  steps,
+  type Vector,
+  wordsOf,
+} from "../src/quantise.ts";
 
 const SCALE: Scale = { bits: 24, devices: 100, clip: 1, maxWeight: 1000, metrics: [1000, 20_000] };
 
@@ -259,5 +267,58 @@ describe("refused (docs/attacks.md, attack 11)", () => {
     expect(() => dequantise(beyond, sumOf)).toThrow("sum, word 0: expected ±83885, got 83886");
     const idle = quantise({ ...good, weight: 0 }, SCALE, seededRandom(1));
     expect(() => dequantise(idle, sumOf)).toThrow("expected some weight, got 0 examples");
+  });
+
+  test("any words at all say finite numbers in range, or are refused: there is no word for NaN", () => {
+    const word = fc.integer({ min: 0, max: 2 ** 32 - 1 });
+    const scale = { ...SCALE, bits: 9, devices: 3, maxWeight: 10, metrics: [4] };
+    const wide = wordsOf(scale, 3);
+    const ends = { read: 0, refused: 0 };
+    fc.assert(
+      fc.property(fc.array(word, { minLength: wide, maxLength: wide }), (sum) => {
+        const of = { scale, length: 3, devices: 3 };
+        let got: ReturnType<typeof dequantise>;
+        try {
+          got = dequantise(Uint32Array.from(sum), of);
+        } catch (fault) {
+          ends.refused++;
+          expect(String(fault)).toMatch(/sum, word|0 examples/);
+          return;
+        }
+        ends.read++;
+        const { mean, weight, metrics } = got;
+        const unit = (scale.clip * scale.maxWeight) / weight;
+        for (const value of mean) expect(Math.abs(value)).toBeLessThanOrEqual(3 * unit * (1 + 2 ** -23));
+        const most = (bound: number) => 3 * slotTwin(steps(scale), bound, scale);
+        expect(weight).toBeGreaterThan(0);
+        expect(weight).toBeLessThanOrEqual(most(scale.maxWeight));
+        expect(metrics[0]).toBeGreaterThanOrEqual(0);
+        expect(metrics[0]).toBeLessThanOrEqual(most(4));
+      }),
+      { numRuns: 500 },
+    );
+    expect(Math.min(ends.read, ends.refused)).toBeGreaterThan(5);
+  });
+
+  test("rounding moves a mean by less than roundingNorm, in L2", () => {
+    fc.assert(
+      fc.property(cohorts, (cohort) => {
+        const { scale, vectors } = cohort;
+        const of = { scale, length: 3, devices: vectors.length };
+        const sum = add(words(cohort));
+        const weights = words(cohort).map((own) => slotTwin(own[3]!, scale.maxWeight, scale));
+        const total = weights.reduce((all, weight) => all + weight, 0);
+        if (total === 0) return;
+        const exact = [0, 1, 2].map((i) => {
+          const parts = vectors.map(
+            ({ update }, at) => weights[at]! * cut(update[i]!, -scale.clip, scale.clip),
+          );
+          return parts.reduce((all, part) => all + part, 0) / total;
+        });
+        const { mean, weight } = dequantise(sum, of);
+        const off = Math.hypot(...exact.map((value, i) => value - mean[i]!));
+        expect(off).toBeLessThanOrEqual(roundingNorm(of, weight) + scale.clip * 1e-6);
+      }),
+    );
   });
 });
