@@ -5,12 +5,22 @@ import type { RoundRecord, RunStatus } from "@tutti/wire/admin";
  * sites.
  */
 export function roundLine(record: RoundRecord, rounds: number): string {
-  const { round, survivors, loss, accuracy, trainLoss } = record;
+  const { round, loss, accuracy, trainLoss } = record;
   const trained = record.release ? `  training loss ${trainLoss.toFixed(4)}` : "";
   return (
-    `round ${String(round).padStart(String(rounds).length)}/${rounds}  ${survivors} devices  ` +
+    `round ${String(round).padStart(String(rounds).length)}/${rounds}  ${devicesOf(record)}  ` +
     `held-out loss ${loss.toFixed(4)}  accuracy ${accuracy.toFixed(4)}${trained}`
   );
+}
+
+/** How many were in the sum, or of several cohorts in each that counted, and why another did not. */
+function devicesOf({ survivors, cohorts }: RoundRecord): string {
+  if (cohorts.length < 2) return `${survivors} devices`;
+  const sizes = cohorts.filter(({ dropped }) => dropped === "").map(({ size }) => size);
+  const lost = cohorts.flatMap(({ dropped }, at) => {
+    return dropped ? [`cohort ${at + 1} of ${cohorts.length} dropped, ${dropped}`] : [];
+  });
+  return [`${sizes.join("+")} devices`, ...lost].join("; ");
 }
 
 /** A status as plain JSON. */
@@ -25,7 +35,15 @@ export function statusValue(status: RunStatus): Record<string, unknown> {
     rounds,
     attempt,
     phase,
-    history: history.map(({ $typeName: _, $unknown: __, ...record }) => record),
-    devices: devices.map(({ $typeName: _, $unknown: __, ...device }) => device),
+    history: history.map((record) => ({ ...bare(record), cohorts: record.cohorts.map(bare) })),
+    devices: devices.map(bare),
   };
+}
+
+function bare<M extends { $typeName: string; $unknown?: unknown }>({
+  $typeName: _,
+  $unknown: __,
+  ...rest
+}: M) {
+  return rest;
 }

@@ -1,0 +1,27 @@
+import { CohortRecordSchema, RoundRecordSchema, RunStatusSchema } from "@tutti/wire/admin";
+import { create } from "@tutti/wire/message";
+import { expect, test } from "vitest";
+import { roundLine, statusValue } from "../src/status.ts";
+
+const record = create(RoundRecordSchema, { round: 1, survivors: 7, loss: 0.5, accuracy: 0.75 });
+const cohorts = [
+  { size: 4, dropped: "" },
+  { size: 2, dropped: "2 of at least 3 devices uploaded" },
+  { size: 3, dropped: "" },
+].map((cohort) => create(CohortRecordSchema, cohort));
+
+test("a round's line says how many, and of several cohorts each, and why one was dropped", () => {
+  expect(roundLine(record, 10)).toBe("round  1/10  7 devices  held-out loss 0.5000  accuracy 0.7500");
+  expect(roundLine({ ...record, cohorts }, 10)).toBe(
+    "round  1/10  4+3 devices; cohort 2 of 3 dropped, 2 of at least 3 devices uploaded  " +
+      "held-out loss 0.5000  accuracy 0.7500",
+  );
+});
+
+test("a status is plain JSON down to each cohort", () => {
+  const status = create(RunStatusSchema, { run: "r", history: [{ ...record, cohorts }] });
+  expect(JSON.stringify(statusValue(status))).not.toContain("$typeName");
+  expect(statusValue(status).history).toMatchObject([
+    { survivors: 7, cohorts: [{ size: 4, dropped: "" }, {}, {}] },
+  ]);
+});
