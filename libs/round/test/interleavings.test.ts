@@ -27,7 +27,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("everyone" as const) }) },
   { weight: 4, arbitrary: of("repeat", "forge") },
   { weight: 1, arbitrary: of("go", "decline") },
-  { weight: 2, arbitrary: of("lose") },
+  { weight: 3, arbitrary: of("lose") },
   {
     weight: 2,
     arbitrary: fc.record({
