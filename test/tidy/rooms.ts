@@ -53,6 +53,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "kernels",
     "identity",
     "plan",
+    "privacy",
     "secagg",
     "strategy",
     "release",

@@ -65,6 +65,8 @@ describe("permit", () => {
   test("each rule refuses by itself", () => {
     const other = fed.certified("owner", "researcher");
     const plain = planOf({ secureAggregation: { enabled: false } });
+    const budget = { epsilon: 4, delta: 1e-5, modes: ["distributed", "local"] };
+    const noised = (mode: string) => planOf({ privacy: { mode, noiseMultiplier: 1 } });
     const refusals: [() => void, RegExp][] = [
       [() => allowed({ owners: [] }), /run owner: expected nobody/],
       // The same name with another key: a name alone approves nobody.
@@ -76,6 +78,11 @@ describe("permit", () => {
         /smallest cohort.*at least 4.*got 3/,
       ],
       [() => allowed({ maxUpdateNorm: 1 }), /update norm: expected at most 1, got 10/],
+      [
+        () => allowed({ privacy: budget }),
+        /privacy: expected noise in every sum, distributed or local, got none/,
+      ],
+      [() => allowed({ privacy: budget }, noised("central")), /distributed or local, got central/],
       [() => allowed({ maxSteps: 4 }), /training steps: expected at most 4, got 5/],
       [() => permitRows(policyOf(fed, { minExamples: 10 }), 9), /training rows: expected at least 10, got 9/],
     ];
@@ -86,6 +93,7 @@ describe("permit", () => {
     }
     expect(() => allowed({ requireSecureAggregation: false }, plain)).not.toThrow();
     expect(() => allowed({ maxUpdateNorm: 10, maxSteps: 5 })).not.toThrow();
+    expect(() => allowed({ privacy: budget }, noised("distributed"))).not.toThrow();
   });
 
   test("the default asks for three devices and secure aggregation", () => {

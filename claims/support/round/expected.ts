@@ -17,7 +17,7 @@ export function adapterFrom(
   for (const vector of words) addInto(sum, Uint32Array.from(vector));
   const first = firstHeader({ version: 0, manifest, adapter: plan.initial.sha256 });
   const spec = { plan, task: taskOf(run, plan, first), attempt: 0, expected: new Set<string>() };
-  const { mean } = readSum(spec, sum, words.length);
+  const { mean } = readSum(spec, sum, { devices: words.length, size: null });
   const layout = layoutOf(plan.tensors);
   const before = new Map(
     [...readSafetensors(initial)].map(([name, { data }]) => [name, data as Float32Array]),

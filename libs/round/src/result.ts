@@ -1,4 +1,5 @@
 import { readTensors, writeTensors } from "@tutti/adapter/formats/safetensors";
+import { assert } from "@tutti/foundation/check";
 import { METRICS, metricsOf } from "@tutti/plan/metrics";
 import { checkCohortNorm, combine } from "@tutti/strategy/combine";
 import { ruleOf } from "@tutti/strategy/rule";
@@ -7,6 +8,7 @@ import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import { dequantise, roundingNorm } from "@tutti/update/quantise";
 import { type RoundRecord, RoundRecordSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
+import { readNoisedSum, type SumSize } from "./privacy.ts";
 import { activeLayout, type RoundSpec, scaleOf, termsOf } from "./spec.ts";
 
 /** What a cohort's plain sum says. */
@@ -18,24 +20,43 @@ export type Result = {
   readonly devices: number;
   /** Sums over the rows of its devices. */
   readonly metrics: readonly number[];
+  /** The next round's clip norm, where the plan's adapts; else 0. */
+  readonly clipNorm: number;
 };
+
+/** Whose sum it is: devices in it, and under noise what fixed how much each of them added. */
+export type SumOf = { readonly devices: number; readonly size: SumSize | null };
 
 /**
  * Reads a plain sum of `devices` quantised vectors, l words in the ring (docs/protocol.md, The vector).
  * @throws Fault for a sum that no such vectors have: a value out of range, no weight at all, or a mean longer
  * than the clip norm.
  */
-export function readSum(spec: RoundSpec, sum: Uint32Array, devices: number): Result {
+export function readSum(spec: RoundSpec, sum: Uint32Array, { devices, size }: SumOf): Result {
+  const { privacy } = spec.plan;
+  if (privacy) {
+    assert(size !== null, "noise is added under masks only");
+    const read = readNoisedSum(spec, privacy, { sum, size, survivors: devices });
+    checkCohortNorm(read.mean, { clipNorm: read.longest, slack: 0 });
+    const { mean, metrics } = read;
+    // Every device weighs the same: a weight would be one more thing to say of it.
+    return { mean, weight: devices, devices, metrics, clipNorm: read.clipNorm };
+  }
   const scale = scaleOf(spec.plan);
   const of = { scale, length: activeLayout(spec).length, devices };
   const { mean, weight, metrics } = dequantise(sum, of);
   checkCohortNorm(mean, { clipNorm: spec.plan.update.clipNorm, slack: roundingNorm(of, weight) });
-  return { mean, weight, devices, metrics };
+  return { mean, weight, devices, metrics, clipNorm: 0 };
 }
 
 /** One mean update from those of the cohorts that are counted, as the plan says. */
 export function combineResults({ plan }: RoundSpec, results: readonly Result[]): Float32Array {
   return combine(results, plan.cohort.combine);
+}
+
+/** The next round's clip norm where it adapts: between those that the cohorts counted would have. */
+export function nextClipNorm(results: readonly Result[]): number {
+  return results.reduce((sum, { clipNorm }) => sum + clipNorm, 0) / results.length;
 }
 
 /** The round's record: sums over the cohorts that are counted. */

@@ -33,9 +33,16 @@ export function taskOf(run: string, plan: Plan, header: RunHeader): Task {
 export function afterSuccess(
   plan: Plan,
   header: RunHeader,
-  outcome: { record: RoundRecord; cohort: readonly string[]; release?: ReleaseRef; strategy?: string },
+  outcome: {
+    record: RoundRecord;
+    cohort: readonly string[];
+    release?: ReleaseRef;
+    strategy?: string;
+    /** The next round's, where the plan's norm adapts. */
+    clipNorm?: number;
+  },
 ): RunHeader {
-  const { record, cohort, release, strategy } = outcome;
+  const { record, cohort, release, strategy, clipNorm } = outcome;
   const last = header.round >= plan.rounds;
   return {
     ...header,
@@ -45,6 +52,8 @@ export function afterSuccess(
     attempt: 0,
     cohort: [...cohort],
     history: [...header.history, record],
+    rho: header.rho + record.rho,
+    clipNorm: clipNorm ?? header.clipNorm,
     state: last ? "finished" : "running",
   };
 }

@@ -8,13 +8,21 @@ import { checkDistinct, type Party } from "@tutti/secagg/group";
 import type { RoundRecord } from "@tutti/wire/admin";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Task, Task_Kind } from "@tutti/wire/round";
-import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
+import type { Transcript } from "@tutti/wire/transcript";
 import { fewestCounted, fewestDealt } from "./cohorts.ts";
 import { decodeTranscript } from "./transcript.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./verify/check.ts";
 import { checkCohort } from "./verify/cohort.ts";
 import { type Asked, checkAsked, checkManifest, openTranscript } from "./verify/papers.ts";
-import { checkStates, hasState, type Opened, openedOf, openSum, replay } from "./verify/replay.ts";
+import {
+  type Checked,
+  checkStates,
+  hasState,
+  type Opened,
+  openedOf,
+  openSum,
+  replay,
+} from "./verify/replay.ts";
 
 export type { Check } from "./verify/check.ts";
 
@@ -61,10 +69,10 @@ export function verifyRound(given: Given): Verified {
   const { transcript, trust, check } = openTranscript(given.file, given);
   const digest = sha256Hex(given.file);
   const { asked, checks } = checkAsked(transcript, trust);
-  const sums = checkCohorts(transcript, asked, trust);
+  const { checked, checks: sums } = checkCohorts(transcript, asked, trust);
   checkStates(transcript, asked);
   const cohorts = transcript.cohorts.filter(({ counted }) => counted);
-  const opened = given.sums && openSums(given.sums, transcript.cohorts, asked);
+  const opened = given.sums && openSums(given.sums, checked, asked);
   const made = given.manifest && checkManifest(given.manifest, { asked, cohorts, digest, trust });
   const done = [check, ...checks, ...sums, ...(opened ? [SUM] : []), ...(made ? [made.check] : [])];
   if (given.adapter && made) done.push(checkAdapter(given.adapter, made.release));
@@ -78,12 +86,12 @@ export function verifyRound(given: Given): Verified {
 const SUM = { what: "sum", found: "its bytes have the hash that was signed" };
 
 /** Every sum by itself, and no device in two: it would say more about itself, and count twice. */
-function checkCohorts(transcript: Transcript, asked: Asked, trust: Trust): Check[] {
+function checkCohorts(transcript: Transcript, asked: Asked, trust: Trust) {
   checkCounts(transcript, asked);
   const { cohorts } = transcript;
   const checked = cohorts.map((cohort, at) => {
     mustEqual("cohorts, attempt", cohorts[0]!.terms?.attempt ?? 0, cohort.terms?.attempt ?? 0);
-    return checkCohort(cohort, { where: `cohort ${at + 1}`, spec: asked, trust });
+    return { cohort, ...checkCohort(cohort, { where: `cohort ${at + 1}`, spec: asked, trust }) };
   });
   const parties: Party[] = checked.flatMap(({ group }) => [...group.parties.values()]);
   checkDistinct(parties);
@@ -92,7 +100,7 @@ function checkCohorts(transcript: Transcript, asked: Asked, trust: Trust): Check
     parties.length,
     new Set(parties.map(({ name }) => name)).size,
   );
-  return checked.flatMap(({ checks }) => checks);
+  return { checked, checks: checked.flatMap(({ checks }) => checks) };
 }
 
 /** As many cohorts as the plan lets a round be dealt into, and as many left as it needs. */
@@ -108,16 +116,17 @@ function checkCounts({ cohorts, dealt }: Transcript, { plan }: Asked): void {
 }
 
 /** A file for each cohort that counted, found by its hash; of one left out, its sum shows why. */
-function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscript[], asked: Asked): Opened {
+function openSums(files: readonly Uint8Array[], all: readonly Checked[], asked: Asked): Opened {
   const byHash = new Map(files.map((file) => [sha256Hex(file), file]));
-  const results = cohorts.flatMap((cohort, at) => {
+  const results = all.flatMap((checked, at) => {
+    const { cohort } = checked;
     const file = byHash.get(hex(cohort.sumHash));
     byHash.delete(hex(cohort.sumHash));
-    if (!cohort.counted) return file ? leftOut(file, cohort, { at, asked }) : [];
+    if (!cohort.counted) return file ? leftOut(file, checked, { at, asked }) : [];
     const [other] = byHash.keys();
     const got = other ? `SHA-256 ${other}` : "none";
     must(`cohort ${at + 1}, sum`, file, { expected: `SHA-256 ${hex(cohort.sumHash)}`, got });
-    return [openSum(file, cohort, asked)];
+    return [openSum(file, checked, asked)];
   });
   const [stray] = byHash.keys();
   must("sums", stray === undefined, { expected: "sums of this round", got: `another, ${stray}` });
@@ -125,14 +134,10 @@ function openSums(files: readonly Uint8Array[], cohorts: readonly CohortTranscri
 }
 
 /** A sum that reads well may not be left out: that would be choosing among results. */
-function leftOut(
-  file: Uint8Array,
-  cohort: CohortTranscript,
-  { at, asked }: { at: number; asked: Asked },
-): [] {
+function leftOut(file: Uint8Array, checked: Checked, { at, asked }: { at: number; asked: Asked }): [] {
   let reads = true;
   try {
-    openSum(file, cohort, asked);
+    openSum(file, checked, asked);
   } catch (fault) {
     if (!(fault instanceof Fault)) throw fault;
     reads = false;

@@ -2,8 +2,10 @@ import { fromHex } from "@tutti/foundation/bytes";
 import type { Clock } from "@tutti/foundation/clock";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
+import { epsilonOfRho } from "@tutti/privacy/accountant";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
-import { combineResults, nextFiles, recordOf } from "@tutti/round/result";
+import { clipOf } from "@tutti/round/privacy";
+import { combineResults, nextClipNorm, nextFiles, recordOf } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
 import { afterSuccess } from "@tutti/round/run";
 import type { Papers } from "@tutti/round/words";
@@ -13,7 +15,7 @@ import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Artifacts } from "../artifacts.ts";
-import { isCounted, openCohorts, recordOfCohort, type Unmasking } from "./open.ts";
+import { isCounted, openCohorts, recordOfCohort, rhoOf, type Unmasking } from "./open.ts";
 import { transcribe } from "./transcribe.ts";
 import type { Sums } from "./waiting.ts";
 
@@ -39,8 +41,8 @@ export type Publisher = Unmasking & {
 /** unmask → combine → strategy → transcript → publish. Twice gives the same bytes: it may be resumed. */
 export function completer(publisher: Publisher): Complete {
   const { artifacts } = publisher;
-  const { agree, lift } = publisher;
-  const unmasking = { ...(agree && { agree }), ...(lift && { lift }) };
+  const { agree, lift, noise } = publisher;
+  const unmasking = { noise, ...(agree && { agree }), ...(lift && { lift }) };
   // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
   const kept = new WeakMap<Round, Map<number, Uint32Array>>();
   return async (round, { header, sums, papers }) => {
@@ -52,6 +54,8 @@ export function completer(publisher: Publisher): Complete {
     const results = counted.map(({ result }) => result);
     const record = recordOf(spec, results);
     record.cohorts = outcomes.map(recordOfCohort);
+    const spent = spentBy(spec, header, rhoOf(outcomes));
+    if (spent) Object.assign(record, { rho: rhoOf(outcomes), epsilon: spent.epsilon });
     const cohort = counted.flatMap(({ devices }) => devices).sort();
     if (spec.task.kind === Task_Kind.EVALUATE) {
       record.transcript = await transcribe(publisher, round, { papers, outcomes, states: NO_STATES });
@@ -66,11 +70,20 @@ export function completer(publisher: Publisher): Complete {
     const states = { before: fromHex(header.strategy), after: fromHex(strategy) };
     record.transcript = await transcribe(publisher, round, { papers, outcomes, states });
     const sizes = counted.map(({ devices }) => devices.length);
-    const release = await publish(publisher, { spec, header, adapter, sizes, record });
+    const release = await publish(publisher, { spec, header, adapter, sizes, record, spent });
     record.release = release.digest;
     const next = { version: release.version, manifest: release.digest, adapter: release.adapter };
-    return { header: afterSuccess(spec.plan, header, { record, cohort, release: next, strategy }), release };
+    const clipNorm = nextClipNorm(results);
+    const outcome = { record, cohort, release: next, strategy, clipNorm };
+    return { header: afterSuccess(spec.plan, header, outcome), release };
   };
+}
+
+/** What the run has cost a device that was in each round, this one included; absent without noise. */
+function spentBy({ plan, task }: Round["spec"], header: RunHeader, rho: number) {
+  if (!plan.privacy) return undefined;
+  const whole = header.rho + rho;
+  return { clipNorm: clipOf(plan, task), rho: whole, epsilon: epsilonOfRho(whole, plan.privacy.delta) };
 }
 
 const NO_STATES = { before: new Uint8Array(), after: new Uint8Array() };
@@ -83,9 +96,10 @@ async function publish(
     adapter: Uint8Array;
     sizes: readonly number[];
     record: RoundRecord;
+    spent: ReturnType<typeof spentBy>;
   },
 ): Promise<SignedRelease & { adapter: string }> {
-  const { spec, header, adapter: bytes, sizes, record } = made;
+  const { spec, header, adapter: bytes, sizes, record, spent } = made;
   const { plan, task } = spec;
   const adapter = await artifacts.putBytes(bytes);
   const release = releaseOf(plan, {
@@ -96,6 +110,7 @@ async function publish(
     parent: header.manifest,
     cohorts: sizes,
     transcript: record.transcript || null,
+    ...(spent && { spent }),
     wallMs: clock.wallMs(),
   });
   const envelope = signRelease(release, { key, certificate });

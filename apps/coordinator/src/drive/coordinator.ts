@@ -2,10 +2,12 @@ import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import { platformRandom } from "@tutti/foundation/random";
 import type { Verify } from "@tutti/identity/keys";
 import { type Plan, parsePlan } from "@tutti/plan/plan";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
 import { openPlan } from "@tutti/release/plan";
+import { checkPrivacy } from "@tutti/round/privacy";
 import { firstHeader } from "@tutti/round/run";
 import type { Agree } from "@tutti/secagg/agree";
 import { RunHeaderSchema } from "@tutti/wire/journal";
@@ -127,6 +129,7 @@ export class Coordinator {
         todo: "Stop it or wait",
       });
     }
+    checkPrivacy(plan);
     await this.#mustHave(plan);
     const { store } = this.parts;
     const known = await store.run(run);
@@ -188,7 +191,7 @@ export class Coordinator {
       ledger: ledgerOf(store, run),
       trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
-      complete: completer({ ...this.parts, ...this.parts.federation.coordinator }),
+      complete: completer({ ...this.parts, ...this.parts.federation.coordinator, noise: platformRandom() }),
       present: () => this.presence.present(),
       changed: this.changed,
       report: this.parts.report,

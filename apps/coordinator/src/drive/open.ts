@@ -1,18 +1,30 @@
 import { Fault } from "@tutti/foundation/fault";
+import type { SecretRandom } from "@tutti/foundation/random";
+import { centralNoise } from "@tutti/privacy/distributed";
 import { fewestCounted, whyTooFew } from "@tutti/round/cohorts";
+import { gridOf, sizeOf } from "@tutti/round/privacy";
 import { type Result, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
+import type { RoundSpec } from "@tutti/round/spec";
 import { type Summing, survivors } from "@tutti/round/summing";
+import { spentBy } from "@tutti/round/transcript";
 import type { Agree } from "@tutti/secagg/agree";
+import type { Group } from "@tutti/secagg/group";
 import type { Lift } from "@tutti/secagg/server/lift";
 import { unmask } from "@tutti/secagg/server/session";
 import { type CohortRecord, CohortRecordSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
+import type { PrivacySpent } from "@tutti/wire/transcript";
 import type { Sums } from "./waiting.ts";
 
 /** Takes masks off a sum elsewhere than on this thread. */
 export type LiftElsewhere = (sum: Uint32Array, lifts: readonly Lift[]) => Promise<void>;
-export type Unmasking = { readonly agree?: Agree; readonly lift?: LiftElsewhere };
+export type Unmasking = {
+  readonly agree?: Agree;
+  readonly lift?: LiftElsewhere;
+  /** For plans whose noise the coordinator adds. */
+  readonly noise: SecretRandom;
+};
 
 /** What became of a cohort: a result that counts, or why there is none. */
 export type Outcome = {
@@ -22,6 +34,8 @@ export type Outcome = {
   /** Null where it was not opened. */
   readonly plain: Uint32Array | null;
   readonly result: Result | null;
+  /** What opening it cost its devices, counted or not; absent without noise. */
+  readonly spent?: PrivacySpent | undefined;
   /** Empty for one that counts. */
   readonly dropped: string;
 };
@@ -41,15 +55,21 @@ export async function openCohorts(
   const faults: Fault[] = [];
   for (const [at, { sum, dropped }] of cohorts.entries()) {
     const devices = survivors(sum);
+    const group = groupOf(sum);
+    const size = group && sizeOf(group);
+    const spent = () => (group ? spentBy(spec, group, devices.length) : undefined);
     try {
       if (dropped) throw new Fault("below-threshold", dropped);
-      const plain = opened.get(at) ?? (await openSum(sum, sums.get(at)!, unmasking));
+      const plain = opened.get(at) ?? (await openSum(spec, { sum, masked: sums.get(at)! }, unmasking));
       opened.set(at, plain);
-      outcomes.push({ sum, devices, plain, result: readSum(spec, plain, devices.length), dropped: "" });
+      const result = readSum(spec, plain, { devices: devices.length, size });
+      outcomes.push({ sum, devices, plain, result, spent: spent(), dropped: "" });
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       faults.push(fault);
-      outcomes.push({ sum, devices, plain: opened.get(at) ?? null, result: null, dropped: fault.message });
+      const plain = opened.get(at) ?? null;
+      const about = { sum, devices, plain, result: null, dropped: fault.message };
+      outcomes.push(plain ? { ...about, spent: spent() } : about);
     }
   }
   const left = cohorts.length - faults.length;
@@ -64,13 +84,33 @@ export function recordOfCohort({ devices, dropped }: Outcome): CohortRecord {
   return create(CohortRecordSchema, { size: devices.length, dropped });
 }
 
+/** What the round cost a device, whichever of its sums it was in: the dearest of them. */
+export function rhoOf(outcomes: readonly Outcome[]): number {
+  return Math.max(0, ...outcomes.map(({ spent }) => spent?.rho ?? 0));
+}
+
 export function isCounted(outcome: Outcome): outcome is Counted {
   return outcome.dropped === "";
 }
 
-/** The plain sum. Where a large one is unmasked here, the event loop turns between two walks over it. */
-async function openSum(of: Summing, sum: Uint32Array, unmasking: Unmasking): Promise<Uint32Array> {
-  if (of.kind === "plain") return sum;
+/**
+ * The plain sum; in mode "central" with this coordinator's noise, before anything else sees it. Where a large
+ * one is unmasked here, the event loop turns between two walks over it.
+ */
+async function openSum(
+  spec: RoundSpec,
+  { sum, masked }: { sum: Summing; masked: Uint32Array },
+  { noise, ...unmasking }: Unmasking,
+): Promise<Uint32Array> {
+  if (sum.kind === "plain") return masked;
   const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
-  return await unmask(of.session, sum, { pause, ...unmasking });
+  const plain = await unmask(sum.session, masked, { pause, ...unmasking });
+  const { privacy } = spec.plan;
+  if (privacy?.mode !== "central") return plain;
+  return centralNoise(plain, gridOf(spec, privacy, sizeOf(groupOf(sum)!)), noise);
+}
+
+/** Who was in the roster says how much noise its devices added; null without masks. */
+function groupOf(sum: Summing): Group | null {
+  return sum.kind === "secure" ? sum.session.group : null;
 }

@@ -49,7 +49,7 @@ async function dealt(one: World): Promise<{ cohorts: string[][]; spec: RoundSpec
 function meanOf(one: World, spec: RoundSpec, devices: readonly string[]) {
   const [first, ...others] = devices.map((device) => wordsOf(one.plan, spec.task, device));
   for (const words of others) addInto(first!, words);
-  return readSum(spec, first!, devices.length);
+  return readSum(spec, first!, { devices: devices.length, size: null });
 }
 
 /** What the newest release moved: the first adapter is all zeros, and the rule is FedAvg at rate 1. */

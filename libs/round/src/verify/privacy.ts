@@ -1,6 +1,8 @@
+import { epsilonOfRho } from "@tutti/privacy/accountant";
 import type { Release } from "@tutti/release/manifest";
 import type { Group } from "@tutti/secagg/group";
 import type { CohortTranscript, PrivacySpent } from "@tutti/wire/transcript";
+import { clipOf } from "../privacy.ts";
 import type { RoundSpec } from "../spec.ts";
 import { spentBy } from "../transcript.ts";
 import { must, mustEqual } from "./check.ts";
@@ -49,4 +51,10 @@ export function checkClaim(cohorts: readonly CohortTranscript[], { privacy }: Re
     expected: `at least ${least}`,
     got: `${privacy.rho}`,
   });
+  const epsilon = epsilonOfRho(privacy.rho, privacy.delta);
+  must("manifest, privacy: ε", close(epsilon, privacy.epsilon), {
+    expected: `${epsilon}, of its ρ`,
+    got: `${privacy.epsilon}`,
+  });
+  mustEqual("manifest, privacy: clip norm", clipOf(plan, asked.task), privacy.clipNorm);
 }

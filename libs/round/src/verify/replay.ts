@@ -2,14 +2,19 @@ import { equalBytes, hex } from "@tutti/foundation/bytes";
 import { sha256, sha256Hex } from "@tutti/foundation/hash";
 import { unpackBits } from "@tutti/kernels/pack";
 import { checkArtifact, type Release } from "@tutti/release/manifest";
+import type { Group } from "@tutti/secagg/group";
 import { ruleOf } from "@tutti/strategy/rule";
 import type { RoundRecord } from "@tutti/wire/admin";
 import { Task_Kind } from "@tutti/wire/round";
 import type { CohortTranscript, Transcript } from "@tutti/wire/transcript";
+import { sizeOf } from "../privacy.ts";
 import { combineResults, nextFiles, type Result, readSum, recordOf } from "../result.ts";
 import type { RoundSpec } from "../spec.ts";
 import { must, mustEqual } from "./check.ts";
 import type { Asked } from "./papers.ts";
+
+/** A sum's record, and the group that its checks found. */
+export type Checked = { readonly cohort: CohortTranscript; readonly group: Group };
 
 /** What the words of the counted sums say together. */
 export type Opened = { readonly mean: Float32Array; readonly record: RoundRecord };
@@ -18,9 +23,10 @@ export type Opened = { readonly mean: Float32Array; readonly record: RoundRecord
  * What a sum's words say.
  * @throws Fault for words that no sum of so many devices in their bounds has.
  */
-export function openSum(bytes: Uint8Array, cohort: CohortTranscript, asked: Asked): Result {
+export function openSum(bytes: Uint8Array, { cohort, group }: Checked, asked: Asked): Result {
   const { bits, length } = cohort.terms!;
-  return readSum(specOf(asked), unpackBits(bytes, bits, length), cohort.survivors.length);
+  const of = { devices: cohort.survivors.length, size: sizeOf(group) };
+  return readSum(specOf(asked), unpackBits(bytes, bits, length), of);
 }
 
 /** The counted sums together, as the plan combines them. */

@@ -5,6 +5,7 @@ import { seededRandom } from "@tutti/foundation/random";
 import { issue, type Role } from "@tutti/identity/certificate";
 import { type SigningKey, signingKey } from "@tutti/identity/keys";
 import { packBits } from "@tutti/kernels/pack";
+import { epsilonOfRho } from "@tutti/privacy/accountant";
 import { envelopeJson, type Signer, signEnvelope } from "@tutti/release/dsse";
 import { type Release, releaseOf, signRelease } from "@tutti/release/manifest";
 import { signPlan } from "@tutti/release/plan";
@@ -17,6 +18,7 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Task } from "@tutti/wire/round";
 import { type Transcript, TranscriptSchema } from "@tutti/wire/transcript";
 import { authority, close, during, NOW_S, names, TRUST, upTo } from "../../../secagg/test/federation.ts";
+import { sizeOf } from "../../src/privacy.ts";
 import { nextFiles, readSum } from "../../src/result.ts";
 import { firstHeader, taskOf } from "../../src/run.ts";
 import { activeLayout, type RoundSpec, scaleOf, termsOf } from "../../src/spec.ts";
@@ -88,10 +90,7 @@ export async function playRound({
   const task = taskOf(run, plan, header);
   const spec = { plan, task, attempt, expected: new Set<string>() };
   const { session, plain } = await play(spec, names(devices));
-  // Noised words are read elsewhere; here it is what is claimed of them that counts.
-  const { mean } = plan.privacy
-    ? { mean: new Float32Array(activeLayout(spec).length) }
-    : readSum(spec, plain, devices - 1);
+  const { mean } = readSum(spec, plain, { devices: devices - 1, size: sizeOf(session.group!) });
   const trains = round < plan.rounds;
   const next = trains ? nextFiles(spec, { parent: drawn, mean, held: state }) : undefined;
   const transcript = transcriptOf(
@@ -114,7 +113,7 @@ export async function playRound({
     parent: digest,
     cohorts: [devices - 1],
     transcript: sha256Hex(file),
-    spent: { ...SPENT, rho },
+    spent: { ...SPENT, rho, epsilon: epsilonOfRho(rho, 1e-5) },
     wallMs: NOW_S * 1000,
   });
   const given = { ...TRUST, file, sums: [packBits(plain, plan.secureAggregation.bits)], parent: drawn };

@@ -1,5 +1,6 @@
 import { sha256, sha256Hex } from "@tutti/foundation/hash";
 import { packBits, unpackBits } from "@tutti/kernels/pack";
+import { epsilonOfRho } from "@tutti/privacy/accountant";
 import type { Release } from "@tutti/release/manifest";
 import { beforeAll, describe, expect, test } from "vitest";
 import { verifyRound } from "../../src/verify.ts";
@@ -49,11 +50,11 @@ describe("what was published", () => {
   });
 
   test("noise other than the plan's, or a price other than the survivors'", () => {
-    const given = { ...noised.given, sums: undefined };
+    const { given } = noised;
     expect(verifyRound(given).transcript.cohorts[0]!.privacy!.rho).toBeGreaterThan(0);
     const spent = (change: object) => {
       const it = house.retold(noised, ({ cohorts }) => Object.assign(cohorts[0]!.privacy!, change));
-      return fault({ ...it, sums: undefined }).message;
+      return fault(it).message;
     };
     const { rho } = noised.transcript.cohorts[0]!.privacy!;
     for (const change of [{ rho: rho * 0.999 }, { noiseMultiplier: 9 }, { mode: "local" }])
@@ -67,9 +68,13 @@ describe("what was published", () => {
     expect(claimed({ rho })).toMatch(/^manifest, privacy: ρ: expected at least 0\.\d+, got/);
     const manifest = house.manifestOf(release, { privacy: null });
     expect(fault({ ...given, manifest }).message).toMatch(/^manifest, privacy: .*got no claim/);
-    // An attempt that failed was paid for too.
-    const dearer = { privacy: { ...release.privacy!, rho: release.privacy!.rho * 2 } };
-    verifyRound({ ...given, manifest: house.manifestOf(release, dearer) });
+    // A sum that was opened and left out was paid for too.
+    const dear = release.privacy!.rho * 2;
+    const dearer = { rho: dear, epsilon: epsilonOfRho(dear, 1e-5) };
+    const honest = house.manifestOf(release, { privacy: { ...release.privacy!, ...dearer } });
+    verifyRound({ ...given, manifest: honest });
+    expect(claimed({ rho: dear })).toMatch(/^manifest, privacy: ε: expected/);
+    expect(claimed({ clipNorm: 9 })).toMatch(/^manifest, privacy: clip norm: expected 10, got 9/);
   });
 
   test("a sum with one word changed, whether or not the transcript is made to fit", () => {
