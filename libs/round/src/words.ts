@@ -2,9 +2,15 @@ import { unreachable } from "@tutti/foundation/check";
 import { wordFor as sessionWordFor } from "@tutti/secagg/server/session";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
-import { type Instruction, InstructionSchema } from "@tutti/wire/round";
+import {
+  type Instruction,
+  InstructionSchema,
+  InviteSchema,
+  OpenSessionSchema,
+  PublishedSchema,
+} from "@tutti/wire/round";
+import type { Terms } from "@tutti/wire/secagg";
 import type { Round } from "./round.ts";
-import { termsOf } from "./spec.ts";
 import type { Summing } from "./summing.ts";
 
 /** The signed documents an invitation carries. */
@@ -26,41 +32,55 @@ export function wordTo(device: string, round: Round, papers: Papers): Instructio
         : null;
     case "summing": {
       const own = round.cohorts.find(({ sum }) => sum.members.has(device));
-      return own && own.dropped === "" ? sessionWord(device, round, own.sum) : null;
+      return own && own.dropped === "" ? sessionWord(device, own.sum) : null;
     }
     default:
       return unreachable(round.phase);
   }
 }
 
-function invitation({ spec }: Round, papers: Papers): Instruction {
-  const invite = { ...papers, task: spec.task, attempt: spec.attempt };
-  return create(InstructionSchema, { word: { case: "invite", value: invite } });
+/** One instruction for each object that it follows from: what many hear, or one hears again, is made once. */
+const said = new WeakMap<object, Instruction>();
+
+function once(from: object, make: () => Instruction["word"]): Instruction {
+  const word = said.get(from) ?? create(InstructionSchema, { word: make() });
+  said.set(from, word);
+  return word;
 }
 
-function sessionWord(device: string, { spec }: Round, sum: Summing): Instruction | null {
-  if (sum.kind === "plain") {
-    if (sum.uploaded.has(device) || sum.closed) return null;
-    return create(InstructionSchema, { word: { case: "openSession", value: { terms: termsOf(spec) } } });
-  }
+/** To who is not in the round: the newest release. */
+export function publishedWord(run: string, manifest: SignedEnvelope): Instruction {
+  return once(manifest, () => ({ case: "published", value: create(PublishedSchema, { run, manifest }) }));
+}
+
+/** An attempt has one pair of papers. */
+function invitation({ spec }: Round, papers: Papers): Instruction {
+  const { task, attempt } = spec;
+  return once(spec, () => ({ case: "invite", value: create(InviteSchema, { ...papers, task, attempt }) }));
+}
+
+function sessionWord(device: string, sum: Summing): Instruction | null {
+  if (sum.kind === "plain") return sum.uploaded.has(device) || sum.closed ? null : opening(sum.terms);
   const word = sessionWordFor(sum.session, device);
   if (word === null) return null;
   switch (word.kind) {
     case "open":
-      return create(InstructionSchema, {
-        word: { case: "openSession", value: { terms: sum.session.terms } },
-      });
+      return opening(word.message);
     case "roster":
-      return create(InstructionSchema, { word: { case: "roster", value: word.message } });
+      return once(word, () => ({ case: "roster", value: word.message }));
     case "picks":
-      return create(InstructionSchema, { word: { case: "picks", value: word.message } });
+      return once(word, () => ({ case: "picks", value: word.message }));
     case "delivery":
-      return create(InstructionSchema, { word: { case: "delivery", value: word.message } });
+      return once(word, () => ({ case: "delivery", value: word.message }));
     case "survivors":
-      return create(InstructionSchema, { word: { case: "survivors", value: word.message } });
+      return once(word, () => ({ case: "survivors", value: word.message }));
     case "attestations":
-      return create(InstructionSchema, { word: { case: "attestations", value: word.message } });
+      return once(word, () => ({ case: "attestations", value: word.message }));
     default:
       return unreachable(word);
   }
+}
+
+function opening(terms: Terms): Instruction {
+  return once(terms, () => ({ case: "openSession", value: create(OpenSessionSchema, { terms }) }));
 }

@@ -13,7 +13,7 @@ import { wordTo } from "../src/words.ts";
 import { planOf, TRUST } from "./cast.ts";
 import { type Answer, Player } from "./player.ts";
 
-const PAPERS = { plan: create(SignedEnvelopeSchema), parent: create(SignedEnvelopeSchema) };
+export const PAPERS = { plan: create(SignedEnvelopeSchema), parent: create(SignedEnvelopeSchema) };
 const MANIFEST = { version: 0, manifest: "ee".repeat(32), adapter: "cd".repeat(32) };
 
 export type StageOptions = {

@@ -17,7 +17,20 @@ export function create<D extends DescMessage>(schema: D, init?: MessageInitShape
 
 /** Protobuf bytes of a message; the same message gives the same bytes. */
 export function encode<D extends DescMessage>(schema: D, message: MessageShape<D>): Uint8Array {
-  return toBinary(schema, message);
+  return kept.get(message) ?? toBinary(schema, message);
+}
+
+/** Held no longer than their messages. */
+const kept = new WeakMap<object, Uint8Array>();
+
+/**
+ * As `encode`, and it keeps the bytes for when this very message is encoded again: one that many are sent
+ * and nobody changes.
+ */
+export function encodeKept<D extends DescMessage>(schema: D, message: MessageShape<D>): Uint8Array {
+  const bytes = encode(schema, message);
+  kept.set(message, bytes);
+  return bytes;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { concat } from "@tutti/foundation/bytes";
 import { expect, test } from "vitest";
-import { create, decode, encode } from "../src/message.ts";
+import { create, decode, encode, encodeKept } from "../src/message.ts";
 import { ModelProtoSchema } from "../src/onnx.ts";
 import { AdvertiseRequestSchema } from "../src/secagg.ts";
 
@@ -33,4 +33,12 @@ test("a model file keeps them where asked", () => {
     bytes,
   );
   expect(encode(ModelProtoSchema, decode(ModelProtoSchema, bytes, 1 << 20)).length).toBeLessThan(20);
+});
+
+test("a message whose bytes are kept is not encoded again, and another one like it is", () => {
+  const [sent, alike] = [1, 1].map(() => create(ModelProtoSchema, { producerName: "x" })) as [never, never];
+  const bytes = encodeKept(ModelProtoSchema, sent);
+  expect(encode(ModelProtoSchema, sent)).toBe(bytes);
+  expect(encode(ModelProtoSchema, alike)).not.toBe(bytes);
+  expect(encode(ModelProtoSchema, alike)).toEqual(bytes);
 });

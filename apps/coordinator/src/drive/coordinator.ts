@@ -11,7 +11,7 @@ import { checkPrivacy } from "@tutti/round/privacy";
 import { firstHeader } from "@tutti/round/run";
 import type { Agree } from "@tutti/secagg/agree";
 import { RunHeaderSchema } from "@tutti/wire/journal";
-import { decode, encode } from "@tutti/wire/message";
+import { decode, encode, encodeKept } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
@@ -94,7 +94,7 @@ export class Coordinator {
   wordTo(device: string): Instruction | null {
     const current = this.current();
     const word = current?.wordTo(device) ?? null;
-    if (word === null || encode(InstructionSchema, word).length <= MAX_WORD_BYTES) return word;
+    if (word === null || encodeKept(InstructionSchema, word).length <= MAX_WORD_BYTES) return word;
     current?.giveUp(tooLong(device));
     return null;
   }

@@ -5,7 +5,7 @@ import type { Plan } from "@tutti/plan/plan";
 import { abandon, beginRound, type Effect, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
 import type { Trust } from "@tutti/round/summing";
-import { wordTo } from "@tutti/round/words";
+import { publishedWord, wordTo } from "@tutti/round/words";
 import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
@@ -139,7 +139,7 @@ export class Driver {
       });
     }
     if (round.invited.has(device)) return wordTo(device, round, { plan: planEnvelope, parent: this.parent });
-    return create(InstructionSchema, { word: { case: "published", value: { run, manifest: this.parent } } });
+    return publishedWord(run, this.parent);
   }
 
   /** Ends the run by its owner's wish; the round in progress is dropped and reveals nothing. */

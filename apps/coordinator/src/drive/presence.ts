@@ -1,5 +1,5 @@
 import { equalBytes } from "@tutti/foundation/bytes";
-import { encode } from "@tutti/wire/message";
+import { encodeKept } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { InstructionSchema } from "@tutti/wire/round";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
@@ -13,7 +13,7 @@ export const MAX_WORD_BYTES = MAX_MESSAGE_BYTES - 1024;
 /** What a device says it does; for people watching, never about its data. */
 export type Activity = { readonly activity: string; readonly progress: number };
 
-type Line = { say(word: Instruction): void; end(): void; last: Uint8Array | null };
+type Line = { say(word: Instruction): void; end(): void; last: Instruction | null };
 
 export type PresenceEvents = { onCame(device: string): void; onGone(device: string): void };
 
@@ -77,12 +77,13 @@ export class Presence {
    */
   tell(device: string, word: Instruction): boolean {
     const line = this.#lines.get(device);
-    if (line === undefined) return true;
-    const bytes = encode(InstructionSchema, word);
+    // Asked after every commit, of everybody: mostly there is nothing new.
+    if (line === undefined || line.last === word) return true;
+    const bytes = encodeKept(InstructionSchema, word);
     if (bytes.length > MAX_WORD_BYTES) return false;
-    if (line.last !== null && equalBytes(line.last, bytes)) return true;
-    line.last = bytes;
-    line.say(word);
+    const said = line.last !== null && equalBytes(encodeKept(InstructionSchema, line.last), bytes);
+    line.last = word;
+    if (!said) line.say(word);
     return true;
   }
 

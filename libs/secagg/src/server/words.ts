@@ -12,19 +12,21 @@ import {
 } from "@tutti/wire/secagg";
 import { crewOf, groupOf, type ServerSession, type Word } from "./state.ts";
 
-// What a coordinator says in each stage, from the session alone. A word to everybody is the same object for
-// everybody and for as long as its stage lasts: who sends it may encode it once.
+// What a coordinator says in each stage, from the session alone. A word is the same object for as long as its
+// stage lasts, and one to everybody for everybody: who sends it may encode it once.
 
-type Shared = "roster" | "picks" | "survivors" | "attestations";
+/** A word to everybody, or the deliveries, by device. */
+type About = "roster" | "picks" | "survivors" | "attestations" | { readonly to: string };
 
-const said = new WeakMap<object, Map<Shared, Word>>();
+const said = new WeakMap<object, Map<string, Word>>();
 
 /** One word for each object that a stage's word follows from. */
-function once(from: object, kind: Shared, make: () => Word): Word {
-  const words = said.get(from) ?? new Map<Shared, Word>();
+function once(from: object, about: About, make: () => Word): Word {
+  const words = said.get(from) ?? new Map<string, Word>();
   said.set(from, words);
-  const word = words.get(kind) ?? make();
-  words.set(kind, word);
+  const name = typeof about === "string" ? about : `to ${about.to}`;
+  const word = words.get(name) ?? make();
+  words.set(name, word);
   return word;
 }
 
@@ -56,11 +58,13 @@ export function picksOf(session: ServerSession): Picked[] {
 }
 
 export function deliveryWord(session: ServerSession, device: string): Word {
-  const { sid, graph } = groupOf(session);
-  const addressed = envelopesOf(session).get(device) ?? [];
-  const envelopes = addressed.filter(({ from }) => session.shared.has(from));
-  const senders = graph.picked === null ? [] : [...session.senders];
-  return { kind: "delivery", message: create(DeliverySchema, { session: sid, envelopes, senders }) };
+  return once(session.senders, { to: device }, () => {
+    const { sid, graph } = groupOf(session);
+    const addressed = envelopesOf(session).get(device) ?? [];
+    const envelopes = addressed.filter(({ from }) => session.shared.has(from));
+    const senders = graph.picked === null ? [] : [...session.senders];
+    return { kind: "delivery", message: create(DeliverySchema, { session: sid, envelopes, senders }) };
+  });
 }
 
 const sorted = new WeakMap<object, Map<string, Envelope[]>>();
