@@ -2,9 +2,11 @@ import { unpackBits } from "@tutti/kernels/pack";
 import { advertise } from "@tutti/secagg/device/advertise";
 import { attest } from "@tutti/secagg/device/attest";
 import { mask } from "@tutti/secagg/device/mask";
+import { pick } from "@tutti/secagg/device/pick";
 import { reveal } from "@tutti/secagg/device/reveal";
-import { share } from "@tutti/secagg/device/share";
+import { share, sharePicked } from "@tutti/secagg/device/share";
 import type { DeviceState } from "@tutti/secagg/device/state";
+import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import type { JournalEntry } from "@tutti/wire/journal";
 import type { Instruction } from "@tutti/wire/round";
 import type { Terms } from "@tutti/wire/secagg";
@@ -42,7 +44,15 @@ export class Player {
       case "openSession":
         return this.#open(word.value.terms!);
       case "roster": {
+        if (word.value.members.length > FULL_GRAPH) {
+          const { message } = this.#reach(pick(this.#held(), word.value));
+          return { event: { case: "picked", value: message } };
+        }
         const { message } = this.#reach(await share(this.#held(), word.value));
+        return { event: { case: "shared", value: message } };
+      }
+      case "picks": {
+        const { message } = this.#reach(await sharePicked(this.#held(), word.value));
         return { event: { case: "shared", value: message } };
       }
       case "delivery": {
@@ -92,4 +102,11 @@ export class Player {
   }
 }
 
-const STAGES: readonly DeviceState["stage"][] = ["advertised", "shared", "masked", "attested", "revealed"];
+const STAGES: readonly DeviceState["stage"][] = [
+  "advertised",
+  "picked",
+  "shared",
+  "masked",
+  "attested",
+  "revealed",
+];

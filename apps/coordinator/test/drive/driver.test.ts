@@ -37,6 +37,10 @@ async function reboot(one: World): Promise<void> {
 
 const stages = (one: World) => one.driver.round?.cohorts.map(({ sum }) => stageOf(sum)) ?? [];
 const phase = (one: World) => one.driver.round?.phase;
+const secureStage = (one: World) => {
+  const sum = one.driver.round?.cohorts[0]?.sum;
+  return sum?.kind === "secure" ? sum.session.phase : undefined;
+};
 const code = (promise: Promise<unknown>) => promise.then(() => "taken").catch((fault: Fault) => fault.code);
 const leave = (one: World, device: string) => {
   one.here.delete(device);
@@ -102,6 +106,26 @@ describe("a round's devices", () => {
     await one.live();
     expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([4, 3]);
     expect(one.driver.header.history[0]?.examples).toBeCloseTo(40, 3);
+  });
+});
+
+describe("a sum that falls below its threshold", () => {
+  const stages = ["advertising", "sharing", "masking", "attesting"] as const;
+  test.each(stages)("while %s is tried again by itself, with those who are left", async (stage) => {
+    const five = [...ABC, "d", "e"];
+    const one = await world(five, { rounds: 1 });
+    await one.live(() => secureStage(one) === stage);
+    // Of five, four must stay; of the three that are left, two.
+    await Promise.all([leave(one, "d"), leave(one, "e")]);
+    await one.live();
+    const { state, history } = one.driver.header;
+    expect(state).toBe("finished");
+    // In the first stage nobody's keys are out yet, so the sum goes on with three; later it begins anew.
+    const survivors = history.map((record) => record.survivors);
+    expect(survivors).toEqual([3, 3]);
+    expect(new Set(one.acked.filter((about) => about.startsWith("0/1")))).toEqual(
+      new Set(stage === "advertising" ? [] : ABC.map((device) => `0/1 ${device}`)),
+    );
   });
 });
 
