@@ -8,7 +8,8 @@ import { flatten, layoutOf, unflatten } from "@tutti/update/layout";
 import { dequantise, roundingNorm } from "@tutti/update/quantise";
 import { type RoundRecord, RoundRecordSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
-import { readNoisedSum, type SumSize } from "./privacy.ts";
+import { readNoisedSum } from "./noised.ts";
+import type { SumSize } from "./privacy.ts";
 import { activeLayout, type RoundSpec, scaleOf, termsOf } from "./spec.ts";
 
 /** What a cohort's plain sum says. */
