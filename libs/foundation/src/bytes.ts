@@ -42,8 +42,12 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length;
 }
 
+const PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  let text = "";
+  for (const byte of bytes) text += PAIRS[byte]!;
+  return text;
 }
 
 export function fromHex(text: string, what = "hex"): Uint8Array {
@@ -74,11 +78,21 @@ export function fromBase64(text: string, what = "base64"): Uint8Array {
  * Two different tuples never share an encoding, so a signature over one cannot be moved to another.
  */
 export function canonical(domain: string, ...fields: readonly (Uint8Array | string | number)[]): Uint8Array {
-  const parts = [domain, ...fields].map((field) => {
-    const bytes = typeof field === "string" ? utf8(field) : typeof field === "number" ? u64(field) : field;
-    return concat(u32(bytes.length), bytes);
-  });
-  return concat(...parts);
+  const parts = [utf8(domain), ...fields.map(bytesOf)];
+  // Rosters have thousands of fields: one buffer, written once.
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + 4 + part.length, 0));
+  const view = new DataView(whole.buffer);
+  let at = 0;
+  for (const part of parts) {
+    view.setUint32(at, part.length, true);
+    whole.set(part, at + 4);
+    at += 4 + part.length;
+  }
+  return whole;
+}
+
+function bytesOf(field: Uint8Array | string | number): Uint8Array {
+  return typeof field === "string" ? utf8(field) : typeof field === "number" ? u64(field) : field;
 }
 
 /** Little-endian u32. */

@@ -60,12 +60,30 @@ export function checkTerms(terms: Terms): void {
 }
 
 /**
- * Stage 0's checks, at both ends: certificate, signature over this attempt's keys, usable keys.
+ * Stage 0's checks, at both ends: certificate, usable keys, signature over this attempt's keys.
  * @throws Fault("refused" or "bad-message") naming what is wrong.
  */
 export function checkAdvertisement(advertisement: Advertisement, terms: Terms, trust: Trust): Party {
-  const { certificate, envelopeKey, maskKey, signature } = advertisement;
   const { verify = portableVerify } = trust;
+  const party = checkCertified(advertisement, trust);
+  const signed = verify(party.publicKey, advertiseStatement(terms, advertisement), advertisement.signature);
+  demand(
+    signed,
+    () =>
+      new Fault("refused", `keys of ${party.name}`, {
+        expected: "its signature for this attempt",
+        got: "another",
+      }),
+  );
+  return party;
+}
+
+/**
+ * The same without the signature: for a device on a sparse graph, where whoever concerns it signs the whole
+ * roster (docs/protocol.md, More than 100).
+ */
+export function checkCertified(advertisement: Advertisement, trust: Trust): Party {
+  const { certificate, envelopeKey, maskKey } = advertisement;
   demand(
     certificate,
     () => new Fault("refused", "advertisement", { expected: "a certificate", got: "none" }),
@@ -73,12 +91,6 @@ export function checkAdvertisement(advertisement: Advertisement, terms: Terms, t
   const { name, publicKey } = verifyCertificate(certificate, { ...trust, role: "device" });
   checkPublicKey(`envelope key of ${name}`, envelopeKey);
   checkPublicKey(`mask key of ${name}`, maskKey);
-  const signed = verify(publicKey, advertiseStatement(terms, advertisement), signature);
-  demand(
-    signed,
-    () =>
-      new Fault("refused", `keys of ${name}`, { expected: "its signature for this attempt", got: "another" }),
-  );
   return { name, publicKey, advertisement };
 }
 

@@ -1,13 +1,15 @@
 import { create } from "@tutti/wire/message";
-import { DeliverySchema, PicksSchema } from "@tutti/wire/secagg";
+import { DeliverySchema, PickSchema, PicksSchema } from "@tutti/wire/secagg";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { publicKeyOf } from "../src/agree.ts";
 import { mask } from "../src/device/mask.ts";
 import { pick } from "../src/device/pick.ts";
 import { share, sharePicked } from "../src/device/share.ts";
 import { holdersOf, neighboursOf, pickedGraph, sharersOf } from "../src/graph.ts";
 import { decodePlaces, drawPlaces, encodePlaces } from "../src/picks.ts";
 import { receive, unmask } from "../src/server/session.ts";
+import { pickStatement } from "../src/statement.ts";
 import { close, during, names, type Play, plainSum, random, terms, upTo, wordAs } from "./federation.ts";
 
 const N = 104;
@@ -83,6 +85,40 @@ describe("the sparse graph (Bell et al. 2020, Alg. 3), more than 100 members", (
       });
       expect(forged).toContain("expected its signature, got another");
       expect(await picksWith(({ picks }) => picks.splice(0, 1))).toContain("own picks, got none");
+    }, 120_000);
+
+    test("keys in the roster that their member did not advertise: no neighbour of it shares", async () => {
+      const play = await sparse("pick");
+      const roster = structuredClone(wordAs(play, "d000", "roster"));
+      const victim = roster.members[7]!;
+      victim.maskKey = publicKeyOf(random.bytes(32));
+      // It signs no such roster, and the attacker cannot in its place.
+      expect(() => pick(play.states.get("d007")!, roster)).toThrow(
+        "d007 in the roster: expected its own keys",
+      );
+      const { state, message } = pick(play.states.get("d000")!, roster);
+      const { degree } = state.crew.size;
+      const everyone = ALL.map((_, member) => {
+        const others = ALL.map((_, at) => at).filter((at) => at !== member);
+        if (member === 0) return { member, holders: message.holders, signature: message.signature };
+        // All pick the same, d000 among them, so d007 is its neighbour.
+        const holders = encodePlaces(others.slice(0, degree));
+        const { key } = play.members.get(ALL[member]!)!;
+        const statement = pickStatement(play.session.terms, { root: state.crew.root, holders });
+        const signature = member === 7 ? random.bytes(64) : key.sign(statement);
+        return { member, holders, signature };
+      });
+      const picks = everyone.map((one) => create(PickSchema, one));
+      await expect(
+        sharePicked(state, create(PicksSchema, { roster: state.crew.root, picks })),
+      ).rejects.toThrow("picks of d007: expected its signature");
+    }, 120_000);
+
+    test("a roster with a member that no authority knows, though nobody picked it yet", async () => {
+      const play = await sparse("pick");
+      const roster = structuredClone(wordAs(play, "d000", "roster"));
+      roster.members[7]!.certificate!.signature = random.bytes(64);
+      expect(() => pick(play.states.get("d000")!, roster)).toThrow("certificate of d007");
     }, 120_000);
 
     test("members of another roster, in another order, twice, or too few for the graph", async () => {

@@ -1,9 +1,6 @@
 import { createHash, createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from "node:crypto";
-import { fromHex } from "@tutti/foundation/bytes";
 import type { Agree } from "@tutti/secagg/agree";
-
-/** PKCS 8 around an X25519 secret, up to its 32 bytes (RFC 8410, section 7). */
-const PKCS8 = fromHex("302e020100300506032b656e04220420");
+import { X25519_PKCS8 } from "../der.ts";
 
 /**
  * X25519 by OpenSSL: the result of the portable code, faster. Throws for a point of small order, where that
@@ -25,7 +22,7 @@ function privateKeyOf(secretKey: Uint8Array): KeyObject {
   const digest = createHash("sha256").update(secretKey).digest("base64");
   const held = made.get(secretKey);
   if (held?.digest === digest) return held.key;
-  const der = Buffer.concat([PKCS8, secretKey]);
+  const der = Buffer.concat([X25519_PKCS8, secretKey]);
   try {
     const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
     made.set(secretKey, { key, digest });

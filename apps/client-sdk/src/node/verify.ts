@@ -1,26 +1,37 @@
 import { createPublicKey, type KeyObject, verify as nodeVerify } from "node:crypto";
-import { fromHex } from "@tutti/foundation/bytes";
-import { verify as portable, type Verify } from "@tutti/identity/keys";
-
-/** SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410, section 4). */
-const SPKI = fromHex("302a300506032b6570032100");
-const MAX_KEYS = 1024;
+import { isSoundKey, type Verify } from "@tutti/identity/keys";
+import { ED25519_SPKI } from "../der.ts";
+import { Recent } from "../recent.ts";
+import { latin1, Verdicts } from "../verdicts.ts";
 
 /**
- * Ed25519 by OpenSSL, which is faster than the portable code (docs/protocol.md, Who is who). A key is let
- * in by the portable check of its first signature, which refuses keys of small order; OpenSSL itself
- * refuses S ≥ L.
+ * Ed25519 by OpenSSL, which is faster than the portable code (docs/protocol.md, Who is who). A key is let in
+ * by the portable code, which refuses those of small or mixed order; under a sound key a good R is S·B − h·A,
+ * sound as well, and OpenSSL compares its one encoding and refuses S ≥ L: the verdict is the portable one.
  */
 export function nativeVerify(): Verify {
-  const keys = new Map<string, KeyObject>();
+  const keys = new Recent<KeyObject>();
+  const verdicts = new Verdicts();
+  const keyOf = (publicKey: Uint8Array): KeyObject | null => {
+    const id = latin1(publicKey);
+    const known = keys.get(id);
+    if (known) return known;
+    if (!isSoundKey(publicKey)) return null;
+    const key = createPublicKey({
+      key: Buffer.concat([ED25519_SPKI, publicKey]),
+      format: "der",
+      type: "spki",
+    });
+    keys.set(id, key);
+    return key;
+  };
   return (publicKey, message, signature) => {
     if (publicKey.length !== 32 || signature.length !== 64) return false;
-    const id = Buffer.from(publicKey).toString("latin1");
-    const known = keys.get(id);
-    if (known) return nodeVerify(null, message, known, signature);
-    if (!portable(publicKey, message, signature)) return false;
-    if (keys.size >= MAX_KEYS) keys.clear();
-    keys.set(id, createPublicKey({ key: Buffer.concat([SPKI, publicKey]), format: "der", type: "spki" }));
-    return true;
+    const check = verdicts.keyOf({ publicKey, message, signature });
+    if (verdicts.isGood(check)) return true;
+    const key = keyOf(publicKey);
+    const good = key !== null && nodeVerify(null, message, key, signature);
+    if (good) verdicts.remember(check);
+    return good;
   };
 }

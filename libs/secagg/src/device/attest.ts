@@ -1,6 +1,5 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256 } from "@tutti/foundation/hash";
 import { create, encode } from "@tutti/wire/message";
 import { type AttestRequest, AttestRequestSchema, type Survivors, SurvivorsSchema } from "@tutti/wire/secagg";
 import { checkSession, isAscending } from "../group.ts";
@@ -23,7 +22,7 @@ export function attest(
     if (state.stage !== "masked") throw outOfOrder(state, "masked");
     return sign(state, checkSurvivors(state, survivors));
   };
-  return once(state, "attest", { input: sha256(encode(SurvivorsSchema, survivors)), make });
+  return once(state, "attest", { input: { encoded: () => encode(SurvivorsSchema, survivors) }, make });
 }
 
 function sign(state: Masked, survivors: readonly string[]): { state: Attested; message: AttestRequest } {

@@ -1,7 +1,6 @@
-import { canonical, equalBytes } from "@tutti/foundation/bytes";
+import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
 import { encode } from "@tutti/wire/message";
 import { type Delivery, DeliverySchema, type Envelope } from "@tutti/wire/secagg";
@@ -26,8 +25,7 @@ export function mask(
   words: Uint32Array,
 ): { state: Masked; packed: Uint8Array } {
   // The words too: two vectors under one mask would show their difference.
-  const vector = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
-  const input = sha256(canonical("mask", sha256(encode(DeliverySchema, delivery)), sha256(vector)));
+  const input = { encoded: () => encode(DeliverySchema, delivery), words };
   const make = () => {
     if (state.stage !== "shared") throw outOfOrder(state, "shared");
     checkWords(words, state);

@@ -1,6 +1,5 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256 } from "@tutti/foundation/hash";
 import { create, encode } from "@tutti/wire/message";
 import { type PickRequest, PickRequestSchema, type Roster, RosterSchema } from "@tutti/wire/secagg";
 import type { Crew } from "../group.ts";
@@ -23,7 +22,7 @@ export function pick(state: DeviceState, roster: Roster): { state: Picked; messa
     if (state.stage !== "advertised") throw outOfOrder(state, "advertised");
     return pickFrom(state, checkRoster(state, roster));
   };
-  return once(state, "pick", { input: sha256(encode(RosterSchema, roster)), make });
+  return once(state, "pick", { input: { encoded: () => encode(RosterSchema, roster) }, make });
 }
 
 function pickFrom(advertised: Advertised, crew: Crew): { state: Picked; message: PickRequest } {

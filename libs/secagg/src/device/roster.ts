@@ -3,7 +3,14 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { encode } from "@tutti/wire/message";
 import { AdvertisementSchema, type Roster, type Terms } from "@tutti/wire/secagg";
-import { type Crew, checkAdvertisement, checkDistinct, formCrew, isAscending } from "../group.ts";
+import {
+  type Crew,
+  checkAdvertisement,
+  checkCertified,
+  checkDistinct,
+  formCrew,
+  isAscending,
+} from "../group.ts";
 import { checkSize, FULL_GRAPH, MIN_MEMBERS, thresholdFor } from "../threshold.ts";
 import { DEFAULT_CORRUPT, type Member } from "./member.ts";
 import type { Advertised } from "./state.ts";
@@ -23,7 +30,11 @@ export function checkRoster({ member, terms, advertisement }: Advertised, roster
     nowS: member.nowS,
     ...(member.verify && { verify: member.verify }),
   };
-  const parties = roster.members.map((each) => checkAdvertisement(each, terms, trust));
+  // Of more than 100 members each whose keys this device uses signs this very roster, and itself in it, with
+  // its picks; the rest stand behind it with their attestations.
+  const parties = roster.members.map((each) =>
+    n > FULL_GRAPH ? checkCertified(each, trust) : checkAdvertisement(each, terms, trust),
+  );
   const sorted = isAscending(parties.map(({ name }) => name));
   demand(
     sorted,

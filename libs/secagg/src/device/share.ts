@@ -1,6 +1,5 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256 } from "@tutti/foundation/hash";
 import { create, encode } from "@tutti/wire/message";
 import {
   type Envelope,
@@ -52,7 +51,7 @@ export async function share(state: DeviceState, roster: Roster): Promise<Outcome
     demand(n <= FULL_GRAPH, () => new Fault("refused", "roster", detail));
     return shareOut(state, fullGroup(crew));
   };
-  return once(state, "share", { input: sha256(encode(RosterSchema, roster)), make });
+  return once(state, "share", { input: { encoded: () => encode(RosterSchema, roster) }, make });
 }
 
 /**
@@ -64,7 +63,7 @@ export async function sharePicked(state: DeviceState, picks: Picks): Promise<Out
     if (state.stage !== "picked") throw outOfOrder(state, "picked");
     return shareOut(state, checkPicks(state, picks));
   };
-  return once(state, "share", { input: sha256(encode(PicksSchema, picks)), make });
+  return once(state, "share", { input: { encoded: () => encode(PicksSchema, picks) }, make });
 }
 
 type Agreed = {

@@ -88,7 +88,14 @@ export type Vault = {
   erased: boolean;
 };
 
-type Answered<Stage extends keyof Answers> = { readonly input: Uint8Array; readonly answer: Answers[Stage] };
+type Answered<Stage extends keyof Answers> = { readonly input: Input; readonly answer: Answers[Stage] };
+
+/**
+ * What a stage answers to: the message, and for the masked vector its words. Kept as it is and compared only
+ * with a second one, as messages may have a megabyte and mostly there is no second; who changes it in place
+ * changes no answer.
+ */
+export type Input = { readonly encoded: () => Uint8Array; readonly words?: Uint32Array };
 
 export function newVault(): Vault {
   const answers = {
@@ -122,19 +129,28 @@ export function drop(vault: Vault, secrets: Iterable<Uint8Array>): void {
 export function once<Stage extends keyof Answers>(
   { vault, member }: Held,
   stage: Stage,
-  { input, make }: { input: Uint8Array; make: () => Answers[Stage] },
+  { input, make }: { input: Input; make: () => Answers[Stage] },
 ): Answers[Stage] {
   const refuse = (expected: string, got: string) => () =>
     new Fault("refused", `${stage} by ${member.name}`, { expected, got });
   demand(!vault.erased, refuse("a session in progress", "one that was erased"));
   const known = vault.answers[stage];
   if (known) {
-    demand(equalBytes(known.input, input), refuse("the message it answered already", "another one"));
+    demand(isSame(known.input, input), refuse("the message it answered already", "another one"));
     return known.answer;
   }
   const answer = make();
   Object.assign(vault.answers, { [stage]: { input, answer } });
   return answer;
+}
+
+function isSame(a: Input, b: Input): boolean {
+  return equalBytes(a.encoded(), b.encoded()) && equalWords(a.words, b.words);
+}
+
+function equalWords(a: Uint32Array | undefined, b: Uint32Array | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.length === b.length && a.every((word, at) => word === b[at]);
 }
 
 /** For a message that comes before its stage, or after its stage has passed without it. */
