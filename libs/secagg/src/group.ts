@@ -66,7 +66,8 @@ export function checkTerms(terms: Terms): void {
 export function checkAdvertisement(advertisement: Advertisement, terms: Terms, trust: Trust): Party {
   const { verify = portableVerify } = trust;
   const party = checkCertified(advertisement, trust);
-  const signed = verify(party.publicKey, advertiseStatement(terms, advertisement), advertisement.signature);
+  const { signature } = advertisement;
+  const signed = verify(party.publicKey, advertiseStatement(terms, advertisement), signature);
   demand(
     signed,
     () =>

@@ -95,7 +95,7 @@ export const ROSTER: readonly Scenario[] = [
         ),
         patch(
           GROUP,
-          "const signed = verify(publicKey, advertiseStatement(terms, advertisement), signature);",
+          "const signed = verify(party.publicKey, advertiseStatement(terms, advertisement), signature);",
           "const signed = true;",
         ),
       ),

@@ -8,7 +8,7 @@ import { latin1, Verdicts } from "../verdicts.ts";
  * Ed25519 by WebCrypto, as strict as the portable `verify`; null where the browser has no Ed25519, or one
  * that takes what is not to be taken: the device then leaves `verifyAll` out and uses the portable one. A key
  * is let in by `isSoundKey`. Under a sound key the equation without the cofactor, which the standard asks for
- * (Secure Curves in the Web Cryptography API, Ed25519, Verify), leaves R one value; the probe holds it to that.
+ * (Secure Curves in the Web Cryptography API, Ed25519, Verify), leaves R one value; a probe makes sure.
  */
 export async function browserVerify(subtle: SubtleCrypto = crypto.subtle): Promise<VerifyAll | null> {
   const keys = new Recent<CryptoKey>();

@@ -1,6 +1,5 @@
 import { createPublicKey, type KeyObject, verify as nodeVerify } from "node:crypto";
 import { isSoundKey, type Verify } from "@tutti/identity/keys";
-import { ED25519_SPKI } from "../der.ts";
 import { Recent } from "../recent.ts";
 import { latin1, Verdicts } from "../verdicts.ts";
 
@@ -17,11 +16,9 @@ export function nativeVerify(): Verify {
     const known = keys.get(id);
     if (known) return known;
     if (!isSoundKey(publicKey)) return null;
-    const key = createPublicKey({
-      key: Buffer.concat([ED25519_SPKI, publicKey]),
-      format: "der",
-      type: "spki",
-    });
+    // A JWK (RFC 8037) is read several times as fast as DER.
+    const jwk = { kty: "OKP", crv: "Ed25519", x: Buffer.from(publicKey).toString("base64url") };
+    const key = createPublicKey({ key: jwk, format: "jwk" });
     keys.set(id, key);
     return key;
   };
