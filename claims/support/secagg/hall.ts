@@ -19,15 +19,25 @@ import type { DevicesSaid } from "./devices.ts";
 
 /** A federation on loopback: the coordinator in this process, its devices in some others. */
 export type Hall = {
-  /** Runs `rounds` rounds; how long each took, by phase, in milliseconds. */
-  rounds(prepared: PreparedRun): Promise<Lap[]>;
+  /** Runs `rounds` rounds; how long each took, by phase, in milliseconds. `onPhase` is told of each. */
+  rounds(prepared: PreparedRun, onPhase?: OnPhase): Promise<Lap[]>;
 };
+
+/** A round's number and its phase: "0 share". */
+type OnPhase = (phase: string) => void;
 
 /** One round: its phases in order, and milliseconds in each. */
 export type Lap = ReadonlyMap<string, number>;
 
+export type HallOptions = {
+  readonly devices: number;
+  readonly processes: number;
+  /** Where the first device finds the coordinator, if something stands between. */
+  readonly through?: (address: string) => Promise<string>;
+};
+
 export async function withHall<T>(
-  { devices, processes }: { devices: number; processes: number },
+  { devices, processes, through }: HallOptions,
   body: (hall: Hall) => Promise<T>,
 ): Promise<T> {
   const folder = await mkdtemp(path(tmpdir(), "tutti-claim-"));
@@ -40,7 +50,10 @@ export async function withHall<T>(
     server = await serveFederation({ folder: federation });
     const { address } = server;
     const folders: string[] = [];
-    for (let i = 0; i < devices; i++) folders.push(await enrol(folder, { federation, address, at: i }));
+    for (let i = 0; i < devices; i++) {
+      const to = i === 0 && through ? await through(address) : address;
+      folders.push(await enrol(folder, { federation, address: to, at: i }));
+    }
     await mkdir(path(folder, "logs"));
     for (let at = 0; at < processes; at++) {
       const own = folders.filter((_, i) => i % processes === at);
@@ -53,7 +66,7 @@ export async function withHall<T>(
     });
     const work = async () => {
       while (serving.coordinator.presence.present().length < devices) await sleep(20);
-      return await body({ rounds: (prepared) => run(serving, { federation, prepared }) });
+      return await body({ rounds: (prepared, onPhase) => run(serving, { federation, prepared, onPhase }) });
     };
     return await Promise.race([work(), lost]);
   } finally {
@@ -64,7 +77,15 @@ export async function withHall<T>(
 }
 
 /** A run whose update has about `length` coordinates: LoRA on a perceptron that nobody trains. */
-export function idleRun({ devices, rounds }: { devices: number; rounds: number }): PreparedRun {
+export function idleRun({
+  devices,
+  rounds,
+  bits,
+}: {
+  devices: number;
+  rounds: number;
+  bits?: number;
+}): PreparedRun {
   const random = seededRandom("claims/secagg");
   const base = write(mlp({ inputs: 8, hidden: [1557], outputs: 4, random }));
   const file = parseRunFile({
@@ -75,6 +96,7 @@ export function idleRun({ devices, rounds }: { devices: number; rounds: number }
     train: { optimiser: { name: "sgd", learningRate: 0.1 }, steps: 1, batchSize: 1 },
     rounds,
     cohort: { min: devices, max: devices },
+    ...(bits && { secureAggregation: { bits } }),
     // A machine that has other work must not fail the claim.
     deadlines: { stageMs: 120_000 },
   });
@@ -95,7 +117,11 @@ async function enrol(
 
 async function run(
   { coordinator }: Server,
-  { federation, prepared }: { federation: string; prepared: PreparedRun },
+  {
+    federation,
+    prepared,
+    onPhase,
+  }: { federation: string; prepared: PreparedRun; onPhase?: OnPhase | undefined },
 ): Promise<Lap[]> {
   const laps: Map<string, number>[] = [];
   let [since, phase] = [performance.now(), ""];
@@ -106,6 +132,7 @@ async function run(
     const inside = round?.phase === "summing" ? stageNow(round.cohorts) : (round?.phase ?? "over");
     const next = `${driver?.header.round} ${inside}`;
     if (next === phase) return;
+    onPhase?.(next);
     const [at, name] = phase.split(" ");
     if (name !== undefined) {
       const lap = laps[Number(at)] ?? new Map<string, number>();
