@@ -23,8 +23,8 @@ export const claim: Claim = {
   name: "secagg/wire",
   target:
     `all that a device sends for a sum of ${DEVICES} with 10^5 words of ${BITS} bits (advertise, share, ` +
-    `upload, attest, reveal, and their framing by gRPC, HTTP/2 and TLS) is at most ${MOST} times the vector's ` +
-    "own bits",
+    `upload, attest, reveal, and their framing by gRPC, HTTP/2 and TLS) is at most ${MOST} times the ` +
+    "vector's own bits",
   async run(report) {
     const real = await onSocket(report);
     const { words } = real;
