@@ -1,24 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { findGraph, type GraphNeed, type GraphSize } from "../src/finder.ts";
+import { VECTORS } from "./finder-vectors.ts";
 
 describe("degree and threshold of the sparse graph (Bell et al. 2020, section 3.3)", () => {
-  // n, γ, δ, malicious → k, t; computed apart from this code.
-  const VECTORS = [
-    [1000, 0.33, 0.33, false, 286, 150],
-    [1000, 0.05, 0.33, false, 72, 24],
-    [1000, 0.05, 0.33, true, 398, 223],
-    [1000, 0.33, 0.05, false, 78, 60],
-    [1000, 0.33, 0.05, true, 132, 109],
-    [1000, 0.05, 0.05, false, 30, 17],
-    [1000, 0.05, 0.05, true, 52, 37],
-    [10_000, 0.33, 0.33, false, 422, 221],
-    [10_000, 0.05, 0.05, true, 62, 44],
-    [1000, 0.1, 0.1, true, 96, 67],
-    [500, 0.1, 0.1, true, 82, 57],
-    [200, 0.1, 0.1, true, 56, 39],
-  ] as const;
-
   it.each(VECTORS)("%i members, %f corrupt, %f lost, malicious %s: k = %i, t = %i", (...vector) => {
     const [n, corrupt, lost, malicious, degree, threshold] = vector;
     expect(findGraph({ n, corrupt, lost, malicious })).toEqual({ degree, threshold });
