@@ -1,4 +1,4 @@
-import { Fault } from "@tutti/foundation/fault";
+import { Fault, type FaultCode } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
 import { centralNoise } from "@tutti/privacy/distributed";
 import { fewestCounted, whyTooFew } from "@tutti/round/cohorts";
@@ -42,10 +42,14 @@ export type Outcome = {
 
 export type Counted = Outcome & { readonly plain: Uint32Array; readonly result: Result };
 
+/** Of the coordinator, not of a cohort: a thread that died, or the process's end. */
+const PASSING: ReadonlySet<FaultCode> = new Set<FaultCode>(["unavailable", "cancelled"]);
+
 /**
  * Opens the sums of a round, one after another. A cohort whose sum cannot be opened or read is dropped by
  * name. `opened` keeps what was unmasked, so that a second try goes on from there.
- * @throws Fault where too few cohorts are left, with the reason of each that was dropped.
+ * @throws Fault where too few cohorts are left, with the reason of each that was dropped; "unavailable" where
+ * another try may open it.
  */
 export async function openCohorts(
   { spec, cohorts }: Round,
@@ -65,7 +69,7 @@ export async function openCohorts(
       const result = readSum(spec, plain, { devices: devices.length, size });
       outcomes.push({ sum, devices, plain, result, spent: spent(), dropped: "" });
     } catch (fault) {
-      if (!(fault instanceof Fault)) throw fault;
+      if (!(fault instanceof Fault) || PASSING.has(fault.code)) throw fault;
       faults.push(fault);
       const plain = opened.get(at) ?? null;
       const about = { sum, devices, plain, result: null, dropped: fault.message };

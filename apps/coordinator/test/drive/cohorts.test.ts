@@ -1,9 +1,11 @@
 import { readTensors } from "@tutti/adapter/formats/safetensors";
+import { Fault } from "@tutti/foundation/fault";
+import { platformRandom } from "@tutti/foundation/random";
 import { addInto } from "@tutti/kernels/ring";
 import { METRICS } from "@tutti/plan/metrics";
 import { openRelease } from "@tutti/release/manifest";
 import { readSum } from "@tutti/round/result";
-import { type RoundSpec, scaleOf } from "@tutti/round/spec";
+import { type RoundSpec, scaleOf, termsOf } from "@tutti/round/spec";
 import { type Combine, combine } from "@tutti/strategy/combine";
 import { flatten, layoutOf } from "@tutti/update/layout";
 import { steps } from "@tutti/update/quantise";
@@ -12,6 +14,7 @@ import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { afterEach, describe, expect, test } from "vitest";
 import { NOW_S, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
+import { openCohorts } from "../../src/drive/open.ts";
 import { plan, temporary, wordsOf } from "./house.ts";
 import { World } from "./world.ts";
 
@@ -111,6 +114,22 @@ describe("a round of two cohorts", () => {
       [kept.length, true],
     ]);
     expect(trained!.cohorts[0]!.dropped).toContain("advertised");
+  });
+
+  test("drops none for a thread that died or for the coordinator's own end", async () => {
+    const one = await world(SEVEN, TWO);
+    await one.live(() => one.driver.round?.phase === "unmasking");
+    const { round } = one.driver;
+    const { length } = termsOf(round!.spec);
+    const sums = new Map([0, 1].map((at) => [at, new Uint32Array(length)]));
+    for (const code of ["unavailable", "cancelled"] as const) {
+      const lift = async () => {
+        throw new Fault(code, "unmasking thread");
+      };
+      const unmasking = { lift, noise: platformRandom() };
+      const opening = openCohorts(round!, { sums, opened: new Map(), unmasking });
+      await expect(opening).rejects.toMatchObject({ code, what: "unmasking thread" });
+    }
   });
 
   test("fails by name when both die", async () => {
