@@ -13,7 +13,7 @@ import { authenticator } from "./grpc/authenticate.ts";
 import { serveGrpc } from "./grpc/serve.ts";
 import { adminHandlers } from "./handlers/admin.ts";
 import { federationHandlers } from "./handlers/federation.ts";
-import { nativeAgree, nativeVerify } from "./native.ts";
+import { nativeAgree, nativeVerify, rememberingVerify } from "./native.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
@@ -39,7 +39,6 @@ export type Server = {
 export async function serveFederation({ folder, port, around }: ServeOptions): Promise<Server> {
   const federation = await openFederation(folder);
   const clock = systemClock();
-  const verify = nativeVerify;
   const report = (line: string) => void process.stderr.write(`${line}\n`);
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
@@ -50,7 +49,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     artifacts,
     federation,
     clock,
-    verify,
+    verify: rememberingVerify(nativeVerify),
     agree: nativeAgree,
     lift: unmasking.lift,
     report,
@@ -59,7 +58,8 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     lookup: (name) => lookup(coordinator, name),
     nowMs: () => clock.wallMs(),
     random: platformRandom(),
-    verify,
+    // Each request's signature is another one.
+    verify: nativeVerify,
   });
   await coordinator.start();
   const grpc = await serveGrpc({

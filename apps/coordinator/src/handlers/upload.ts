@@ -1,8 +1,8 @@
+import { createHash } from "node:crypto";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
-import { sha256Stream } from "@tutti/foundation/hash";
 import { packedBytes, unpackBits } from "@tutti/kernels/pack";
 import { cohortOf, type Round } from "@tutti/round/round";
 import { termsOf } from "@tutti/round/spec";
@@ -91,7 +91,7 @@ async function fill(
   next: () => Promise<Part | undefined>,
   header: UploadHeader,
 ): Promise<Uint8Array> {
-  const hash = sha256Stream();
+  const hash = createHash("sha256");
   let received = 0;
   for (let part = await next(); part !== undefined; part = await next()) {
     if (part.case !== "chunk") throw bad("a header, then chunks", part.case ?? "nothing");

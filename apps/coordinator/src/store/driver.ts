@@ -30,19 +30,35 @@ export function driversHere(): DriverName[] {
 /** Opens a database file, made if absent; nothing is configured yet. */
 export function openDriver(file: string, name: DriverName = driversHere()[0] ?? "libsql"): Driver {
   const raw = name === "node:sqlite" ? openBuiltin(file) : openLibsql(file);
+  const prepared = new Map<string, Statement>();
   return {
     name,
     exec: (sql) => raw.exec(sql),
-    close: () => raw.close(),
-    prepare(sql) {
-      const statement = raw.prepare(sql);
-      return {
-        reader: statement.reader ?? returnsRows(statement, sql),
-        all: (parameters: Parameters) => statement.all(...bound(parameters)).map(plainRow),
-        run: (parameters: Parameters) => statement.run(...bound(parameters)),
-        iterate: (parameters: Parameters) => statement.iterate(...bound(parameters)),
-      };
+    close() {
+      prepared.clear();
+      raw.close();
     },
+    prepare(sql) {
+      const statement = prepared.get(sql) ?? statementOf(raw.prepare(sql), sql);
+      // The store has a few dozen; any more are somebody's own, each of them once.
+      if (prepared.size >= MAX_PREPARED) prepared.clear();
+      prepared.set(sql, statement);
+      return statement;
+    },
+  };
+}
+
+type Statement = ReturnType<Driver["prepare"]>;
+
+/** Statements kept: to prepare one costs more than to run it. */
+const MAX_PREPARED = 100;
+
+function statementOf(raw: RawStatement, sql: string): Statement {
+  return {
+    reader: raw.reader ?? returnsRows(raw, sql),
+    all: (parameters: Parameters) => raw.all(...bound(parameters)).map(plainRow),
+    run: (parameters: Parameters) => raw.run(...bound(parameters)),
+    iterate: (parameters: Parameters) => raw.iterate(...bound(parameters)),
   };
 }
 

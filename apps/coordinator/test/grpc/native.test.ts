@@ -7,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import { mixed } from "../../../../libs/identity/test/mixed.ts";
 import { nativeAgree as deviceAgree } from "../../../client-sdk/src/node/agree.ts";
 import { nativeVerify as deviceVerify } from "../../../client-sdk/src/node/verify.ts";
-import { nativeAgree, nativeVerify } from "../../src/native.ts";
+import { nativeAgree, nativeVerify, rememberingVerify } from "../../src/native.ts";
 
 /** L, the order of the base point (RFC 8032 section 5.1), little-endian. */
 const ORDER = fromHex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
@@ -76,6 +76,26 @@ describe("the platform's Ed25519 is the portable one", () => {
           expect(answer(publicKey, message, signature)).toBe(good);
       }),
       { numRuns: 50 },
+    );
+  });
+
+  test("what was good is remembered as it was, and a bad one is not remembered as good", () => {
+    const key = signingKey(newSeed(platformRandom()));
+    fc.assert(
+      fc.property(fc.uint8Array(), fc.nat(95), fc.integer({ min: 1, max: 255 }), (message, at, flip) => {
+        let asked = 0;
+        const remembering = rememberingVerify((...question) => ++asked > 0 && nativeVerify(...question));
+        const signature = key.sign(message);
+        const both = Uint8Array.from([...key.publicKey, ...signature]);
+        both[at] = both[at]! ^ flip;
+        for (let time = 0; time < 2; time++) {
+          expect(remembering(key.publicKey, message, signature)).toBe(true);
+          expect(remembering(both.slice(0, 32), message, both.slice(32))).toBe(false);
+          expect(remembering(key.publicKey, Uint8Array.of(...message, 1), signature)).toBe(false);
+        }
+        // The good one once, the others each time.
+        expect(asked).toBe(5);
+      }),
     );
   });
 
