@@ -35,6 +35,9 @@ export type Server = {
   close(): Promise<void>;
 };
 
+/** A few writes to a disk, and far less than any device notices. */
+const HOLD_MS = 50;
+
 /** Starts a federation's coordinator: store, artifacts, runs in progress, and one TLS port. */
 export async function serveFederation({ folder, port, around }: ServeOptions): Promise<Server> {
   const federation = await openFederation(folder);
@@ -52,6 +55,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     verify: rememberingVerify(nativeVerify),
     agree: nativeAgree,
     lift: unmasking.lift,
+    holdMs: HOLD_MS,
     report,
   });
   const auth = authenticator({

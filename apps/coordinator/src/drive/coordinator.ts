@@ -37,6 +37,7 @@ export type CoordinatorParts = {
   readonly lift?: LiftElsewhere;
   /** Told of what no caller hears of: storage that failed, and bugs. */
   readonly report: Report;
+  readonly holdMs?: number;
 };
 
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
@@ -173,7 +174,7 @@ export class Coordinator {
     run: string,
     { envelope, header }: { envelope: SignedEnvelope; header: ReturnType<typeof firstHeader> },
   ): Promise<void> {
-    const { store, clock, agree } = this.parts;
+    const { store, clock, agree, holdMs } = this.parts;
     // Its signature was checked when the run started; the owner's certificate may expire during a long run.
     const plan = parsePlan(envelope.payload);
     const newest = (await store.releases(run)).at(-1);
@@ -195,6 +196,7 @@ export class Coordinator {
       present: () => this.presence.present(),
       changed: this.changed,
       report: this.parts.report,
+      ...(holdMs !== undefined && { holdMs }),
     });
     this.#drivers.set(run, driver);
     try {

@@ -13,6 +13,7 @@ import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import { type Batch, takeBatch } from "./batch.ts";
 import type { Complete, SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
+import { Hold } from "./hold.ts";
 import type { Ledger } from "./ledger.ts";
 import { backOffMs, type Report, trouble } from "./report.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
@@ -33,6 +34,8 @@ export type DriverOptions = {
   readonly changed: () => void;
   /** Told of every failure of storage and of every bug. */
   readonly report: Report;
+  /** How much later an acknowledgement may come so that more entries share a transaction. */
+  readonly holdMs?: number;
 };
 
 /** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
@@ -62,12 +65,14 @@ export class Driver {
   /** Of storage, in a row: reading may work where writing does not, so only a write ends the row. */
   #failures = 0;
   readonly #completion: Completion;
+  readonly #hold: Hold;
 
   constructor(options: DriverOptions) {
     this.options = options;
     this.header = options.header;
     this.parent = options.parent;
-    const { complete, clock } = options;
+    const { complete, clock, holdMs = 0 } = options;
+    this.#hold = new Hold(clock, holdMs);
     this.#completion = new Completion({
       complete,
       sleep: (ms) => clock.sleep(ms, this.#ending.signal),
@@ -122,6 +127,7 @@ export class Driver {
     if (this.#closed) return Promise.reject(new Fault("unavailable", "the coordinator is shutting down"));
     return new Promise((resolve, reject) => {
       this.#queue.push({ device, event, upload, settle: { resolve, reject } });
+      this.#hold.heard(device);
       this.#wake();
     });
   }
@@ -167,6 +173,7 @@ export class Driver {
   async shutdown(): Promise<void> {
     this.#closed = true;
     this.#ending.abort();
+    this.#hold.end();
     this.#alarm.abort();
     await this.#working;
   }
@@ -180,6 +187,7 @@ export class Driver {
   }
 
   #wake(): void {
+    if (this.#jobs.length > 0) this.#hold.end();
     if (this.#busy) return;
     this.#busy = true;
     this.#working = this.#work();
@@ -190,6 +198,8 @@ export class Driver {
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#queue.length > 0 || this.#jobs.length > 0) {
       const job = this.#jobs.shift();
+      const heard = this.#queue.map(({ device }) => device);
+      if (!job) await this.#hold.whileAwaiting(this.round, heard);
       try {
         await (job ? job() : this.#commit(this.#queue.splice(0)));
       } catch (bug) {
