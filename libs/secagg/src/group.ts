@@ -1,4 +1,4 @@
-import { compareBytes, equalBytes, hex, utf8 } from "@tutti/foundation/bytes";
+import { equalBytes, hex } from "@tutti/foundation/bytes";
 import { assert, checkBytes, checkInteger, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { verifyCertificate } from "@tutti/identity/certificate";
@@ -136,7 +136,8 @@ function keysOf(party: Party): string[] {
 
 /** Who advertised, from checked parties; sizes of the graph follow from how many they are. */
 export function formCrew(terms: Terms, parties: Iterable<Party>): Crew {
-  const sorted = [...parties].sort((a, b) => compareBytes(utf8(a.name), utf8(b.name)));
+  // Names are ASCII, so the order of code units is that of bytes.
+  const sorted = [...parties].sort((a, b) => (a.name < b.name ? -1 : 1));
   const root = rosterRoot(sorted.map(({ advertisement }) => advertisement));
   const named = new Map(sorted.map((party) => [party.name, party]));
   assert(named.size === sorted.length, "members have names of their own");

@@ -40,6 +40,17 @@ export function encodePlaces(places: readonly number[]): Uint8Array {
   return bytes;
 }
 
+/** Whether a place is among the holders in a list that `decodePlaces` took before. */
+export function isAmong(bytes: Uint8Array, place: number): boolean {
+  return placesIn(bytes).includes(place);
+}
+
+function placesIn(bytes: Uint8Array): number[] {
+  const places = new Array<number>(bytes.length / PLACE_BYTES);
+  for (let at = 0; at < places.length; at++) places[at] = bytes[2 * at]! | (bytes[2 * at + 1]! << 8);
+  return places;
+}
+
 /**
  * The places in a list of holders.
  * @throws Fault("bad-message") unless they are k, ascending, below n, and not its sender's own.
@@ -51,8 +62,7 @@ export function decodePlaces(
 ): number[] {
   const bad = (expected: string, got: string) => () => new Fault("bad-message", what, { expected, got });
   demand(bytes.length === PLACE_BYTES * k, bad(`${k} places of two bytes`, `${bytes.length} bytes`));
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const places = Array.from({ length: k }, (_, at) => view.getUint16(PLACE_BYTES * at, true));
+  const places = placesIn(bytes);
   const ascending = places.every((place, at) => at === 0 || places[at - 1]! < place);
   demand(ascending, bad("each place once, ascending", "another order"));
   demand(

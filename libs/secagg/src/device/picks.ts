@@ -4,7 +4,8 @@ import { Fault } from "@tutti/foundation/fault";
 import { verify as portableVerify } from "@tutti/identity/keys";
 import type { Picks } from "@tutti/wire/secagg";
 import { neighboursOf } from "../graph.ts";
-import { type Group, leastOf, placesOf, sparseGroup } from "../group.ts";
+import { type Group, leastOf, sparseGroup } from "../group.ts";
+import { isAmong } from "../picks.ts";
 import { pickStatement } from "../statement.ts";
 import { MIN_MEMBERS } from "../threshold.ts";
 import { atLeast } from "./roster.ts";
@@ -44,7 +45,7 @@ function checkPickers(
   const ownPlace = names.indexOf(member.name);
   for (const { member: at, holders, signature } of picks) {
     const name = names[at]!;
-    const concerns = near.has(name) || placesOf(crew, at, holders).includes(ownPlace);
+    const concerns = near.has(name) || isAmong(holders, ownPlace);
     if (!concerns || name === member.name) continue;
     const statement = pickStatement(crew.terms, { root: crew.root, holders });
     demand(
