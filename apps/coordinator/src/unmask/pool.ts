@@ -16,8 +16,11 @@ export type LiftPoolOptions = {
   readonly startThread?: () => Thread;
 };
 
-/** A thread takes about a third of a second to load: as long as the kernel takes for so many words. */
-const INLINE_WORDS = 2 ** 26;
+/**
+ * A thread loads for a third of a second of processor time; the kernel takes twice that for so many words, so
+ * that from here on two threads gain more than they cost.
+ */
+const INLINE_WORDS = 2 ** 28;
 const IDLE_MS = 30_000;
 /** Words of all threads' vectors together, 1 GiB: longer ones get fewer threads. */
 const MOST_WORDS = 2 ** 28;
