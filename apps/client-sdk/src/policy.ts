@@ -64,6 +64,7 @@ export function policyText(policy: Policy): string {
 export function parsePolicy(text: string): Policy {
   const at = fieldsOf("policy.json", text, "refused");
   const floor = at.object("floor");
+  const corrupt = floor.optional("corrupt", () => floor.integer("corrupt", 0, 500));
   const policy: Policy = {
     version: at.literal("version", 1),
     owners: at.objects("owners").map(owner),
@@ -71,6 +72,7 @@ export function parsePolicy(text: string): Policy {
       devices: floor.integer("devices", 2, 1000),
       threshold: floor.integer("threshold", 2, 1000),
       survivors: floor.integer("survivors", 2, 1000),
+      ...(corrupt !== null && { corrupt }),
     },
     requireSecureAggregation: at.boolean("requireSecureAggregation"),
     privacy: at.optional("privacy", () => privacyPolicy(at.object("privacy"))),

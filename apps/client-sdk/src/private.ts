@@ -1,10 +1,11 @@
 import type { SeededRandom } from "@tutti/foundation/random";
+import { rhoOf } from "@tutti/privacy/accountant";
 import { withinClip } from "@tutti/privacy/adaptive-clip";
 import { privatise } from "@tutti/privacy/distributed";
 import { type Entry, permitSpend } from "@tutti/privacy/ledger";
 import { joinVector } from "@tutti/privacy/vector";
 import {
-  gridOf,
+  gridOfSum,
   type Privacy,
   priceOf,
   rotationOf,
@@ -50,7 +51,7 @@ export function privateWords(
 ): (group: Group) => Uint32Array {
   return (group) => {
     const { plan, task } = work;
-    const grid = gridOf(work, plan.privacy!, sizeOf(group));
+    const grid = gridOfSum(work, plan.privacy!, sizeOf(group));
     spend(entryOf(work, priceOf(grid, group.least).rho), site);
     return privatise(vector, grid, { rotation: rotationOf(task), rounding, noise: site.secret });
   };
@@ -66,7 +67,7 @@ function spend(entry: Entry, { policy, spending }: Pick<Site, "policy" | "spendi
 }
 
 /**
- * Whether a round may still be afforded, before anything is trained for it.
+ * Refuses a round that cannot be afforded any more, before anything is trained for it.
  * @throws Fault("refused") naming the budget and what was spent of it.
  */
 export function permitRound(
@@ -75,6 +76,5 @@ export function permitRound(
   { policy, spending }: Pick<Site, "policy" | "spending">,
 ): void {
   if (!policy.privacy) return;
-  const rho = 1 / (2 * privacy.noiseMultiplier ** 2);
-  permitSpend(spending.entries(), entryOf(work, rho), policy.privacy);
+  permitSpend(spending.entries(), entryOf(work, rhoOf(privacy.noiseMultiplier)), policy.privacy);
 }

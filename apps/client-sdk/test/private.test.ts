@@ -3,7 +3,7 @@ import { addInto } from "@tutti/kernels/ring";
 import { METRICS, metricBounds } from "@tutti/plan/metrics";
 import { rhoOf } from "@tutti/privacy/accountant";
 import { readNoisedSum } from "@tutti/round/noised";
-import { gridOf, priceOf, sizeOf } from "@tutti/round/privacy";
+import { gridOfSum, priceOf, sizeOf } from "@tutti/round/privacy";
 import { activeLayout, termsOf } from "@tutti/round/spec";
 import type { Group, Party } from "@tutti/secagg/group";
 import { thresholdFor } from "@tutti/secagg/threshold";
@@ -60,7 +60,7 @@ describe("a device's words under differential privacy", () => {
   test("the noise of all who must be honest reaches what the plan asks for, and no more is claimed", () => {
     const work = workOf();
     const group = groupOf(N);
-    const grid = gridOf(work, work.plan.privacy!, sizeOf(group));
+    const grid = gridOfSum(work, work.plan.privacy!, sizeOf(group));
     expect(priceOf(grid, group.least).noiseMultiplier).toBeGreaterThanOrEqual(1);
     expect(priceOf(grid, group.least).noiseMultiplier).toBeLessThan(1.001);
     expect(priceOf(grid, N).rho).toBeLessThan(rhoOf(1));

@@ -11,7 +11,7 @@ import { systemClock } from "@tutti/foundation/clock";
 import { platformRandom } from "@tutti/foundation/random";
 import { addInto } from "@tutti/kernels/ring";
 import type { Plan } from "@tutti/plan/plan";
-import { gridOf, priceOf, sizeOf } from "@tutti/round/privacy";
+import { gridOfSum, priceOf, sizeOf } from "@tutti/round/privacy";
 import { nextAdapter, readSum } from "@tutti/round/result";
 import { activeLayout, termsOf } from "@tutti/round/spec";
 import type { Group, Party } from "@tutti/secagg/group";
@@ -124,5 +124,5 @@ function member(device: string, { rows, trainer, budget, model }: Own): Member {
 /** ρ of a sum with so many survivors; 0 where there is no noise and so no count. */
 function priceIn(work: Work, group: Group, survivors: number): number {
   const { privacy } = work.plan;
-  return privacy ? priceOf(gridOf(work, privacy, sizeOf(group)), survivors).rho : 0;
+  return privacy ? priceOf(gridOfSum(work, privacy, sizeOf(group)), survivors).rho : 0;
 }

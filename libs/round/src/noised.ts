@@ -6,7 +6,7 @@ import { splitVector } from "@tutti/privacy/vector";
 import { Task_Kind } from "@tutti/wire/round";
 import {
   clipOf,
-  gridOf,
+  gridOfSum,
   type Privacy,
   rotationOf,
   type SumSize,
@@ -26,7 +26,7 @@ export type Noised = {
   readonly mean: Float32Array;
   /** Sums over devices' rows, in METRICS' order; noise may take them below 0, which is cut. */
   readonly metrics: readonly number[];
-  /** No mean of honest updates is longer, but for noise that is rarer than one in 10^5. */
+  /** An honest mean is longer with probability below 10^−5. */
   readonly longest: number;
   /** The next round's clip norm, where it adapts. */
   readonly clipNorm: number;
@@ -38,7 +38,7 @@ export function readNoisedSum(
   privacy: Privacy,
   { sum, size, survivors }: { sum: Uint32Array; size: SumSize; survivors: number },
 ): Noised {
-  const grid = gridOf(work, privacy, size);
+  const grid = gridOfSum(work, privacy, size);
   const whole = recover(sum, grid, { rotation: rotationOf(work.task), length: vectorLength(work) });
   const { mean, slots } = splitVector(whole, survivors, slotOptions(work));
   const metrics = slots.slice(0, METRICS.length).map((value) => Math.max(0, value));

@@ -3,9 +3,9 @@ import type { Plan } from "@tutti/plan/plan";
 import { type Grid, gridFor, realised } from "@tutti/privacy/grid";
 import { boundsOf, type VectorOptions } from "@tutti/privacy/vector";
 import type { Group } from "@tutti/secagg/group";
-import { corruptible } from "@tutti/secagg/threshold";
+import { corruptible, leastFor } from "@tutti/secagg/threshold";
 import { type Task, Task_Kind } from "@tutti/wire/round";
-import { activeLayout, type RoundSpec } from "./spec.ts";
+import { activeLayout, graphNeed, type RoundSpec } from "./spec.ts";
 
 /*
  * Differential privacy of a round (docs/privacy.md): what devices and the coordinator both derive from plan,
@@ -50,7 +50,7 @@ export function updateBound(work: Work): number {
  * The grid of a sum: its realised noise multiplier is the plan's at least.
  * @throws Fault("bad-input") where the plan's bits cannot hold it.
  */
-export function gridOf(work: Work, privacy: Privacy, { members, honest }: SumSize): Grid {
+export function gridOfSum(work: Work, privacy: Privacy, { members, honest }: SumSize): Grid {
   const { mode, noiseMultiplier } = privacy;
   return gridFor({
     bits: work.plan.secureAggregation.bits,
@@ -77,12 +77,13 @@ export function priceOf(grid: Grid, survivors: number): { noiseMultiplier: numbe
 export function checkPrivacy(plan: Plan): void {
   const { privacy, cohort, rounds } = plan;
   if (!privacy) return;
+  const lost = Math.round(graphNeed(plan).lost * 1000);
   for (const members of [cohort.min, cohort.max]) {
-    const honest = Math.max(1, Math.floor((members + corruptible(members)) / 2) + 1 - corruptible(members));
+    const honest = leastFor(members, { lost }) - corruptible(members);
     for (const kind of [Task_Kind.TRAIN, Task_Kind.EVALUATE]) {
       const round = kind === Task_Kind.TRAIN ? 0 : rounds;
       const task = { $typeName: "tutti.v1.Task", run: "", round, kind, parent: new Uint8Array() } as const;
-      gridOf({ plan, task: { ...task, clipNorm: plan.update.clipNorm } }, privacy, { members, honest });
+      gridOfSum({ plan, task: { ...task, clipNorm: plan.update.clipNorm } }, privacy, { members, honest });
     }
   }
 }

@@ -55,7 +55,7 @@ export function combineResults({ plan }: RoundSpec, results: readonly Result[]):
   return combine(results, plan.cohort.combine);
 }
 
-/** The next round's clip norm where it adapts: between those that the cohorts counted would have. */
+/** The next round's clip norm where it adapts: the mean of the counted cohorts' own. */
 export function nextClipNorm(results: readonly Result[]): number {
   return results.reduce((sum, { clipNorm }) => sum + clipNorm, 0) / results.length;
 }

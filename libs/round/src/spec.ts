@@ -38,10 +38,15 @@ export function scaleOf(plan: Plan): Scale {
 /** What a sum over more than 100 devices withstands where the plan does not say. */
 const SPARSE = { corrupt: 0.1, lost: 0.1 } as const;
 
+/** The shares of corrupt and of lost devices that a graph of more than 100 must withstand. */
+export function graphNeed({ secureAggregation }: Pick<Plan, "secureAggregation">) {
+  return secureAggregation.graph ?? SPARSE;
+}
+
 /** The terms of the round's session; a device computes its own and refuses any other. */
 export function termsOf(spec: Pick<RoundSpec, "plan" | "task" | "attempt">): Terms {
   const { plan, task, attempt } = spec;
-  const { corrupt, lost } = plan.secureAggregation.graph ?? SPARSE;
+  const { corrupt, lost } = graphNeed(plan);
   return create(TermsSchema, {
     run: task.run,
     round: task.round,

@@ -15,7 +15,7 @@ import {
   type Transcript,
   TranscriptSchema,
 } from "@tutti/wire/transcript";
-import { gridOf, priceOf, sizeOf } from "./privacy.ts";
+import { gridOfSum, priceOf, sizeOf } from "./privacy.ts";
 import type { Round } from "./round.ts";
 import type { RoundSpec } from "./spec.ts";
 import type { Summing } from "./summing.ts";
@@ -72,7 +72,7 @@ export function transcriptOf(
 function cohortOf(spec: Work, { sum, plain, counted }: Concluded): CohortTranscript {
   const { terms, crew, group, senders, survivors, signers, attested } = sum.session;
   assert(crew !== null && group !== null, "a sum that was opened has a roster");
-  const privacy = spentBy(spec, group, survivors.length);
+  const privacy = costOfSum(spec, group, survivors.length);
   return create(CohortTranscriptSchema, {
     terms,
     members: [...crew.parties.values()].map(({ advertisement }) => advertisement),
@@ -89,10 +89,10 @@ function cohortOf(spec: Work, { sum, plain, counted }: Concluded): CohortTranscr
 }
 
 /** What a sum costs each device in it, by who really was in it; undefined where the plan claims nothing. */
-export function spentBy(work: Work, group: Group, survivors: number): PrivacySpent | undefined {
+export function costOfSum(work: Work, group: Group, survivors: number): PrivacySpent | undefined {
   const { privacy } = work.plan;
   if (!privacy) return undefined;
-  const { noiseMultiplier, rho } = priceOf(gridOf(work, privacy, sizeOf(group)), survivors);
+  const { noiseMultiplier, rho } = priceOf(gridOfSum(work, privacy, sizeOf(group)), survivors);
   return create(PrivacySpentSchema, { mode: privacy.mode, noiseMultiplier, rho });
 }
 

@@ -1,4 +1,5 @@
 import { unreachable } from "@tutti/foundation/check";
+import { Memo } from "@tutti/foundation/memo";
 import { wordFor as sessionWordFor } from "@tutti/secagg/server/session";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
@@ -40,23 +41,21 @@ export function wordTo(device: string, round: Round, papers: Papers): Instructio
 }
 
 /** One instruction for each object that it follows from: what many hear, or one hears again, is made once. */
-const said = new WeakMap<object, Instruction>();
+const said = new Memo<object, Instruction>();
 
-function once(from: object, make: () => Instruction["word"]): Instruction {
-  const word = said.get(from) ?? create(InstructionSchema, { word: make() });
-  said.set(from, word);
-  return word;
+function kept(from: object, make: () => Instruction["word"]): Instruction {
+  return said.of(from, () => create(InstructionSchema, { word: make() }));
 }
 
 /** To who is not in the round: the newest release. */
 export function publishedWord(run: string, manifest: SignedEnvelope): Instruction {
-  return once(manifest, () => ({ case: "published", value: create(PublishedSchema, { run, manifest }) }));
+  return kept(manifest, () => ({ case: "published", value: create(PublishedSchema, { run, manifest }) }));
 }
 
 /** An attempt has one pair of papers. */
 function invitation({ spec }: Round, papers: Papers): Instruction {
   const { task, attempt } = spec;
-  return once(spec, () => ({ case: "invite", value: create(InviteSchema, { ...papers, task, attempt }) }));
+  return kept(spec, () => ({ case: "invite", value: create(InviteSchema, { ...papers, task, attempt }) }));
 }
 
 function sessionWord(device: string, sum: Summing): Instruction | null {
@@ -67,20 +66,20 @@ function sessionWord(device: string, sum: Summing): Instruction | null {
     case "open":
       return opening(word.message);
     case "roster":
-      return once(word, () => ({ case: "roster", value: word.message }));
+      return kept(word, () => ({ case: "roster", value: word.message }));
     case "picks":
-      return once(word, () => ({ case: "picks", value: word.message }));
+      return kept(word, () => ({ case: "picks", value: word.message }));
     case "delivery":
-      return once(word, () => ({ case: "delivery", value: word.message }));
+      return kept(word, () => ({ case: "delivery", value: word.message }));
     case "survivors":
-      return once(word, () => ({ case: "survivors", value: word.message }));
+      return kept(word, () => ({ case: "survivors", value: word.message }));
     case "attestations":
-      return once(word, () => ({ case: "attestations", value: word.message }));
+      return kept(word, () => ({ case: "attestations", value: word.message }));
     default:
       return unreachable(word);
   }
 }
 
 function opening(terms: Terms): Instruction {
-  return once(terms, () => ({ case: "openSession", value: create(OpenSessionSchema, { terms }) }));
+  return kept(terms, () => ({ case: "openSession", value: create(OpenSessionSchema, { terms }) }));
 }

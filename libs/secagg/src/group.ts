@@ -1,6 +1,7 @@
 import { equalBytes, hex } from "@tutti/foundation/bytes";
 import { assert, checkBytes, checkInteger, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { Memo } from "@tutti/foundation/memo";
 import { verifyCertificate } from "@tutti/identity/certificate";
 import { verify as portableVerify, type Verify } from "@tutti/identity/keys";
 import type { Advertisement, Pick as Picked, Terms } from "@tutti/wire/secagg";
@@ -9,7 +10,7 @@ import { findGraph, type GraphSize } from "./finder.ts";
 import { completeGraph, type Graph, pickedGraph } from "./graph.ts";
 import { decodePlaces } from "./picks.ts";
 import { advertiseStatement, graphRoot, rosterRoot, sessionId } from "./statement.ts";
-import { FULL_GRAPH, MAX_DEGREE, thresholdFor } from "./threshold.ts";
+import { FULL_GRAPH, leastFor, MAX_DEGREE, thresholdFor } from "./threshold.ts";
 
 /** What certificates are checked against. */
 export type Trust = { readonly authority: Uint8Array; readonly nowS: number; readonly verify?: Verify };
@@ -107,8 +108,8 @@ export function checkDistinct(parties: Iterable<Party>): void {
   }
 }
 
-/** The same for one more party beside others, which have keys of their own. */
-export function checkOwn(party: Party, others: Iterable<Party>): void {
+/** No key of this party is another's; the others were checked before. */
+export function checkDistinctFrom(party: Party, others: Iterable<Party>): void {
   checkDistinct([party]);
   const keys = new Set(keysOf(party));
   for (const other of others) {
@@ -122,16 +123,12 @@ function shared(name: string, owner: string | undefined): () => Fault {
     new Fault("refused", `keys of ${name}`, { expected: "keys of its own", got: `one of ${owner}` });
 }
 
-const named = new WeakMap<Party, string[]>();
+const keysInHex = new Memo<Party, string[]>();
 
 /** A party's three public keys, as they are compared. */
 function keysOf(party: Party): string[] {
   const { publicKey, advertisement } = party;
-  const before = named.get(party);
-  if (before) return before;
-  const keys = [publicKey, advertisement.envelopeKey, advertisement.maskKey].map(hex);
-  named.set(party, keys);
-  return keys;
+  return keysInHex.of(party, () => [publicKey, advertisement.envelopeKey, advertisement.maskKey].map(hex));
 }
 
 /** Who advertised, from checked parties; sizes of the graph follow from how many they are. */
@@ -189,7 +186,7 @@ export function sparseGroup(crew: Crew, picks: readonly Picked[]): Group {
   const quorum = thresholdFor(n);
   const sid = sessionId(terms, { root, n, ...size });
   // Beyond the losses that its sizes were found for the graph of honest survivors may fall apart.
-  const least = Math.max(quorum, leastOf(crew));
+  const least = leastFor(n, { lost: terms.lost, picked: crew.parties.size });
   return { terms, sid, root, parties, graph, quorum, least };
 }
 

@@ -1,6 +1,5 @@
+// biome-ignore-all assist/source/organizeImports: the order is the list's own
 // For users: one device's side, a stage at a time.
-
-// For neighbours: import the file, not this index.
 export { type Agree, agree } from "./agree.ts";
 export { type Advertised, advertise } from "./device/advertise.ts";
 export { type Check, type SignedWord, type VerifyAll, verifyAhead } from "./device/ahead.ts";

@@ -27,6 +27,15 @@ export function thresholdFor(n: number): number {
   return Math.floor((n + corruptible(n)) / 2) + 1;
 }
 
+/**
+ * Fewest members that a sum over n may end with: the quorum, and beyond 100 as many as the graph of
+ * share-holders was found for, of `picked` who were in its roster (`lost` in thousandths).
+ */
+export function leastFor(n: number, { lost, picked = n }: { lost: number; picked?: number }): number {
+  const quorum = thresholdFor(n);
+  return picked <= FULL_GRAPH ? quorum : Math.max(quorum, picked - Math.floor((picked * lost) / 1000));
+}
+
 /** @throws Fault("unsupported") for more members than one session takes. */
 export function checkSize(n: number, most = MAX_MEMBERS): void {
   if (n <= most) return;

@@ -48,7 +48,7 @@ describe("stage 1", () => {
     }
   }
 
-  test("an envelope above 1 KiB is refused", async () => {
+  test("an envelope above 400 bytes is refused", async () => {
     expect(await refusal(({ envelopes }) => pad(envelopes[1]!, 1_100))).toMatch(
       "envelopes of at most 400 bytes",
     );

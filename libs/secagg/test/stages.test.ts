@@ -50,6 +50,16 @@ describe("a device's session", () => {
     expect((await share(state, roster)).state.stage).toBe("shared");
   });
 
+  test("so does a refusal that comes later, from keys that a platform agrees on asynchronously", async () => {
+    const play = await upTo("share", 5);
+    const state = play.states.get("d00")!;
+    const roster = wordAs(play, "d00", "roster");
+    const agreeAll = async (_: Uint8Array, keys: readonly Uint8Array[]) => keys.map(() => null);
+    const broken = { ...state, member: { ...state.member, agreeAll } };
+    await expect(share(broken, roster)).rejects.toThrow("an X25519 key of full order");
+    expect((await share(state, roster)).state.stage).toBe("shared");
+  });
+
   test("secrets go as soon as no later stage needs them", async () => {
     const play = await upTo("mask", 5);
     const shared = play.states.get("d00") as Shared;

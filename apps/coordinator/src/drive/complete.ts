@@ -15,7 +15,7 @@ import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Artifacts } from "../artifacts.ts";
-import { isCounted, openCohorts, recordOfCohort, rhoOf, type Unmasking } from "./open.ts";
+import { dearestRho, isCounted, openCohorts, recordOfCohort, type Unmasking } from "./open.ts";
 import { transcribe } from "./transcribe.ts";
 import type { Sums } from "./waiting.ts";
 
@@ -38,7 +38,7 @@ export type Publisher = Unmasking & {
   readonly clock: Clock;
 };
 
-/** unmask → combine → strategy → transcript → publish. Twice gives the same bytes: it may be resumed. */
+/** unmask → combine → strategy → transcript → publish. It may be done again, after a crash too. */
 export function completer(publisher: Publisher): Complete {
   const { artifacts } = publisher;
   const { agree, lift, noise } = publisher;
@@ -54,8 +54,8 @@ export function completer(publisher: Publisher): Complete {
     const results = counted.map(({ result }) => result);
     const record = recordOf(spec, results);
     record.cohorts = outcomes.map(recordOfCohort);
-    const spent = spentBy(spec, header, rhoOf(outcomes));
-    if (spent) Object.assign(record, { rho: rhoOf(outcomes), epsilon: spent.epsilon });
+    const spent = spentByRun(spec, header, dearestRho(outcomes));
+    if (spent) Object.assign(record, { rho: dearestRho(outcomes), epsilon: spent.epsilon });
     const cohort = counted.flatMap(({ devices }) => devices).sort();
     if (spec.task.kind === Task_Kind.EVALUATE) {
       record.transcript = await transcribe(publisher, round, { papers, outcomes, states: NO_STATES });
@@ -80,7 +80,7 @@ export function completer(publisher: Publisher): Complete {
 }
 
 /** What the run has cost a device that was in each round, this one included; absent without noise. */
-function spentBy({ plan, task }: Round["spec"], header: RunHeader, rho: number) {
+function spentByRun({ plan, task }: Round["spec"], header: RunHeader, rho: number) {
   if (!plan.privacy) return undefined;
   const whole = header.rho + rho;
   return { clipNorm: clipOf(plan, task), rho: whole, epsilon: epsilonOfRho(whole, plan.privacy.delta) };
@@ -96,7 +96,7 @@ async function publish(
     adapter: Uint8Array;
     sizes: readonly number[];
     record: RoundRecord;
-    spent: ReturnType<typeof spentBy>;
+    spent: ReturnType<typeof spentByRun>;
   },
 ): Promise<SignedRelease & { adapter: string }> {
   const { spec, header, adapter: bytes, sizes, record, spent } = made;

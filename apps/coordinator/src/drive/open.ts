@@ -2,12 +2,12 @@ import { Fault, type FaultCode } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
 import { centralNoise } from "@tutti/privacy/distributed";
 import { fewestCounted, whyTooFew } from "@tutti/round/cohorts";
-import { gridOf, sizeOf } from "@tutti/round/privacy";
+import { gridOfSum, sizeOf } from "@tutti/round/privacy";
 import { type Result, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
 import type { RoundSpec } from "@tutti/round/spec";
 import { type Summing, survivors } from "@tutti/round/summing";
-import { spentBy } from "@tutti/round/transcript";
+import { costOfSum } from "@tutti/round/transcript";
 import type { Agree } from "@tutti/secagg/agree";
 import type { Group } from "@tutti/secagg/group";
 import type { Lift } from "@tutti/secagg/server/lift";
@@ -61,7 +61,7 @@ export async function openCohorts(
     const devices = survivors(sum);
     const group = groupOf(sum);
     const size = group && sizeOf(group);
-    const spent = () => (group ? spentBy(spec, group, devices.length) : undefined);
+    const spent = () => (group ? costOfSum(spec, group, devices.length) : undefined);
     try {
       if (dropped) throw new Fault("below-threshold", dropped);
       const plain = opened.get(at) ?? (await openSum(spec, { sum, masked: sums.get(at)! }, unmasking));
@@ -78,18 +78,18 @@ export async function openCohorts(
   }
   const left = cohorts.length - faults.length;
   if (left >= fewestCounted(spec.plan, cohorts.length)) return outcomes;
-  const [only] = faults as [Fault];
-  if (cohorts.length === 1) throw only;
+  const [first] = faults as [Fault];
+  if (cohorts.length === 1) throw first;
   const reasons = outcomes.map(({ dropped }) => dropped);
-  throw new Fault(only.code, whyTooFew(spec.plan, reasons), { cause: only });
+  throw new Fault(first.code, whyTooFew(spec.plan, reasons), { cause: first });
 }
 
 export function recordOfCohort({ devices, dropped }: Outcome): CohortRecord {
   return create(CohortRecordSchema, { size: devices.length, dropped });
 }
 
-/** What the round cost a device, whichever of its sums it was in: the dearest of them. */
-export function rhoOf(outcomes: readonly Outcome[]): number {
+/** A device is in one cohort; the dearest of them bounds what the round cost any. */
+export function dearestRho(outcomes: readonly Outcome[]): number {
   return Math.max(0, ...outcomes.map(({ spent }) => spent?.rho ?? 0));
 }
 
@@ -111,7 +111,7 @@ async function openSum(
   const plain = await unmask(sum.session, masked, { pause, ...unmasking });
   const { privacy } = spec.plan;
   if (privacy?.mode !== "central") return plain;
-  return centralNoise(plain, gridOf(spec, privacy, sizeOf(groupOf(sum)!)), noise);
+  return centralNoise(plain, gridOfSum(spec, privacy, sizeOf(groupOf(sum)!)), noise);
 }
 
 /** Who was in the roster says how much noise its devices added; null without masks. */

@@ -4,7 +4,7 @@ import type { Group } from "@tutti/secagg/group";
 import type { CohortTranscript, PrivacySpent } from "@tutti/wire/transcript";
 import { clipOf } from "../privacy.ts";
 import type { RoundSpec } from "../spec.ts";
-import { spentBy } from "../transcript.ts";
+import { costOfSum } from "../transcript.ts";
 import { must, mustEqual } from "./check.ts";
 import type { Asked } from "./papers.ts";
 
@@ -16,7 +16,7 @@ export function checkSpent(
   { privacy, survivors }: CohortTranscript,
   { group, spec, where }: { group: Group; spec: Pick<RoundSpec, "plan" | "task">; where: string },
 ): void {
-  const own = spentBy(spec, group, survivors.length);
+  const own = costOfSum(spec, group, survivors.length);
   const same = own && privacy ? own.mode === privacy.mode && near(own, privacy) : own === privacy;
   must(`${where}, privacy`, same, { expected: told(own), got: told(privacy) });
 }

@@ -82,7 +82,7 @@ function checkDelivery(shared: Shared, delivery: Delivery): Delivered {
   const full = group.graph.picked === null;
   const senders = full ? [...envelopes.keys()].sort() : listedSenders(shared, delivery, envelopes);
   demand(senders.length >= group.least, refuse(`at least ${group.least} senders`, `${senders.length}`));
-  if (full) checkOwn(shared, envelopes.get(member.name));
+  if (full) checkOwnEnvelope(shared, envelopes.get(member.name));
   return { senders, envelopes };
 }
 
@@ -108,7 +108,7 @@ function listedSenders(
   return [...senders];
 }
 
-function checkOwn({ member, request }: Shared, back: Envelope | undefined): void {
+function checkOwnEnvelope({ member, request }: Shared, back: Envelope | undefined): void {
   const sent = request.envelopes.find(({ to }) => to === member.name)!;
   const got = back ? "another" : "none";
   demand(

@@ -31,13 +31,16 @@ export function checkPicks({ member, crew, picked }: Picked, { roster, picks }: 
   const same = own && equalBytes(own.holders, picked.holders) && equalBytes(own.signature, picked.signature);
   demand(same, refuse("this device's own picks", own ? "others" : "none"));
   const group = sparseGroup(crew, picks);
-  checkPickers({ member, crew, picked }, { group, picks, names });
+  checkPickers({ member, crew }, { group, picks, names });
   return group;
 }
 
-/** The signatures of all who picked this device, or whom it picked. */
+/**
+ * The signatures of all who picked this device, or whom it picked; also of a pick that was let go as surplus,
+ * since a forged one could have pushed an honest one out.
+ */
 function checkPickers(
-  { member, crew }: Pick<Picked, "member" | "crew" | "picked">,
+  { member, crew }: Pick<Picked, "member" | "crew">,
   { group, picks, names }: { group: Group; picks: Picks["picks"]; names: readonly string[] },
 ): void {
   const { verify = portableVerify } = member;

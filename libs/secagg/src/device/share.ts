@@ -74,7 +74,7 @@ type Agreed = {
 };
 
 /** Every X25519 agreement at once, so that a bad key is met before anything is sent. */
-async function agreeAll(state: Advertised | Picked, { sid, parties, graph }: Group): Promise<Agreed> {
+async function agreeKeys(state: Advertised | Picked, { sid, parties, graph }: Group): Promise<Agreed> {
   const { member, vault, envelopeKeys, maskKeys } = state;
   const own = member.name;
   const neighbours = neighboursOf(graph, own);
@@ -109,7 +109,7 @@ async function agreeAll(state: Advertised | Picked, { sid, parties, graph }: Gro
 async function shareOut(state: Advertised | Picked, group: Group): Promise<Outcome> {
   const { member, terms, vault, maskKeys, envelopeKeys } = state;
   const { sid, graph } = group;
-  const { pairKeys, sealers, openers } = await agreeAll(state, group);
+  const { pairKeys, sealers, openers } = await agreeKeys(state, group);
   demand(!vault.erased, () => new Fault("cancelled", `session of ${member.name}`));
   const seed = keep(vault, member.random.bytes(32));
   const commitment = seedCommitment(sid, member.name, seed);

@@ -140,8 +140,14 @@ export function once<Stage extends keyof Answers>(
     return known.answer;
   }
   const answer = make();
+  // An answer that comes later may be a refusal: then the stage is open again.
+  if (answer instanceof Promise) answer.catch(() => forget(vault, stage, answer));
   Object.assign(vault.answers, { [stage]: { input, answer } });
   return answer;
+}
+
+function forget(vault: Vault, stage: keyof Answers, answer: unknown): void {
+  if (vault.answers[stage]?.answer === answer) vault.answers[stage] = undefined;
 }
 
 function isSame(a: Input, b: Input): boolean {

@@ -1,6 +1,7 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { assert, checkBytes, demand, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { Memo } from "@tutti/foundation/memo";
 import { verify as portableVerify } from "@tutti/identity/keys";
 import { encode } from "@tutti/wire/message";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
@@ -21,7 +22,7 @@ import {
 import { checkOrder } from "../agree.ts";
 import { MAX_SEALED_BYTES } from "../envelope.ts";
 import { holdersOf, sharersOf } from "../graph.ts";
-import { checkAdvertisement, checkOwn, checkSession, placesOf } from "../group.ts";
+import { checkAdvertisement, checkDistinctFrom, checkSession, placesOf } from "../group.ts";
 import { SHARE_BYTES } from "../shares.ts";
 import { attestStatement, pickStatement } from "../statement.ts";
 import { checkSize, FULL_GRAPH, MAX_DEGREE, MAX_MEMBERS } from "../threshold.ts";
@@ -105,7 +106,7 @@ function onAdvertise(session: ServerSession, device: string, advertisement: Adve
   );
   checkOrder(`envelope key of ${device}`, advertisement.envelopeKey, trust.agree);
   checkOrder(`mask key of ${device}`, advertisement.maskKey, trust.agree);
-  checkOwn(party, advertised.values());
+  checkDistinctFrom(party, advertised.values());
   return { ...session, advertised: new Map([...advertised, [device, party]]) };
 }
 
@@ -184,7 +185,7 @@ function onAttest(session: ServerSession, device: string, request: AttestRequest
   const { sid, root, parties } = groupOf(session);
   checkSession(what, request.session, sid);
   const { verify = portableVerify } = trust;
-  const statement = statementOf(survivors, () => attestStatement(sid, { root, senders, survivors }));
+  const statement = statements.of(survivors, () => attestStatement(sid, { root, senders, survivors }));
   const good = verify(parties.get(device)!.publicKey, statement, request.signature);
   demand(good, () => new Fault("refused", what, { expected: "its signature on the sets", got: "another" }));
   return { ...session, attested: new Map([...session.attested, [device, request]]) };
@@ -199,7 +200,9 @@ function onReveal(session: ServerSession, device: string, request: RevealRequest
   if (isRepeat(RevealRequestSchema, { known: session.revealed.get(device), now: request }, what))
     return session;
   mustBe(session, ["revealing", "complete"], what);
-  const { group, alive, senders, signers } = revealing(session);
+  const group = groupOf(session);
+  const [senders, alive] = [setOf(session.senders), setOf(session.survivors)];
+  const signers = setOf(session.signers);
   mustBeIn(signers, device, what);
   checkSession(what, request.session, group.sid);
   const bad = (expected: string, got: string) => () => new Fault("bad-message", what, { expected, got });
@@ -219,31 +222,12 @@ function onReveal(session: ServerSession, device: string, request: RevealRequest
   return isEnough(next) ? { ...next, phase: "complete" } : next;
 }
 
-/** What every attestation signs, made once for its U3. */
-const statements = new WeakMap<readonly string[], Uint8Array>();
+/** What every attestation signs, by its U3. */
+const statements = new Memo<readonly string[], Uint8Array>();
 
-function statementOf(survivors: readonly string[], make: () => Uint8Array): Uint8Array {
-  const statement = statements.get(survivors) ?? make();
-  statements.set(survivors, statement);
-  return statement;
-}
-
-/** A stage's sets, for looking one device up. */
-function revealing(session: ServerSession) {
-  const { senders, survivors, signers } = session;
-  return {
-    group: groupOf(session),
-    senders: setOf(senders),
-    alive: setOf(survivors),
-    signers: setOf(signers),
-  };
-}
-
-/** Made once for each list: a stage's every message asks again. */
-const sets = new WeakMap<readonly string[], ReadonlySet<string>>();
+/** A stage's list as a set, for looking one device up. */
+const sets = new Memo<readonly string[], ReadonlySet<string>>();
 
 function setOf(names: readonly string[]): ReadonlySet<string> {
-  const set = sets.get(names) ?? new Set(names);
-  sets.set(names, set);
-  return set;
+  return sets.of(names, () => new Set(names));
 }

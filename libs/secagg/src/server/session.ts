@@ -1,3 +1,4 @@
+import { Memo } from "@tutti/foundation/memo";
 import type { Terms } from "@tutti/wire/secagg";
 import { checkTerms } from "../group.ts";
 import { crewOf, groupOf, type ServerSession, type SessionTrust, type Word } from "./state.ts";
@@ -121,14 +122,13 @@ type Candidates = { readonly names: readonly string[]; readonly set: { has(devic
 
 const NOBODY: readonly string[] = [];
 
-/** Made once for each set: every message of a stage asks for the same one. */
-const known = new WeakMap<object, Candidates>();
+/** Every message of a stage asks for the same one. */
+const candidates = new Memo<object, Candidates>();
 
 function listed(devices: readonly string[] | ReadonlySet<string> | ReadonlyMap<string, unknown>): Candidates {
-  const before = known.get(devices);
-  if (before) return before;
-  const names = (Array.isArray(devices) ? [...devices] : [...(devices as ReadonlySet<string>).keys()]).sort();
-  const made = { names, set: new Set(names) };
-  known.set(devices, made);
-  return made;
+  return candidates.of(devices, () => {
+    // A list's own keys are its places.
+    const names = "has" in devices ? [...devices.keys()] : [...devices];
+    return { names: names.sort(), set: new Set(names) };
+  });
 }

@@ -1,3 +1,4 @@
+import { Memo } from "@tutti/foundation/memo";
 import { create } from "@tutti/wire/message";
 import {
   AttestationSchema,
@@ -18,12 +19,11 @@ import { crewOf, groupOf, type ServerSession, type Word } from "./state.ts";
 /** A word to everybody, or the deliveries, by device. */
 type About = "roster" | "picks" | "survivors" | "attestations" | { readonly to: string };
 
-const said = new WeakMap<object, Map<string, Word>>();
+const said = new Memo<object, Map<string, Word>>();
 
 /** One word for each object that a stage's word follows from. */
-function once(from: object, about: About, make: () => Word): Word {
-  const words = said.get(from) ?? new Map<string, Word>();
-  said.set(from, words);
+function kept(from: object, about: About, make: () => Word): Word {
+  const words = said.of(from, () => new Map());
   const name = typeof about === "string" ? about : `to ${about.to}`;
   const word = words.get(name) ?? make();
   words.set(name, word);
@@ -33,7 +33,7 @@ function once(from: object, about: About, make: () => Word): Word {
 /** Stage 0's outcome: to pick holders from, or up to 100 members to share with. */
 export function rosterWord(session: ServerSession): Word {
   const crew = crewOf(session);
-  return once(crew, "roster", () => {
+  return kept(crew, "roster", () => {
     const { terms, parties, size } = crew;
     const members = [...parties.values()].map(({ advertisement }) => advertisement);
     return { kind: "roster", message: create(RosterSchema, { terms, members, ...size }) };
@@ -41,7 +41,7 @@ export function rosterWord(session: ServerSession): Word {
 }
 
 export function picksWord(session: ServerSession): Word {
-  return once(groupOf(session), "picks", () => {
+  return kept(groupOf(session), "picks", () => {
     const message = create(PicksSchema, { roster: crewOf(session).root, picks: picksOf(session) });
     return { kind: "picks", message };
   });
@@ -58,7 +58,7 @@ export function picksOf(session: ServerSession): Picked[] {
 }
 
 export function deliveryWord(session: ServerSession, device: string): Word {
-  return once(session.senders, { to: device }, () => {
+  return kept(session.senders, { to: device }, () => {
     const { sid, graph } = groupOf(session);
     const addressed = envelopesOf(session).get(device) ?? [];
     const envelopes = addressed.filter(({ from }) => session.shared.has(from));
@@ -67,12 +67,14 @@ export function deliveryWord(session: ServerSession, device: string): Word {
   });
 }
 
-const sorted = new WeakMap<object, Map<string, Envelope[]>>();
+const sorted = new Memo<readonly string[], Map<string, Envelope[]>>();
 
 /** Every envelope by its reader, in the order of senders; made once when the stage is closed. */
-function envelopesOf({ senders, shared }: ServerSession): Map<string, Envelope[]> {
-  const before = sorted.get(senders);
-  if (before) return before;
+function envelopesOf(session: ServerSession): Map<string, Envelope[]> {
+  return sorted.of(session.senders, () => sortEnvelopes(session));
+}
+
+function sortEnvelopes({ senders, shared }: ServerSession): Map<string, Envelope[]> {
   const to = new Map<string, Envelope[]>();
   for (const sender of senders) {
     for (const envelope of shared.get(sender)!.envelopes) {
@@ -81,12 +83,11 @@ function envelopesOf({ senders, shared }: ServerSession): Map<string, Envelope[]
       to.set(envelope.to, list);
     }
   }
-  sorted.set(senders, to);
   return to;
 }
 
 export function survivorsWord(session: ServerSession): Word {
-  return once(session.survivors, "survivors", () => {
+  return kept(session.survivors, "survivors", () => {
     const message = create(SurvivorsSchema, {
       session: groupOf(session).sid,
       devices: [...session.survivors],
@@ -96,7 +97,7 @@ export function survivorsWord(session: ServerSession): Word {
 }
 
 export function attestationsWord(session: ServerSession): Word {
-  return once(session.signers, "attestations", () => {
+  return kept(session.signers, "attestations", () => {
     const signed = session.signers.map((device) => {
       return create(AttestationSchema, { device, signature: session.attested.get(device)!.signature });
     });

@@ -15,7 +15,8 @@ import type { Certificate } from "./device_pb.js";
 export declare const file_tutti_v1_secagg: GenFile;
 
 /**
- * What every member of a session must agree on; all of it enters the session id.
+ * What every member of a session must agree on, byte for byte. All but the last three fields enter the session id,
+ * with the sizes that follow from those.
  *
  * @generated from message tutti.v1.Terms
  */
@@ -528,7 +529,7 @@ export declare type Attestations = Message<"tutti.v1.Attestations"> & {
 export declare const AttestationsSchema: GenMessage<Attestations>;
 
 /**
- * Stage 4: for each neighbour one share, of its seed if it survived, of its mask key if it vanished.
+ * Stage 4: for each sender whose shares a device holds, one share, of its seed if it survived, of its mask key if it vanished.
  *
  * @generated from message tutti.v1.RevealedShare
  */
