@@ -163,7 +163,8 @@ export class Script {
     return create(SurvivorsSchema, { session: this.group.sid, devices: [...this.group.parties.keys()] });
   }
 
-  attestations(own: AttestRequest): Attestations {
+  /** `from` the last or the first: the device verifies a quorum of them in the order in which they come. */
+  attestations(own: AttestRequest, from: "first" | "last"): Attestations {
     const { sid, root, parties } = this.group;
     const all = [...parties.keys()];
     const statement = attestStatement(sid, { root, senders: all, survivors: all });
@@ -172,6 +173,6 @@ export class Script {
       const signature = keys.get(device)?.sign(statement) ?? own.signature;
       return create(AttestationSchema, { device, signature });
     });
-    return create(AttestationsSchema, { session: sid, signed });
+    return create(AttestationsSchema, { session: sid, signed: from === "first" ? signed : signed.reverse() });
   }
 }

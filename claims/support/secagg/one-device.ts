@@ -62,6 +62,8 @@ export class OneDevice {
 
   /** The next round: the same members, keys and picks of its own. */
   async play(): Promise<Played> {
+    // In its second round a device hears those that were not in the first quorum.
+    const order = this.#round === 1 ? "last" : "first";
     const own = this.#terms(this.#round++);
     const script = new Script(this.#cast, own);
     const [ms, bytes]: [PerStage, PerStage] = [{}, {}];
@@ -97,7 +99,7 @@ export class OneDevice {
       case: "survivors",
       value: script.survivors(),
     });
-    const attestations: StageWord = { case: "attestations", value: script.attestations(attested) };
+    const attestations: StageWord = { case: "attestations", value: script.attestations(attested, order) };
     const { shares: revealed } = await hear("reveal", RevealRequestSchema, attestations);
     // Every envelope opened, or its share would be missing.
     if (revealed.length !== script.sharers)
