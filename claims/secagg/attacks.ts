@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { SCENARIOS } from "../../test/attacks/rows.ts";
 import { runInChild } from "../../test/attacks/run.ts";
-import type { Outcome, Scenario } from "../../test/attacks/scenario.ts";
+import type { Listed, Outcome } from "../../test/attacks/scenario.ts";
 import { page, type Tried } from "../../test/attacks/table.ts";
 import type { Claim } from "../claim.ts";
 
@@ -13,18 +13,13 @@ export const claim: Claim = {
   name: "secagg/attacks",
   target: "every attack is refused with nothing more sent, and works when its defence is taken out",
   async run(report) {
-    const on = await runInChild(SCENARIOS.map(({ name }) => name));
+    const on = await tryAll();
     report(`with everything in place: ${[...on.values()].filter(isRefusal).length} of ${on.size} refused`);
-    const tried: Tried[] = new Array(SCENARIOS.length);
-    const waiting = [...SCENARIOS.entries()];
-    const work = async () => {
-      for (let next = waiting.shift(); next; next = waiting.shift()) {
-        const [at, scenario] = next;
-        tried[at] = { scenario, on: on.get(scenario.name)!, off: await tryWithout(scenario) };
-        report(told(tried[at]));
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    const tried = await spread([...SCENARIOS], async (scenario): Promise<Tried> => {
+      const one = { scenario, on: on.get(scenario.name)!, off: await tryWithout(scenario) };
+      report(told(one));
+      return one;
+    });
     const failures = tried
       .filter((one) => !holds(one))
       .map(({ scenario: { row, name } }) => `${row} ${name}`);
@@ -42,10 +37,30 @@ export const claim: Claim = {
   },
 };
 
+/** What `make` gives for each, in their order, two at a time. */
+async function spread<From, To>(all: readonly From[], make: (one: From) => Promise<To>): Promise<To[]> {
+  const made: To[] = new Array(all.length);
+  const waiting = [...all.entries()];
+  const work = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) made[next[0]] = await make(next[1]);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return made;
+}
+
+/** With everything in place, a process for each file of attacks. */
+async function tryAll(): Promise<Map<string, Outcome>> {
+  const files = [...new Set(SCENARIOS.map(({ file }) => file))];
+  const each = await spread(files, (file) => runInChild(SCENARIOS.filter((one) => one.file === file)));
+  return new Map(each.flatMap((outcomes) => [...outcomes]));
+}
+
 /** Each mutation in a process of its own: there is no way to put a defence back. */
-async function tryWithout({ name, mutations }: Scenario): Promise<Outcome[]> {
+async function tryWithout(attack: Listed): Promise<Outcome[]> {
   const off: Outcome[] = [];
-  for (const mutation of mutations) off.push((await runInChild([name], mutation)).get(name)!);
+  for (const mutation of attack.mutations) {
+    off.push((await runInChild([attack], mutation)).get(attack.name)!);
+  }
   return off;
 }
 

@@ -2,13 +2,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { ROOT } from "../tidy/sources.ts";
-import { endWorld } from "./harness/lab.ts";
 import { SCENARIOS } from "./rows.ts";
 import { runInChild } from "./run.ts";
-import { without } from "./scenario.ts";
+import { endAll, without } from "./scenario.ts";
 import { listed } from "./table.ts";
 
-afterAll(endWorld);
+afterAll(endAll);
 
 describe("with everything in place", () => {
   test.each(SCENARIOS)("$row: $name: refused, and nothing more is sent", async ({ run }) => {
@@ -20,16 +19,16 @@ describe("with everything in place", () => {
 const SOME = [1, 3, 10].map((row) => SCENARIOS.find((scenario) => scenario.row === row)!);
 
 describe("with its defence taken out", () => {
-  test.each(SOME)("$row: $name: works", async ({ name, mutations }) => {
-    const outcomes = await runInChild([name], mutations[0]);
-    expect(outcomes.get(name)).toMatchObject({ kind: "worked" });
+  test.each(SOME)("$row: $name: works", async (attack) => {
+    const outcomes = await runInChild([attack], attack.mutations[0]);
+    expect(outcomes.get(attack.name)).toMatchObject({ kind: "worked" });
   });
 
   test("a defence that moved is found out before anything runs", async () => {
-    const [{ name, mutations }] = SCENARIOS as [(typeof SCENARIOS)[number]];
-    const { file } = mutations[0]!.patches[0]!;
+    const attack = SCENARIOS.find(({ harness }) => harness === "unit")!;
+    const { file } = attack.mutations[0]!.patches[0]!;
     const moved = without("none", { file, find: "a text that is not there", replace: "" });
-    const outcome = (await runInChild([name], moved)).get(name);
+    const outcome = (await runInChild([attack], moved)).get(attack.name);
     expect(outcome).toMatchObject({ kind: "broken" });
     expect(JSON.stringify(outcome)).toContain("expected once, found 0 times");
   });

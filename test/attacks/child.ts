@@ -1,16 +1,18 @@
-// Scenarios in a process of their own: node [--import …/register.mjs] --import tsx child.ts '["name", …]'.
+// Attacks of one file in a process of their own:
+// node [--import …/register.mjs] --import tsx child.ts '{ "file": "roster", "names": ["…"] }'.
 // One line of JSON for each. Whatever it started it ends; and it ends itself when it takes too long.
-import { endWorld } from "./harness/lab.ts";
-import { SCENARIOS } from "./rows.ts";
-import type { Outcome } from "./scenario.ts";
+import { endAll, type Outcome, type Scenario } from "./scenario.ts";
 
-/** Of one scenario: an attack that hangs is one that does not work, and no refusal either. */
-const LONGEST_MS = 20_000;
+/** Of one attack: one that hangs does not work, and is no refusal either. */
+const LONGEST_MS = 45_000;
 
-const names = JSON.parse(process.argv[2] ?? "[]") as string[];
+const { file, names } = JSON.parse(process.argv[2] ?? "{}") as { file: string; names: string[] };
+const lists = (await import(`./rows/${file}.ts`)) as Record<string, readonly Scenario[]>;
 for (const name of names) {
-  const scenario = SCENARIOS.find((one) => one.name === name);
-  if (!scenario) throw new Error(`no scenario ${name}`);
+  const scenario = Object.values(lists)
+    .flat()
+    .find((one) => one.name === name);
+  if (!scenario) throw new Error(`no attack ${name} in ${file}`);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<Outcome>((resolve) => {
     timer = setTimeout(() => resolve({ kind: "broken", why: `over ${LONGEST_MS} ms` }), LONGEST_MS);
@@ -19,5 +21,5 @@ for (const name of names) {
   clearTimeout(timer);
   process.stdout.write(`${JSON.stringify({ name, outcome })}\n`);
 }
-await endWorld();
+await endAll();
 process.exit(0);

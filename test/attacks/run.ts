@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Mutation, Outcome } from "./scenario.ts";
+import type { Listed, Mutation, Outcome } from "./scenario.ts";
 
 const HERE = new URL(".", import.meta.url);
 const ROOT = fileURLToPath(new URL("../../", HERE));
@@ -8,18 +8,20 @@ const ROOT = fileURLToPath(new URL("../../", HERE));
 const LONGEST_MS = 60_000;
 
 /**
- * Runs scenarios, by name, in one process whose sources are changed by a mutation's patches.
- * A process that fails before a scenario has an outcome is a `broken` one, with what it wrote.
+ * Runs attacks of one file in one process, whose sources a mutation's patches change; outcomes by name.
+ * A process that fails before an attack has an outcome makes it a `broken` one, with what it wrote.
  */
 export async function runInChild(
-  names: readonly string[],
+  attacks: readonly Listed[],
   mutation?: Mutation,
 ): Promise<ReadonlyMap<string, Outcome>> {
+  const names = attacks.map(({ name }) => name);
+  const args = { file: attacks[0]!.file, names };
   const hook = new URL("mutate/register.mjs", HERE).href;
   const program = fileURLToPath(new URL("child.ts", HERE));
   const child = spawn(
     process.execPath,
-    ["--import", hook, "--import", "tsx", program, JSON.stringify(names)],
+    ["--import", hook, "--import", "tsx", program, JSON.stringify(args)],
     {
       cwd: ROOT,
       env: { ...process.env, TUTTI_TEST_PATCHES: JSON.stringify(mutation?.patches ?? []) },

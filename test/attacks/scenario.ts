@@ -35,6 +35,16 @@ export type Scenario = {
   run(): Promise<Outcome>;
 };
 
+/** With the name of its file. */
+export type Listed = Scenario & { readonly file: string };
+
+/** What a process that ran attacks has to put away. */
+export const endings = new Set<() => Promise<void>>();
+
+export async function endAll(): Promise<void> {
+  for (const end of endings) await end();
+}
+
 export function worked(evidence: string): Outcome {
   return { kind: "worked", evidence };
 }

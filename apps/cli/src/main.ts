@@ -6,6 +6,7 @@ import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
 import { privacyCommand } from "./commands/privacy/privacy.ts";
 import { releasesCommand } from "./commands/releases.ts";
+import { revokeCommand } from "./commands/revoke.ts";
 import { runCommand } from "./commands/run.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { tokenCommand } from "./commands/token.ts";
@@ -31,6 +32,7 @@ function program(): Command {
     serveCommand(),
     tokenCommand(),
     joinCommand(),
+    revokeCommand(),
     runCommand(),
     releasesCommand(),
     verifyCommand(),

@@ -15,6 +15,8 @@ export {
   PutPartSchema,
   type ReleasesReply,
   ReleasesReplySchema,
+  type RevokeRequest,
+  RevokeRequestSchema,
   type RoundRecord,
   RoundRecordSchema,
   type RunRequest,

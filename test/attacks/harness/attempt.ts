@@ -64,8 +64,10 @@ export class Attempt {
   }
 
   async share(actor: Actor, roster = this.roster()): Promise<void> {
-    const answer = await actor.ask({ case: "roster", value: roster });
-    const request = answerOf(answer, "share");
+    this.dealt(actor, answerOf(await actor.ask({ case: "roster", value: roster }), "share"));
+  }
+
+  dealt(actor: Actor, request: ShareRequest): void {
     // On the wire an envelope has no sender: it is the caller.
     for (const envelope of request.envelopes) envelope.from = actor.name;
     this.shared.set(actor.name, request);

@@ -22,6 +22,8 @@ export class Corrupt {
   readonly papers: Papers;
   readonly envelopes: KeyPair;
   readonly masks: KeyPair;
+  /** What it seals as a share may be of any length. */
+  shareBytes = SHARE_BYTES;
 
   constructor(papers: Papers, keys: { envelopes?: KeyPair; masks?: KeyPair } = {}) {
     this.name = papers.name;
@@ -39,7 +41,8 @@ export class Corrupt {
 
   /** An envelope to `to`, as honest devices expect one. */
   envelopeTo(to: string, theirs: Advertisement, sid: Uint8Array): Envelope {
-    const shares = { maskKeyShare: random.bytes(SHARE_BYTES), seedShare: random.bytes(SHARE_BYTES) };
+    const { shareBytes } = this;
+    const shares = { maskKeyShare: random.bytes(shareBytes), seedShare: random.bytes(shareBytes) };
     const key = envelopeKey(this.agreed(this.envelopes, theirs.envelopeKey), sid, { from: this.name, to });
     const sealed = seal(key, { from: this.name, to, ...shares });
     return create(EnvelopeSchema, { from: this.name, to, sealed });

@@ -11,7 +11,7 @@ import { type Invite, InviteSchema } from "@tutti/wire/round";
 import type { Terms } from "@tutti/wire/secagg";
 import type { PreparedRun } from "tutti/prepare";
 import { smallRun } from "../../../claims/support/round/recipe.ts";
-import { type Outcome, outcomeOf, worked } from "../scenario.ts";
+import { endings, type Outcome, outcomeOf, worked } from "../scenario.ts";
 import { Attacker } from "./attacker.ts";
 import { Attempt, equalWords } from "./attempt.ts";
 import { Corrupt } from "./corrupt.ts";
@@ -127,10 +127,11 @@ let world: Promise<World> | undefined;
 /** One federation for all attacks of a process. */
 export async function theWorld(): Promise<World> {
   world ??= openWorld();
+  endings.add(endWorld);
   return await world;
 }
 
-export async function endWorld(): Promise<void> {
+async function endWorld(): Promise<void> {
   if (world) await closeWorld(await world);
   world = undefined;
 }

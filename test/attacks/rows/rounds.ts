@@ -38,8 +38,8 @@ async function otherModel(lab: Lab): Promise<Outcome> {
     await attempt.reveal(actor, attempt.attestations([...attempt.signatures], sidOf(actor.name)));
   }
   const sum = (await attempt.opened(lab.names)).subarray(0, coordinates);
-  const true_ = (await lab.victim.words(own)).subarray(0, coordinates);
-  if (!equalWords(sum, true_)) return { kind: "broken", why: "another sum than the victim's update" };
+  const expected = (await lab.victim.words(own)).subarray(0, coordinates);
+  if (!equalWords(sum, expected)) return { kind: "broken", why: "another sum than the victim's update" };
   return worked(`the sum is the victim's update, all ${coordinates} words`);
 }
 

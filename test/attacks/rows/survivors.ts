@@ -114,8 +114,9 @@ async function two(lab: Lab, sign: (attempt: Attempt) => Promise<Signatures>): P
     }),
   );
   const sum = combined(attempt.terms.bits, [1, parts[0]!], [1, parts[1]!]);
-  const true_ = combined(attempt.terms.bits, [1, await lab.victim.words(lab.invite())], [1, near!.words]);
-  if (!equalWords(sum, true_)) return { kind: "broken", why: "another sum than that of the two" };
+  const own = await lab.victim.words(lab.invite());
+  const expected = combined(attempt.terms.bits, [1, own], [1, near!.words]);
+  if (!equalWords(sum, expected)) return { kind: "broken", why: "another sum than that of the two" };
   return worked("the sum of two honest devices, where t − n_C is three");
 }
 

@@ -16,6 +16,7 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Artifacts } from "../artifacts.ts";
 import { dearestRho, isCounted, openCohorts, recordOfCohort, type Unmasking } from "./open.ts";
+import { lied, type Report } from "./report.ts";
 import { transcribe } from "./transcribe.ts";
 import type { Sums } from "./waiting.ts";
 
@@ -31,22 +32,26 @@ export type Complete = (
   at: { header: RunHeader; sums: Sums; papers: Papers },
 ) => Promise<{ header: RunHeader; release?: SignedRelease }>;
 
-export type Publisher = Unmasking & {
+export type Publisher = Omit<Unmasking, "onLiar"> & {
   readonly artifacts: Artifacts;
   readonly key: SigningKey;
   readonly certificate: Certificate;
   readonly clock: Clock;
+  /** Told of who lied. */
+  readonly report?: Report;
 };
 
 /** unmask → combine → strategy → transcript → publish. It may be done again, after a crash too. */
 export function completer(publisher: Publisher): Complete {
   const { artifacts } = publisher;
-  const { agree, lift, noise } = publisher;
-  const unmasking = { noise, ...(agree && { agree }), ...(lift && { lift }) };
+  const { agree, lift, noise, report, clock } = publisher;
   // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
   const kept = new WeakMap<Round, Map<number, Uint32Array>>();
   return async (round, { header, sums, papers }) => {
     const { spec } = round;
+    const onLiar = (liar: string, of: string) =>
+      report?.(lied({ liar, of }, { at: clock.wallMs(), run: spec.task.run }));
+    const unmasking = { noise, ...(agree && { agree }), ...(lift && { lift }), onLiar };
     const opened = kept.get(round) ?? new Map<number, Uint32Array>();
     kept.set(round, opened);
     const outcomes = await openCohorts(round, { sums, opened, unmasking });

@@ -154,6 +154,19 @@ export class Coordinator {
     return run;
   }
 
+  /**
+   * A device whose requests are refused from now on; no roster that is still to be made has it in. Other
+   * devices are not told. @throws Fault("not-found") for a name that nobody enrolled.
+   */
+  async revoke(device: string): Promise<void> {
+    const known = await this.parts.store.revokeDevice(device);
+    demand(
+      known,
+      () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),
+    );
+    this.presence.expel(device);
+  }
+
   /** Calls back after every committed change of any run, and when a device comes, goes or reports. */
   watch(callback: () => void): () => void {
     this.#watchers.add(callback);

@@ -24,6 +24,8 @@ export type Unmasking = {
   readonly lift?: LiftElsewhere;
   /** For plans whose noise the coordinator adds. */
   readonly noise: SecretRandom;
+  /** Told of a holder that must have lied about `of`'s secret; the sum is right all the same. */
+  readonly onLiar?: (liar: string, of: string) => void;
 };
 
 /** What became of a cohort: a result that counts, or why there is none. */

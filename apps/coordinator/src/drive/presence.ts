@@ -87,6 +87,16 @@ export class Presence {
     return true;
   }
 
+  /** Ends a device's stream for good: it is gone now, not after a grace period. */
+  expel(device: string): void {
+    this.#lines.get(device)?.end();
+    this.#lines.delete(device);
+    clearTimeout(this.#leaving.get(device));
+    this.#leaving.delete(device);
+    this.activities.delete(device);
+    this.#events.onGone(device);
+  }
+
   close(): void {
     for (const line of this.#lines.values()) line.end();
     for (const timer of this.#leaving.values()) clearTimeout(timer);

@@ -34,3 +34,21 @@ export function trouble(
     againMs: about.againMs,
   });
 }
+
+/** A share that fits nothing, with who revealed it: the sum did without it. */
+export function lied(
+  { liar, of }: { liar: string; of: string },
+  { at, run }: { at: number; run: string },
+): string {
+  const { code, message } = new Fault("refused", `share of ${of} revealed by ${liar}`, {
+    expected: `one that fits what ${of} published`,
+    got: "another",
+  });
+  return JSON.stringify({
+    at: new Date(at).toISOString(),
+    run: run.slice(0, 12),
+    doing: "unmasking",
+    code,
+    error: message,
+  });
+}

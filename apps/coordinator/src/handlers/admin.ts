@@ -64,6 +64,11 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       );
       return create(ReleasesReplySchema, { manifests, plan });
     },
+    async revoke({ device }, call) {
+      mustBeOwner(call);
+      await coordinator.revoke(device);
+      return create(AckSchema);
+    },
     async *fetch(request, call) {
       mustBeOwner(call);
       yield* chunksFrom(artifacts, request);

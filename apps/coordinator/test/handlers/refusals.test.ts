@@ -1,7 +1,7 @@
 import type { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { termsOf } from "@tutti/round/spec";
-import { RunRequestSchema, StartRunRequestSchema } from "@tutti/wire/admin";
+import { RevokeRequestSchema, RunRequestSchema, StartRunRequestSchema } from "@tutti/wire/admin";
 import { EnrollRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import {
@@ -84,6 +84,7 @@ describe("who may say what", () => {
     stopRun: (call) => desk.owner.stopRun(create(RunRequestSchema, now()), call),
     listRuns: (call) => desk.owner.listRuns(create(RunRequestSchema) as never, call),
     releases: (call) => desk.owner.releases(create(RunRequestSchema, now()), call),
+    revoke: (call) => desk.owner.revoke(create(RevokeRequestSchema, { device: "a" }), call),
     fetch: (call) => desk.owner.fetch(create(FetchRequestSchema, { sha256: new Uint8Array(32) }), call),
   };
 

@@ -355,6 +355,24 @@ export declare type ListRunsReply = Message<"tutti.v1.ListRunsReply"> & {
 export declare const ListRunsReplySchema: GenMessage<ListRunsReply>;
 
 /**
+ * No request of this device is taken from now on, and no cohort that is still to be formed has it in.
+ *
+ * @generated from message tutti.v1.RevokeRequest
+ */
+export declare type RevokeRequest = Message<"tutti.v1.RevokeRequest"> & {
+  /**
+   * @generated from field: string device = 1;
+   */
+  device: string;
+};
+
+/**
+ * Describes the message tutti.v1.RevokeRequest.
+ * Use `create(RevokeRequestSchema)` to create a new message.
+ */
+export declare const RevokeRequestSchema: GenMessage<RevokeRequest>;
+
+/**
  * @generated from message tutti.v1.ReleasesReply
  */
 export declare type ReleasesReply = Message<"tutti.v1.ReleasesReply"> & {
@@ -444,6 +462,14 @@ export declare const Admin: GenService<{
     methodKind: "server_streaming";
     input: typeof FetchRequestSchema;
     output: typeof ChunkSchema;
+  },
+  /**
+   * @generated from rpc tutti.v1.Admin.Revoke
+   */
+  revoke: {
+    methodKind: "unary";
+    input: typeof RevokeRequestSchema;
+    output: typeof AckSchema;
   },
 }>;
 
