@@ -110,11 +110,7 @@ function secureSum(
       return say(coordinator, call, { case: "advertised", value: advertisement });
     },
     pick: (request, call) => say(coordinator, call, { case: "picked", value: request }),
-    share: (request, call) => {
-      // An envelope travels without its sender's name; a wrong one is refused later.
-      const envelopes = request.envelopes.map((one) => ({ ...one, from: one.from || deviceOf(call) }));
-      return say(coordinator, call, { case: "shared", value: { ...request, envelopes } });
-    },
+    share: (request, call) => say(coordinator, call, { case: "shared", value: request }),
     upload: async (parts, call) => {
       const device = deviceOf(call);
       const driver = active(coordinator);

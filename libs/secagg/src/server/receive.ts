@@ -130,8 +130,11 @@ function onPick(session: ServerSession, device: string, request: PickRequest): S
 }
 
 /** Stage 1: one envelope to every holder, in no need of being read, and a commitment. */
-function onShare(session: ServerSession, device: string, request: ShareRequest): ServerSession {
+function onShare(session: ServerSession, device: string, sent: ShareRequest): ServerSession {
   const what = `shares of ${device}`;
+  // An envelope may come without its sender's name: it is the caller (proto/tutti/v1/secagg.proto).
+  const envelopes = sent.envelopes.map((one) => (one.from === "" ? { ...one, from: device } : one));
+  const request = { ...sent, envelopes };
   if (isRepeat(ShareRequestSchema, { known: session.shared.get(device), now: request }, what)) return session;
   mustBe(session, ["sharing"], what);
   const { parties, sid, graph } = groupOf(session);
