@@ -46,10 +46,10 @@ function cells({ noiseMultiplier, realised, mean, std }: Row): readonly string[]
 
 function aboutOf(name: string, swept: Swept): readonly string[] {
   const { devices, coordinates, rounds, rowsPerDevice, testRows, clipNorm, base } = swept;
+  const own = [...new Set(rowsPerDevice)].join(" to ");
   return [
-    `- ${name}: ${devices} devices of ${rowsPerDevice} rows (some one more), ${testRows} test rows; in`,
-    `  each of ${rounds} rounds ${coordinates} numbers travel, of norm ${clipNorm} at most; the base has`,
-    `  ${base.toFixed(3)}.`,
+    `- ${name}: ${devices} devices of ${own} rows, ${testRows} test rows; in each of ${rounds} rounds`,
+    `  ${coordinates} numbers travel, of norm ${clipNorm} at most; the base has ${base.toFixed(3)}.`,
   ];
 }
 

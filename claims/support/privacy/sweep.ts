@@ -23,7 +23,8 @@ export type Row = {
 
 export type Swept = {
   readonly devices: number;
-  readonly rowsPerDevice: number;
+  /** Fewest and most. */
+  readonly rowsPerDevice: readonly [number, number];
   readonly testRows: number;
   readonly rounds: number;
   readonly clipNorm: number;
@@ -54,9 +55,10 @@ export async function sweep(task: LearningTask, { seeds, epsilons, report }: Opt
     rows.push({ epsilon, noiseMultiplier, counted, realised, perSeed, ...spread });
     report(`${task.name}, ε ${epsilon ?? "∞"}: ${perSeed.join(" ")}`);
   }
+  const counts = dealt(task, 0).map(({ count }) => count);
   return {
-    devices: dealt(task, 0).length,
-    rowsPerDevice: Math.floor(task.train.count / dealt(task, 0).length),
+    devices: counts.length,
+    rowsPerDevice: [Math.min(...counts), Math.max(...counts)],
     testRows: task.test.count,
     rounds: plan.rounds,
     clipNorm: plan.update.clipNorm,
