@@ -3,6 +3,7 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { type Plan, parsePlan } from "@tutti/plan/plan";
+import { epsilonOfRho } from "@tutti/privacy/accountant";
 import { openEnvelope, type Trust } from "@tutti/release/dsse";
 import { accept } from "@tutti/release/lineage";
 import { type OpenedRelease, openRelease } from "@tutti/release/manifest";
@@ -117,6 +118,11 @@ function checkContent(where: "invitation" | "release", plan: Plan, { release }: 
   const asked = plan.privacy && version > 0 ? noise(plan.privacy) : "no claim of privacy";
   const claimed = privacy ? noise({ ...privacy, slots: 0 }) : "no claim of privacy";
   must(`${where}, privacy`, asked === claimed, { expected: asked, got: claimed });
+  if (privacy) {
+    const epsilon = epsilonOfRho(privacy.rho, privacy.delta);
+    const same = Math.abs(privacy.epsilon - epsilon) <= 1e-9 * epsilon;
+    must(`${where}, ε of its ρ`, same, { expected: `${epsilon}`, got: `${privacy.epsilon}` });
+  }
 }
 
 function must(what: string, fine: boolean, detail: { expected: string; got: string }): void {

@@ -148,7 +148,8 @@ export class Conversation {
       if (work.stop.signal.aborted || signal.aborted) return;
       if (this.#work === work) this.#work = null;
       this.#refuse(error);
-      return await this.#decline({ task, attempt }, discreet(error)).catch((cause) => this.#refuse(cause));
+      const reason = discreet(error, plan.privacy !== undefined);
+      return await this.#decline({ task, attempt }, reason).catch((cause) => this.#refuse(cause));
     }
     if (work.accepted.attempt !== attempt) return;
     this.#report({ ...said, activity: "waiting", progress: 1 });
@@ -178,7 +179,7 @@ export class Conversation {
     const { words } = await work.done;
     if (!this.#session?.isFor(terms)) {
       this.#endSession();
-      this.#session = openSession({ own, site, words });
+      this.#session = openSession({ own, cohort: work.accepted.plan.cohort, site, words });
     }
     await this.#say(this.#session.open(terms), work.accepted.task);
   }
@@ -259,7 +260,9 @@ export class Conversation {
  * `refused` event: it may quote rows, or whom the policy approves and how much it allows. Storage's subject
  * is a path, and a bug's may be anything.
  */
-function discreet(error: unknown): string {
+function discreet(error: unknown, noised = false): string {
   const { code, what } = asFault(error);
+  // Whether its rows were too few, or training diverged, is said of them without noise; its budget is not.
+  if (noised && !what.startsWith("privacy budget")) return code;
   return code === "storage" || code === "internal" ? code : `${code}: ${what}`;
 }

@@ -7,8 +7,8 @@ import { advertise } from "@tutti/secagg/device/advertise";
 import { type SignedWord, verifyAhead } from "@tutti/secagg/device/ahead";
 import { attest } from "@tutti/secagg/device/attest";
 import { erase } from "@tutti/secagg/device/erase";
-import { mask } from "@tutti/secagg/device/mask";
-import type { Member } from "@tutti/secagg/device/member";
+import { checkDelivery, mask } from "@tutti/secagg/device/mask";
+import type { Floor, Member } from "@tutti/secagg/device/member";
 import { pick } from "@tutti/secagg/device/pick";
 import { reveal } from "@tutti/secagg/device/reveal";
 import { share, sharePicked } from "@tutti/secagg/device/share";
@@ -16,7 +16,16 @@ import { type DeviceState, outOfOrder } from "@tutti/secagg/device/state";
 import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
-import { AdvertiseRequestSchema, type ShareRequest, type Terms, TermsSchema } from "@tutti/wire/secagg";
+import {
+  type Advertisement,
+  AdvertiseRequestSchema,
+  type Delivery,
+  type Picks,
+  type Roster,
+  type ShareRequest,
+  type Terms,
+  TermsSchema,
+} from "@tutti/wire/secagg";
 import type { Link } from "./link.ts";
 import { pinPeers } from "./peers.ts";
 import { type Site, trustOf } from "./site.ts";
@@ -42,13 +51,15 @@ export type Session = {
 export type SessionOptions = {
   /** The device's own terms, from plan and task (libs/round/spec.ts). */
   readonly own: Terms;
+  /** The plan's sizes of a sum: the owner signed them, and a coordinator does not choose others. */
+  readonly cohort: { readonly min: number; readonly max: number };
   /** The quantised vector, in the ring; under noise, made once it is known who is in the sum. */
   readonly words: Words;
   readonly site: Site;
 };
 
 export function openSession(options: SessionOptions): Session {
-  return options.own.plain ? plainSession(options) : secureSession(options);
+  return options.own.plain ? plainSession(options) : new SecureSession(options);
 }
 
 /** No masks: the plan turned them off, and `permit` found that the policy allows it. */
@@ -72,75 +83,100 @@ function plainSession({ own, words }: SessionOptions): Session {
 }
 
 /** Bonawitz et al. 2017, Fig. 4, a stage per word; libs/secagg checks each and answers it once. */
-function secureSession({ own, words, site }: SessionOptions): Session {
-  const { state: advertised, message: advertisement } = advertise(own, memberOf(site));
-  let state: DeviceState = advertised;
-  /** A repeat gives the state of then; the session never goes back to it. */
-  const reach = (next: DeviceState) => {
-    if (STAGES.indexOf(next.stage) > STAGES.indexOf(state.stage)) state = next;
-  };
-  const { verifyAll } = site;
-  let drawn: Uint32Array | null = words instanceof Uint32Array ? words : null;
+class SecureSession implements Session {
+  readonly #options: SessionOptions;
+  readonly #advertisement: Advertisement;
+  #state: DeviceState;
   /** One draw of noise a session, however often its delivery is said. */
-  const vector = (): Uint32Array => {
-    if (drawn || words instanceof Uint32Array) return drawn ?? (words as Uint32Array);
-    if (state.stage !== "shared") throw outOfOrder(state, "shared");
-    drawn = words(state.group);
-    return drawn;
-  };
-  /** The state to take a word with: with its signatures verified, where that takes the platform time. */
-  const ready = async (word: SignedWord) => (verifyAll ? verifyAhead(state, word, verifyAll) : state);
-  return {
-    isFor: (terms) => same(terms, own),
-    open: (terms) => {
-      mustAgree(terms, own);
-      return says((link, signal) =>
-        link.advertise(create(AdvertiseRequestSchema, { terms: own, advertisement }), signal),
-      );
-    },
-    hear: async (word) => {
-      switch (word.case) {
-        case "roster": {
-          const ahead = await ready({ kind: "roster", message: word.value });
-          if (word.value.members.length > FULL_GRAPH) {
-            const picked = pick(ahead, word.value);
-            await pinPeers(site.store, picked.state.crew.parties);
-            reach(picked.state);
-            return says((link, signal) => link.pick(picked.message, signal));
-          }
-          const shared = await share(ahead, word.value);
-          await pinPeers(site.store, shared.state.group.parties);
-          reach(shared.state);
-          return shares(shared.message);
-        }
-        case "picks": {
-          const ahead = await ready({ kind: "picks", message: word.value });
-          const shared = await sharePicked(ahead, word.value);
-          reach(shared.state);
-          return shares(shared.message);
-        }
-        case "delivery": {
-          const masked = mask(state, word.value, vector());
-          reach(masked.state);
-          return upload(word.value.session, masked.packed);
-        }
-        case "survivors": {
-          const attested = attest(state, word.value);
-          reach(attested.state);
-          return says((link, signal) => link.attest(attested.message, signal));
-        }
-        case "attestations": {
-          const ahead = await ready({ kind: "attestations", message: word.value });
-          const revealed = reveal(ahead, word.value);
-          reach(revealed.state);
-          return says((link, signal) => link.reveal(revealed.message, signal));
-        }
-        default:
-          return unreachable(word);
+  #drawn: Uint32Array | null = null;
+
+  constructor(options: SessionOptions) {
+    const { own, cohort, site } = options;
+    const { state, message } = advertise(own, memberOf(site, cohort));
+    this.#options = options;
+    this.#state = state;
+    this.#advertisement = message;
+  }
+
+  isFor(terms: Terms): boolean {
+    return same(terms, this.#options.own);
+  }
+
+  open(given: Terms): Answer {
+    const terms = this.#options.own;
+    mustAgree(given, terms);
+    const request = create(AdvertiseRequestSchema, { terms, advertisement: this.#advertisement });
+    return says((link, signal) => link.advertise(request, signal));
+  }
+
+  async hear(word: StageWord): Promise<Answer> {
+    switch (word.case) {
+      case "roster":
+        return word.value.members.length > FULL_GRAPH ? this.#pick(word.value) : this.#share(word.value);
+      case "picks":
+        return this.#sharePicked(word.value);
+      case "delivery":
+        return this.#mask(word.value);
+      case "survivors": {
+        const { message } = this.#reach(attest(this.#state, word.value));
+        return says((link, signal) => link.attest(message, signal));
       }
-    },
-    close: () => erase(state),
-  };
+      case "attestations": {
+        const ahead = await this.#ahead({ kind: "attestations", message: word.value });
+        const { message } = this.#reach(reveal(ahead, word.value));
+        return says((link, signal) => link.reveal(message, signal));
+      }
+      default:
+        return unreachable(word);
+    }
+  }
+
+  close(): void {
+    erase(this.#state);
+  }
+
+  async #pick(roster: Roster): Promise<Answer> {
+    const picked = pick(await this.#ahead({ kind: "roster", message: roster }), roster);
+    await pinPeers(this.#options.site.store, picked.state.crew.parties);
+    this.#reach(picked);
+    return says((link, signal) => link.pick(picked.message, signal));
+  }
+
+  async #share(roster: Roster): Promise<Answer> {
+    const shared = await share(await this.#ahead({ kind: "roster", message: roster }), roster);
+    await pinPeers(this.#options.site.store, shared.state.group.parties);
+    return shares(this.#reach(shared).message);
+  }
+
+  async #sharePicked(picks: Picks): Promise<Answer> {
+    const ahead = await this.#ahead({ kind: "picks", message: picks });
+    return shares(this.#reach(await sharePicked(ahead, picks)).message);
+  }
+
+  #mask(delivery: Delivery): Answer {
+    const state = this.#state;
+    if (state.stage === "shared" && this.#drawn === null) {
+      // A delivery that is refused costs no noise and no budget.
+      checkDelivery(state, delivery);
+      const { words } = this.#options;
+      this.#drawn = words instanceof Uint32Array ? words : words(state.group);
+    }
+    if (this.#drawn === null) throw outOfOrder(state, "shared");
+    const { packed } = this.#reach(mask(state, delivery, this.#drawn));
+    return upload(delivery.session, packed);
+  }
+
+  /** The state to take a word with: with its signatures verified, where that takes the platform time. */
+  async #ahead(word: SignedWord): Promise<DeviceState> {
+    const { verifyAll } = this.#options.site;
+    return verifyAll ? verifyAhead(this.#state, word, verifyAll) : this.#state;
+  }
+
+  /** A repeat gives the state of then; the session never goes back to it. */
+  #reach<Outcome extends { readonly state: DeviceState }>(outcome: Outcome): Outcome {
+    if (STAGES.indexOf(outcome.state.stage) > STAGES.indexOf(this.#state.stage)) this.#state = outcome.state;
+    return outcome;
+  }
 }
 
 const STAGES: readonly DeviceState["stage"][] = [
@@ -152,11 +188,24 @@ const STAGES: readonly DeviceState["stage"][] = [
   "revealed",
 ];
 
-function memberOf(site: Site): Member {
+/** In no smaller sum than its policy and the plan both allow, and in no larger one than the plan's. */
+function memberOf(site: Site, { min, max }: SessionOptions["cohort"]): Member {
   const { identity, policy, secret, ledger, agree, agreeAll } = site;
   const { name, certificate, key } = identity;
-  const own = { name, certificate, key, floor: policy.floor, random: secret, ledger };
+  const own = {
+    name,
+    certificate,
+    key,
+    floor: { ...policy.floor, ...atLeast(policy.floor, min) },
+    most: max,
+    random: secret,
+    ledger,
+  };
   return { ...own, ...trustOf(site), ...(agree && { agree }), ...(agreeAll && { agreeAll }) };
+}
+
+function atLeast({ devices, survivors }: Floor, min: number): Pick<Floor, "devices" | "survivors"> {
+  return { devices: Math.max(devices, min), survivors: Math.max(survivors, min) };
 }
 
 function says(send: Answer["send"]): Answer {

@@ -73,7 +73,7 @@ test("a device of the same name and another key, however well certified, gets no
     });
     const trust = { authority: fed.authority, nowS: NOW_S };
     let server = openServer(own, { ...trust, members: new Set(["ann", "bob", "eve"]) });
-    const session = openSession({ own, words: new Uint32Array(4), site });
+    const session = openSession({ own, cohort: { min: 3, max: 3 }, words: new Uint32Array(4), site });
     const link = {
       advertise: async ({ advertisement }: never) => {
         server = receive(server, "ann", { stage: "advertise", advertisement });

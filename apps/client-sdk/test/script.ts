@@ -170,7 +170,11 @@ export class Script {
       },
       advertise: ({ advertisement }) => stage({ stage: "advertise", advertisement: advertisement! }),
       pick: (request) => stage({ stage: "pick", request }),
-      share: (request) => stage({ stage: "share", request }),
+      share: (request) => {
+        // Who calls is who sends, as with a real coordinator.
+        const envelopes = request.envelopes.map((one) => ({ ...one, from: device }));
+        return stage({ stage: "share", request: { ...request, envelopes } });
+      },
       attest: (request) => stage({ stage: "attest", request }),
       reveal: (request) => stage({ stage: "reveal", request }),
       upload: (parts) => this.#upload(device, parts),

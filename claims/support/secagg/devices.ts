@@ -6,7 +6,7 @@ import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/fol
 import { connect } from "@tutti/client-sdk/node/grpc";
 import { nativeVerify } from "@tutti/client-sdk/node/verify";
 import { memorySpending } from "@tutti/client-sdk/private";
-import { openSession, type Session, type StageWord } from "@tutti/client-sdk/session";
+import { openSession, type Session, type SessionOptions, type StageWord } from "@tutti/client-sdk/session";
 import type { Site } from "@tutti/client-sdk/site";
 import { memoryStore } from "@tutti/client-sdk/store";
 import { systemClock } from "@tutti/foundation/clock";
@@ -18,7 +18,6 @@ import { memoryLedger } from "@tutti/secagg/device/member";
 import { quantise } from "@tutti/update/quantise";
 import { create } from "@tutti/wire/message";
 import { type Instruction, type Invite, ListenRequestSchema, ReadyRequestSchema } from "@tutti/wire/round";
-import type { Terms } from "@tutti/wire/secagg";
 import { asChild } from "../round/child.ts";
 
 export type DevicesArgs = { readonly folders: readonly string[] };
@@ -41,7 +40,7 @@ async function participate(folder: string): Promise<void> {
 
 class Sums {
   readonly #site: Site;
-  #work: { own: Terms; words: Uint32Array } | null = null;
+  #work: Omit<SessionOptions, "site"> | null = null;
   #session: Session | null = null;
   readonly #words = new Map<number, Uint32Array>();
 
@@ -86,7 +85,7 @@ class Sums {
 
   async #invited({ plan, task, attempt }: Invite, signal: AbortSignal): Promise<void> {
     const work = { plan: parsePlan(plan!.payload), task: task!, attempt };
-    this.#work = { own: termsOf(work), words: this.#wordsFor(work) };
+    this.#work = { own: termsOf(work), cohort: work.plan.cohort, words: this.#wordsFor(work) };
     const said = { run: task!.run, round: task!.round, attempt };
     await this.#site.link.ready(create(ReadyRequestSchema, said), signal);
   }

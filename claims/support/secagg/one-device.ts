@@ -22,6 +22,8 @@ import {
 } from "@tutti/wire/secagg";
 import { type Cast, gather, Script } from "./cast.ts";
 
+const ANY = { min: 2, max: 1000 };
+
 /** What a platform brings to the one real device. */
 export type Platform = Pick<Site, "verify" | "agree" | "verifyAll" | "agreeAll">;
 
@@ -83,7 +85,7 @@ export class OneDevice {
       });
     };
     const { advertisement } = await spent("advertise", async () => {
-      session = openSession({ own, words: this.#words, site: this.#site });
+      session = openSession({ own, cohort: ANY, words: this.#words, site: this.#site });
       return await sentBy(AdvertiseRequestSchema, session.open(own));
     });
     const roster: StageWord = { case: "roster", value: script.roster(advertisement!) };

@@ -1,14 +1,14 @@
 import { uniformFloat64 } from "pure-rand/distribution/uniformFloat64";
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
-import { utf8 } from "./bytes.ts";
+import { canonical, utf8 } from "./bytes.ts";
 import { sha256 } from "./hash.ts";
 
 declare const secret: unique symbol;
 
 /**
  * The platform's CSPRNG, for keys, masks and privacy noise. A type of its own, so that a key cannot come
- * from the dice by accident. Only `platformRandom` makes one.
+ * from the dice by accident. Only `platformRandom` makes one, or `seededSecret` of its bytes.
  */
 export type SecretRandom = { readonly [secret]: true; bytes(length: number): Uint8Array };
 
@@ -18,6 +18,24 @@ export function platformRandom(): SecretRandom {
     const out = new Uint8Array(length);
     // One call gives at most 65,536 bytes (Web Cryptography API, section 10.1.1).
     for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(out.subarray(at, at + 65_536));
+    return out;
+  };
+  return { bytes } as SecretRandom;
+}
+
+/**
+ * Secrets that follow from a secret seed of 32 bytes, itself from `platformRandom`, for one `purpose`: the
+ * same again where something must be done twice alike. SHA-256 of seed, purpose and a counter; who has the
+ * seed has all of it.
+ */
+export function seededSecret(seed: Uint8Array, purpose: Uint8Array): SecretRandom {
+  let counter = 0;
+  const bytes = (length: number) => {
+    const out = new Uint8Array(length);
+    for (let at = 0; at < length; at += 32) {
+      const block = sha256(canonical("tutti/secret/v1", seed, purpose, counter++));
+      out.set(block.subarray(0, Math.min(32, length - at)), at);
+    }
     return out;
   };
   return { bytes } as SecretRandom;

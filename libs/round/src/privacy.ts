@@ -19,10 +19,15 @@ type Work = Pick<RoundSpec, "plan" | "task">;
 /** How a sum's size enters its noise: members, and the honest ones that no revealed sum lacks. */
 export type SumSize = { readonly members: number; readonly honest: number };
 
+/** Who may know noise beside its own: the coordinator's, n_C of n, and always one other device. */
+function knowing(members: number): number {
+  return Math.max(1, corruptible(members));
+}
+
 /** Honest devices in any sum that can be revealed: the fewest survivors less those that may be corrupt. */
 export function sizeOf({ parties, least }: Pick<Group, "parties" | "least">): SumSize {
   const members = parties.size;
-  return { members, honest: least - corruptible(members) };
+  return { members, honest: least - knowing(members) };
 }
 
 /** c: the L2 bound of the whole vector in this round. */
@@ -70,7 +75,7 @@ export function rotationOf({ run, round }: Pick<Task, "run" | "round">): string 
 
 /** The price of a round to each honest device in it, by who really was in the sum. */
 export function priceOf(grid: Grid, survivors: number): { noiseMultiplier: number; rho: number } {
-  return realised(grid, survivors, corruptible(grid.devices));
+  return realised(grid, survivors, knowing(grid.devices));
 }
 
 /** A plan whose noise no word of its bits can hold is refused before anybody trains. */
@@ -79,7 +84,7 @@ export function checkPrivacy(plan: Plan): void {
   if (!privacy) return;
   const lost = Math.round(graphNeed(plan).lost * 1000);
   for (const members of [cohort.min, cohort.max]) {
-    const honest = leastFor(members, { lost }) - corruptible(members);
+    const honest = leastFor(members, { lost }) - knowing(members);
     for (const kind of [Task_Kind.TRAIN, Task_Kind.EVALUATE]) {
       const round = kind === Task_Kind.TRAIN ? 0 : rounds;
       const task = { $typeName: "tutti.v1.Task", run: "", round, kind, parent: new Uint8Array() } as const;

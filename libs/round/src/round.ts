@@ -33,6 +33,8 @@ export type Round = {
   readonly declined: ReadonlyMap<string, string>;
   /** None until the devices that are ready are dealt into them; from then on as many, dropped or not. */
   readonly cohorts: readonly Cohort[];
+  /** What this round's central noise is drawn from; null until it is needed, and in other modes. */
+  readonly noise: Uint8Array | null;
   /** Why the round failed; empty while it has not. */
   readonly reason: string;
 };
@@ -64,6 +66,7 @@ export function beginRound(
     ready: new Set(),
     declined: new Map(),
     cohorts: [],
+    noise: null,
     reason: "",
   };
   return gather(fresh, nowMs);
@@ -109,11 +112,18 @@ function apply(round: Round, { device, event, nowMs }: Entry): [Round, Effect[]]
       return [onRecovered(round, nowMs), []];
     case "broken":
       return [round.phase === "unmasking" ? fail(round, event.value) : round, []];
+    case "noise":
+      return lacksNoise(round) ? [{ ...round, noise: event.value }, [{ kind: "complete" }]] : [round, []];
     case undefined:
       throw new Fault("bad-message", "journal entry", { expected: "an event", got: "none" });
     default:
       return unreachable(event);
   }
+}
+
+/** Whether the coordinator must fix what its noise is drawn from before this round's sums are opened. */
+export function lacksNoise({ phase, noise, spec }: Round): boolean {
+  return phase === "unmasking" && noise === null && spec.plan.privacy?.mode === "central";
 }
 
 function onReady(round: Round, device: string): Round {

@@ -58,15 +58,28 @@ export function afterSuccess(
   };
 }
 
-/** After a round that failed by name: tried again, or the run fails with that reason. */
-export function afterFailure(plan: Plan, header: RunHeader, reason: string): RunHeader {
+/**
+ * After a round that failed by name: tried again, or the run fails with that reason. `rho` is what sums that
+ * were opened all the same have cost.
+ */
+export function afterFailure(
+  plan: Plan,
+  header: RunHeader,
+  { reason, rho }: { reason: string; rho: number },
+): RunHeader {
   const attempt = header.attempt + 1;
   const sentence = `round ${header.round}, attempt ${attempt} of ${plan.attempts}: ${reason}`;
-  return { ...header, attempt, state: attempt < plan.attempts ? "running" : "failed", reason: sentence };
+  const spent = { rho: header.rho + rho };
+  return {
+    ...header,
+    ...spent,
+    attempt,
+    state: attempt < plan.attempts ? "running" : "failed",
+    reason: sentence,
+  };
 }
 
-export function afterStop(header: RunHeader): RunHeader {
-  return header.state === "running"
-    ? { ...header, state: "stopped", reason: "stopped by its owner" }
-    : header;
+export function afterStop(header: RunHeader, rho: number): RunHeader {
+  if (header.state !== "running") return header;
+  return { ...header, rho: header.rho + rho, state: "stopped", reason: "stopped by its owner" };
 }

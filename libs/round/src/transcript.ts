@@ -1,7 +1,6 @@
 import { assert } from "@tutti/foundation/check";
 import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
-import type { Group } from "@tutti/secagg/group";
 import { picksOf } from "@tutti/secagg/server/words";
 import { MAX_DEVICES } from "@tutti/update/quantise";
 import { checkCounts } from "@tutti/wire/counts";
@@ -10,12 +9,10 @@ import { AttestationSchema } from "@tutti/wire/secagg";
 import {
   type CohortTranscript,
   CohortTranscriptSchema,
-  type PrivacySpent,
-  PrivacySpentSchema,
   type Transcript,
   TranscriptSchema,
 } from "@tutti/wire/transcript";
-import { gridOfSum, priceOf, sizeOf } from "./privacy.ts";
+import { costOfSum } from "./price.ts";
 import type { Round } from "./round.ts";
 import type { RoundSpec } from "./spec.ts";
 import type { Summing } from "./summing.ts";
@@ -86,14 +83,6 @@ function cohortOf(spec: Work, { sum, plain, counted }: Concluded): CohortTranscr
     ...(privacy && { privacy }),
     counted,
   });
-}
-
-/** What a sum costs each device in it, by who really was in it; undefined where the plan claims nothing. */
-export function costOfSum(work: Work, group: Group, survivors: number): PrivacySpent | undefined {
-  const { privacy } = work.plan;
-  if (!privacy) return undefined;
-  const { noiseMultiplier, rho } = priceOf(gridOfSum(work, privacy, sizeOf(group)), survivors);
-  return create(PrivacySpentSchema, { mode: privacy.mode, noiseMultiplier, rho });
 }
 
 /**

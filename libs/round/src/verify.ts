@@ -73,7 +73,9 @@ export function verifyRound(given: Given): Verified {
   checkStates(transcript, asked);
   const cohorts = transcript.cohorts.filter(({ counted }) => counted);
   const opened = given.sums && openSums(given.sums, checked, asked);
-  const made = given.manifest && checkManifest(given.manifest, { asked, cohorts, digest, trust });
+  const made =
+    given.manifest &&
+    checkManifest(given.manifest, { asked, cohorts, all: transcript.cohorts, digest, trust });
   const done = [check, ...checks, ...sums, ...(opened ? [SUM] : []), ...(made ? [made.check] : [])];
   if (given.adapter && made) done.push(checkAdapter(given.adapter, made.release));
   if (given.previous) done.push(checkPrevious(given.previous, transcript, asked));

@@ -69,10 +69,13 @@ export class Puppet implements Actor {
 
   async #answer(word: Word) {
     if (word.case !== "openSession") return await this.#session?.hear(word as StageWord);
-    this.#session ??= openSession({ own: this.#own!, site: this.#site, words: this.words });
+    this.#session ??= openSession({ own: this.#own!, cohort: ANY, site: this.#site, words: this.words });
     return this.#session.open(word.value.terms!);
   }
 }
+
+/** What a puppet is in, its script decides. */
+const ANY = { min: 2, max: 1000 };
 
 function recording(sent: Sent[]): Link {
   const keep = (stage: Exclude<Sent["stage"], "upload">) => async (message: unknown) => {

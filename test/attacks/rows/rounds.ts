@@ -4,6 +4,7 @@ import { quantise } from "@tutti/update/quantise";
 import { Attempt, combined, equalWords } from "../harness/attempt.ts";
 import { Corrupt } from "../harness/corrupt.ts";
 import { againstDevice, type Lab } from "../harness/lab.ts";
+import { surrounded } from "../harness/sybil.ts";
 import { papersFor, random } from "../harness/world.ts";
 import { type Outcome, patch, type Scenario, without, worked } from "../scenario.ts";
 
@@ -226,6 +227,22 @@ export const ROUNDS: readonly Scenario[] = [
       ),
     ],
     run: againstDevice((lab) => pair(lab, [])),
+  },
+  {
+    row: 9,
+    name: "a cohort smaller than the run's owner signed for",
+    harness: "coordinator",
+    mutations: [
+      without(
+        "the plan's own sizes hold beside the policy's",
+        patch(
+          "apps/client-sdk/src/session.ts",
+          "return { devices: Math.max(devices, min), survivors: Math.max(survivors, min) };",
+          "return { devices, survivors };",
+        ),
+      ),
+    ],
+    run: againstDevice((lab) => surrounded(lab, lab.bought("w1", "w2")), { cohort: { min: 50, max: 100 } }),
   },
   {
     row: 9,

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from "node:fs";
 import { fromUtf8 } from "@tutti/foundation/bytes";
 import { ANY_RUN, type Entry, formatEntry, parseLedger } from "@tutti/privacy/ledger";
 import type { Spending } from "../private.ts";
@@ -14,16 +15,14 @@ const MAX_BYTES = 64 << 20;
  */
 export async function openSpending(file: string): Promise<Spending> {
   const text = await readText(file);
-  const entries = [...parseLedger(text)];
+  const entries = parseLedger(text);
   // The next line must be whole: a torn one is written out as what it counts for.
   if (text !== "" && !text.endsWith("\n")) await replaceFile(file, lines(entries));
   const append = appendSynced(file);
   return {
-    entries: () => entries,
-    add: (entry) => {
-      append(formatEntry(entry));
-      entries.push(entry);
-    },
+    // Read each time: one process at a time has a device's folder, but two would not share a budget unseen.
+    entries: () => (existsSync(file) ? parseLedger(readFileSync(file, "utf8")) : []),
+    add: (entry) => append(formatEntry(entry)),
   };
 }
 

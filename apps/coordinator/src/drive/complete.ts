@@ -44,14 +44,14 @@ export type Publisher = Omit<Unmasking, "onLiar"> & {
 /** unmask → combine → strategy → transcript → publish. It may be done again, after a crash too. */
 export function completer(publisher: Publisher): Complete {
   const { artifacts } = publisher;
-  const { agree, lift, noise, report, clock } = publisher;
+  const { agree, lift, report, clock } = publisher;
   // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
   const kept = new WeakMap<Round, Map<number, Uint32Array>>();
   return async (round, { header, sums, papers }) => {
     const { spec } = round;
     const onLiar = (liar: string, of: string) =>
       report?.(lied({ liar, of }, { at: clock.wallMs(), run: spec.task.run }));
-    const unmasking = { noise, ...(agree && { agree }), ...(lift && { lift }), onLiar };
+    const unmasking = { ...(agree && { agree }), ...(lift && { lift }), onLiar };
     const opened = kept.get(round) ?? new Map<number, Uint32Array>();
     kept.set(round, opened);
     const outcomes = await openCohorts(round, { sums, opened, unmasking });

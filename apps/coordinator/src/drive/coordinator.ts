@@ -2,7 +2,6 @@ import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
-import { platformRandom } from "@tutti/foundation/random";
 import type { Verify } from "@tutti/identity/keys";
 import { type Plan, parsePlan } from "@tutti/plan/plan";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
@@ -205,7 +204,7 @@ export class Coordinator {
       ledger: ledgerOf(store, run),
       trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
-      complete: completer({ ...this.parts, ...this.parts.federation.coordinator, noise: platformRandom() }),
+      complete: completer({ ...this.parts, ...this.parts.federation.coordinator }),
       present: () => this.presence.present(),
       changed: this.changed,
       report: this.parts.report,

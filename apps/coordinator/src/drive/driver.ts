@@ -1,8 +1,10 @@
 import { assert, demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { platformRandom } from "@tutti/foundation/random";
 import type { Plan } from "@tutti/plan/plan";
-import { abandon, beginRound, type Effect, type Round, step } from "@tutti/round/round";
+import { rhoAtRisk } from "@tutti/round/price";
+import { abandon, beginRound, type Effect, lacksNoise, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
 import type { Trust } from "@tutti/round/summing";
 import { publishedWord, wordTo } from "@tutti/round/words";
@@ -151,7 +153,7 @@ export class Driver {
   /** Ends the run by its owner's wish; the round in progress is dropped and reveals nothing. */
   async stop(): Promise<void> {
     await this.#exclusively(async () => {
-      if (this.header.state === "running") await this.#close(afterStop(this.header));
+      if (this.header.state === "running") await this.#close(afterStop(this.header, this.#rhoAtRisk()));
     });
     demand(
       this.header.state !== "running",
@@ -163,8 +165,7 @@ export class Driver {
   giveUp(reason: string): void {
     const spec = this.round?.spec;
     this.#jobs.push(async () => {
-      if (this.round !== null && this.round.spec === spec)
-        await this.#close(afterFailure(this.options.plan, this.header, reason));
+      if (this.round !== null && this.round.spec === spec) await this.#close(this.#afterFailure(reason));
     });
     this.#wake();
   }
@@ -255,6 +256,7 @@ export class Driver {
   async #complete(): Promise<void> {
     const { round } = this;
     assert(round !== null, "what is complete is a round");
+    if (lacksNoise(round)) return this.#say("", { case: "noise", value: platformRandom().bytes(32) });
     try {
       const papers = { plan: this.options.planEnvelope, parent: this.parent };
       const done = await this.#completion.of(round, { header: this.header, sums: this.#sums, papers });
@@ -273,12 +275,19 @@ export class Driver {
     return this.round?.spec === spec && this.round.phase === phase;
   }
 
+  #afterFailure(reason: string): RunHeader {
+    return afterFailure(this.options.plan, this.header, { reason, rho: this.#rhoAtRisk() });
+  }
+
+  #rhoAtRisk(): number {
+    return this.round ? rhoAtRisk(this.round) : 0;
+  }
+
   #fail(reason: string): void {
     const { round } = this;
     assert(round !== null, "what failed is a round");
     this.#jobs.push(async () => {
-      if (this.#isStill(round, "failed"))
-        await this.#close(afterFailure(this.options.plan, this.header, reason));
+      if (this.#isStill(round, "failed")) await this.#close(this.#afterFailure(reason));
     });
     this.#wake();
   }

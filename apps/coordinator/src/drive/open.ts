@@ -1,13 +1,13 @@
+import { assert } from "@tutti/foundation/check";
 import { Fault, type FaultCode } from "@tutti/foundation/fault";
-import type { SecretRandom } from "@tutti/foundation/random";
+import { seededSecret } from "@tutti/foundation/random";
 import { centralNoise } from "@tutti/privacy/distributed";
 import { fewestCounted, whyTooFew } from "@tutti/round/cohorts";
+import { costOfSum } from "@tutti/round/price";
 import { gridOfSum, sizeOf } from "@tutti/round/privacy";
 import { type Result, readSum } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
-import type { RoundSpec } from "@tutti/round/spec";
 import { type Summing, survivors } from "@tutti/round/summing";
-import { costOfSum } from "@tutti/round/transcript";
 import type { Agree } from "@tutti/secagg/agree";
 import type { Group } from "@tutti/secagg/group";
 import type { Lift } from "@tutti/secagg/server/lift";
@@ -22,8 +22,6 @@ export type LiftElsewhere = (sum: Uint32Array, lifts: readonly Lift[]) => Promis
 export type Unmasking = {
   readonly agree?: Agree;
   readonly lift?: LiftElsewhere;
-  /** For plans whose noise the coordinator adds. */
-  readonly noise: SecretRandom;
   /** Told of a holder that must have lied about `of`'s secret; the sum is right all the same. */
   readonly onLiar?: (liar: string, of: string) => void;
 };
@@ -54,7 +52,7 @@ const PASSING: ReadonlySet<FaultCode> = new Set<FaultCode>(["unavailable", "canc
  * another try may open it.
  */
 export async function openCohorts(
-  { spec, cohorts }: Round,
+  { spec, cohorts, noise }: Round,
   { sums, opened, unmasking }: { sums: Sums; opened: Map<number, Uint32Array>; unmasking: Unmasking },
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
@@ -66,7 +64,8 @@ export async function openCohorts(
     const spent = () => (group ? costOfSum(spec, group, devices.length) : undefined);
     try {
       if (dropped) throw new Fault("below-threshold", dropped);
-      const plain = opened.get(at) ?? (await openSum(spec, { sum, masked: sums.get(at)! }, unmasking));
+      const plain =
+        opened.get(at) ?? (await openSum({ spec, noise }, { sum, masked: sums.get(at)! }, unmasking));
       opened.set(at, plain);
       const result = readSum(spec, plain, { devices: devices.length, size });
       outcomes.push({ sum, devices, plain, result, spent: spent(), dropped: "" });
@@ -104,16 +103,18 @@ export function isCounted(outcome: Outcome): outcome is Counted {
  * one is unmasked here, the event loop turns between two walks over it.
  */
 async function openSum(
-  spec: RoundSpec,
+  { spec, noise }: Pick<Round, "spec" | "noise">,
   { sum, masked }: { sum: Summing; masked: Uint32Array },
-  { noise, ...unmasking }: Unmasking,
+  unmasking: Unmasking,
 ): Promise<Uint32Array> {
   if (sum.kind === "plain") return masked;
   const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
   const plain = await unmask(sum.session, masked, { pause, ...unmasking });
   const { privacy } = spec.plan;
   if (privacy?.mode !== "central") return plain;
-  return centralNoise(plain, gridOfSum(spec, privacy, sizeOf(groupOf(sum)!)), noise);
+  assert(noise !== null, "central noise is fixed before a sum is opened");
+  const { group, sid } = sum.session;
+  return centralNoise(plain, gridOfSum(spec, privacy, sizeOf(group!)), seededSecret(noise, sid!));
 }
 
 /** Who was in the roster says how much noise its devices added; null without masks. */

@@ -10,7 +10,7 @@ import type { Role } from "@tutti/identity/certificate";
 import { issue } from "@tutti/identity/certificate";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import type { Plan } from "@tutti/plan/plan";
-import { activeLayout, scaleOf } from "@tutti/round/spec";
+import { activeLayout, scaleOf, termsOf } from "@tutti/round/spec";
 import { layoutOf } from "@tutti/update/layout";
 import { quantise } from "@tutti/update/quantise";
 import type { Task } from "@tutti/wire/round";
@@ -54,6 +54,8 @@ export function plan(change: Partial<Record<keyof Plan, unknown>> = {}): Plan {
 
 /** A device's quantised vector for a round: the same whenever it is asked again. */
 export function wordsOf(given: Plan, task: Task, device: string, rows = 10): Uint32Array {
+  // Under noise nothing is added to zeros but the noise.
+  if (given.privacy) return new Uint32Array(termsOf({ plan: given, task, attempt: 0 }).length);
   const chance = seededRandom(`${device}/${task.round}`);
   const { length } = activeLayout({ plan: given, task });
   const update = Float32Array.from({ length }, () => chance.uniform() - 0.5);

@@ -1,7 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { sha256Hex } from "@tutti/foundation/hash";
-import { platformRandom } from "@tutti/foundation/random";
 import type { Plan } from "@tutti/plan/plan";
 import { openRelease, signRelease } from "@tutti/release/manifest";
 import { signPlan } from "@tutti/release/plan";
@@ -81,7 +80,6 @@ export class World {
       artifacts: weather.over(artifacts, ["read", "putBytes"]),
       ...COORDINATOR,
       clock,
-      noise: platformRandom(),
     });
     const stored = (await store.run(this.#run))!;
     const driver = new Driver({

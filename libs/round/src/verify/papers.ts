@@ -58,6 +58,12 @@ export function checkAsked(transcript: Transcript, trust: Trust): { asked: Asked
   mustEqual("parent, run", run, parent.release.run);
   mustEqual("parent, version", task.round, parent.release.version);
   mustEqual("parent, base model", plan.base.sha256, parent.release.base.sha256);
+  checkClip(plan, task);
+  const since = Math.floor(Date.parse(parent.release.createdAt) / 1000);
+  must("transcript, time", transcript.checkedAtS >= since - CLOCK_SLACK_S, {
+    expected: `after its parent's, ${date(since)}`,
+    got: date(transcript.checkedAtS),
+  });
   return {
     asked: { plan, task, parent },
     checks: [
@@ -70,12 +76,27 @@ export function checkAsked(transcript: Transcript, trust: Trust): { asked: Asked
   };
 }
 
+/** As each device checked it: a norm that adapts stays within the plan's, and otherwise there is none. */
+function checkClip({ privacy, update }: Plan, { clipNorm }: Task): void {
+  const adapts = privacy?.adaptiveClip !== undefined;
+  const fine = adapts ? clipNorm > 0 && clipNorm <= update.clipNorm : clipNorm === 0;
+  const expected = adapts ? `above 0, at most ${update.clipNorm}` : "none of the task's own";
+  must("task, clip norm", fine, { expected, got: `${clipNorm}` });
+}
+
 /** What a manifest says of this round, against the round's own record. */
 export function checkManifest(
   envelope: SignedEnvelope,
-  about: { asked: Asked; cohorts: readonly CohortTranscript[]; digest: string; trust: Trust },
+  about: {
+    asked: Asked;
+    /** Those that counted, and all that were opened. */
+    cohorts: readonly CohortTranscript[];
+    all: readonly CohortTranscript[];
+    digest: string;
+    trust: Trust;
+  },
 ): { release: Release; check: Check } {
-  const { asked, cohorts, digest, trust } = about;
+  const { asked, cohorts, all, digest, trust } = about;
   const { plan, task, parent } = asked;
   const { release } = openRelease(envelope, trust);
   const trains = task.kind === Task_Kind.TRAIN;
@@ -92,7 +113,7 @@ export function checkManifest(
   mustEqual("manifest, secure aggregation", "true", `${release.secureAggregation}`);
   const sizes = cohorts.map(({ survivors }) => survivors.length);
   mustEqual("manifest, cohorts", sizes.join(" + "), release.cohorts.join(" + "));
-  checkClaim(cohorts, release, asked);
+  checkClaim(all, release, asked);
   const claims = `${sizes.join(" + ")} devices, the same privacy`;
   const found = `version ${release.version} names this transcript, ${claims}`;
   return { release, check: { what: "manifest", found } };

@@ -2,9 +2,9 @@ import { epsilonOfRho } from "@tutti/privacy/accountant";
 import type { Release } from "@tutti/release/manifest";
 import type { Group } from "@tutti/secagg/group";
 import type { CohortTranscript, PrivacySpent } from "@tutti/wire/transcript";
+import { costOfSum } from "../price.ts";
 import { clipOf } from "../privacy.ts";
 import type { RoundSpec } from "../spec.ts";
-import { costOfSum } from "../transcript.ts";
 import { must, mustEqual } from "./check.ts";
 import type { Asked } from "./papers.ts";
 
@@ -45,6 +45,11 @@ export function checkClaim(cohorts: readonly CohortTranscript[], { privacy }: Re
   const claimed = privacy ? noise({ ...privacy, slots: 0 }) : "no claim";
   mustEqual("manifest, privacy", plan.privacy ? noise(plan.privacy) : "no claim", claimed);
   if (!privacy) return;
+  const first = parent.release.version === 0;
+  must("parent, privacy", first === (parent.release.privacy === null), {
+    expected: first ? "no claim before the first round" : "a claim",
+    got: parent.release.privacy ? "one" : "none",
+  });
   const before = parent.release.privacy?.rho ?? 0;
   const least = before + Math.max(...cohorts.map((cohort) => cohort.privacy?.rho ?? 0));
   must("manifest, privacy: ρ", privacy.rho >= least * (1 - RELATIVE), {

@@ -66,8 +66,11 @@ function maskOver(state: Shared, { senders, envelopes, words }: Delivered & { wo
   return { state: masked, packed: packBits(y, terms.bits) };
 }
 
-/** U2: members only, each once, enough of them, and this device as it shared. */
-function checkDelivery(shared: Shared, delivery: Delivery): Delivered {
+/**
+ * U2: members only, each once, enough of them, and this device as it shared.
+ * @throws Fault("refused") naming what is wrong.
+ */
+export function checkDelivery(shared: Shared, delivery: Delivery): Delivered {
   const { member, group, openers } = shared;
   const refuse = (expected: string, got: string) => () => new Fault("refused", "delivery", { expected, got });
   checkSession("delivery", delivery.session, group.sid);

@@ -51,6 +51,8 @@ export type Member = {
   /** The federation's public key, pinned when the device joined. */
   readonly authority: Uint8Array;
   readonly floor: Floor;
+  /** Most members that this device's vector is cut for: a sum of more could wrap. Absent: any number. */
+  readonly most?: number;
   readonly random: SecretRandom;
   /** Wall clock, in seconds since 1970: for certificates. */
   readonly nowS: number;

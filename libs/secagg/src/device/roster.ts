@@ -11,7 +11,7 @@ import {
   formCrew,
   isAscending,
 } from "../group.ts";
-import { checkSize, FULL_GRAPH, MIN_MEMBERS, thresholdFor } from "../threshold.ts";
+import { checkSize, FULL_GRAPH, MAX_MEMBERS, MIN_MEMBERS } from "../threshold.ts";
 import { DEFAULT_CORRUPT, type Member } from "./member.ts";
 import type { Advertised } from "./state.ts";
 
@@ -23,7 +23,7 @@ import type { Advertised } from "./state.ts";
 export function checkRoster({ member, terms, advertisement }: Advertised, roster: Roster): Crew {
   checkSameTerms(terms, roster.terms);
   const n = roster.members.length;
-  checkSize(n);
+  checkSize(n, Math.min(MAX_MEMBERS, member.most ?? MAX_MEMBERS));
   atLeast("members", Math.max(member.floor.devices, MIN_MEMBERS), n);
   const trust = {
     authority: member.authority,
@@ -54,7 +54,7 @@ function checkSizes({ floor }: Member, { parties, size, terms }: Crew, roster: R
   const told = `${roster.threshold} of ${roster.degree}`;
   const same = roster.threshold === size.threshold && roster.degree === size.degree;
   demand(same, () => new Fault("refused", "threshold", { expected: own, got: told }));
-  atLeast("threshold", floor.threshold, thresholdFor(n));
+  atLeast("threshold", floor.threshold, size.threshold);
   if (n > FULL_GRAPH) atLeast("corrupt members per 1000", floor.corrupt ?? DEFAULT_CORRUPT, terms.corrupt);
 }
 

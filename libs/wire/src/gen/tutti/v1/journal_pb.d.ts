@@ -124,6 +124,15 @@ export declare type JournalEntry = Message<"tutti.v1.JournalEntry"> & {
      */
     value: PickRequest;
     case: "picked";
+  } | {
+    /**
+     * What a round's central noise is drawn from, written down before it is used: taken up after a crash, the
+     * round has the same noise. Gone with the journal when the round is closed.
+     *
+     * @generated from field: bytes noise = 17;
+     */
+    value: Uint8Array;
+    case: "noise";
   } | { case: undefined; value?: undefined };
 
   /**
