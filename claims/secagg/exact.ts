@@ -18,11 +18,11 @@ export const claim: Claim = {
     report(`seed ${seed}, ${cases} cases`);
     const small = await held(full, { cases, seed });
     report(`full graph: ${JSON.stringify(small)}`);
-    const large = await held(sparse, { cases: Math.ceil(cases / PER_SPARSE), seed });
+    const large = await held(sparse, { cases: Math.max(6, Math.ceil(cases / PER_SPARSE)), seed });
     report(`sparse graph: ${JSON.stringify(large)}`);
     const broken = [small.broken, large.broken].filter((it) => it !== null);
     // A property that never meets one of its two ends says nothing about it.
-    const both = Math.min(small.opened, small.failed) > 0 && large.opened + large.failed > 0;
+    const both = Math.min(small.opened, small.failed) > 0 && large.opened > 0;
     return { figures: { seed, full: small, sparse: large }, holds: broken.length === 0 && both };
   },
 };

@@ -62,7 +62,13 @@ function rootMeanSquare(opset: number): Draw {
 
 const image = fc.tuple(size, size, dims(1, 2)).map(([batch, channels, space]) => [batch, channels, ...space]);
 
-const instance: Draw = fc.tuple(image, epsilon).map(([shape, value]) => ({
+/**
+ * Of two values the normalised ones are ±1 whatever they were, and the gradient is a difference of almost equal
+ * numbers, in which float32 engines may differ by more than the limit.
+ */
+const notPairs = image.filter((shape) => shape.slice(2).reduce((product, size) => product * size, 1) !== 2);
+
+const instance: Draw = fc.tuple(notPairs, epsilon).map(([shape, value]) => ({
   inputs: [{ shape }, { shape: [shape[1]!] }, { shape: [shape[1]!] }],
   attributes: { epsilon: value },
 }));
