@@ -72,7 +72,8 @@ export function recordOf(spec: RoundSpec, results: readonly Result[]): RoundReco
     survivors: total(results.map(({ devices }) => devices)),
     examples,
     loss: share(loss, examples),
-    accuracy: share(correct, examples),
+    // Noise may have counted more right answers than rows.
+    accuracy: Math.min(1, share(correct, examples)),
     trainLoss: share(trainLoss, trainExamples),
     secure: plan.secureAggregation.enabled,
     uploadBytes: Math.ceil((length * bits) / 8),
