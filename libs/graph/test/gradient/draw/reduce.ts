@@ -63,8 +63,8 @@ function rootMeanSquare(opset: number): Draw {
 const image = fc.tuple(size, size, dims(1, 2)).map(([batch, channels, space]) => [batch, channels, ...space]);
 
 /**
- * Of two values the normalised ones are ±1 whatever they were, and the gradient is a difference of almost equal
- * numbers, in which float32 engines may differ by more than the limit.
+ * Of two values the normalised ones are ±1 whatever they were, and the gradient is a difference of almost
+ * equal numbers, in which float32 engines may differ by more than the limit.
  */
 const notPairs = image.filter((shape) => shape.slice(2).reduce((product, size) => product * size, 1) !== 2);
 
