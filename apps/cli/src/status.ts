@@ -7,9 +7,11 @@ import type { RoundRecord, RunStatus } from "@tutti/wire/admin";
 export function roundLine(record: RoundRecord, rounds: number): string {
   const { round, loss, accuracy, trainLoss } = record;
   const trained = record.release ? `  training loss ${trainLoss.toFixed(4)}` : "";
+  // Under noise these are what the noise left of them.
+  const noised = record.rho > 0 ? `  (noised; ε ${record.epsilon.toPrecision(4)} so far)` : "";
   return (
     `round ${String(round).padStart(String(rounds).length)}/${rounds}  ${devicesOf(record)}  ` +
-    `held-out loss ${loss.toFixed(4)}  accuracy ${accuracy.toFixed(4)}${trained}`
+    `held-out loss ${loss.toFixed(4)}  accuracy ${accuracy.toFixed(4)}${trained}${noised}`
   );
 }
 
@@ -35,9 +37,16 @@ export function statusValue(status: RunStatus): Record<string, unknown> {
     rounds,
     attempt,
     phase,
-    history: history.map((record) => ({ ...bare(record), cohorts: record.cohorts.map(bare) })),
+    history: history.map(recordValue),
     devices: devices.map(bare),
   };
+}
+
+/** Without noise there is no ε: null, not 0. */
+function recordValue(record: RoundRecord) {
+  const { rho, epsilon, ...rest } = bare(record);
+  const privacy = rho > 0 ? { rho, epsilon } : null;
+  return { ...rest, privacy, cohorts: record.cohorts.map(bare) };
 }
 
 function bare<M extends { $typeName: string; $unknown?: unknown }>({

@@ -15,6 +15,8 @@ export type Fields = {
   objects(name: string): Fields[];
   /** null where the field is absent or null, else what `read` makes of it. */
   optional<T>(name: string, read: () => T): T | null;
+  /** null where the field is null, else what `read` makes of it; absent, it is an error. */
+  nullable<T>(name: string, read: () => T): T | null;
   done(): void;
 };
 
@@ -59,6 +61,10 @@ function reader(what: string, value: unknown, code: FaultCode): Fields {
     optional: (name, read) => {
       asked.add(name);
       return (record[name] ?? null) === null ? null : read();
+    },
+    nullable: (name, read) => {
+      take(name, "a value, or null", (x): x is unknown => x !== undefined);
+      return record[name] === null ? null : read();
     },
     done: () => {
       const unknown = Object.keys(record).filter((name) => !asked.has(name));

@@ -75,10 +75,10 @@ export function parsePolicy(text: string): Policy {
       ...(corrupt !== null && { corrupt }),
     },
     requireSecureAggregation: at.boolean("requireSecureAggregation"),
-    privacy: at.optional("privacy", () => privacyPolicy(at.object("privacy"))),
+    privacy: at.nullable("privacy", () => privacyPolicy(at.object("privacy"))),
     methods: at.strings("methods"),
-    maxUpdateNorm: at.optional("maxUpdateNorm", () => at.positive("maxUpdateNorm")),
-    dataFolder: at.optional("dataFolder", () => at.string("dataFolder")),
+    maxUpdateNorm: at.nullable("maxUpdateNorm", () => at.positive("maxUpdateNorm")),
+    dataFolder: at.nullable("dataFolder", () => at.string("dataFolder")),
     minExamples: at.integer("minExamples", 1, 1e9),
     maxSteps: at.integer("maxSteps", 1, 1e9),
   };
@@ -87,13 +87,22 @@ export function parsePolicy(text: string): Policy {
   return policy;
 }
 
+const MODES: readonly string[] = ["distributed", "central", "local"];
+
 function privacyPolicy(fields: Fields): PrivacyPolicy {
   const delta = fields.positive("delta");
   demand(
     delta < 1,
     () => new Fault("refused", "policy.json, privacy.delta", { expected: "below 1", got: `${delta}` }),
   );
-  const policy = { epsilon: fields.positive("epsilon"), delta, modes: fields.strings("modes") };
+  const modes = fields.strings("modes");
+  const odd = modes.find((mode) => !MODES.includes(mode));
+  const expected = MODES.join(", ");
+  demand(
+    odd === undefined,
+    () => new Fault("refused", "policy.json, privacy.modes", { expected, got: `${odd}` }),
+  );
+  const policy = { epsilon: fields.positive("epsilon"), delta, modes };
   fields.done();
   return policy;
 }

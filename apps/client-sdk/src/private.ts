@@ -67,7 +67,8 @@ function spend(entry: Entry, { policy, spending }: Pick<Site, "policy" | "spendi
 }
 
 /**
- * Refuses a round that cannot be afforded any more, before anything is trained for it.
+ * Refuses a round, before anything is trained for it, of a run whose rest this site cannot afford: what is
+ * given away to a run that cannot end is given away for nothing. Failed attempts may still use the budget up.
  * @throws Fault("refused") naming the budget and what was spent of it.
  */
 export function permitRound(
@@ -76,5 +77,9 @@ export function permitRound(
   { policy, spending }: Pick<Site, "policy" | "spending">,
 ): void {
   if (!policy.privacy) return;
-  permitSpend(spending.entries(), entryOf(work, rhoOf(privacy.noiseMultiplier)), policy.privacy);
+  const { plan, task } = work;
+  // The rounds that are left, this one and the last, which only evaluates, included.
+  const rho = rhoOf(privacy.noiseMultiplier) * (plan.rounds - task.round + 1);
+  const rest = { ...entryOf(work, rho), round: plan.rounds };
+  permitSpend(spending.entries(), rest, policy.privacy);
 }

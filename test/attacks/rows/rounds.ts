@@ -294,8 +294,8 @@ export const ROUNDS: readonly Scenario[] = [
         "the ledger is on disk",
         patch(
           "apps/client-sdk/src/node/ledger.ts",
-          'const lines = existsSync(file) ? readFileSync(file, "utf8").split("\\n") : [];',
-          "const lines: string[] = [];",
+          'const lines = () => (existsSync(file) ? readFileSync(file, "utf8").split("\\n") : []);',
+          "const lines = (): string[] => [];",
         ),
       ),
     ],

@@ -8,16 +8,13 @@ import { appendSynced } from "./append.ts";
  * line counts as it stands; it names a round whose answer was not yet given.
  */
 export function openLedger(file: string): Ledger {
-  const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
-  const opened = new Set(lines);
+  // Read each time: one process at a time has a device's folder, but two would not open a round twice unseen.
+  const lines = () => (existsSync(file) ? readFileSync(file, "utf8").split("\n") : []);
   const append = appendSynced(file);
   const line = (run: string, round: number) => `${run} ${round}`;
   return {
-    has: (run, round) => opened.has(line(run, round)),
-    add: (run, round) => {
-      // A new line first, in case the last one was torn.
-      append(`\n${line(run, round)}`);
-      opened.add(line(run, round));
-    },
+    has: (run, round) => lines().includes(line(run, round)),
+    // A new line first, in case the last one was torn.
+    add: (run, round) => append(`\n${line(run, round)}`),
   };
 }

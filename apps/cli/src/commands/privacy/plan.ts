@@ -35,7 +35,11 @@ export function planCommand(): Command {
     )
     .requiredOption("--epsilon <number>", "what a device gives away at most over the run", positive)
     .option("--delta <number>", "the chance that it is more, far below one in the population", chance, 1e-5)
-    .requiredOption("--rounds <number>", "rounds of training", integerIn(1, 1_000_000))
+    .requiredOption(
+      "--rounds <number>",
+      "sums of the run: a run file's rounds and one more, which evaluates",
+      integerIn(1, 1_000_000),
+    )
     .requiredOption("--cohort <number>", "devices in a sum", integerIn(MIN_MEMBERS, MAX_MEMBERS))
     .option(
       "--corrupt <number>",
