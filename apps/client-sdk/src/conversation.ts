@@ -156,6 +156,8 @@ export class Conversation {
     await this.#persist((signal) => site.link.ready(create(ReadyRequestSchema, said), signal)).catch(
       (error) => this.#refuse(error),
     );
+    // Nothing is begun that `settled` would not wait for.
+    if (signal.aborted) return;
     // While others still train there is time to serve the release that this round began from.
     this.#enqueue(() => this.#activate({ plan, opened: parent, manifest }));
   }
