@@ -12,7 +12,7 @@ import type { Floor, Member } from "@tutti/secagg/device/member";
 import { pick } from "@tutti/secagg/device/pick";
 import { reveal } from "@tutti/secagg/device/reveal";
 import { share, sharePicked } from "@tutti/secagg/device/share";
-import { type DeviceState, outOfOrder } from "@tutti/secagg/device/state";
+import { type DeviceState, furthest, outOfOrder } from "@tutti/secagg/device/state";
 import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import { create, encode } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
@@ -172,21 +172,11 @@ class SecureSession implements Session {
     return verifyAll ? verifyAhead(this.#state, word, verifyAll) : this.#state;
   }
 
-  /** A repeat gives the state of then; the session never goes back to it. */
   #reach<Outcome extends { readonly state: DeviceState }>(outcome: Outcome): Outcome {
-    if (STAGES.indexOf(outcome.state.stage) > STAGES.indexOf(this.#state.stage)) this.#state = outcome.state;
+    this.#state = furthest(this.#state, outcome.state);
     return outcome;
   }
 }
-
-const STAGES: readonly DeviceState["stage"][] = [
-  "advertised",
-  "picked",
-  "shared",
-  "masked",
-  "attested",
-  "revealed",
-];
 
 /** In no smaller sum than its policy and the plan both allow, and in no larger one than the plan's. */
 function memberOf(site: Site, { min, max }: SessionOptions["cohort"]): Member {

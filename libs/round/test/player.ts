@@ -5,7 +5,7 @@ import { mask } from "@tutti/secagg/device/mask";
 import { pick } from "@tutti/secagg/device/pick";
 import { reveal } from "@tutti/secagg/device/reveal";
 import { share, sharePicked } from "@tutti/secagg/device/share";
-import type { DeviceState } from "@tutti/secagg/device/state";
+import { type DeviceState, furthest } from "@tutti/secagg/device/state";
 import { FULL_GRAPH } from "@tutti/secagg/threshold";
 import type { JournalEntry } from "@tutti/wire/journal";
 import type { Instruction } from "@tutti/wire/round";
@@ -97,16 +97,7 @@ export class Player {
   }
 
   #reach<Outcome extends { readonly state: DeviceState }>(outcome: Outcome): Outcome {
-    if (STAGES.indexOf(outcome.state.stage) > STAGES.indexOf(this.#held().stage)) this.#state = outcome.state;
+    this.#state = furthest(this.#held(), outcome.state);
     return outcome;
   }
 }
-
-const STAGES: readonly DeviceState["stage"][] = [
-  "advertised",
-  "picked",
-  "shared",
-  "masked",
-  "attested",
-  "revealed",
-];

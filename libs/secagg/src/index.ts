@@ -10,7 +10,7 @@ export { DEFAULT_FLOOR, type Floor, type Ledger, type Member, memoryLedger } fro
 export { type Picked, pick } from "./device/pick.ts";
 export { type Revealed, reveal } from "./device/reveal.ts";
 export { type Shared, share, sharePicked } from "./device/share.ts";
-export type { DeviceState } from "./device/state.ts";
+export { type DeviceState, furthest } from "./device/state.ts";
 export { findGraph, type GraphNeed, type GraphSize } from "./finder.ts";
 export { type Lift, liftMasks, streamsOf } from "./server/lift.ts";
 // For users: the coordinator's side, a message at a time.

@@ -272,8 +272,8 @@ export const SURVIVORS: readonly Scenario[] = [
         patch(ATTEST, 'if (state.stage !== "masked")', "if (false)"),
         patch(
           "apps/client-sdk/src/session.ts",
-          "if (STAGES.indexOf(outcome.state.stage) > STAGES.indexOf(this.#state.stage)) this.#state",
-          'if (outcome.state.stage !== "revealed") this.#state',
+          "this.#state = furthest(this.#state, outcome.state);",
+          'if (outcome.state.stage !== "revealed") this.#state = outcome.state;',
         ),
         patch("libs/secagg/src/device/member.ts", "!ledger.has(run, round),", "true,"),
         patch(

@@ -69,6 +69,23 @@ export type Revealed = Held & { readonly stage: "revealed" };
 
 export type DeviceState = Advertised | Picked | Shared | Masked | Attested | Revealed;
 
+const STAGES: readonly DeviceState["stage"][] = [
+  "advertised",
+  "picked",
+  "shared",
+  "masked",
+  "attested",
+  "revealed",
+];
+
+/**
+ * The state to keep of the one held and the one a stage gave: a repeat gives the state of then, and a session
+ * never goes back to it.
+ */
+export function furthest(held: DeviceState, reached: DeviceState): DeviceState {
+  return STAGES.indexOf(reached.stage) > STAGES.indexOf(held.stage) ? reached : held;
+}
+
 /** A stage's outcome. */
 export type Answers = {
   pick: { readonly state: Picked; readonly message: PickRequest };
