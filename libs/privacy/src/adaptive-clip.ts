@@ -1,4 +1,5 @@
 import { Fault } from "@tutti/foundation/fault";
+import { l2Norm } from "@tutti/update/clip";
 
 /*
  * Adaptive clipping (Andrew, Thakkar, McMahan and Ramaswamy 2021): the clip norm follows a quantile of the
@@ -19,9 +20,7 @@ export type ClipRule = {
 
 /** The device's bit b: 1 where ‖update‖₂ ≤ clip, else 0. A vector with a NaN in it is not short enough. */
 export function withinClip(update: Float32Array, clip: number): 0 | 1 {
-  let squares = 0;
-  for (const value of update) squares += value * value;
-  return Math.sqrt(squares) <= clip ? 1 : 0;
+  return l2Norm(update) <= clip ? 1 : 0;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { assert, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { l2Norm } from "@tutti/update/clip";
 import { geometricMedian } from "./geometric-median.ts";
 
 /**
@@ -86,9 +87,7 @@ export function checkCohortNorm(
   mean: Float32Array,
   { clipNorm, slack }: { clipNorm: number; slack: number },
 ): Float32Array {
-  let squares = 0;
-  for (const value of mean) squares += value * value;
-  const norm = Math.sqrt(squares);
+  const norm = l2Norm(mean);
   // float32 holds each coordinate to one part in 2^24.
   if (norm <= (clipNorm + slack) * (1 + 2 ** -23)) return mean;
   throw new Fault("refused", "mean of a cohort", {

@@ -15,7 +15,7 @@ export function clip(update: Float32Array, norm: number): Float32Array {
   if (!(norm > 0 && Number.isFinite(norm))) {
     throw new Fault("bad-input", "clip norm", { expected: "a positive number", got: `${norm}` });
   }
-  const length = Math.sqrt(squares(checkFinite("update", update)));
+  const length = l2Norm(checkFinite("update", update));
   if (length <= norm) return update;
   const factor = (norm / length) * SLACK;
   return update.map((value) => value * factor);
@@ -32,9 +32,9 @@ export function checkFinite(what: string, vector: Float32Array): Float32Array {
   });
 }
 
-/** Σ x² in float64: 2^26 squares of float32 stay below 1e85, so it cannot overflow. */
-function squares(vector: Float32Array): number {
-  let sum = 0;
-  for (const value of vector) sum += value * value;
-  return sum;
+/** √Σ x² in float64: 2^26 squares of float32 stay below 1e85, so it cannot overflow. NaN where a value is. */
+export function l2Norm(vector: Float32Array): number {
+  let squares = 0;
+  for (const value of vector) squares += value * value;
+  return Math.sqrt(squares);
 }

@@ -59,8 +59,9 @@ export function completer(publisher: Publisher): Complete {
     const results = counted.map(({ result }) => result);
     const record = recordOf(spec, results);
     record.cohorts = outcomes.map(recordOfCohort);
-    const spent = spentByRun(spec, header, dearestRho(outcomes));
-    if (spent) Object.assign(record, { rho: dearestRho(outcomes), epsilon: spent.epsilon });
+    const rho = dearestRho(outcomes);
+    const spent = spentByRun(spec, header, rho);
+    if (spent) Object.assign(record, { rho, epsilon: spent.epsilon });
     const cohort = counted.flatMap(({ devices }) => devices).sort();
     if (spec.task.kind === Task_Kind.EVALUATE) {
       record.transcript = await transcribe(publisher, round, { papers, outcomes, states: NO_STATES });
