@@ -8,8 +8,15 @@ export const LONGEST_DELAY_MS = 10_000;
 /** How long things wait: time, and dice of the device's own so that a thousand do not come back at once. */
 export type Patience = { readonly clock: Clock; readonly jitter: SeededRandom };
 
-/** The pause before retry `attempt` (from 0): exponential, each jittered over [half, whole) of it. */
-export function delayMs(attempt: number, jitter: SeededRandom): number {
+/**
+ * The pause before retry `attempt` (from 0): exponential, each jittered over [half, whole) of it. Where the
+ * answer says when to come again, it is that long and up to half as long again: not earlier, and not all at
+ * once.
+ */
+export function delayMs(attempt: number, jitter: SeededRandom, because?: Fault | null): number {
+  const asked = because?.detail.retryAfterMs;
+  // Never at once, whoever asks for it.
+  if (asked !== undefined) return Math.max(asked, FIRST_DELAY_MS) * (1 + jitter.uniform() / 2);
   const whole = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10));
   return whole * (0.5 + jitter.uniform() / 2);
 }
@@ -30,7 +37,7 @@ export async function persist<T>(
       return await call(signal);
     } catch (error) {
       if (!(error instanceof Fault && mayPass(error))) throw error;
-      await clock.sleep(delayMs(attempt, jitter), signal);
+      await clock.sleep(delayMs(attempt, jitter, error), signal);
     }
   }
 }

@@ -31,7 +31,7 @@ export async function listen(options: ListenOptions): Promise<void> {
     // A stream that held for longer than it was waited for was no failed attempt: a coordinator killed now
     // and then is found again at once; one that takes calls only to drop them is asked ever less often.
     if (heldMs > waitedMs) attempt = 0;
-    waitedMs = delayMs(attempt, jitter);
+    waitedMs = delayMs(attempt, jitter, because);
     await clock.sleep(waitedMs, signal).catch(() => {});
   }
 }

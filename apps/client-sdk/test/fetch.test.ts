@@ -119,6 +119,28 @@ describe("waiting", () => {
     }
   });
 
+  test("an answer that says when is waited for, then up to half as long again; 0.2 s at least", async () => {
+    const jitter = seededRandom(3);
+    for (const [retryAfterMs, least] of [
+      [30_000, 30_000],
+      [0, FIRST_DELAY_MS],
+    ] as const) {
+      const because = new Fault("unavailable", "full", { retryAfterMs });
+      const delays = Array.from({ length: 100 }, (_, attempt) => delayMs(attempt, jitter, because));
+      expect(Math.min(...delays)).toBeGreaterThanOrEqual(least);
+      expect(Math.max(...delays)).toBeLessThan(least * 1.5);
+      expect(new Set(delays).size).toBeGreaterThan(90);
+    }
+    const slept: number[] = [];
+    const clock = { ...patience.clock, sleep: async (ms: number) => void slept.push(ms) };
+    let calls = 0;
+    const full = async () => {
+      if (++calls === 1) throw new Fault("unavailable", "full", { retryAfterMs: 5_000 });
+    };
+    await persist(full, { clock, jitter }, signal);
+    expect(slept[0]).toBeGreaterThanOrEqual(5_000);
+  });
+
   test("what may pass is tried again, what may not is not, and a signal ends it", async () => {
     let calls = 0;
     const flaky = async () => {

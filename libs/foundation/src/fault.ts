@@ -14,7 +14,14 @@ export type FaultCode =
   | "internal"; // a bug, here or on the other side: the same call would fail again
 
 /** Details that make a fault actionable: what was expected, what was found, what to do. */
-export type FaultDetail = { expected?: string; got?: string; todo?: string; cause?: unknown };
+export type FaultDetail = {
+  expected?: string;
+  got?: string;
+  todo?: string;
+  /** The same call may succeed after this long, and is not welcome earlier; whoever waits adds jitter. */
+  retryAfterMs?: number;
+  cause?: unknown;
+};
 
 /**
  * The one error class for what may happen; asserts (check.ts) are for what must not.

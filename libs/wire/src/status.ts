@@ -1,5 +1,5 @@
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
-import { Fault, type FaultCode } from "@tutti/foundation/fault";
+import { Fault, type FaultCode, type FaultDetail } from "@tutti/foundation/fault";
 
 /** Metadata key of a request's signature (RequestAuth). */
 export const AUTH_METADATA = "tutti-auth-bin";
@@ -51,6 +51,9 @@ const FAULT_CODES: Readonly<Record<number, FaultCode>> = {
 const MAX_FIELD_CHARS = 500;
 const MAX_FAULT_BYTES = 16 << 10;
 
+/** The longest that one answer may send anybody away for. */
+export const MAX_RETRY_AFTER_MS = 600_000;
+
 /** The gRPC status number of a Fault's code. */
 export function grpcCodeOf(code: FaultCode): number {
   return GRPC_CODES[code];
@@ -58,8 +61,8 @@ export function grpcCodeOf(code: FaultCode): number {
 
 /** A Fault as it travels: its code and sentence parts, never its cause. */
 export function faultBytes(fault: Fault): Uint8Array {
-  const { expected, got, todo } = fault.detail;
-  const fields = { code: fault.code, what: fault.what, expected, got, todo };
+  const { expected, got, todo, retryAfterMs } = fault.detail;
+  const fields = { code: fault.code, what: fault.what, expected, got, todo, retryAfterMs };
   return utf8(JSON.stringify(fields, (_key, value) => clip(value)));
 }
 
@@ -107,12 +110,15 @@ function parseFault(bytes: Uint8Array): Fault | undefined {
   }
 }
 
-function detailOf(fields: Record<string, unknown>): { expected?: string; got?: string; todo?: string } {
-  const detail: { expected?: string; got?: string; todo?: string } = {};
+function detailOf(fields: Record<string, unknown>): FaultDetail {
+  const detail: FaultDetail = {};
   for (const key of ["expected", "got", "todo"] as const) {
     const value = fields[key];
     if (typeof value === "string") detail[key] = clipText(value);
   }
+  const { retryAfterMs } = fields;
+  if (typeof retryAfterMs === "number" && retryAfterMs >= 0 && retryAfterMs <= MAX_RETRY_AFTER_MS)
+    detail.retryAfterMs = retryAfterMs;
   return detail;
 }
 

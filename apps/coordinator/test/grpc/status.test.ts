@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { Fault, type FaultCode } from "@tutti/foundation/fault";
-import { faultBytes, faultFromGrpc, grpcCodeOf } from "@tutti/wire/status";
+import { faultBytes, faultFromGrpc, grpcCodeOf, MAX_RETRY_AFTER_MS } from "@tutti/wire/status";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
@@ -29,7 +29,12 @@ describe("Fault ↔ gRPC status", () => {
 
   test("a Fault that travels comes back; without its bytes, as the nearest code", () => {
     const detail = fc.record(
-      { expected: fc.string(), got: fc.string(), todo: fc.string() },
+      {
+        expected: fc.string(),
+        got: fc.string(),
+        todo: fc.string(),
+        retryAfterMs: fc.nat(MAX_RETRY_AFTER_MS),
+      },
       { requiredKeys: [] },
     );
     fc.assert(
@@ -65,6 +70,15 @@ describe("Fault ↔ gRPC status", () => {
     );
     const forged = new TextEncoder().encode('{"code":"__proto__","what":"x"}');
     expect(faultFromGrpc({ code: 5, details: "gone", fault: forged }).code).toBe("not-found");
+  });
+
+  test("nobody is sent away for longer than the limit, or to the past", () => {
+    for (const retryAfterMs of [-1, MAX_RETRY_AFTER_MS + 1, "5", null, 1e308]) {
+      const fault = new TextEncoder().encode(
+        JSON.stringify({ code: "unavailable", what: "x", retryAfterMs }),
+      );
+      expect(faultFromGrpc({ code: 14, details: "", fault }).detail).toEqual({});
+    }
   });
 
   test("a very long sentence is clipped, so that it fits a header", () => {
