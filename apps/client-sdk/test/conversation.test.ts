@@ -52,6 +52,7 @@ async function deviceOn(script: Script, name: string, options: Options = {}) {
       nowMs: () => 0,
       wallMs: () => NOW_S * 1000,
       sleep: () => new Promise((resolve) => setImmediate(resolve)),
+      turn: () => new Promise((resolve) => setImmediate(resolve)),
     },
     jitter: seededRandom(name),
     secret: fed.random,

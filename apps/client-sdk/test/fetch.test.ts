@@ -11,7 +11,7 @@ import { modelHolder, type Running } from "../src/model.ts";
 import { reporter } from "../src/reporter.ts";
 import { memoryStore } from "../src/store.ts";
 
-const clock = { nowMs: () => 0, wallMs: () => 0, sleep: async () => {} };
+const clock = { nowMs: () => 0, wallMs: () => 0, sleep: async () => {}, turn: async () => {} };
 const patience = { clock, jitter: seededRandom(1) };
 const { signal } = new AbortController();
 const whole = Uint8Array.from({ length: 1000 }, (_, at) => at % 256);

@@ -17,6 +17,7 @@ async function pauses(holdsMs: readonly number[]): Promise<number[]> {
       slept.push(ms);
       nowMs += ms;
     },
+    turn: async () => {},
   };
   const link = {
     hello: async () => ({}),

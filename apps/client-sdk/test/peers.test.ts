@@ -54,7 +54,7 @@ test("a device of the same name and another key, however well certified, gets no
   const fed = federation();
   const [ann, bob, eve, again] = ["ann", "bob", "eve", "bob"].map((name) => fed.device(name));
   const policy = policyOf(fed);
-  const clock = { nowMs: () => 0, wallMs: () => NOW_S * 1000, sleep: async () => {} };
+  const clock = { nowMs: () => 0, wallMs: () => NOW_S * 1000, sleep: async () => {}, turn: async () => {} };
   const identity = { ...ann!, federation: "test", authority: fed.authority };
   const ledger = memoryLedger();
   const store = memoryStore();

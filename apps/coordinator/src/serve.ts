@@ -52,6 +52,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     artifacts,
     federation,
     clock,
+    random: platformRandom(),
     verify: rememberingVerify(nativeVerify),
     agree: nativeAgree,
     lift: unmasking.lift,

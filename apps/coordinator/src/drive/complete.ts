@@ -32,7 +32,7 @@ export type Complete = (
   at: { header: RunHeader; sums: Sums; papers: Papers },
 ) => Promise<{ header: RunHeader; release?: SignedRelease }>;
 
-export type Publisher = Omit<Unmasking, "onLiar"> & {
+export type Publisher = Omit<Unmasking, "onLiar" | "pause"> & {
   readonly artifacts: Artifacts;
   readonly key: SigningKey;
   readonly certificate: Certificate;
@@ -51,7 +51,8 @@ export function completer(publisher: Publisher): Complete {
     const { spec } = round;
     const onLiar = (liar: string, of: string) =>
       report?.(lied({ liar, of }, { at: clock.wallMs(), run: spec.task.run }));
-    const unmasking = { ...(agree && { agree }), ...(lift && { lift }), onLiar };
+    const pause = () => clock.turn();
+    const unmasking = { pause, ...(agree && { agree }), ...(lift && { lift }), onLiar };
     const opened = kept.get(round) ?? new Map<number, Uint32Array>();
     kept.set(round, opened);
     const outcomes = await openCohorts(round, { sums, opened, unmasking });

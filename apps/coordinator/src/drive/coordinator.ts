@@ -2,6 +2,7 @@ import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import type { SecretRandom } from "@tutti/foundation/random";
 import type { Verify } from "@tutti/identity/keys";
 import { type Plan, parsePlan } from "@tutti/plan/plan";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
@@ -29,6 +30,7 @@ export type CoordinatorParts = {
   readonly artifacts: Artifacts;
   readonly federation: Federation;
   readonly clock: Clock;
+  readonly random: SecretRandom;
   readonly verify: Verify;
   /** A faster X25519 than the portable one. */
   readonly agree?: Agree;
@@ -52,10 +54,11 @@ export class Coordinator {
 
   constructor(parts: CoordinatorParts) {
     this.parts = parts;
-    this.presence = new Presence({
-      onCame: (device) => this.#noted(device, "connected"),
-      onGone: (device) => this.#noted(device, "disconnected"),
-    });
+    const events = {
+      onCame: (device: string) => this.#noted(device, "connected"),
+      onGone: (device: string) => this.#noted(device, "disconnected"),
+    };
+    this.presence = new Presence(events, parts.clock);
   }
 
   /** Takes up every run that the store knows, in the order they were added. */
@@ -186,7 +189,7 @@ export class Coordinator {
     run: string,
     { envelope, header }: { envelope: SignedEnvelope; header: ReturnType<typeof firstHeader> },
   ): Promise<void> {
-    const { store, clock, agree, holdMs } = this.parts;
+    const { store, clock, random, agree, holdMs } = this.parts;
     // Its signature was checked when the run started; the owner's certificate may expire during a long run.
     const plan = parsePlan(envelope.payload);
     const newest = (await store.releases(run)).at(-1);
@@ -204,6 +207,7 @@ export class Coordinator {
       ledger: ledgerOf(store, run),
       trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
+      random,
       complete: completer({ ...this.parts, ...this.parts.federation.coordinator }),
       present: () => this.presence.present(),
       changed: this.changed,

@@ -1,7 +1,7 @@
 import { assert, demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import { platformRandom } from "@tutti/foundation/random";
+import type { SecretRandom } from "@tutti/foundation/random";
 import type { Plan } from "@tutti/plan/plan";
 import { rhoAtRisk } from "@tutti/round/price";
 import { abandon, beginRound, type Effect, lacksNoise, type Round, step } from "@tutti/round/round";
@@ -30,6 +30,8 @@ export type DriverOptions = {
   readonly ledger: Ledger;
   readonly trust: () => Trust;
   readonly clock: Clock;
+  /** What central noise is drawn from. */
+  readonly random: SecretRandom;
   readonly complete: Complete;
   readonly present: () => string[];
   /** After every committed change. */
@@ -196,7 +198,7 @@ export class Driver {
 
   async #work(): Promise<void> {
     // One turn of the event loop, so that messages read together are written together.
-    await new Promise((resolve) => setImmediate(resolve));
+    await this.options.clock.turn();
     while (this.#queue.length > 0 || this.#jobs.length > 0) {
       const job = this.#jobs.shift();
       const heard = this.#queue.map(({ device }) => device);
@@ -256,7 +258,7 @@ export class Driver {
   async #complete(): Promise<void> {
     const { round } = this;
     assert(round !== null, "what is complete is a round");
-    if (lacksNoise(round)) return this.#say("", { case: "noise", value: platformRandom().bytes(32) });
+    if (lacksNoise(round)) return this.#say("", { case: "noise", value: this.options.random.bytes(32) });
     try {
       const papers = { plan: this.options.planEnvelope, parent: this.parent };
       const done = await this.#completion.of(round, { header: this.header, sums: this.#sums, papers });
@@ -370,10 +372,7 @@ export class Driver {
     this.submit(device, event).catch(() => {});
   }
 
-  /**
-   * After a write that may or may not be on disk: only reading it again can tell (docs/reliability.md,
-   * promise 1).
-   */
+  /** After a write that may be on disk: only reading it again can tell (docs/reliability.md, promise 1). */
   async #reload(failure: unknown, doing: string): Promise<void> {
     let [cause, what] = [failure, doing];
     while (!this.#closed) {

@@ -20,6 +20,8 @@ import type { Sums } from "./waiting.ts";
 /** Takes masks off a sum elsewhere than on this thread. */
 export type LiftElsewhere = (sum: Uint32Array, lifts: readonly Lift[]) => Promise<void>;
 export type Unmasking = {
+  /** One turn of the event loop. */
+  readonly pause: () => Promise<void>;
   readonly agree?: Agree;
   readonly lift?: LiftElsewhere;
   /** Told of a holder that must have lied about `of`'s secret; the sum is right all the same. */
@@ -108,8 +110,7 @@ async function openSum(
   unmasking: Unmasking,
 ): Promise<Uint32Array> {
   if (sum.kind === "plain") return masked;
-  const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
-  const plain = await unmask(sum.session, masked, { pause, ...unmasking });
+  const plain = await unmask(sum.session, masked, unmasking);
   const { privacy } = spec.plan;
   if (privacy?.mode !== "central") return plain;
   assert(noise !== null, "central noise is fixed before a sum is opened");

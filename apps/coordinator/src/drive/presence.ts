@@ -1,4 +1,5 @@
 import { equalBytes } from "@tutti/foundation/bytes";
+import type { Clock } from "@tutti/foundation/clock";
 import { encodeKept } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { InstructionSchema } from "@tutti/wire/round";
@@ -21,11 +22,13 @@ export type PresenceEvents = { onCame(device: string): void; onGone(device: stri
 export class Presence {
   readonly activities = new Map<string, Activity>();
   readonly #lines = new Map<string, Line>();
-  readonly #leaving = new Map<string, NodeJS.Timeout>();
+  readonly #leaving = new Map<string, AbortController>();
   readonly #events: PresenceEvents;
+  readonly #clock: Clock;
 
-  constructor(events: PresenceEvents) {
+  constructor(events: PresenceEvents, clock: Clock) {
     this.#events = events;
+    this.#clock = clock;
   }
 
   /** Devices that are here, or left less than the grace period ago. */
@@ -91,22 +94,19 @@ export class Presence {
   expel(device: string): void {
     this.#lines.get(device)?.end();
     this.#lines.delete(device);
-    clearTimeout(this.#leaving.get(device));
-    this.#leaving.delete(device);
+    this.#stays(device);
     this.activities.delete(device);
     this.#events.onGone(device);
   }
 
   close(): void {
     for (const line of this.#lines.values()) line.end();
-    for (const timer of this.#leaving.values()) clearTimeout(timer);
-    this.#leaving.clear();
+    for (const device of this.#leaving.keys()) this.#stays(device);
   }
 
   #arrive(device: string, line: Line): void {
     this.#lines.get(device)?.end();
-    clearTimeout(this.#leaving.get(device));
-    this.#leaving.delete(device);
+    this.#stays(device);
     this.#lines.set(device, line);
     this.#events.onCame(device);
   }
@@ -114,11 +114,19 @@ export class Presence {
   #leave(device: string, line: Line): void {
     if (this.#lines.get(device) !== line) return;
     this.#lines.delete(device);
-    const timer = setTimeout(() => {
+    const grace = new AbortController();
+    this.#leaving.set(device, grace);
+    const gone = () => {
       this.#leaving.delete(device);
       this.activities.delete(device);
       this.#events.onGone(device);
-    }, GRACE_MS);
-    this.#leaving.set(device, timer);
+    };
+    this.#clock.sleep(GRACE_MS, grace.signal).then(gone, () => {});
+  }
+
+  /** Its grace period, if it was in one, is over without its being gone. */
+  #stays(device: string): void {
+    this.#leaving.get(device)?.abort();
+    this.#leaving.delete(device);
   }
 }

@@ -123,7 +123,7 @@ async function* watch(
       const now = status(coordinator, driver);
       yield now;
       if (now.state !== "running") return;
-      await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+      await coordinator.parts.clock.sleep(WATCH_MS, signal).catch(() => {});
     }
   } finally {
     unwatch();

@@ -1,6 +1,5 @@
 import { readTensors } from "@tutti/adapter/formats/safetensors";
 import { Fault } from "@tutti/foundation/fault";
-import { platformRandom } from "@tutti/foundation/random";
 import { addInto } from "@tutti/kernels/ring";
 import { METRICS } from "@tutti/plan/metrics";
 import { openRelease } from "@tutti/release/manifest";
@@ -126,7 +125,7 @@ describe("a round of two cohorts", () => {
       const lift = async () => {
         throw new Fault(code, "unmasking thread");
       };
-      const unmasking = { lift, noise: platformRandom() };
+      const unmasking = { lift, pause: () => one.life.clock.turn() };
       const opening = openCohorts(round!, { sums, opened: new Map(), unmasking });
       await expect(opening).rejects.toMatchObject({ code, what: "unmasking thread" });
     }

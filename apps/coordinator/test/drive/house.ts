@@ -89,6 +89,10 @@ export class TestClock implements Clock {
     });
   }
 
+  turn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
   /** Time passes, and whoever sleeps oversleeps. */
   pass(ms: number): void {
     this.#nowMs += ms;

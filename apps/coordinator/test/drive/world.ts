@@ -10,7 +10,7 @@ import { RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { InstructionSchema, type Task } from "@tutti/wire/round";
-import { TRUST } from "../../../../libs/round/test/cast.ts";
+import { random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { Player } from "../../../../libs/round/test/player.ts";
 import { type Artifacts, openArtifacts } from "../../src/artifacts.ts";
 import { completer } from "../../src/drive/complete.ts";
@@ -92,6 +92,7 @@ export class World {
       // Each life begins at a later hour; a round that goes on counts certificates as of its own.
       trust: () => ({ ...TRUST, nowS: TRUST.nowS + lives * 3600 }),
       clock,
+      random,
       complete: weather.over({ complete }, ["complete"]).complete,
       present: () => [...this.here],
       changed: () => {},

@@ -9,7 +9,7 @@ import { create } from "@tutti/wire/message";
 import { type Instruction, ListenRequestSchema, ReadyRequestSchema } from "@tutti/wire/round";
 import type { Call } from "@tutti/wire/rpc";
 import { AdvertiseRequestSchema, type UploadPart, UploadPartSchema } from "@tutti/wire/secagg";
-import { authority, TRUST } from "../../../../libs/round/test/cast.ts";
+import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { type Answer, Player } from "../../../../libs/round/test/player.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
 import { Coordinator } from "../../src/drive/coordinator.ts";
@@ -66,6 +66,7 @@ export class Desk {
       artifacts,
       federation: federation as unknown as Federation,
       clock: this.clock,
+      random,
       verify: TRUST.verify!,
       report: () => {},
     });

@@ -2,17 +2,18 @@ import type { Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { InstructionSchema } from "@tutti/wire/round";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Presence } from "../../src/drive/presence.ts";
-import { plan, temporary } from "../drive/house.ts";
+import { GRACE_MS, Presence } from "../../src/drive/presence.ts";
+import { plan, TestClock, temporary } from "../drive/house.ts";
 import { Desk } from "./desk.ts";
 
 const ABC = ["a", "b", "c"];
+const NOBODY = { onCame: () => {}, onGone: () => {} };
 const idle = (retryAfterMs: number) =>
   create(InstructionSchema, { word: { case: "idle", value: { retryAfterMs } } });
 
 describe("a device's line", () => {
   test("says the newest word only, and never the same one twice in a row", async () => {
-    const presence = new Presence({ onCame: () => {}, onGone: () => {} });
+    const presence = new Presence(NOBODY, new TestClock());
     const stop = new AbortController();
     const line = presence.listen("a", stop.signal);
     const first = line.next();
@@ -32,23 +33,28 @@ describe("a device's line", () => {
 
   test("tells who came and, after the grace period, who went", async () => {
     const said: string[] = [];
-    const presence = new Presence({
-      onCame: (device) => said.push(`${device} came`),
-      onGone: (device) => said.push(`${device} went`),
-    });
+    const clock = new TestClock();
+    const events = {
+      onCame: (device: string) => said.push(`${device} came`),
+      onGone: (device: string) => said.push(`${device} went`),
+    };
+    const presence = new Presence(events, clock);
     const stop = new AbortController();
     const ended = presence.listen("a", stop.signal).next();
     stop.abort();
     await ended;
     expect([presence.isConnected("a"), presence.present()]).toEqual([false, ["a"]]);
-    while (said.length < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(said).toEqual(["a came"]);
+    clock.next();
+    await clock.turn();
+    expect(clock.nowMs()).toBe(GRACE_MS);
     expect(said).toEqual(["a came", "a went"]);
     expect(presence.present()).toEqual([]);
   });
 });
 
 test("a word that no message can hold is not said", async () => {
-  const presence = new Presence({ onCame: () => {}, onGone: () => {} });
+  const presence = new Presence(NOBODY, new TestClock());
   const stop = new AbortController();
   const heard = presence.listen("a", stop.signal).next();
   const plan = { payload: new Uint8Array(1 << 20) };
