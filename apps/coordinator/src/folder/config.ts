@@ -1,89 +1,82 @@
 import { isIP } from "node:net";
 import { Fault } from "@tutti/foundation/fault";
+import { nearest } from "@tutti/foundation/nearest";
+import * as v from "valibot";
+import { schema } from "./schema.ts";
 
-/** tutti.json: who the federation is and where its coordinator is found. */
-export type Config = {
-  readonly version: 1;
-  readonly name: string;
-  /** What devices dial. */
-  readonly host: string;
-  readonly port: number;
-  /** Where the coordinator listens; differs from what is dialled behind a proxy or in a container. */
-  readonly listen: { readonly host: string; readonly port: number };
-};
-
-const NAME = /^[A-Za-z0-9._-]{1,64}$/;
-const HOST = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/;
+/** tutti.json, checked and with its defaults (docs/operating.md says what each field means). */
+export type Config = v.InferOutput<typeof schema>;
+/** As a person writes it: what has a default may be left out. */
+export type ConfigInput = v.InferInput<typeof schema>;
 
 /** "host:port", an IPv6 address in brackets. */
 export function addressOf({ host, port }: { host: string; port: number }): string {
   return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }
 
-export function configText(config: Config): string {
-  const { version, name, host, port, listen } = config;
-  const known = { version, name, host, port, listen: { host: listen.host, port: listen.port } };
-  return `${JSON.stringify(known, null, 2)}\n`;
+/** What a person wrote, again: defaults stay out of the file, so that a later version's reach it. */
+export function configText(config: ConfigInput): string {
+  checkConfig(config);
+  return `${JSON.stringify(config, null, 2)}\n`;
 }
 
-/** Reads tutti.json strictly. @throws Fault("bad-input") naming the field. */
-export function parseConfig(text: string): Config {
-  const file = fieldsOf("", parseJson(text), ["version", "name", "host", "port", "listen"]);
-  const listen = fieldsOf("listen", file.listen, ["host", "port"]);
-  if (file.version !== 1) throw wrong("version", "1", file.version);
-  return checkConfig({
-    version: 1,
-    name: textOf("name", file.name),
-    host: textOf("host", file.host),
-    port: portOf("port", file.port),
-    listen: { host: textOf("listen.host", listen.host), port: portOf("listen.port", listen.port) },
-  });
-}
-
-export function checkConfig(config: Config): Config {
-  const { name, host, port, listen } = config;
-  if (!NAME.test(name)) throw wrong("name", "1..64 of A-Z a-z 0-9 . _ -", name);
-  if (!isHost(host)) throw wrong("host", "a host name or IP address", host);
-  if (!isHost(listen.host)) throw wrong("listen.host", "a host name or IP address", listen.host);
-  portOf("port", port);
-  portOf("listen.port", listen.port);
-  return config;
-}
-
-function isHost(host: string): boolean {
-  return isIP(host) !== 0 || HOST.test(host);
-}
-
-function parseJson(text: string): unknown {
+/** Reads tutti.json strictly. @throws Fault("bad-input"): the field, what was expected and what came. */
+export function parseConfig(written: string): Config {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(written);
   } catch (cause) {
     throw new Fault("bad-input", "tutti.json", { expected: "JSON", got: "other text", cause });
   }
+  return checkConfig(value);
 }
 
-/** Exactly these fields: a misspelt one must not silently mean its default. */
-function fieldsOf(path: string, value: unknown, names: readonly string[]): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw wrong(path, "an object", value);
-  const stray = Object.keys(value).find((key) => !names.includes(key));
-  if (stray !== undefined) throw wrong(path, `only ${names.join(", ")}`, stray.slice(0, 40));
-  const missing = names.find((key) => !Object.hasOwn(value, key));
-  if (missing !== undefined) throw wrong(path ? `${path}.${missing}` : missing, "a value", undefined);
-  return value as Record<string, unknown>;
+export function checkConfig(value: unknown): Config {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  // A misspelt field is both unknown and missing; its own name says more.
+  const issue = result.issues.find(({ expected }) => expected === "never") ?? result.issues[0];
+  const path = v.getDotPath(issue);
+  throw new Fault("bad-input", path ? `tutti.json: ${path}` : "tutti.json", contrast(issue));
 }
 
-function textOf(path: string, value: unknown): string {
-  if (typeof value === "string") return value;
-  throw wrong(path, "text", value);
+/** What an issue says. Of a secret's place the value is never quoted. */
+function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string; todo?: string } {
+  const at = issue.path?.at(-1);
+  if (issue.expected === "never" && at) {
+    const names = fieldsBeside(issue);
+    const meant = nearest(String(at.key), names);
+    const todo = meant ? `Did you mean ${meant}?` : `Known here: ${names.join(", ")}`;
+    return { expected: "no such field", got: JSON.stringify(String(at.key).slice(0, 40)), todo };
+  }
+  if (issue.received === "undefined") return { expected: "a value", got: "nothing" };
+  const said = issue.kind === "schema" && issue.type !== "string" && issue.type !== "number";
+  const expected = said ? (issue.expected ?? issue.message) : issue.message;
+  return { expected, got: at?.key === "url" ? "another text" : quoted(issue.input) };
 }
 
-function portOf(path: string, value: unknown): number {
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 65_535) return value;
-  throw wrong(path, "an integer in 0..65535", value);
+function quoted(input: unknown): string {
+  if (typeof input === "object" && input !== null) return Array.isArray(input) ? "a list" : "an object";
+  return JSON.stringify(input)?.slice(0, 80) ?? typeof input;
 }
 
-function wrong(path: string, expected: string, value: unknown): Fault {
-  const got = value === undefined ? "nothing" : JSON.stringify(value).slice(0, 80);
-  return new Fault("bad-input", path ? `tutti.json: ${path}` : "tutti.json", { expected, got });
+/** The fields that the object of an unknown one knows: the schema is walked the way of the issue. */
+function fieldsBeside(issue: v.BaseIssue<unknown>): string[] {
+  let here: v.GenericSchema[] = [schema];
+  for (const { key } of issue.path?.slice(0, -1) ?? [])
+    here = here.flatMap((one) => membersOf(one)[String(key)] ?? []).flatMap(alternatives);
+  return [...new Set(here.flatMap((one) => Object.keys(membersOf(one))))];
+}
+
+type Wrapping = { wrapped?: v.GenericSchema; options?: readonly v.GenericSchema[] };
+
+/** What stands behind "optional", and each of a variant. */
+export function alternatives(one: v.GenericSchema): v.GenericSchema[] {
+  const { wrapped, options } = one as Wrapping;
+  if (wrapped) return alternatives(wrapped);
+  return one.type === "variant" && options ? options.flatMap(alternatives) : [one];
+}
+
+export function membersOf(one: v.GenericSchema): Record<string, v.GenericSchema> {
+  return (one as { entries?: Record<string, v.GenericSchema> }).entries ?? {};
 }

@@ -5,7 +5,7 @@ import { Fault } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
 import { issue, type Role } from "@tutti/identity/certificate";
 import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
-import { checkConfig, configText } from "./config.ts";
+import { configText } from "./config.ts";
 import { publish, syncFolder, writeSynced } from "./files.ts";
 import { certificateText, PATHS, publicText, seedText } from "./layout.ts";
 import { newTls, TLS_DAYS } from "./tls.ts";
@@ -64,7 +64,6 @@ type Content = { readonly text: string; readonly mode: number };
 async function filesOf({ name, host, port, random, nowMs }: InitOptions): Promise<Map<string, Content>> {
   // Whoever dials this machine only should not open a port to all others.
   const listen = { host: LOOPBACK.has(host) ? host : "0.0.0.0", port };
-  const config = checkConfig({ version: 1, name, host, port, listen });
   const seeds = { authority: newSeed(random), owner: newSeed(random), coordinator: newSeed(random) };
   const authority = signingKey(seeds.authority);
   const certify = (role: Role) =>
@@ -73,7 +72,7 @@ async function filesOf({ name, host, port, random, nowMs }: InitOptions): Promis
   const open = (text: string): Content => ({ text, mode: 0o644 });
   const secret = (text: string): Content => ({ text, mode: SECRET });
   return new Map([
-    [PATHS.config, open(configText(config))],
+    [PATHS.config, open(configText({ version: 1, name, host, port, listen }))],
     [PATHS.authorityKey, secret(seedText(seeds.authority))],
     [PATHS.authorityPublic, open(publicText(authority.publicKey))],
     [PATHS.ownerKey, secret(seedText(seeds.owner))],

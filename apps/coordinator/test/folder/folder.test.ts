@@ -34,7 +34,7 @@ describe("initFederation", () => {
     await init();
     const server = await openFederation(folder, nowMs);
     const owner = await openOwner(folder, nowMs);
-    expect(server.config).toEqual({
+    expect(server.config).toMatchObject({
       version: 1,
       name: "hearts",
       host: "fl.example.org",
