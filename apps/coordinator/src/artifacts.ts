@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkInteger } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { CHUNK_BYTES } from "@tutti/wire/rpc";
-import { publish, syncFolder } from "./folder/files.ts";
+import { failpoint } from "./failpoint.ts";
+import { syncFolder } from "./folder/files.ts";
 
 /** Files named by the SHA-256 of what they hold (hex): models, adapters, strategy states. */
 export type Artifacts = {
@@ -55,7 +56,10 @@ export function openArtifacts(folder: string): Artifacts {
       await guarded("writing an artifact", async () => {
         try {
           await receive(part, chunks, { sha256, totalBytes });
-          await publish(part, target);
+          await rename(part, target);
+          failpoint("artifact.renamed");
+          await syncFolder(folder);
+          failpoint("artifact.durable");
         } finally {
           await rm(part, { force: true });
         }
@@ -111,6 +115,7 @@ async function receive(
   let received = 0;
   const handle = await open(part, "wx", 0o644);
   try {
+    failpoint("artifact.begun");
     for await (const chunk of chunks) {
       received += chunk.length;
       if (received > want.totalBytes) throw wrongSize("more");
@@ -121,7 +126,9 @@ async function receive(
     const got = hash.digest("hex");
     if (got !== want.sha256)
       throw new Fault("refused", "artifact", { expected: `SHA-256 ${want.sha256}`, got });
+    failpoint("artifact.written");
     await handle.sync();
+    failpoint("artifact.synced");
   } finally {
     await handle.close();
   }

@@ -8,6 +8,7 @@ import { decode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { openArtifacts } from "./artifacts.ts";
 import { Coordinator } from "./drive/coordinator.ts";
+import { armFailpoints, failpoint } from "./failpoint.ts";
 import { openFederation } from "./folder/federation.ts";
 import { authenticator } from "./grpc/authenticate.ts";
 import { serveGrpc } from "./grpc/serve.ts";
@@ -40,11 +41,14 @@ const HOLD_MS = 50;
 
 /** Starts a federation's coordinator: store, artifacts, runs in progress, and one TLS port. */
 export async function serveFederation({ folder, port, around }: ServeOptions): Promise<Server> {
+  armFailpoints(process.env);
+  failpoint("serve.begin");
   const federation = await openFederation(folder);
   const clock = systemClock();
   const report = (line: string) => void process.stderr.write(`${line}\n`);
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
+  failpoint("serve.opened");
   const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
   const unmasking = new LiftPool();
   const coordinator = new Coordinator({
@@ -67,6 +71,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     verify: nativeVerify,
   });
   await coordinator.start();
+  failpoint("serve.resumed");
   const grpc = await serveGrpc({
     host: federation.config.listen.host,
     port: port ?? federation.config.listen.port,
@@ -77,11 +82,13 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     ],
     authenticate: auth.authenticate,
   });
+  failpoint("serve.listening");
   return {
     name: federation.config.name,
     address: `${federation.config.host}:${grpc.port}`,
     coordinator,
     async close() {
+      failpoint("serve.closing");
       await coordinator.close();
       await unmasking.close();
       await grpc.close();

@@ -15,6 +15,7 @@ import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Artifacts } from "../artifacts.ts";
+import { failpoint } from "../failpoint.ts";
 import { dearestRho, isCounted, openCohorts, recordOfCohort, type Unmasking } from "./open.ts";
 import { lied, type Report } from "./report.ts";
 import { transcribe } from "./transcribe.ts";
@@ -55,7 +56,9 @@ export function completer(publisher: Publisher): Complete {
     const unmasking = { pause, ...(agree && { agree }), ...(lift && { lift }), onLiar };
     const opened = kept.get(round) ?? new Map<number, Uint32Array>();
     kept.set(round, opened);
+    failpoint("complete.begin");
     const outcomes = await openCohorts(round, { sums, opened, unmasking });
+    failpoint("complete.opened");
     const counted = outcomes.filter(isCounted);
     const results = counted.map(({ result }) => result);
     const record = recordOf(spec, results);
@@ -73,11 +76,15 @@ export function completer(publisher: Publisher): Complete {
       mean: combineResults(spec, results),
       held: header.strategy ? await artifacts.read(header.strategy) : undefined,
     });
+    failpoint("complete.stepped");
     const strategy = await artifacts.putBytes(held);
+    failpoint("complete.state");
     const states = { before: fromHex(header.strategy), after: fromHex(strategy) };
     record.transcript = await transcribe(publisher, round, { papers, outcomes, states });
+    failpoint("complete.transcript");
     const sizes = counted.map(({ devices }) => devices.length);
     const release = await publish(publisher, { spec, header, adapter, sizes, record, spent });
+    failpoint("complete.signed");
     record.release = release.digest;
     const next = { version: release.version, manifest: release.digest, adapter: release.adapter };
     const clipNorm = nextClipNorm(results);
@@ -109,6 +116,7 @@ async function publish(
   const { spec, header, adapter: bytes, sizes, record, spent } = made;
   const { plan, task } = spec;
   const adapter = await artifacts.putBytes(bytes);
+  failpoint("complete.adapter");
   const release = releaseOf(plan, {
     run: task.run,
     version: header.version + 1,

@@ -16,6 +16,7 @@ import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
+import { failpoint } from "../failpoint.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Store } from "../store/store.ts";
 import { completer, type SignedRelease } from "./complete.ts";
@@ -141,6 +142,7 @@ export class Coordinator {
       await this.#drive(run, { envelope, header: decodeHeader(known.header) });
       return run;
     }
+    failpoint("run.checked");
     const first = this.#initialRelease(run, plan);
     const header = firstHeader({ version: 0, manifest: first.digest, adapter: plan.initial.sha256 });
     const headerBytes = encode(RunHeaderSchema, header);
@@ -152,7 +154,9 @@ export class Coordinator {
       envelope: encode(SignedEnvelopeSchema, first.envelope),
     };
     await store.commit(run, { header: headerBytes, state: "running", release });
+    failpoint("run.running");
     await this.#drive(run, { envelope, header });
+    failpoint("run.driven");
     return run;
   }
 
@@ -166,7 +170,9 @@ export class Coordinator {
       known,
       () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),
     );
+    failpoint("revoke.durable");
     this.presence.expel(device);
+    failpoint("revoke.expelled");
   }
 
   /** Calls back after every committed change of any run, and when a device comes, goes or reports. */

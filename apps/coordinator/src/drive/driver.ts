@@ -1,46 +1,21 @@
 import { assert, demand } from "@tutti/foundation/check";
-import type { Clock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import type { SecretRandom } from "@tutti/foundation/random";
-import type { Plan } from "@tutti/plan/plan";
 import { rhoAtRisk } from "@tutti/round/price";
 import { abandon, beginRound, type Effect, lacksNoise, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
-import type { Trust } from "@tutti/round/summing";
 import { publishedWord, wordTo } from "@tutti/round/words";
 import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
+import { failpoint } from "../failpoint.ts";
 import { type Batch, takeBatch } from "./batch.ts";
-import type { Complete, SignedRelease } from "./complete.ts";
+import type { SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
 import { Hold } from "./hold.ts";
-import type { Ledger } from "./ledger.ts";
-import { backOffMs, type Report, trouble } from "./report.ts";
+import type { DriverOptions } from "./options.ts";
+import { backOffMs, trouble } from "./report.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
-
-export type DriverOptions = {
-  readonly run: string;
-  readonly plan: Plan;
-  readonly planEnvelope: SignedEnvelope;
-  readonly header: RunHeader;
-  /** The newest release's signed manifest. */
-  readonly parent: SignedEnvelope;
-  readonly ledger: Ledger;
-  readonly trust: () => Trust;
-  readonly clock: Clock;
-  /** What central noise is drawn from. */
-  readonly random: SecretRandom;
-  readonly complete: Complete;
-  readonly present: () => string[];
-  /** After every committed change. */
-  readonly changed: () => void;
-  /** Told of every failure of storage and of every bug. */
-  readonly report: Report;
-  /** How much later an acknowledgement may come so that more entries share a transaction. */
-  readonly holdMs?: number;
-};
 
 /** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
 export const RECONNECT_MS = 12_000;
@@ -94,11 +69,14 @@ export class Driver {
 
   /** Takes up what is durable: true where a round was in progress. */
   async #load(): Promise<boolean> {
+    failpoint("load.begin");
     const { header, parent, entries, sums } = await this.options.ledger.read();
+    failpoint("load.read");
     this.header = header;
     this.parent = parent;
     this.#sums = sums;
     this.round = header.state === "running" ? this.#replay(entries) : null;
+    failpoint("load.replayed");
     this.options.changed();
     if (this.round === null) return false;
     if (entries.length === 0) {
@@ -106,6 +84,7 @@ export class Driver {
       return false;
     }
     this.#welcome();
+    failpoint("load.welcomed");
     // The crash may have come between the last commit and its effect; both effects are idempotent.
     const { phase, reason } = this.round;
     if (phase === "unmasking") this.#perform([{ kind: "complete" }]);
@@ -155,8 +134,10 @@ export class Driver {
   /** Ends the run by its owner's wish; the round in progress is dropped and reveals nothing. */
   async stop(): Promise<void> {
     await this.#exclusively(async () => {
+      failpoint("run.stopping");
       if (this.header.state === "running") await this.#close(afterStop(this.header, this.#rhoAtRisk()));
     });
+    failpoint("run.stopped");
     demand(
       this.header.state !== "running",
       () => new Fault("unavailable", "storage", { todo: "Stop it again" }),
@@ -233,6 +214,7 @@ export class Driver {
     try {
       if (entries.length > 0) {
         await this.options.ledger.append(entries, changed);
+        for (const { event } of entries) if (event.case) failpoint(`ack.${event.case}`);
         this.#failures = 0;
       }
     } catch (cause) {
@@ -245,11 +227,13 @@ export class Driver {
     this.#sums = new Map([...this.#sums, ...changed]);
     for (const { settle } of accepted) settle.resolve();
     if (entries.length > 0) this.options.changed();
+    failpoint("round.told");
     this.#perform(effects);
   }
 
   #perform(effects: readonly Effect[]): void {
     for (const effect of effects) {
+      failpoint("round.performing");
       if (effect.kind === "complete") void this.#complete();
       if (effect.kind === "fail") this.#fail(effect.reason);
     }
@@ -263,6 +247,7 @@ export class Driver {
       const papers = { plan: this.options.planEnvelope, parent: this.parent };
       const done = await this.#completion.of(round, { header: this.header, sums: this.#sums, papers });
       await this.#exclusively(async () => {
+        failpoint("complete.done");
         if (this.#isStill(round, "unmasking")) await this.#close(done.header, done.release);
       });
     } catch (error) {
@@ -289,6 +274,7 @@ export class Driver {
     const { round } = this;
     assert(round !== null, "what failed is a round");
     this.#jobs.push(async () => {
+      failpoint("round.failing");
       if (this.#isStill(round, "failed")) await this.#close(this.#afterFailure(reason));
     });
     this.#wake();
@@ -302,6 +288,7 @@ export class Driver {
     } catch (cause) {
       return this.#reload(cause, "closing a round");
     }
+    failpoint("round.closed");
     this.#failures = 0;
     this.#completion.forget();
     this.header = header;
@@ -309,6 +296,7 @@ export class Driver {
     this.#sums = new Map();
     this.round = header.state === "running" ? this.#freshRound() : null;
     this.options.changed();
+    failpoint("round.begun");
     this.#begin();
   }
 

@@ -7,6 +7,7 @@ import type { Papers } from "@tutti/round/words";
 import { encode } from "@tutti/wire/message";
 import { TranscriptSchema } from "@tutti/wire/transcript";
 import type { Artifacts } from "../artifacts.ts";
+import { failpoint } from "../failpoint.ts";
 import type { Outcome } from "./open.ts";
 
 /**
@@ -23,7 +24,11 @@ export async function transcribe(
     sum.kind === "secure" && plain !== null ? [{ sum, plain, counted: dropped === "" }] : [],
   );
   if (cohorts.length === 0) return "";
-  for (const { sum, plain } of cohorts) await artifacts.putBytes(packBits(plain, sum.session.terms.bits));
+  for (const { sum, plain } of cohorts) {
+    await artifacts.putBytes(packBits(plain, sum.session.terms.bits));
+    failpoint("complete.sum");
+  }
+  failpoint("complete.sums");
   const transcript = transcriptOf(round, { papers, states, cohorts, dealt: outcomes.length });
   const envelope = signEnvelope(TRANSCRIPT, encode(TranscriptSchema, transcript), signer);
   return artifacts.putBytes(utf8(envelopeJson(envelope)));

@@ -8,6 +8,7 @@ import { CheckInReplySchema, type Federation, InstructionSchema } from "@tutti/w
 import type { Call, Handlers } from "@tutti/wire/rpc";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
+import { failpoint } from "../failpoint.ts";
 import type { Authenticator } from "../grpc/authenticate.ts";
 import { chunksFrom } from "./chunks.ts";
 import { Uploads } from "./upload.ts";
@@ -48,7 +49,9 @@ function arrival({ parts }: Coordinator, authenticator: Authenticator): Some<"he
       const { authority } = parts.federation;
       const trust = { authority, role: "device", nowS, verify: parts.verify } as const;
       const { name, serial } = verifyCertificate(certificate, trust);
+      failpoint("enrol.checked");
       await parts.store.addDevice({ name, serial, certificate: encode(CertificateSchema, certificate) });
+      failpoint("enrol.durable");
       return create(EnrollReplySchema, { device: name });
     },
   };
@@ -115,6 +118,7 @@ function secureSum(
       const device = deviceOf(call);
       const driver = active(coordinator);
       const upload = await uploads.read(driver.round, device, parts);
+      failpoint("upload.received");
       if (upload !== null) await driver.submit(device, { case: "uploaded", value: true }, upload);
       return create(AckSchema);
     },

@@ -1,6 +1,7 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import type { Kysely, Transaction } from "kysely";
+import { failpoint } from "../failpoint.ts";
 import type { Schema } from "./schema.ts";
 import type { Journal, StoredRelease, StoredSum } from "./store.ts";
 
@@ -18,8 +19,10 @@ export type Change = {
 
 type Tx = Transaction<Schema>;
 
-export function commit(db: Kysely<Schema>, run: string, change: Change): Promise<void> {
-  return db.transaction().execute(async (tx) => {
+export async function commit(db: Kysely<Schema>, run: string, change: Change): Promise<void> {
+  const kind = kindOf(change);
+  failpoint(`store.${kind}.before`);
+  await db.transaction().execute(async (tx) => {
     const there = await tx.selectFrom("runs").select("run").where("run", "=", run).executeTakeFirst();
     if (!there) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
     if (change.clearJournal) await clear(tx, run);
@@ -27,7 +30,18 @@ export function commit(db: Kysely<Schema>, run: string, change: Change): Promise
     for (const sum of change.sums ?? []) await putSum(tx, run, sum);
     if (change.release) await addRelease(tx, run, change.release);
     await putHeader(tx, run, change);
+    failpoint(`store.${kind}.inside`);
   });
+  failpoint(`store.${kind}.durable`);
+}
+
+type Kind = "append" | "sum" | "close" | "release" | "running";
+
+/** What a change is called where a test may interrupt it. */
+function kindOf({ append, sums, release, clearJournal }: Change): Kind {
+  if (clearJournal) return release ? "release" : "close";
+  if (append) return sums && sums.length > 0 ? "sum" : "append";
+  return "running";
 }
 
 /** Reads entries and sums in one transaction, so that they belong together. */

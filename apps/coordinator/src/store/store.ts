@@ -1,6 +1,7 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import type { Kysely } from "kysely";
+import { failpoint } from "../failpoint.ts";
 import { type Change, commit, journalOf } from "./commit.ts";
 import { type OpenOptions, openSqlite } from "./open.ts";
 import type { Schema } from "./schema.ts";
@@ -81,11 +82,13 @@ export async function openStore(options: OpenOptions): Promise<Store> {
     },
     devices: async () => (await selectDevices(db).orderBy("name").execute()).map(deviceOf),
     async revokeDevice(name) {
+      failpoint("store.revoke.before");
       const done = await db
         .updateTable("devices")
         .set({ revoked: 1 })
         .where("name", "=", name)
         .executeTakeFirst();
+      failpoint("store.revoke.durable");
       return done.numUpdatedRows > 0n;
     },
     addRun: (run) => addRun(db, run, nowMs()),
@@ -123,9 +126,10 @@ function selectRuns(db: Kysely<Schema>) {
   return db.selectFrom("runs").select(["run", "name", "plan", "header", "state"]);
 }
 
-function addDevice(db: Kysely<Schema>, device: NewDevice, nowMs: number): Promise<void> {
+async function addDevice(db: Kysely<Schema>, device: NewDevice, nowMs: number): Promise<void> {
   const { name, serial, certificate } = device;
-  return db.transaction().execute(async (tx) => {
+  failpoint("store.device.before");
+  await db.transaction().execute(async (tx) => {
     const there = await tx
       .selectFrom("devices")
       .select(["name", "certificate"])
@@ -133,6 +137,7 @@ function addDevice(db: Kysely<Schema>, device: NewDevice, nowMs: number): Promis
       .execute();
     if (there.length === 0) {
       await tx.insertInto("devices").values({ name, serial, certificate, added_ms: nowMs }).execute();
+      failpoint("store.device.inside");
       return;
     }
     const same = there.every((row) => row.name === name && equalBytes(row.certificate, certificate));
@@ -143,10 +148,12 @@ function addDevice(db: Kysely<Schema>, device: NewDevice, nowMs: number): Promis
         todo: "Ask for a new join file",
       });
   });
+  failpoint("store.device.durable");
 }
 
-function addRun(db: Kysely<Schema>, run: StoredRun, nowMs: number): Promise<void> {
-  return db.transaction().execute(async (tx) => {
+async function addRun(db: Kysely<Schema>, run: StoredRun, nowMs: number): Promise<void> {
+  failpoint("store.run.before");
+  await db.transaction().execute(async (tx) => {
     const there = await tx.selectFrom("runs").select("run").where("run", "=", run.run).executeTakeFirst();
     if (there)
       throw new Fault("conflict", `run ${run.run.slice(0, 12)}`, {
@@ -163,7 +170,9 @@ function addRun(db: Kysely<Schema>, run: StoredRun, nowMs: number): Promise<void
       .insertInto("runs")
       .values({ ...run, added_ms })
       .execute();
+    failpoint("store.run.inside");
   });
+  failpoint("store.run.durable");
 }
 
 /** Whatever the engine throws becomes a Fault("storage"); Faults of our own pass. */

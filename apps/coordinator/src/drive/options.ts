@@ -1,0 +1,32 @@
+import type { Clock } from "@tutti/foundation/clock";
+import type { SecretRandom } from "@tutti/foundation/random";
+import type { Plan } from "@tutti/plan/plan";
+import type { Trust } from "@tutti/round/summing";
+import type { RunHeader } from "@tutti/wire/journal";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import type { Complete } from "./complete.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Report } from "./report.ts";
+
+/** What drives one run: its papers, and everything that the driver may not have of its own. */
+export type DriverOptions = {
+  readonly run: string;
+  readonly plan: Plan;
+  readonly planEnvelope: SignedEnvelope;
+  readonly header: RunHeader;
+  /** The newest release's signed manifest. */
+  readonly parent: SignedEnvelope;
+  readonly ledger: Ledger;
+  readonly trust: () => Trust;
+  readonly clock: Clock;
+  /** What central noise is drawn from. */
+  readonly random: SecretRandom;
+  readonly complete: Complete;
+  readonly present: () => string[];
+  /** After every committed change. */
+  readonly changed: () => void;
+  /** Told of every failure of storage and of every bug. */
+  readonly report: Report;
+  /** How much later an acknowledgement may come so that more entries share a transaction. */
+  readonly holdMs?: number;
+};
