@@ -11,6 +11,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",
+    globalSetup: ["vitest.setup.ts"],
     env: { ORT_DISABLE_TELEMETRY: "1" },
   },
 });
