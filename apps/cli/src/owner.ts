@@ -1,5 +1,7 @@
 import { connectService } from "@tutti/client-sdk/node/grpc";
+import { tlsIdentity } from "@tutti/client-sdk/node/sign";
 import { openOwner } from "@tutti/coordinator/folder/federation";
+import { PATHS, readHex } from "@tutti/coordinator/folder/layout";
 import { fromHex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
@@ -19,7 +21,8 @@ export async function asOwner<T>(
 ): Promise<T> {
   const owner = await openOwner(folder);
   const { address, tls, key, name } = owner;
-  const admin = connectService(Admin, { address, tls, key, name });
+  const shows = tlsIdentity(await readHex(folder, PATHS.ownerKey));
+  const admin = connectService(Admin, { address, tls, key, name, shows });
   try {
     return await body(admin, owner);
   } finally {

@@ -81,6 +81,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
       { service: Admin, handlers: adminHandlers(coordinator) },
     ],
     authenticate: auth.authenticate,
+    clientCertificates: federation.config.identity.clientCertificates,
   });
   failpoint("serve.listening");
   return {

@@ -13,7 +13,12 @@ export type Caller = {
 };
 
 /** What a handler knows of a call beside its message. */
-export type Call = { readonly caller: Caller | null; readonly signal: AbortSignal };
+export type Call = {
+  readonly caller: Caller | null;
+  readonly signal: AbortSignal;
+  /** The key that the connection's TLS certificate proved, where the client showed one. */
+  readonly peerKey?: Uint8Array | null;
+};
 
 type In<M extends DescMethod> = MessageShape<M["input"]>;
 type Out<M extends DescMethod> = MessageShape<M["output"]>;

@@ -8,7 +8,7 @@ import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
 import { nativeAgree } from "./agree.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
-import { FILES, readConfig, readIdentity, readPolicy } from "./folder.ts";
+import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
 import { connect } from "./grpc.ts";
 import { openLedger } from "./ledger.ts";
 import { onnxruntimeNode } from "./runtime.ts";
@@ -39,7 +39,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
     policy,
     data,
     folder: policy.dataFolder === null ? "" : resolve(folder, policy.dataFolder),
-    link: connect({ address, tls, name, key: identity.key, clock }),
+    link: connect({ address, tls, name, key: identity.key, shows: await readShown(folder), clock }),
     store: await openFolderStore(folder),
     engine: async () => (typeof engine === "object" ? engine : await nodeEngine(engine)),
     runtime: onnxruntimeNode(),

@@ -8,7 +8,7 @@ import { decode } from "@tutti/wire/message";
 import { fieldsOf } from "../fields.ts";
 import { type Policy, parsePolicy } from "../policy.ts";
 import type { DeviceIdentity } from "../site.ts";
-import { nativeSigningKey } from "./sign.ts";
+import { nativeSigningKey, type TlsIdentity, tlsIdentity } from "./sign.ts";
 
 /** Files of a device's folder, beside its state (store.ts). The key's is readable by its owner alone. */
 export const FILES = {
@@ -55,9 +55,8 @@ export async function readIdentity(
   folder: string,
   { federation, name, authority }: DeviceConfig,
 ): Promise<DeviceIdentity> {
-  const todo = "Join again: a device's key is never made anew";
-  const seed = fromBase64(fromUtf8(await readNeeded(join(folder, FILES.key), todo)).trim(), FILES.key);
-  const certificate = await readNeeded(join(folder, FILES.certificate), todo);
+  const seed = await readSeed(folder);
+  const certificate = await readNeeded(join(folder, FILES.certificate), JOIN_AGAIN);
   return {
     federation,
     name,
@@ -65,6 +64,17 @@ export async function readIdentity(
     key: nativeSigningKey(seed),
     certificate: decode(CertificateSchema, certificate, MAX_CERTIFICATE_BYTES),
   };
+}
+
+/** What this device shows where TLS asks for a certificate. */
+export async function readShown(folder: string): Promise<TlsIdentity> {
+  return tlsIdentity(await readSeed(folder));
+}
+
+const JOIN_AGAIN = "Join again: a device's key is never made anew";
+
+async function readSeed(folder: string): Promise<Uint8Array> {
+  return fromBase64(fromUtf8(await readNeeded(join(folder, FILES.key), JOIN_AGAIN)).trim(), FILES.key);
 }
 
 /** The site's policy. @throws Fault("refused") when it is missing or unreadable: then nothing is allowed. */

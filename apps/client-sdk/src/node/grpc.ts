@@ -14,6 +14,7 @@ import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub
 import { AUTH_METADATA } from "@tutti/wire/status";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
+import type { TlsIdentity } from "./sign.ts";
 
 export type ConnectOptions = {
   /** "host:port". */
@@ -23,6 +24,8 @@ export type ConnectOptions = {
   /** The caller's name in its certificate, and its Ed25519 key. */
   readonly name: string;
   readonly key: SigningKey;
+  /** What to show where the coordinator asks for a TLS certificate; of the same key. */
+  readonly shows?: TlsIdentity;
   readonly clock?: Clock;
 };
 
@@ -78,7 +81,7 @@ class Channel {
   constructor(options: ConnectOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock();
-    this.client = new Client(options.address, pinned(options.tls), CHANNEL);
+    this.client = new Client(options.address, pinned(options.tls, options.shows), CHANNEL);
   }
 
   /** Opens a new session; later requests are signed for it. */
@@ -137,7 +140,7 @@ class Channel {
  * pinned is the certificate itself, so a coordinator may move behind another name without becoming another
  * coordinator.
  */
-function pinned(pem: string): ChannelCredentials {
+function pinned(pem: string, shows?: TlsIdentity): ChannelCredentials {
   let own: X509Certificate;
   try {
     own = new X509Certificate(pem);
@@ -148,7 +151,7 @@ function pinned(pem: string): ChannelCredentials {
       cause,
     });
   }
-  return ChannelCredentials.createSsl(Buffer.from(pem), null, null, {
+  return ChannelCredentials.createSsl(Buffer.from(pem), shows?.key ?? null, shows?.certificate ?? null, {
     checkServerIdentity: (_host, { raw }) =>
       equalBytes(raw, own.raw) ? undefined : new Error("not the certificate that was pinned at joining"),
   });

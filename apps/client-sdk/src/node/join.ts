@@ -14,6 +14,7 @@ import { defaultPolicy, policyText } from "../policy.ts";
 import { readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
 import { configText, FILES, MAX_CERTIFICATE_BYTES } from "./folder.ts";
 import { connect } from "./grpc.ts";
+import { type TlsIdentity, tlsIdentity } from "./sign.ts";
 
 export type JoinOptions = {
   /** Text of the join file. */
@@ -44,9 +45,9 @@ export async function join(options: JoinOptions): Promise<void> {
   const token = unspent(file);
   const staging = path(folder, STAGING);
   await mkdir(staging, { recursive: true });
-  const key = await keptKey(folder, random);
+  const { key, shows } = await keptKey(folder, random);
   const { certificate, name } = certify(token, key, file.authority);
-  await enrol({ file, key, certificate, name, link }).catch(async (error: unknown) => {
+  await enrol({ file, key, shows, certificate, name, link }).catch(async (error: unknown) => {
     // A token that was used will not be good again; a coordinator that is away may be back.
     if (asFault(error).code === "refused") await rm(staging, { recursive: true, force: true });
     throw error;
@@ -78,15 +79,21 @@ async function mustBeFree(folder: string): Promise<void> {
  * The key of a joining that was cut short, wherever it was cut: the token is bound to that key and to no
  * other. Else a new one, on disk with the folders that lead to it before anybody hears of it.
  */
-async function keptKey(folder: string, random: SecretRandom): Promise<SigningKey> {
+async function keptKey(folder: string, random: SecretRandom): Promise<OwnKey> {
   const staged = path(folder, STAGING, FILES.key);
   const held = (await readIfThere(staged)) ?? (await readIfThere(path(folder, FILES.key)));
-  if (held) return signingKey(fromBase64(fromUtf8(held).trim(), FILES.key));
+  if (held) return ownKey(fromBase64(fromUtf8(held).trim(), FILES.key));
   const seed = newSeed(random);
   await replaceFile(staged, `${base64(seed)}\n`, 0o600);
   await syncFolder(folder);
   await syncFolder(dirname(resolve(folder)));
-  return signingKey(seed);
+  return ownKey(seed);
+}
+
+type OwnKey = { readonly key: SigningKey; readonly shows: TlsIdentity };
+
+function ownKey(seed: Uint8Array): OwnKey {
+  return { key: signingKey(seed), shows: tlsIdentity(seed) };
 }
 
 /** The key last but one: until `device.json` is there, the next joining finds it in one of two places. */
@@ -135,16 +142,15 @@ function certify(
   return { certificate, name };
 }
 
-type Enrolment = {
+type Enrolment = OwnKey & {
   readonly file: JoinFile;
-  readonly key: SigningKey;
   readonly certificate: Certificate;
   readonly name: string;
   readonly link: Pick<Link, "enroll"> | undefined;
 };
 
-async function enrol({ file, key, certificate, name, link }: Enrolment): Promise<void> {
-  const own = link ? null : connect({ address: file.address, tls: file.tls.certificate, name, key });
+async function enrol({ file, key, shows, certificate, name, link }: Enrolment): Promise<void> {
+  const own = link ? null : connect({ address: file.address, tls: file.tls.certificate, name, key, shows });
   try {
     await (link ?? own)?.enroll(create(EnrollRequestSchema, { certificate }));
   } catch (error) {

@@ -1,4 +1,4 @@
-import { hex } from "@tutti/foundation/bytes";
+import { equalBytes, hex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
@@ -10,12 +10,18 @@ import { decode } from "@tutti/wire/message";
 import { type Caller, type DescMethod, pathOf } from "@tutti/wire/rpc";
 import { type Session, Sessions } from "./sessions.ts";
 
-/** Who sent a request, from its metadata and its first message's bytes; null for the methods open to all. */
-export type Authenticate = (
-  auth: Uint8Array | undefined,
-  method: DescMethod,
-  body: Uint8Array,
-) => Promise<Caller | null>;
+/** A request before it is known who sent it. */
+export type Unproven = {
+  readonly method: DescMethod;
+  /** The RequestAuth beside it, if there is one, and its first message's bytes. */
+  readonly auth: Uint8Array | undefined;
+  readonly body: Uint8Array;
+  /** The key that the connection's TLS certificate proved; null where there is none. */
+  readonly peerKey: Uint8Array | null;
+};
+
+/** Who sent a request; null for the methods open to all. */
+export type Authenticate = (request: Unproven) => Promise<Caller | null>;
 
 export type Authenticator = {
   /** For Hello: a fresh session, and the wall clock that expiries are measured on. */
@@ -55,7 +61,7 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
       const now = nowMs();
       return { session: sessions.open(now), nowMs: now };
     },
-    async authenticate(bytes, method, body) {
+    async authenticate({ auth: bytes, method, body, peerKey }) {
       const path = pathOf(method);
       if (OPEN.has(path)) return null;
       if (!bytes) throw new Fault("refused", "request", { expected: "a signature", got: "none" });
@@ -67,6 +73,7 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
         () => new Fault("refused", "request", { expected: "an enrolled name", got: printable(auth.name) }),
       );
       const { publicKey, role, labels } = party;
+      if (peerKey) mustBeSame(auth.name, { publicKey, peerKey });
       const now = nowMs();
       verifyRequest(auth, {
         publicKey,
@@ -81,6 +88,18 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
       return { name: auth.name, role, labels };
     },
   };
+}
+
+/** Who shows a certificate speaks for nobody else on that connection. */
+export function mustBeSame(
+  name: string,
+  { publicKey, peerKey }: { publicKey: Uint8Array; peerKey: Uint8Array },
+): void {
+  if (equalBytes(publicKey, peerKey)) return;
+  throw new Fault("refused", `request by ${printable(name)}`, {
+    expected: "a connection with its own TLS certificate",
+    got: "another's",
+  });
 }
 
 function known(sessions: Sessions, auth: RequestAuth, nowMs: number): Session {

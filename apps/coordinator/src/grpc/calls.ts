@@ -12,6 +12,7 @@ import { AUTH_METADATA } from "@tutti/wire/status";
 import type { Authenticate } from "./authenticate.ts";
 import { statusOfError } from "./faults.ts";
 import type { Received } from "./intake.ts";
+import type { Shown } from "./shown.ts";
 import type { Watch } from "./stall.ts";
 
 /** What grpc-js's three kinds of call have in common. */
@@ -19,6 +20,7 @@ type AnyCall = {
   readonly metadata: Metadata;
   readonly cancelled: boolean;
   on(event: "cancelled", listener: () => void): unknown;
+  getPeer(): string;
 };
 
 type Message = MessageShape<DescMessage>;
@@ -34,6 +36,8 @@ export type Around = {
   readonly authenticate: Authenticate;
   /** Told of what is not a Fault, and of storage. */
   readonly onBug: (error: unknown) => void;
+  /** The keys that TLS peers have. */
+  readonly shown: Shown;
   /** Cuts the connection of a peer that does not read while we wait for it. */
   readonly watchReader: (peer: string) => Watch;
 };
@@ -108,16 +112,24 @@ async function admit(
   return { message: decode(around.method.input, bytes, MAX_MESSAGE_BYTES), call: about };
 }
 
-async function describe(call: AnyCall, bytes: Uint8Array, { authenticate, method }: Around): Promise<Call> {
+async function describe(call: AnyCall, body: Uint8Array, around: Around): Promise<Call> {
+  const { authenticate, method, shown } = around;
   const gone = new AbortController();
   call.on("cancelled", () => gone.abort());
   const values = call.metadata.get(AUTH_METADATA);
   if (values.length > 1)
     throw new Fault("refused", "request", { expected: "one signature", got: `${values.length}` });
   const [auth] = values;
-  const caller = await authenticate(auth instanceof Buffer ? new Uint8Array(auth) : undefined, method, bytes);
+  const peer = call.getPeer();
+  const peerKey = shown.keyOf(peer);
+  const request = { auth: auth instanceof Buffer ? new Uint8Array(auth) : undefined, method, body, peerKey };
+  const caller = await authenticate(request).catch((error: unknown) => {
+    shown.doubt(peer);
+    throw error;
+  });
+  if (caller) shown.vouch(peer);
   if (call.cancelled) gone.abort();
-  return { caller, signal: gone.signal };
+  return { caller, signal: gone.signal, peerKey };
 }
 
 /** One message is on its way at a time, so a slow reader holds one in memory and no more. */

@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server as NetServer, type Socket }
 import type { Server, ServerCredentials } from "@grpc/grpc-js";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import type { Shown } from "./shown.ts";
 
 /** What a peer may send of one message, or of all, before we read: a 4 MiB upload needs few round trips. */
 const STREAM_WINDOW_BYTES = 1 << 20;
@@ -24,9 +25,9 @@ export type Listener = {
 
 export async function listen(
   server: Server,
-  options: { host: string; port: number; credentials: ServerCredentials },
+  options: { host: string; port: number; credentials: ServerCredentials; shown: Shown },
 ): Promise<Listener> {
-  const injector = withWindows(() => server.createConnectionInjector(options.credentials));
+  const injector = withWindows(options.shown, () => server.createConnectionInjector(options.credentials));
   const sockets = new Map<string, Socket>();
   const net = createServer({ noDelay: true }, (socket) => {
     const peer = `${socket.remoteAddress}:${socket.remotePort}`;
@@ -53,7 +54,7 @@ export async function listen(
  * grpc-js leaves a server's receive window at HTTP/2's 64 KiB, with which a 4 MiB upload at 50 ms takes 5 s.
  * For the one call in which it makes its HTTP/2 server, that server is made with our settings.
  */
-function withWindows<T>(make: () => T): T {
+function withWindows<T>(shown: Shown, make: () => T): T {
   const original = http2.createSecureServer;
   let made = 0;
   const widened = (options: SecureServerOptions) => {
@@ -61,9 +62,12 @@ function withWindows<T>(make: () => T): T {
     const server = original({
       ...options,
       minVersion: "TLSv1.3",
+      // No certificate but our own vouches for a client's, so TLS is not to look for one (shown.ts).
+      ...(shown.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
       handshakeTimeout: HANDSHAKE_MS,
       settings: { ...options.settings, initialWindowSize: STREAM_WINDOW_BYTES },
     });
+    server.on("secureConnection", (socket) => shown.came(socket));
     server.on("session", (session) => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
     return server;
   };

@@ -11,6 +11,7 @@ import type { Authenticate } from "./authenticate.ts";
 import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCall } from "./calls.ts";
 import { intake, Received } from "./intake.ts";
 import { type Listener, listen } from "./listener.ts";
+import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
 
 /** A service and its handlers, kept together by `offer`. */
@@ -27,6 +28,8 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly tls: { readonly key: string; readonly certificate: string };
   readonly services: { readonly [At in keyof Services]: Offer<Services[At]> };
   readonly authenticate: Authenticate;
+  /** Whether devices show a TLS certificate of their own key. Default: they are not asked. */
+  readonly clientCertificates?: ClientCertificates;
   /**
    * Told of errors that are no answer to the caller: bugs and storage. Default: one line to stderr with its
    * stack.
@@ -58,6 +61,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   options: GrpcOptions<Services>,
 ): Promise<GrpcServer> {
   const { host, port, tls, authenticate, onBug = printBug } = options;
+  const shown = new Shown(options.clientCertificates ?? "off");
   let listener: Listener | undefined;
   const watchSender = (peer: string, onStall: () => void) => {
     const socket = listener?.socketOf(peer);
@@ -79,14 +83,15 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     const calls: Record<string, UntypedHandleCall> = {};
     for (const method of service.methods) {
       const bug = (error: unknown) => onBug(error, pathOf(method));
-      const around = { method, authenticate, onBug: bug, watchReader };
+      const around = { method, authenticate, onBug: bug, shown, watchReader };
       Object.assign(definition, { [method.localName]: definitionOf(method) });
       calls[method.localName] = callOf(handlers, around);
     }
     server.addService(definition, calls);
   }
   const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
-  listener = await listen(server, { host, port, credentials: ServerCredentials.createSsl(null, [pair]) });
+  const credentials = ServerCredentials.createSsl(null, [pair]);
+  listener = await listen(server, { host, port, credentials, shown });
   return { port: listener.port, close: () => close(server, listener) };
 }
 

@@ -9,7 +9,7 @@ import type { Call, Handlers } from "@tutti/wire/rpc";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
 import { failpoint } from "../failpoint.ts";
-import type { Authenticator } from "../grpc/authenticate.ts";
+import { type Authenticator, mustBeSame } from "../grpc/authenticate.ts";
 import { chunksFrom } from "./chunks.ts";
 import { Uploads } from "./upload.ts";
 
@@ -40,7 +40,7 @@ function arrival({ parts }: Coordinator, authenticator: Authenticator): Some<"he
       const { session, nowMs } = authenticator.openSession();
       return create(HelloReplySchema, { session, nowMs, version: VERSION });
     },
-    async enroll({ certificate }) {
+    async enroll({ certificate }, { peerKey }) {
       demand(
         certificate,
         () => new Fault("bad-message", "enrolment", { expected: "a certificate", got: "none" }),
@@ -48,7 +48,8 @@ function arrival({ parts }: Coordinator, authenticator: Authenticator): Some<"he
       const nowS = Math.floor(parts.clock.wallMs() / 1000);
       const { authority } = parts.federation;
       const trust = { authority, role: "device", nowS, verify: parts.verify } as const;
-      const { name, serial } = verifyCertificate(certificate, trust);
+      const { name, serial, publicKey } = verifyCertificate(certificate, trust);
+      if (peerKey) mustBeSame(name, { publicKey, peerKey });
       failpoint("enrol.checked");
       await parts.store.addDevice({ name, serial, certificate: encode(CertificateSchema, certificate) });
       failpoint("enrol.durable");
