@@ -12,7 +12,7 @@ type Peer = { readonly key: Uint8Array | null; timer: NodeJS.Timeout | null };
 /**
  * The keys that TLS peers proved to have. TLS checks nothing else of a client's certificate: the key in it is
  * the device's own, and whose that is our certificates say (authenticate.ts). Where certificates are
- * required, a connection without one is cut at once, and one whose key nobody vouches for after the probation.
+ * required, a connection without one is cut at once, and one that nobody vouches for after the probation.
  */
 export class Shown {
   readonly mode: ClientCertificates;
