@@ -63,6 +63,7 @@ export const FAILPOINTS = [
   "ack.revealed",
   "ack.noise",
   "ack.broken",
+  "ack.revoked",
   "round.told",
   "round.performing",
   "round.failing",

@@ -14,6 +14,7 @@ import {
   takeInto,
   whyTooFew,
 } from "./cohorts.ts";
+import { mustNotBeRevoked, revoke } from "./revoke.ts";
 import type { RoundSpec } from "./spec.ts";
 import type { StageEvent, Trust } from "./summing.ts";
 
@@ -31,6 +32,8 @@ export type Round = {
   readonly invited: ReadonlySet<string>;
   readonly ready: ReadonlySet<string>;
   readonly declined: ReadonlyMap<string, string>;
+  /** Devices that were revoked since the round began. */
+  readonly revoked: ReadonlySet<string>;
   /** None until the devices that are ready are dealt into them; from then on as many, dropped or not. */
   readonly cohorts: readonly Cohort[];
   /** What this round's central noise is drawn from; null until it is needed, and in other modes. */
@@ -65,6 +68,7 @@ export function beginRound(
     invited: new Set(),
     ready: new Set(),
     declined: new Map(),
+    revoked: new Set(),
     cohorts: [],
     noise: null,
     reason: "",
@@ -84,7 +88,10 @@ export function step(round: Round, entry: Entry): [Round, Effect[]] {
 }
 
 function apply(round: Round, { device, event, nowMs }: Entry): [Round, Effect[]] {
+  mustNotBeRevoked(round, { device, event });
   switch (event.case) {
+    case "revoked":
+      return [revoke(round, device), []];
     case "connected":
       return [
         round.connected.has(device) ? round : { ...round, connected: plus(round.connected, device) },

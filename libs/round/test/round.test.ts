@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { Stage } from "./stage.ts";
+import { survivors } from "../src/summing.ts";
+import { wordTo } from "../src/words.ts";
+import { PAPERS, type Stage } from "./stage.ts";
 import { answers, familiar, gather, tell } from "./story.ts";
 
 const ABC = ["a", "b", "c"];
@@ -32,6 +34,46 @@ describe("a round that opens", () => {
       );
       expect(told.round.phase).toBe("unmasking");
     }
+  });
+
+  test("with one device revoked in each stage, costing only itself, and heard no more", async () => {
+    for (const [stage, word] of ["ready", "advertise", "share", "upload", "attest", "reveal"].entries()) {
+      const told = await tell(
+        `revoked-before-${word}`,
+        async (round) => {
+          gather(round, ABCD);
+          await answers(round, ABCD, stage);
+          const late = await round.player("d").answer(wordTo("d", round.round, PAPERS)!);
+          round.say("d", { event: { case: "revoked", value: true } });
+          expect(round.say("d", late)).toBe(false);
+          expect(round.say("d", { event: { case: "connected", value: true } })).toBe(false);
+          await answers(round, ABC, 6 - stage);
+          await round.open();
+        },
+        familiar(ABCD),
+      );
+      expect(told.round.phase).toBe("unmasking");
+      const [sum] = told.round.cohorts.map((cohort) => cohort.sum);
+      // Once its vector is in the running sum it stays there; before, it is not even a member.
+      expect(sum!.members.has("d")).toBe(stage > 1 || word === "advertise");
+      expect(survivors(sum!).includes("d")).toBe(stage > 3);
+    }
+  });
+
+  test("without one who was ready and is revoked before sums are dealt", async () => {
+    const told = await tell(
+      "revoked-when-ready",
+      async (round) => {
+        gather(round, ABCD);
+        await round.answer("d");
+        round.say("d", { event: { case: "revoked", value: true } });
+        round.say("d", { event: { case: "revoked", value: true } });
+        await answers(round, ABC, 6);
+        await round.open();
+      },
+      familiar(ABCD),
+    );
+    expect([...told.round.cohorts[0]!.sum.members].sort()).toEqual(ABC);
   });
 
   test("without one who was ready and declines after all", async () => {

@@ -161,8 +161,8 @@ export class Coordinator {
   }
 
   /**
-   * A device whose requests are refused from now on; no roster that is still to be made has it in. Other
-   * devices are not told. @throws Fault("not-found") for a name that nobody enrolled.
+   * A device whose requests are refused from now on, and that is out of every round in progress before this
+   * returns. @throws Fault("not-found") for a name that nobody enrolled.
    */
   async revoke(device: string): Promise<void> {
     const known = await this.parts.store.revokeDevice(device);
@@ -171,8 +171,24 @@ export class Coordinator {
       () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),
     );
     failpoint("revoke.durable");
-    this.presence.expel(device);
+    await this.#dismiss(device);
     failpoint("revoke.expelled");
+  }
+
+  /** Ends what a revoked device has here: its stream, and its part in every round. */
+  async #dismiss(device: string): Promise<void> {
+    this.presence.expel(device);
+    const rounds = this.drivers().filter(({ round }) => round !== null);
+    await Promise.all(rounds.map((driver) => driver.submit(device, { case: "revoked", value: true })));
+  }
+
+  /** Whom a round still counts on though it was revoked, by a coordinator that was killed right after. */
+  async #dismissRevoked({ round }: Driver): Promise<void> {
+    const there = [...new Set([...(round?.connected ?? []), ...(round?.invited ?? [])])];
+    for (const name of there) {
+      const device = await this.parts.store.device(name);
+      if (device?.revoked && !round?.revoked.has(name)) await this.#dismiss(name);
+    }
   }
 
   /** Calls back after every committed change of any run, and when a device comes, goes or reports. */
@@ -227,6 +243,7 @@ export class Coordinator {
       this.#drivers.delete(run);
       throw cause;
     }
+    await this.#dismissRevoked(driver);
     this.changed();
   }
 

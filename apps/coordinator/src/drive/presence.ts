@@ -1,5 +1,6 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import type { Clock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
 import { encodeKept } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { InstructionSchema } from "@tutti/wire/round";
@@ -24,6 +25,8 @@ export class Presence {
   readonly #lines = new Map<string, Line>();
   readonly #leaving = new Map<string, AbortController>();
   readonly #events: PresenceEvents;
+  /** Revoked: one may have been let in by a look at the store from just before. */
+  readonly #expelled = new Set<string>();
   readonly #clock: Clock;
 
   constructor(events: PresenceEvents, clock: Clock) {
@@ -57,6 +60,11 @@ export class Presence {
         wake();
       },
     };
+    if (this.#expelled.has(device))
+      throw new Fault("refused", `device ${device}`, {
+        expected: "one of the federation",
+        got: "a revoked one",
+      });
     this.#arrive(device, line);
     signal.addEventListener("abort", line.end, { once: true });
     try {
@@ -90,8 +98,9 @@ export class Presence {
     return true;
   }
 
-  /** Ends a device's stream for good: it is gone now, not after a grace period. */
+  /** Ends a device's stream for good: it is gone now, not after a grace period, and comes no more. */
   expel(device: string): void {
+    this.#expelled.add(device);
     this.#lines.get(device)?.end();
     this.#lines.delete(device);
     this.#stays(device);

@@ -133,6 +133,14 @@ export declare type JournalEntry = Message<"tutti.v1.JournalEntry"> & {
      */
     value: Uint8Array;
     case: "noise";
+  } | {
+    /**
+     * The federation revoked the device: it is out of the round, and nothing more of it is taken.
+     *
+     * @generated from field: bool revoked = 18;
+     */
+    value: boolean;
+    case: "revoked";
   } | { case: undefined; value?: undefined };
 
   /**
