@@ -15,6 +15,9 @@ import { serveGrpc } from "./grpc/serve.ts";
 import { adminHandlers } from "./handlers/admin.ts";
 import { federationHandlers } from "./handlers/federation.ts";
 import { nativeAgree, nativeVerify, rememberingVerify } from "./native.ts";
+import { openLog } from "./observe/log.ts";
+import { lineWriter } from "./observe/stderr.ts";
+import { logTrouble } from "./observe/trouble.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
@@ -45,7 +48,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   failpoint("serve.begin");
   const federation = await openFederation(folder);
   const clock = systemClock();
-  const report = (line: string) => void process.stderr.write(`${line}\n`);
+  const log = openLog({ ...federation.config.log, clock, write: lineWriter() });
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
   failpoint("serve.opened");
@@ -61,7 +64,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     agree: nativeAgree,
     lift: unmasking.lift,
     holdMs: HOLD_MS,
-    report,
+    log,
   });
   const auth = authenticator({
     lookup: (name) => lookup(coordinator, name),
@@ -82,6 +85,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     ],
     authenticate: auth.authenticate,
     clientCertificates: federation.config.identity.clientCertificates,
+    onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),
   });
   failpoint("serve.listening");
   return {

@@ -61,6 +61,7 @@ export class Attacker {
       tls: world.federation.tls,
       services: [{ service: Federation, handlers: attacker.#handlers(auth) }],
       authenticate: auth.authenticate,
+      onBug: (error) => console.error(error),
     });
     return attacker;
   }

@@ -1,5 +1,6 @@
 import { fromHex } from "@tutti/foundation/bytes";
 import type { Clock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
 import { epsilonOfRho } from "@tutti/privacy/accountant";
@@ -16,8 +17,8 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
 import type { Artifacts } from "../artifacts.ts";
 import { failpoint } from "../failpoint.ts";
+import type { Log } from "../observe/log.ts";
 import { dearestRho, isCounted, openCohorts, recordOfCohort, type Unmasking } from "./open.ts";
-import { lied, type Report } from "./report.ts";
 import { transcribe } from "./transcribe.ts";
 import type { Sums } from "./waiting.ts";
 
@@ -39,19 +40,19 @@ export type Publisher = Omit<Unmasking, "onLiar" | "pause"> & {
   readonly certificate: Certificate;
   readonly clock: Clock;
   /** Told of who lied. */
-  readonly report?: Report;
+  readonly log: Log;
 };
 
 /** unmask → combine → strategy → transcript → publish. It may be done again, after a crash too. */
 export function completer(publisher: Publisher): Complete {
   const { artifacts } = publisher;
-  const { agree, lift, report, clock } = publisher;
+  const { agree, lift, log, clock } = publisher;
   // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
   const kept = new WeakMap<Round, Map<number, Uint32Array>>();
   return async (round, { header, sums, papers }) => {
     const { spec } = round;
     const onLiar = (liar: string, of: string) =>
-      report?.(lied({ liar, of }, { at: clock.wallMs(), run: spec.task.run }));
+      log.say("share.false", { doing: "unmasking", device: liar }, falseShare(liar, of));
     const pause = () => clock.turn();
     const unmasking = { pause, ...(agree && { agree }), ...(lift && { lift }), onLiar };
     const opened = kept.get(round) ?? new Map<number, Uint32Array>();
@@ -130,4 +131,10 @@ async function publish(
   });
   const envelope = signRelease(release, { key, certificate });
   return { version: release.version, digest: sha256Hex(envelope.payload), envelope, adapter };
+}
+
+/** A share that fits nothing, with who revealed it: the sum did without it. */
+function falseShare(liar: string, of: string): Fault {
+  const expected = `one that fits what ${of} published`;
+  return new Fault("refused", `share of ${of} revealed by ${liar}`, { expected, got: "another" });
 }

@@ -1,7 +1,7 @@
 import { asFault, type FaultCode } from "@tutti/foundation/fault";
 import type { Round } from "@tutti/round/round";
+import { backOffMs } from "./backoff.ts";
 import type { Complete } from "./complete.ts";
-import { backOffMs } from "./report.ts";
 
 /** How often a completion that storage or a dying thread interrupted is tried before its round fails. */
 const TRIES = 5;

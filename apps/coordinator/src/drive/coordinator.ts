@@ -18,13 +18,13 @@ import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
 import { failpoint } from "../failpoint.ts";
 import type { Federation } from "../folder/federation.ts";
+import type { Log } from "../observe/log.ts";
 import type { Store } from "../store/store.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
-import type { Report } from "./report.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -38,7 +38,7 @@ export type CoordinatorParts = {
   /** Unmasks on other threads than this. */
   readonly lift?: LiftElsewhere;
   /** Told of what no caller hears of: storage that failed, and bugs. */
-  readonly report: Report;
+  readonly log: Log;
   readonly holdMs?: number;
 };
 
@@ -212,6 +212,7 @@ export class Coordinator {
     { envelope, header }: { envelope: SignedEnvelope; header: ReturnType<typeof firstHeader> },
   ): Promise<void> {
     const { store, clock, random, agree, holdMs } = this.parts;
+    const log = this.parts.log.of({ run: run.slice(0, 12) });
     // Its signature was checked when the run started; the owner's certificate may expire during a long run.
     const plan = parsePlan(envelope.payload);
     const newest = (await store.releases(run)).at(-1);
@@ -230,10 +231,10 @@ export class Coordinator {
       trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
       random,
-      complete: completer({ ...this.parts, ...this.parts.federation.coordinator }),
+      complete: completer({ ...this.parts, ...this.parts.federation.coordinator, log }),
       present: () => this.presence.present(),
       changed: this.changed,
-      report: this.parts.report,
+      log,
       ...(holdMs !== undefined && { holdMs }),
     });
     this.#drivers.set(run, driver);

@@ -9,12 +9,13 @@ import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import { failpoint } from "../failpoint.ts";
+import { logTrouble } from "../observe/trouble.ts";
+import { backOffMs } from "./backoff.ts";
 import { type Batch, takeBatch } from "./batch.ts";
 import type { SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
 import { Hold } from "./hold.ts";
 import type { DriverOptions } from "./options.ts";
-import { backOffMs, trouble } from "./report.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
 /** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
@@ -55,7 +56,8 @@ export class Driver {
     this.#completion = new Completion({
       complete,
       sleep: (ms) => clock.sleep(ms, this.#ending.signal),
-      onFailure: (error, againMs) => this.#trouble(error, "completing a round", againMs),
+      onFailure: (error, againMs) =>
+        options.log.say("round.retried", { doing: "completing a round", againMs }, error),
     });
   }
 
@@ -379,7 +381,6 @@ export class Driver {
   }
 
   #trouble(error: unknown, doing: string, againMs?: number): void {
-    const { run, clock, report } = this.options;
-    report(trouble(error, { at: clock.wallMs(), run, doing, ...(againMs !== undefined && { againMs }) }));
+    logTrouble(this.options.log, error, { doing, againMs });
   }
 }

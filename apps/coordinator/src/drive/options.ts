@@ -4,9 +4,9 @@ import type { Plan } from "@tutti/plan/plan";
 import type { Trust } from "@tutti/round/summing";
 import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
+import type { Log } from "../observe/log.ts";
 import type { Complete } from "./complete.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Report } from "./report.ts";
 
 /** What drives one run: its papers, and everything that the driver may not have of its own. */
 export type DriverOptions = {
@@ -26,7 +26,7 @@ export type DriverOptions = {
   /** After every committed change. */
   readonly changed: () => void;
   /** Told of every failure of storage and of every bug. */
-  readonly report: Report;
+  readonly log: Log;
   /** How much later an acknowledgement may come so that more entries share a transaction. */
   readonly holdMs?: number;
 };

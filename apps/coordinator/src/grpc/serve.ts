@@ -30,11 +30,8 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly authenticate: Authenticate;
   /** Whether devices show a TLS certificate of their own key. Default: they are not asked. */
   readonly clientCertificates?: ClientCertificates;
-  /**
-   * Told of errors that are no answer to the caller: bugs and storage. Default: one line to stderr with its
-   * stack.
-   */
-  readonly onBug?: (error: unknown, path: string) => void;
+  /** Told of errors that are no answer to the caller: bugs and storage. */
+  readonly onBug: (error: unknown, path: string) => void;
 };
 
 export type GrpcServer = {
@@ -60,7 +57,7 @@ const CLOSE_MS = 2_000;
 export async function serveGrpc<const Services extends readonly DescService[]>(
   options: GrpcOptions<Services>,
 ): Promise<GrpcServer> {
-  const { host, port, tls, authenticate, onBug = printBug } = options;
+  const { host, port, tls, authenticate, onBug } = options;
   const shown = new Shown(options.clientCertificates ?? "off");
   let listener: Listener | undefined;
   const watchSender = (peer: string, onStall: () => void) => {
@@ -141,8 +138,4 @@ async function close(server: Server, listener: Listener): Promise<void> {
   clearTimeout(timer);
   server.forceShutdown();
   listener.cut();
-}
-
-function printBug(error: unknown, path: string): void {
-  console.error(`${path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
 }

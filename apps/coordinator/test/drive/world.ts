@@ -16,6 +16,7 @@ import { type Artifacts, openArtifacts } from "../../src/artifacts.ts";
 import { completer } from "../../src/drive/complete.ts";
 import { Driver } from "../../src/drive/driver.ts";
 import { ledgerOf } from "../../src/drive/ledger.ts";
+import { openLog } from "../../src/observe/log.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
 import { BASE, COORDINATOR, INITIAL, OWNER, TestClock, type Trouble, Weather, wordsOf } from "./house.ts";
 
@@ -76,7 +77,9 @@ export class World {
     const lives = this.#lives++;
     const clock = new TestClock();
     const watched = weather.over(store, ["commit", "journal"]);
+    const log = openLog({ write: (line) => this.reports.push(JSON.parse(line)), clock });
     const complete = completer({
+      log,
       artifacts: weather.over(artifacts, ["read", "putBytes"]),
       ...COORDINATOR,
       clock,
@@ -96,7 +99,7 @@ export class World {
       complete: weather.over({ complete }, ["complete"]).complete,
       present: () => [...this.here],
       changed: () => {},
-      report: (line) => this.reports.push(JSON.parse(line)),
+      log,
     });
     this.life = { driver, clock, weather, store };
     this.#done.clear();

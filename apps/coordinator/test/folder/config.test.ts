@@ -1,8 +1,5 @@
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { type ConfigInput, configText, parseConfig } from "../../src/folder/config.ts";
-import { type Field, fields } from "../../src/folder/explain.ts";
 
 const least = {
   version: 1,
@@ -116,28 +113,3 @@ describe("tutti.json", () => {
     expect(() => parse(wrong)).not.toThrow(/hunter2/);
   });
 });
-
-describe("docs/operating.md", () => {
-  test("every field says what it is for", () => {
-    const mute = fields().filter(({ says }) => says.length < 10);
-    expect(mute).toEqual([]);
-    expect(fields().map(({ path }) => path)).toContain("store.urlFile");
-  });
-
-  test("lists every field as it is defined (npx vitest run -u writes the table anew)", async () => {
-    const page = fileURLToPath(new URL("../../../../docs/operating.md", import.meta.url));
-    const [before, after] = [/^.*<!-- fields -->\n/s, /<!-- \/fields -->.*$/s];
-    const text = readFileSync(page, "utf8");
-    const whole = `${before.exec(text)}${table(fields())}${after.exec(text)}`;
-    await expect(whole).toMatchFileSnapshot(page);
-  });
-});
-
-function table(rows: readonly Field[]): string {
-  const cell = (it: string) => it.replaceAll("|", "\\|");
-  const code = (it: string) => (it === "" || it === "required" || it === "section" ? it : `\`${cell(it)}\``);
-  const lines = rows.map(
-    ({ path, kind, fallback, says }) => `| \`${path}\` | ${code(kind)} | ${code(fallback)} | ${cell(says)} |`,
-  );
-  return ["| field | kind | default | what it is |", "| --- | --- | --- | --- |", ...lines, ""].join("\n");
-}

@@ -16,6 +16,7 @@ import { Coordinator } from "../../src/drive/coordinator.ts";
 import type { Federation } from "../../src/folder/federation.ts";
 import { adminHandlers } from "../../src/handlers/admin.ts";
 import { federationHandlers } from "../../src/handlers/federation.ts";
+import { NO_LOG } from "../../src/observe/log.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
 import {
   BASE,
@@ -68,7 +69,7 @@ export class Desk {
       clock: this.clock,
       random,
       verify: TRUST.verify!,
-      report: () => {},
+      log: NO_LOG,
     });
     const auth = {
       openSession: () => ({ session: new Uint8Array(16), nowMs: 0 }),

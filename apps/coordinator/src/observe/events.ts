@@ -1,0 +1,30 @@
+/** From the least to the most important. */
+export const LEVELS = ["debug", "info", "warn", "error"] as const;
+export type Level = (typeof LEVELS)[number];
+
+type Meaning = readonly [level: Level, says: string];
+
+/**
+ * Every event that a coordinator logs, with its level and what whoever operates it should make of it. An
+ * event that is not here cannot be logged; docs/operating.md prints this table, and a test holds them
+ * together.
+ */
+export const EVENTS = {
+  "serve.started": ["info", "It listens. Fields say where, and which store it has."],
+  "serve.stopping": ["info", "It was told to stop, and takes on nothing new."],
+  "serve.stopped": ["info", "Everything that was acknowledged is durable; the process ends."],
+  "run.taken": ["info", "A run in progress was taken up, as the store has it: after a start or a takeover."],
+  "storage.failed": [
+    "error",
+    "The store failed. Devices are asked to repeat, nothing acknowledged is lost. Look at disk or database.",
+  ],
+  "round.retried": ["warn", "The last step of a round (unmask, step, publish) failed and is tried again."],
+  "share.false": [
+    "warn",
+    "A device revealed a share that fits nothing; the sum did without it. Ask its site.",
+  ],
+  bug: ["error", "Something that must not happen did. Please report it with this line."],
+  "log.suppressed": ["warn", "The same line came too often and was left out `count` times within a minute."],
+} as const satisfies Readonly<Record<string, Meaning>>;
+
+export type EventName = keyof typeof EVENTS;
