@@ -32,7 +32,7 @@ export type Artifacts = {
 };
 
 /** Above any base model that a device could hold. */
-const MAX_ARTIFACT_BYTES = 64 * 2 ** 30;
+export const MAX_ARTIFACT_BYTES = 64 * 2 ** 30;
 /** What is not whole yet; never a name that `has` would find. */
 const PART = ".part";
 
@@ -163,9 +163,13 @@ async function* stream(file: string, sha256: string, offset: number): AsyncGener
   }
 }
 
-/** A name that is not a hash never reaches the file system. */
-function checkName(sha256: string): string {
-  if (/^[0-9a-f]{64}$/.test(sha256)) return sha256;
+export function isName(name: string): boolean {
+  return /^[0-9a-f]{64}$/.test(name);
+}
+
+/** A name that is not a hash never reaches a file system or a bucket. */
+export function checkName(sha256: string): string {
+  if (isName(sha256)) return sha256;
   throw new Fault("bad-input", "artifact name", { expected: "64 lower-case hex digits" });
 }
 
@@ -178,11 +182,11 @@ async function sizeOf(file: string): Promise<number | undefined> {
   }
 }
 
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-function absent(sha256: string): Fault {
+export function absent(sha256: string): Fault {
   return new Fault("not-found", `artifact ${sha256.slice(0, 12)}`);
 }
 

@@ -6,7 +6,7 @@ import { Admin } from "@tutti/wire/admin";
 import { CertificateSchema } from "@tutti/wire/device";
 import { decode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
-import { openArtifacts } from "./artifacts.ts";
+import { artifactsOf } from "./artifacts/open.ts";
 import { Coordinator } from "./drive/coordinator.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
 import { openFederation } from "./folder/federation.ts";
@@ -52,7 +52,7 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
   const store = around ? around(opened) : opened;
   failpoint("serve.opened");
-  const artifacts = openArtifacts(join(folder, "coordinator", "artifacts"));
+  const artifacts = await artifactsOf(folder, federation.config);
   const unmasking = new LiftPool();
   const coordinator = new Coordinator({
     store,

@@ -67,7 +67,14 @@ const s3 = v.strictObject({
   bucket: v.pipe(text(63), says("The bucket's name.")),
   region: v.pipe(text(64), says("The region that requests are signed for.")),
   prefix: v.exactOptional(v.pipe(text(256), says("What every object's name begins with."))),
-  credentialsFile: v.pipe(file, says("A file that holds the access key; never in this one.")),
+  credentialsFile: v.pipe(
+    file,
+    says('A JSON file of its own: `{"accessKeyId": "…", "secretAccessKey": "…"}`, mode 0600.'),
+  ),
+  cacheBytes: v.optional(
+    v.pipe(whole(1 << 20, 2 ** 45), says("Bytes that this coordinator keeps of it in its own folder.")),
+    16 * 2 ** 30,
+  ),
 });
 
 const artifacts = v.pipe(

@@ -40,6 +40,7 @@ describe("tutti.json", () => {
           bucket: "b",
           region: "r",
           credentialsFile: "/run/secrets/s3",
+          cacheBytes: 1 << 30,
         },
       },
       operations: { host: "::1", port: 0 },
