@@ -95,6 +95,7 @@ export const HOMES: Readonly<Record<string, readonly string[]>> = {
   "@grpc/grpc-js": ["apps/client-sdk/src/node/", "apps/coordinator/src/grpc/"],
   kysely: ["apps/coordinator/src/store/"],
   libsql: ["apps/coordinator/src/store/"],
+  pg: ["apps/coordinator/src/store/"],
   s3mini: ["apps/coordinator/src/artifacts/"],
   selfsigned: ["apps/coordinator/src/folder/"],
   commander: ["apps/cli/"],

@@ -1,8 +1,8 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
-import type { Kysely, Transaction } from "kysely";
 import { failpoint } from "../failpoint.ts";
-import type { Schema } from "./schema.ts";
+import type { Engine, Tx } from "./engine.ts";
+import { mustLead } from "./lease.ts";
 import type { Journal, StoredRelease, StoredSum } from "./store.ts";
 
 /** What one transaction may change of a run; fields that are absent stay as they are. */
@@ -17,19 +17,31 @@ export type Change = {
   readonly clearJournal?: boolean;
 };
 
-type Tx = Transaction<Schema>;
+/** A database, and the epoch that writes to it. */
+export type Leading = { readonly engine: Engine; readonly epoch: number };
 
-export async function commit(db: Kysely<Schema>, run: string, change: Change): Promise<void> {
+/** A run in the transaction that changes it. */
+type Place = { readonly tx: Tx; readonly run: string; readonly epoch: number };
+
+export async function commit({ engine, epoch }: Leading, run: string, change: Change): Promise<void> {
   const kind = kindOf(change);
   failpoint(`store.${kind}.before`);
-  await db.transaction().execute(async (tx) => {
-    const there = await tx.selectFrom("runs").select("run").where("run", "=", run).executeTakeFirst();
+  await engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch });
+    // Changes of one run are one after another; of several, at once where the engine can.
+    const there = await tx
+      .selectFrom("runs")
+      .select("run")
+      .where("run", "=", run)
+      .$if(engine.locksRows, (query) => query.forNoKeyUpdate())
+      .executeTakeFirst();
     if (!there) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
-    if (change.clearJournal) await clear(tx, run);
-    for (const { seq, entry } of change.append ?? []) await append(tx, run, { seq, entry });
-    for (const sum of change.sums ?? []) await putSum(tx, run, sum);
-    if (change.release) await addRelease(tx, run, change.release);
-    await putHeader(tx, run, change);
+    const place = { tx, run, epoch };
+    if (change.clearJournal) await clear(place);
+    for (const entries of pieces(change.append ?? [])) await append(place, entries);
+    for (const sum of change.sums ?? []) await putSum(place, sum);
+    if (change.release) await addRelease(place, change.release);
+    await putHeader(place, change);
     failpoint(`store.${kind}.inside`);
   });
   failpoint(`store.${kind}.durable`);
@@ -44,9 +56,21 @@ function kindOf({ append, sums, release, clearJournal }: Change): Kind {
   return "running";
 }
 
-/** Reads entries and sums in one transaction, so that they belong together. */
-export function journalOf(db: Kysely<Schema>, run: string): Promise<Journal> {
-  return db.transaction().execute(async (tx) => {
+/** Entries of one statement: each engine bounds a statement's parameters. */
+const PIECE = 500;
+
+function pieces<T>(all: readonly T[]): T[][] {
+  const count = Math.ceil(all.length / PIECE);
+  return Array.from({ length: count }, (_, at) => all.slice(at * PIECE, (at + 1) * PIECE));
+}
+
+/**
+ * Reads entries and sums in one transaction, so that they belong together; after every commit that is still
+ * under way, though whoever asked for it was told nothing.
+ */
+export function journalOf({ engine, epoch }: Leading, run: string): Promise<Journal> {
+  return engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch, alone: true });
     const rows = await tx
       .selectFrom("journal")
       .select(["seq", "entry"])
@@ -66,36 +90,38 @@ export function journalOf(db: Kysely<Schema>, run: string): Promise<Journal> {
   });
 }
 
-async function clear(tx: Tx, run: string): Promise<void> {
+async function clear({ tx, run }: Place): Promise<void> {
   await tx.deleteFrom("journal").where("run", "=", run).execute();
   await tx.deleteFrom("sums").where("run", "=", run).execute();
 }
 
-async function append(
-  tx: Tx,
-  run: string,
-  { seq, entry }: { seq: number; entry: Uint8Array },
-): Promise<void> {
+type Entry = NonNullable<Change["append"]>[number];
+
+async function append({ tx, run, epoch }: Place, entries: readonly Entry[]): Promise<void> {
   const done = await tx
     .insertInto("journal")
-    .values({ run, seq, entry })
+    .values(entries.map(({ seq, entry }) => ({ run, seq, entry, epoch })))
     .onConflict((at) => at.doNothing())
     .executeTakeFirst();
-  if (done.numInsertedOrUpdatedRows !== 0n) return;
-  const held = await tx
+  if (done.numInsertedOrUpdatedRows === BigInt(entries.length)) return;
+  const seqs = entries.map(({ seq }) => seq);
+  const rows = await tx
     .selectFrom("journal")
-    .select("entry")
+    .select(["seq", "entry"])
     .where("run", "=", run)
-    .where("seq", "=", seq)
-    .executeTakeFirstOrThrow();
-  if (!equalBytes(held.entry, entry))
+    .where("seq", "in", seqs)
+    .execute();
+  const held = new Map(rows.map(({ seq, entry }) => [seq, entry]));
+  for (const { seq, entry } of entries) {
+    if (equalBytes(held.get(seq)!, entry)) continue;
     throw new Fault("conflict", `journal entry ${seq}`, {
       expected: "the bytes that are there",
       got: "others",
     });
+  }
 }
 
-async function putSum(tx: Tx, run: string, { cohort, words }: StoredSum): Promise<void> {
+async function putSum({ tx, run }: Place, { cohort, words }: StoredSum): Promise<void> {
   await tx
     .insertInto("sums")
     .values({ run, cohort, words })
@@ -103,11 +129,11 @@ async function putSum(tx: Tx, run: string, { cohort, words }: StoredSum): Promis
     .execute();
 }
 
-async function addRelease(tx: Tx, run: string, release: StoredRelease): Promise<void> {
+async function addRelease({ tx, run, epoch }: Place, release: StoredRelease): Promise<void> {
   const { version, digest, envelope } = release;
   const done = await tx
     .insertInto("releases")
-    .values({ run, version, digest, envelope })
+    .values({ run, version, digest, envelope, epoch })
     .onConflict((at) => at.doNothing())
     .executeTakeFirst();
   if (done.numInsertedOrUpdatedRows !== 0n) return;
@@ -121,7 +147,7 @@ async function addRelease(tx: Tx, run: string, release: StoredRelease): Promise<
     throw new Fault("conflict", `release ${version}`, { expected: held.digest, got: digest });
 }
 
-async function putHeader(tx: Tx, run: string, { header, state }: Change): Promise<void> {
+async function putHeader({ tx, run }: Place, { header, state }: Change): Promise<void> {
   const set = { ...(header ? { header } : {}), ...(state === undefined ? {} : { state }) };
   if (Object.keys(set).length > 0) await tx.updateTable("runs").set(set).where("run", "=", run).execute();
 }

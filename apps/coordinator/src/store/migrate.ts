@@ -4,11 +4,17 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import type { Driver } from "./driver.ts";
 
 export type Migration = { readonly number: number; readonly sql: string; readonly sha256: string };
+/** A migration that a database says it has seen. */
+export type Applied = { readonly number: number; readonly sha256: string };
 
-const FOLDER = new URL("./migrations/sqlite/", import.meta.url);
+/** Each engine's own files, under the same numbers. */
+export const FOLDERS = {
+  sqlite: new URL("./migrations/sqlite/", import.meta.url),
+  postgres: new URL("./migrations/postgres/", import.meta.url),
+};
 
 /** The numbered files, in order, without gaps. */
-export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]> {
+export async function readMigrations(folder: URL = FOLDERS.sqlite): Promise<Migration[]> {
   const names = (await readdir(folder)).filter((name) => /^\d{4}\.sql$/.test(name)).sort();
   return Promise.all(
     names.map(async (name, at) => {
@@ -21,19 +27,11 @@ export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]>
 }
 
 /**
- * Applies what the database has not seen, each in its own transaction, and records it.
+ * What a database has not seen yet.
  * @throws Fault("unsupported") for a database of a newer Tutti; Fault("storage") when an applied file changed
  * since.
  */
-export function migrate(driver: Driver, migrations: readonly Migration[]): void {
-  driver.exec(
-    "create table if not exists migrations (number integer primary key not null, sha256 text not null)" +
-      " strict",
-  );
-  const applied = driver.prepare("select number, sha256 from migrations order by number").all([]) as {
-    number: number;
-    sha256: string;
-  }[];
+export function pending(applied: readonly Applied[], migrations: readonly Migration[]): Migration[] {
   if (applied.length > migrations.length) {
     throw new Fault("unsupported", "database", {
       expected: `at most migration ${migrations.length}`,
@@ -41,12 +39,22 @@ export function migrate(driver: Driver, migrations: readonly Migration[]): void 
       todo: "It was written by a newer Tutti; use that one",
     });
   }
-  for (const { number, sha256, sql } of migrations) {
+  return migrations.filter(({ number, sha256 }) => {
     const before = applied[number - 1];
-    if (before === undefined) apply(driver, { number, sha256, sql });
-    else if (before.number !== number || before.sha256 !== sha256)
-      throw new Fault("storage", `migration ${number}`, { expected: before.sha256, got: sha256 });
-  }
+    if (before === undefined) return true;
+    if (before.number === number && before.sha256 === sha256) return false;
+    throw new Fault("storage", `migration ${number}`, { expected: before.sha256, got: sha256 });
+  });
+}
+
+/** Applies what a SQLite database has not seen, each in its own transaction, and records it. */
+export function migrate(driver: Driver, migrations: readonly Migration[]): void {
+  driver.exec(
+    "create table if not exists migrations (number integer primary key not null, sha256 text not null)" +
+      " strict",
+  );
+  const applied = driver.prepare("select number, sha256 from migrations order by number").all([]);
+  for (const migration of pending(applied as Applied[], migrations)) apply(driver, migration);
 }
 
 function apply(driver: Driver, { number, sha256, sql }: Migration): void {

@@ -1,9 +1,10 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
-import { Kysely, SqliteDialect } from "kysely";
+import { Kysely, SqliteDialect, sql } from "kysely";
 import { syncFolder } from "../folder/files.ts";
 import { type Driver, type DriverName, openDriver } from "./driver.ts";
+import type { Engine } from "./engine.ts";
 import { migrate, readMigrations } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
 
@@ -22,10 +23,14 @@ export type OpenOptions = {
  */
 const PRAGMAS = ["journal_mode = wal", "synchronous = full", "foreign_keys = on", "trusted_schema = off"];
 
-export type Opened = { readonly db: Kysely<Schema>; readonly driver: Driver; close(): void };
+/** Milliseconds since 1970, from days since -4713. */
+const NOW_MS = sql<number>`cast(round((julianday('now') - 2440587.5) * 86400000) as integer)`;
 
-/** @throws Fault("storage"), among others where another process has the file. */
-export async function openSqlite(options: OpenOptions): Promise<Opened> {
+/**
+ * A SQLite file, made if absent, for this process alone.
+ * @throws Fault("storage"), among others where another process has the file.
+ */
+export async function openSqlite(options: OpenOptions): Promise<Engine> {
   const folder = dirname(resolve(options.file));
   const migrations = await readMigrations();
   await mkdir(folder, { recursive: true });
@@ -35,15 +40,40 @@ export async function openSqlite(options: OpenOptions): Promise<Opened> {
     // The file's name is durable too, not only what is in it.
     await syncFolder(folder);
     const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) });
-    const close = () => {
-      driver.close();
-      lock.close();
-    };
-    return { db, driver, close };
+    return engineOf(db, driver, lock);
   } catch (cause) {
     lock.close();
     throw cause;
   }
+}
+
+function engineOf(db: Kysely<Schema>, driver: Driver, lock: Driver): Engine {
+  return {
+    name: "sqlite",
+    db,
+    leases: db,
+    nowMs: NOW_MS,
+    locksRows: false,
+    faultOf: (cause, what) =>
+      cause instanceof Fault ? cause : new Fault("storage", what, { got: messageOf(cause), cause }),
+    // Nobody else has the file open.
+    hint: async () => {},
+    onHint: () => {},
+    integrity: async () => {
+      const [check] = driver.prepare("pragma integrity_check").all([]) as { integrity_check: string }[];
+      return (
+        check?.integrity_check === "ok" && driver.prepare("pragma foreign_key_check").all([]).length === 0
+      );
+    },
+    close: async () => {
+      driver.close();
+      lock.close();
+    },
+  };
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 /**
@@ -75,7 +105,7 @@ function opening(file: string, name: DriverName | undefined, prepare: (driver: D
   } catch (cause) {
     driver?.close();
     if (cause instanceof Fault) throw cause;
-    const got = cause instanceof Error ? cause.message : String(cause);
+    const got = messageOf(cause);
     const todo = /locked|busy/i.test(got) ? { todo: "Another coordinator uses it; stop that one" } : {};
     throw new Fault("storage", "opening the database", { got, cause, ...todo });
   }

@@ -17,7 +17,33 @@ export type Schema = {
     header: Uint8Array;
     added_ms: number;
   };
-  journal: { run: string; seq: number; entry: Uint8Array };
+  journal: { run: string; seq: number; entry: Uint8Array; epoch: Generated<number> };
   sums: { run: string; cohort: number; words: Uint8Array };
-  releases: { run: string; version: number; digest: string; envelope: Uint8Array };
+  releases: {
+    run: string;
+    version: number;
+    digest: string;
+    envelope: Uint8Array;
+    epoch: Generated<number>;
+  };
+  lease: {
+    id: number;
+    epoch: number;
+    holder: string;
+    address: string;
+    renewals: number;
+    until_ms: number;
+  };
+  epochs: { epoch: number; holder: string; address: string; since_ms: number };
+};
+
+/** Every table, those that others refer to first, with its key: what a backup copies, and in which order. */
+export const TABLES: { readonly [Table in keyof Schema]: readonly (keyof Schema[Table] & string)[] } = {
+  devices: ["name"],
+  runs: ["run"],
+  journal: ["run", "seq"],
+  sums: ["run", "cohort"],
+  releases: ["run", "version"],
+  lease: ["id"],
+  epochs: ["epoch"],
 };

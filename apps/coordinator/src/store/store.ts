@@ -1,8 +1,11 @@
 import { equalBytes } from "@tutti/foundation/bytes";
+import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { Kysely } from "kysely";
 import { failpoint } from "../failpoint.ts";
-import { type Change, commit, journalOf } from "./commit.ts";
+import { type Change, commit, journalOf, type Leading } from "./commit.ts";
+import type { Engine } from "./engine.ts";
+import { mustLead, readLease, takeLease } from "./lease.ts";
 import { type OpenOptions, openSqlite } from "./open.ts";
 import type { Schema } from "./schema.ts";
 
@@ -39,10 +42,12 @@ export type Journal = {
 
 /**
  * What a coordinator must not forget. Every write is one transaction and durable when its promise resolves; a
- * Fault("storage") means "unknown", so a writer reads again before it goes on (docs/reliability.md, promise
- * 1).
+ * Fault("storage") or Fault("unavailable") means "unknown", so a writer reads again before it goes on
+ * (docs/reliability.md, promise 1).
  */
 export type Store = {
+  /** Under which it writes; every write is refused with Fault("unavailable") once another began. */
+  readonly epoch: number;
   /**
    * The same bytes again: fine. @throws Fault("conflict") for a name or serial that another certificate has.
    */
@@ -64,38 +69,44 @@ export type Store = {
   commit(run: string, change: Change): Promise<void>;
   /** By version, oldest first. */
   releases(run: string): Promise<StoredRelease[]>;
-  /** Whether the file is whole: SQLite's own check, and every reference. */
+  /** Whether the database is whole, as far as its engine can tell. */
   integrity(): Promise<boolean>;
   close(): Promise<void>;
 };
 
 export type { Change, OpenOptions };
 
-/** Opens the store, made if absent. One process at a time: a second one gets a Fault("storage"). */
+/**
+ * Opens the store in a SQLite file, made if absent, and begins its next epoch. One process at a time: a
+ * second one gets a Fault("storage").
+ */
 export async function openStore(options: OpenOptions): Promise<Store> {
-  const { db, driver, close } = await openSqlite(options);
-  const nowMs = options.nowMs ?? Date.now;
+  const engine = await openSqlite(options);
+  try {
+    return await leadHere(engine, options.nowMs);
+  } catch (cause) {
+    await engine.close();
+    throw cause;
+  }
+}
+
+/** A store that writes under an epoch that was taken before (lease.ts); it closes its engine. */
+export function storeOf(leading: Leading, nowMs: () => number = Date.now): Store {
+  const { engine } = leading;
+  const { db } = engine;
   const store: Store = {
-    addDevice: (device) => addDevice(db, device, nowMs()),
+    epoch: leading.epoch,
+    addDevice: (device) => addDevice(leading, device, nowMs()),
     async device(name) {
       return (await selectDevices(db).where("name", "=", name).execute()).map(deviceOf)[0];
     },
     devices: async () => (await selectDevices(db).orderBy("name").execute()).map(deviceOf),
-    async revokeDevice(name) {
-      failpoint("store.revoke.before");
-      const done = await db
-        .updateTable("devices")
-        .set({ revoked: 1 })
-        .where("name", "=", name)
-        .executeTakeFirst();
-      failpoint("store.revoke.durable");
-      return done.numUpdatedRows > 0n;
-    },
-    addRun: (run) => addRun(db, run, nowMs()),
+    revokeDevice: (name) => revokeDevice(leading, name),
+    addRun: (run) => addRun(leading, run, nowMs()),
     run: (run) => selectRuns(db).where("run", "=", run).executeTakeFirst(),
     runs: () => selectRuns(db).orderBy("added_ms").execute(),
-    journal: (run) => journalOf(db, run),
-    commit: (run, change) => commit(db, run, change),
+    journal: (run) => journalOf(leading, run),
+    commit: (run, change) => commit(leading, run, change),
     releases: (run) =>
       db
         .selectFrom("releases")
@@ -103,15 +114,19 @@ export async function openStore(options: OpenOptions): Promise<Store> {
         .where("run", "=", run)
         .orderBy("version")
         .execute(),
-    integrity: async () => {
-      const [check] = driver.prepare("pragma integrity_check").all([]) as { integrity_check: string }[];
-      return (
-        check?.integrity_check === "ok" && driver.prepare("pragma foreign_key_check").all([]).length === 0
-      );
-    },
-    close: async () => close(),
+    integrity: () => engine.integrity(),
+    close: () => engine.close(),
   };
-  return guarded(store);
+  return guarded(store, engine);
+}
+
+/** Nobody else has the file, whatever its lease says: a coordinator that was killed did not release it. */
+async function leadHere(engine: Engine, nowMs?: () => number): Promise<Store> {
+  const stuck = await readLease(engine);
+  const claimant = { holder: `${process.pid}`, address: "", leaseMs: 0, stuck };
+  const epoch = await takeLease(engine, claimant);
+  assert(epoch !== null, "a lease that is stuck can be taken");
+  return storeOf({ engine, epoch }, nowMs);
 }
 
 function selectDevices(db: Kysely<Schema>) {
@@ -126,10 +141,12 @@ function selectRuns(db: Kysely<Schema>) {
   return db.selectFrom("runs").select(["run", "name", "plan", "header", "state"]);
 }
 
-async function addDevice(db: Kysely<Schema>, device: NewDevice, nowMs: number): Promise<void> {
+async function addDevice({ engine, epoch }: Leading, device: NewDevice, nowMs: number): Promise<void> {
   const { name, serial, certificate } = device;
   failpoint("store.device.before");
-  await db.transaction().execute(async (tx) => {
+  await engine.db.transaction().execute(async (tx) => {
+    // Two at once with one name would both find nobody.
+    await mustLead(engine, tx, { epoch, alone: true });
     const there = await tx
       .selectFrom("devices")
       .select(["name", "certificate"])
@@ -151,9 +168,22 @@ async function addDevice(db: Kysely<Schema>, device: NewDevice, nowMs: number): 
   failpoint("store.device.durable");
 }
 
-async function addRun(db: Kysely<Schema>, run: StoredRun, nowMs: number): Promise<void> {
+async function revokeDevice({ engine, epoch }: Leading, name: string): Promise<boolean> {
+  failpoint("store.revoke.before");
+  const known = await engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch });
+    const revoking = tx.updateTable("devices").set({ revoked: 1 }).where("name", "=", name);
+    return (await revoking.executeTakeFirst()).numUpdatedRows > 0n;
+  });
+  failpoint("store.revoke.durable");
+  return known;
+}
+
+async function addRun({ engine, epoch }: Leading, run: StoredRun, nowMs: number): Promise<void> {
   failpoint("store.run.before");
-  await db.transaction().execute(async (tx) => {
+  await engine.db.transaction().execute(async (tx) => {
+    // Two at once would find the same newest.
+    await mustLead(engine, tx, { epoch, alone: true });
     const there = await tx.selectFrom("runs").select("run").where("run", "=", run.run).executeTakeFirst();
     if (there)
       throw new Fault("conflict", `run ${run.run.slice(0, 12)}`, {
@@ -175,18 +205,19 @@ async function addRun(db: Kysely<Schema>, run: StoredRun, nowMs: number): Promis
   failpoint("store.run.durable");
 }
 
-/** Whatever the engine throws becomes a Fault("storage"); Faults of our own pass. */
-function guarded(store: Store): Store {
+/** Whatever the engine throws becomes a Fault; Faults of our own pass. */
+function guarded(store: Store, engine: Engine): Store {
   const wrap =
     <A extends unknown[], R>(what: string, method: (...args: A) => Promise<R>) =>
     async (...args: A): Promise<R> => {
       try {
         return await method(...args);
       } catch (cause) {
-        throw cause instanceof Fault ? cause : new Fault("storage", what, { got: messageOf(cause), cause });
+        throw engine.faultOf(cause, what);
       }
     };
   return {
+    epoch: store.epoch,
     addDevice: wrap("adding a device", store.addDevice),
     device: wrap("reading a device", store.device),
     devices: wrap("reading devices", store.devices),
@@ -200,8 +231,4 @@ function guarded(store: Store): Store {
     integrity: wrap("checking integrity", store.integrity),
     close: wrap("closing", store.close),
   };
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }
