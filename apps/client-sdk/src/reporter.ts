@@ -4,15 +4,17 @@ import { ReportRequestSchema } from "@tutti/wire/round";
 import type { Activity, Listener } from "./events.ts";
 import type { Link } from "./link.ts";
 
-/** At most four reports a second leave the device. */
-const REPORT_EVERY_MS = 250;
+/** A report costs the coordinator what any message of a round does, and a person reads no faster. */
+const REPORT_EVERY_MS = 1_000;
+
+type Now = { run: string; round: number; activity: Activity; progress: number };
 
 /** What a device is at, now: told to the app each time, to the coordinator now and then. */
-export type Reporter = (now: { run: string; round: number; activity: Activity; progress: number }) => void;
+export type Reporter = (now: Now) => void;
 
 /**
- * Reports are for people watching: activity and progress, never a number about data. One that fails is
- * dropped; a change of activity is always sent, progress only every REPORT_EVERY_MS.
+ * Reports are for people watching: activity and progress, never a number about data. At most one leaves every
+ * REPORT_EVERY_MS: the first at once, then what is so when that time is over. One that fails is dropped.
  */
 export function reporter(options: {
   link: Pick<Link, "report">;
@@ -21,13 +23,24 @@ export function reporter(options: {
   signal: AbortSignal;
 }): Reporter {
   const { link, clock, emit, signal } = options;
-  let last = { activity: "", atMs: Number.NEGATIVE_INFINITY };
-  return ({ run, round, activity, progress }) => {
+  let sentMs = Number.NEGATIVE_INFINITY;
+  let newest: Now | null = null;
+  const send = (now: Now) => {
+    sentMs = clock.nowMs();
+    link.report(create(ReportRequestSchema, now), signal).catch(() => {});
+  };
+  const later = () => {
+    if (newest !== null) send(newest);
+    newest = null;
+  };
+  return (now) => {
+    const { activity, progress, round } = now;
     emit({ kind: "activity", activity, progress, round });
-    const nowMs = clock.nowMs();
-    const due = nowMs - last.atMs >= REPORT_EVERY_MS || activity !== last.activity;
-    if (!due || signal.aborted) return;
-    last = { activity, atMs: nowMs };
-    link.report(create(ReportRequestSchema, { run, round, activity, progress }), signal).catch(() => {});
+    if (signal.aborted) return;
+    const waitMs = sentMs + REPORT_EVERY_MS - clock.nowMs();
+    if (newest === null && waitMs <= 0) return send(now);
+    const waiting = newest !== null;
+    newest = now;
+    if (!waiting) clock.sleep(waitMs, signal).then(later, () => {});
   };
 }

@@ -199,20 +199,29 @@ test("a model that gives way ends its calls in flight first", async () => {
   expect(log).toEqual(["old released", "next released"]);
 });
 
-test("reports: at most one per quarter second of an activity, and one at each change", async () => {
+test("reports: at most one a second, then what is so when it is over", async () => {
   const sent: string[] = [];
   const events: number[] = [];
+  const sleeps: { untilMs: number; wake: () => void }[] = [];
   let nowMs = 0;
   const report = reporter({
     link: { report: async ({ activity, progress }) => Promise.reject(sent.push(`${activity} ${progress}`)) },
-    clock: { ...clock, nowMs: () => nowMs },
+    clock: {
+      ...clock,
+      nowMs: () => nowMs,
+      sleep: (ms) => new Promise((wake) => sleeps.push({ untilMs: nowMs + ms, wake })),
+    },
     emit: (event) => event.kind === "activity" && events.push(event.progress),
     signal,
   });
-  for (let step = 0; step < 100; step++, nowMs += 10) {
+  for (let step = 0; step < 250; step++, nowMs += 10) {
+    if (sleeps[0] && sleeps[0].untilMs <= nowMs) sleeps.shift()?.wake();
+    await Promise.resolve();
     report({ run: "r", round: 0, activity: "training", progress: step });
   }
   report({ run: "r", round: 0, activity: "waiting", progress: 1 });
-  expect(sent).toEqual(["training 0", "training 25", "training 50", "training 75", "waiting 1"]);
-  expect(events).toHaveLength(101);
+  sleeps.shift()?.wake();
+  await Promise.resolve();
+  expect(sent).toEqual(["training 0", "training 99", "training 199", "waiting 1"]);
+  expect(events).toHaveLength(251);
 });

@@ -4,6 +4,8 @@ import { createWriteStream } from "node:fs";
 /** How a process ended: its exit code, or the signal that ended it. */
 export type Ending = { readonly code: number | null; readonly signal: string | null };
 
+type Output = { readonly log: string; readonly environment?: Readonly<Record<string, string>> };
+
 type Listener<Said> = (said: Said) => void;
 
 /** A TypeScript program as a process; it and we speak over Node's channel, its output goes to a log. */
@@ -13,9 +15,12 @@ export class Child<Said> {
   readonly #process: ChildProcess;
   readonly #listeners = new Set<Listener<Said>>();
 
-  constructor(program: URL, args: unknown, log: string) {
+  /** Its output goes to a log; what is said of the environment is added to our own. */
+  constructor(program: URL, args: unknown, to: string | Output) {
+    const { log, environment = {} } = typeof to === "string" ? { log: to } : to;
     this.#process = fork(program, [JSON.stringify(args)], {
       execArgv: ["--import", "tsx"],
+      env: { ...process.env, ...environment },
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     const out = createWriteStream(log, { flags: "a" });
@@ -54,6 +59,11 @@ export class Child<Said> {
     });
     gone.catch(() => {});
     return await Promise.race([later, gone]);
+  }
+
+  /** To stop it or to look at it from outside. */
+  get pid(): number {
+    return this.#process.pid ?? 0;
   }
 
   /** Whether the process has ended. */

@@ -24,7 +24,7 @@ import { completer, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
-import { MAX_WORD_BYTES, Presence } from "./presence.ts";
+import { type Activity, MAX_WORD_BYTES, Presence } from "./presence.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -204,8 +204,18 @@ export class Coordinator {
       const word = current?.wordTo(device);
       if (word && !this.presence.tell(device, word)) current?.giveUp(tooLong(device));
     }
-    for (const callback of this.#watchers) callback();
+    this.#watched();
   };
+
+  /** What a device says it does; that changes no word, so only those who watch hear of it. */
+  reported(device: string, activity: Activity): void {
+    this.presence.activities.set(device, activity);
+    this.#watched();
+  }
+
+  #watched(): void {
+    for (const callback of this.#watchers) callback();
+  }
 
   async #drive(
     run: string,

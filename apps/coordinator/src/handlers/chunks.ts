@@ -11,7 +11,6 @@ export async function* chunksFrom(
   { sha256, offset }: FetchRequest,
 ): AsyncGenerator<Chunk> {
   const name = hex(checkBytes("artifact hash", sha256, 32));
-  if (!(await artifacts.has(name))) throw new Fault("not-found", `artifact ${name.slice(0, 12)}`);
   const totalBytes = await artifacts.size(name);
   if (!Number.isInteger(offset) || offset < 0 || offset > totalBytes) {
     throw new Fault("bad-input", "offset", { expected: `0..${totalBytes}`, got: `${offset}` });

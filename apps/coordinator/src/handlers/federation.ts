@@ -92,8 +92,7 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
     },
     async report({ activity, progress }, call) {
       const known = { activity: activity.slice(0, 40), progress: Math.min(1, Math.max(0, progress || 0)) };
-      coordinator.presence.activities.set(deviceOf(call), known);
-      coordinator.changed();
+      coordinator.reported(deviceOf(call), known);
       return create(AckSchema);
     },
   };

@@ -1,0 +1,246 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join as path } from "node:path";
+import { FILES } from "@tutti/client-sdk/node/folder";
+import { join } from "@tutti/client-sdk/node/join";
+import { type Policy, parsePolicy, policyText } from "@tutti/client-sdk/policy";
+import { initFederation } from "@tutti/coordinator/folder/init";
+import { createToken } from "@tutti/coordinator/folder/token";
+import { asFault } from "@tutti/foundation/fault";
+import { platformRandom, seededRandom } from "@tutti/foundation/random";
+import { mlp } from "@tutti/graph/make/mlp";
+import { write } from "@tutti/graph/write";
+import { joinFileText } from "@tutti/identity/join";
+import { parseRunFile, type RunFileInput } from "@tutti/plan/plan";
+import { openRelease } from "@tutti/release/manifest";
+import { signPlan } from "@tutti/release/plan";
+import type { RunStatus } from "@tutti/wire/admin";
+import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact } from "tutti/owner";
+import { type PreparedRun, resolveRun } from "tutti/prepare";
+import { Child } from "../round/child.ts";
+import type { CoordinatorArgs, CoordinatorSaid } from "./coordinator.ts";
+import type { DevicesArgs, DevicesSaid } from "./devices.ts";
+import { CLASSES, FEATURES } from "./noop.ts";
+
+export type HouseOptions = {
+  readonly devices: number;
+  /** How many processes the devices share. */
+  readonly processes: number;
+  readonly inMemory: boolean;
+  /** Whether the coordinator tells of phases. */
+  readonly watch?: boolean;
+  /** Of every site. */
+  readonly policy?: Partial<Policy>;
+  /** Fields of tutti.json beside those that `init` writes. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Of the coordinator's process, in every life. */
+  readonly environment?: Readonly<Record<string, string>>;
+};
+
+/** A federation on loopback that trains nothing: a coordinator process, and processes full of devices. */
+export class House {
+  readonly folder: string;
+  readonly devices: Child<DevicesSaid>[] = [];
+  /** All that devices said, in order. */
+  readonly said: DevicesSaid[] = [];
+  /** Called with all that a coordinator says, through its lives. */
+  onCoordinator: (said: CoordinatorSaid) => void = () => {};
+  readonly #options: HouseOptions;
+  #coordinator: Child<CoordinatorSaid> | null = null;
+  #admin: { readonly link: AdminLink; readonly owner: Owner; close(): void } | null = null;
+
+  constructor(folder: string, options: HouseOptions) {
+    this.folder = folder;
+    this.#options = options;
+  }
+
+  get federation(): string {
+    return path(this.folder, "federation");
+  }
+
+  get coordinator(): Child<CoordinatorSaid> {
+    if (this.#coordinator === null) throw new Error("the coordinator was not started");
+    return this.#coordinator;
+  }
+
+  /** Founds the federation; nothing runs yet. */
+  async found(): Promise<void> {
+    const about = { folder: this.federation, name: "chaos", host: "127.0.0.1", port: await freePort() };
+    await initFederation({ ...about, random: platformRandom(), nowMs: Date.now() });
+    const file = path(this.federation, "tutti.json");
+    const config = JSON.parse(await readFile(file, "utf8")) as object;
+    await writeFile(file, JSON.stringify({ ...config, ...this.#options.config }));
+    await mkdir(path(this.folder, "logs"));
+  }
+
+  /** Starts the coordinator, again on the same port; resolves once it serves, or ends before. */
+  async serve(environment: Readonly<Record<string, string>> = {}): Promise<"serving" | "ended"> {
+    const args: CoordinatorArgs = { folder: this.federation, watch: this.#options.watch ?? false };
+    const to = {
+      log: path(this.folder, "logs", "coordinator.log"),
+      environment: { ...this.#options.environment, ...environment },
+    };
+    const child = new Child<CoordinatorSaid>(new URL("./coordinator.ts", import.meta.url), args, to);
+    this.#coordinator = child;
+    child.on((said) => this.onCoordinator(said));
+    const serving = child.until((said) => said.kind === "serving").then(() => "serving" as const);
+    return await Promise.race([serving, child.ended.then(() => "ended" as const)]);
+  }
+
+  /** Enrols every device and starts their processes; resolves when all have greeted the coordinator. */
+  async populate(): Promise<void> {
+    const { devices, processes, inMemory } = this.#options;
+    const folders: string[] = [];
+    for (let at = 0; at < devices; at++) folders.push(await this.enrol(`device-${at}`));
+    for (let at = 0; at < processes; at++) {
+      const own = folders.filter((_, i) => i % processes === at);
+      const args: DevicesArgs = { folders: own, inMemory };
+      const log = path(this.folder, "logs", `devices-${at}.log`);
+      const child = new Child<DevicesSaid>(new URL("./devices.ts", import.meta.url), args, log);
+      child.on((said) => this.said.push(said));
+      this.devices.push(child);
+    }
+    await this.met(() => this.connected().size === devices);
+  }
+
+  connected(): Set<string> {
+    return new Set(this.said.flatMap((said) => (said.kind === "connected" ? [said.device] : [])));
+  }
+
+  async enrol(name: string): Promise<string> {
+    const random = platformRandom();
+    const token = await createToken({ folder: this.federation, name, days: 1, random, nowMs: Date.now() });
+    const folder = path(this.folder, "sites", name);
+    await join({ joinFile: joinFileText(token), folder, random });
+    const file = path(folder, FILES.policy);
+    const policy = parsePolicy(await readFile(file, "utf8"));
+    await writeFile(file, policyText({ ...policy, ...this.#options.policy }));
+    return folder;
+  }
+
+  async asOwner<T>(body: (admin: AdminLink, owner: Owner) => Promise<T>): Promise<T> {
+    this.#admin ??= await openAdmin(this.federation);
+    return await body(this.#admin.link, this.#admin.owner);
+  }
+
+  /** Starts a run as its owner, asking again while the coordinator is away, as a person would. */
+  async begin({ plan, base, initial }: PreparedRun): Promise<string> {
+    return await this.patiently(async (admin, owner) => {
+      await putArtifact(admin, base);
+      await putArtifact(admin, initial);
+      const signed = signPlan(plan, owner);
+      return (await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan: signed })).run;
+    });
+  }
+
+  /** Does what may be done again until it is done. */
+  async patiently<T>(body: (admin: AdminLink, owner: Owner) => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await this.asOwner(body);
+      } catch (error) {
+        const { code } = asFault(error);
+        if (code !== "unavailable" && code !== "storage" && code !== "deadline") throw error;
+        await sleep(POLL_MS);
+      }
+    }
+  }
+
+  /** The run's status when it is over. */
+  async over(run: string): Promise<RunStatus> {
+    for (;;) {
+      const status = await this.patiently((admin) => admin.status({ $typeName: "tutti.v1.RunRequest", run }));
+      if (status.state !== "running") return status;
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** The newest release of a run that is over: its version and its adapter. */
+  async newest(run: string): Promise<{ version: number; adapter: Uint8Array }> {
+    return await this.patiently(async (admin, { authority }) => {
+      const { manifests } = await admin.releases({ $typeName: "tutti.v1.RunRequest", run });
+      const nowS = Math.floor(Date.now() / 1000);
+      const { release } = openRelease(manifests.at(-1)!, { authority, nowS });
+      return { version: release.version, adapter: await fetchArtifact(admin, release.adapter.sha256) };
+    });
+  }
+
+  /** Waits until something is so; @throws after a minute and a half, since it never will be. */
+  async met(holds: () => boolean | Promise<boolean>): Promise<void> {
+    const sinceMs = performance.now();
+    while (!(await holds())) {
+      if (performance.now() - sinceMs > PATIENCE_MS) throw new Error("waited in vain");
+      await sleep(POLL_MS / 2);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#admin?.close();
+    await Promise.all(this.devices.map((child) => child.kill()));
+    await this.#coordinator?.kill();
+  }
+}
+
+const POLL_MS = 50;
+const PATIENCE_MS = 90_000;
+
+/** A house in a fresh folder; everything is gone when `body` is done, however it ends. */
+export async function withHouse<T>(options: HouseOptions, body: (house: House) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(path(tmpdir(), "tutti-claim-"));
+  const house = new House(folder, options);
+  try {
+    await house.found();
+    await house.serve();
+    await house.populate();
+    return await body(house);
+  } finally {
+    await house.close();
+    if (process.env.TUTTI_KEEP) process.stderr.write(`kept ${folder}\n`);
+    else await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** A run on a perceptron with a few weights, whose update has a few dozen coordinates. */
+export function noopRun(change: Omit<Partial<RunFileInput>, "seed"> & { name: string }): PreparedRun {
+  const random = seededRandom("claims/coordinator");
+  const base = write(mlp({ inputs: FEATURES, hidden: [4], outputs: CLASSES, random }));
+  const file = parseRunFile({
+    base: "base.onnx",
+    adapter: { method: "fedit", rank: 1, alpha: 2, targets: "all-linear" },
+    loss: "softmax-cross-entropy",
+    train: { optimiser: { name: "sgd", learningRate: 0.1 }, steps: 1, batchSize: 8 },
+    rounds: 1,
+    cohort: { min: 3, max: 3 },
+    seed: 7,
+    ...change,
+  });
+  return resolveRun(file, base);
+}
+
+async function openAdmin(federation: string) {
+  let close = () => {};
+  const open = new Promise<{ link: AdminLink; owner: Owner }>((resolve, reject) => {
+    const held = new Promise<void>((ended) => {
+      close = ended;
+    });
+    asOwner(federation, (link, owner) => {
+      resolve({ link, owner });
+      return held;
+    }).catch(reject);
+  });
+  return { ...(await open), close: () => close() };
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
