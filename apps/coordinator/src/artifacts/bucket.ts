@@ -1,4 +1,5 @@
 import { open } from "node:fs/promises";
+import { setTimeout } from "node:timers/promises";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { S3Error, S3mini, S3ServiceError } from "s3mini";
@@ -33,6 +34,8 @@ const MOST_PARTS = 10_000;
 assert(PART_BYTES * MOST_PARTS >= MAX_ARTIFACT_BYTES, "the largest artifact fits an upload in parts");
 /** For one part: 16 MiB at 280 kB/s. */
 const REQUEST_MS = 60_000;
+const FIRST_WAIT_MS = 100;
+const LONGEST_WAIT_MS = 1_600;
 const KIND = "application/octet-stream";
 
 /**
@@ -116,21 +119,33 @@ async function upload(
   }
 }
 
-/** What S3 or the way to it says, as a Fault that names neither the credentials nor the address. */
+/**
+ * One request or a few, each of which may be made again. S3 asks whoever hears 500, 503 or nothing to come
+ * again ("Error best practices", Amazon S3 user guide); what is still so after a few times is a Fault, which
+ * names neither the credentials nor the address.
+ */
 async function asking<T>(what: string, body: () => Promise<T>): Promise<T> {
-  try {
-    return await body();
-  } catch (cause) {
-    if (cause instanceof Fault) throw cause;
-    const status = cause instanceof S3ServiceError ? cause.status : undefined;
-    if (status === 401 || status === 403)
-      throw new Fault("refused", what, {
-        expected: "credentials that the bucket takes",
-        got: `status ${status}`,
-        todo: "Check artifacts.s3.credentialsFile and what its key may do",
-      });
-    const said = cause instanceof S3Error && cause.code ? ` ${cause.code}` : "";
-    const got = status === undefined ? `no answer${said}` : `status ${status}${said}`;
-    throw new Fault("storage", what, { got, cause });
+  for (let waitMs = FIRST_WAIT_MS; ; waitMs *= 2) {
+    try {
+      return await body();
+    } catch (cause) {
+      if (cause instanceof Fault) throw cause;
+      const status = cause instanceof S3ServiceError ? cause.status : undefined;
+      const passing = status === undefined || status === 429 || status >= 500;
+      if (!passing || waitMs > LONGEST_WAIT_MS) throw faultOf(what, cause, status);
+      await setTimeout(waitMs);
+    }
   }
+}
+
+function faultOf(what: string, cause: unknown, status: number | undefined): Fault {
+  if (status === 401 || status === 403)
+    return new Fault("refused", what, {
+      expected: "credentials that the bucket takes",
+      got: `status ${status}`,
+      todo: "Check artifacts.s3.credentialsFile and what its key may do",
+    });
+  const said = cause instanceof S3Error && cause.code ? ` ${cause.code}` : "";
+  const got = status === undefined ? `no answer${said}` : `status ${status}${said}`;
+  return new Fault("storage", what, { got, cause });
 }

@@ -1,4 +1,6 @@
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sha256Hex } from "@tutti/foundation/hash";
@@ -146,6 +148,21 @@ describe.skipIf(missing)("in a bucket of a real S3 server", () => {
       code: "storage",
     });
   });
+});
+
+test("a service that is busy is asked again, and given up by name", async () => {
+  let asked = 0;
+  const busy = createServer((_request, response) => {
+    asked += 1;
+    response.writeHead(503).end();
+  });
+  await new Promise<void>((resolve) => busy.listen(0, "127.0.0.1", resolve));
+  const endpoint = `http://127.0.0.1:${(busy.address() as AddressInfo).port}`;
+  const credentials = { accessKeyId: "me", secretAccessKey: "hush" };
+  const options = { endpoint, bucket: "tutti", region: "us-east-1", prefix: "", credentials };
+  await expect(openBucket(options)).rejects.toMatchObject({ code: "storage" });
+  expect(asked).toBe(6);
+  await new Promise((resolve) => busy.close(resolve));
 });
 
 describe("credentials", () => {

@@ -96,6 +96,8 @@ swift_dir = ${folder}
 pipeline = catch_errors cache s3api tempauth slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
+conn_timeout = 10
+node_timeout = 30
 account_autocreate = true
 [filter:catch_errors]
 use = egg:swift#catch_errors
