@@ -86,6 +86,8 @@ export class Conversation {
       case undefined:
       case "idle":
         return;
+      case "notice":
+        return;
       case "invite":
         return await this.#invited(word.value);
       case "openSession":

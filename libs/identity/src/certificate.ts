@@ -21,6 +21,9 @@ export type Identity = {
   readonly publicKey: Uint8Array;
   readonly notAfterS: number;
   readonly serial: Uint8Array;
+  /** Of a device: where it is, and how many of there may be in one sum; "" and 0 say nothing. */
+  readonly site: string;
+  readonly siteLimit: number;
 };
 
 /** What the authority states; for a device `publicKey` is the one-time token's. */
@@ -32,6 +35,8 @@ export type Statement = {
   readonly notAfterS: number;
   readonly serial: Uint8Array;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly site?: string;
+  readonly siteLimit?: number;
 };
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
@@ -41,6 +46,7 @@ const MAX_BODY_BYTES = 4096;
 /** The authority's signed statement about one key. */
 export function issue(authority: SigningKey, statement: Statement): Certificate {
   checkName(statement.name, "bad-input");
+  if (statement.site) checkName(statement.site, "bad-input");
   checkBytes("public key", statement.publicKey, 32, "bad-input");
   const body = encode(
     CertificateBodySchema,
@@ -90,6 +96,7 @@ export function verifyCertificate(
   demand(signed, refuse("the authority's signature", "another"));
   demand(body.role === role, refuse(`role ${role}`, body.role));
   checkName(body.name, "refused");
+  if (body.site) checkName(body.site, "refused");
   demand(nowS >= body.notBeforeS, refuse("one that is already valid", `valid from ${date(body.notBeforeS)}`));
   demand(nowS <= body.notAfterS, refuse("one that is still valid", `expired ${date(body.notAfterS)}`));
   return {
@@ -99,7 +106,15 @@ export function verifyCertificate(
     publicKey: effectiveKey(certificate, body, { verify, refuse }),
     notAfterS: body.notAfterS,
     serial: body.serial,
+    site: body.site,
+    siteLimit: body.siteLimit,
   };
+}
+
+/** What a certificate says of its own times; nothing about it is checked. */
+export function validityOf(certificate: Certificate): { notBeforeS: number; notAfterS: number } {
+  const { notBeforeS, notAfterS } = decode(CertificateBodySchema, certificate.body, MAX_BODY_BYTES);
+  return { notBeforeS, notAfterS };
 }
 
 /** The key at the end of the chain: one link for a coordinator or owner, two for a device. */

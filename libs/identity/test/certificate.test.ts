@@ -37,6 +37,8 @@ describe("certificates", () => {
       publicKey: device.publicKey,
       notAfterS: NOW_S + 10,
       serial: Uint8Array.of(1, 2, 3),
+      site: "",
+      siteLimit: 0,
     });
   });
 

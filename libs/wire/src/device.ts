@@ -14,6 +14,8 @@ export {
   HelloReplySchema,
   type HelloRequest,
   HelloRequestSchema,
+  type Notice,
+  NoticeSchema,
   type RequestAuth,
   RequestAuthSchema,
 } from "./gen/tutti/v1/device_pb.js";

@@ -355,7 +355,7 @@ export declare type ListRunsReply = Message<"tutti.v1.ListRunsReply"> & {
 export declare const ListRunsReplySchema: GenMessage<ListRunsReply>;
 
 /**
- * No request of this device is taken from now on, and no cohort that is still to be formed has it in.
+ * No request of this device is taken from now on, and it is out of the round in progress.
  *
  * @generated from message tutti.v1.RevokeRequest
  */
@@ -364,6 +364,13 @@ export declare type RevokeRequest = Message<"tutti.v1.RevokeRequest"> & {
    * @generated from field: string device = 1;
    */
   device: string;
+
+  /**
+   * The list that says so to other devices, with all that was revoked before; signed by an owner.
+   *
+   * @generated from field: tutti.v1.SignedEnvelope revocations = 2;
+   */
+  revocations?: SignedEnvelope;
 };
 
 /**

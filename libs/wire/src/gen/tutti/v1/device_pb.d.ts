@@ -106,6 +106,19 @@ export declare type CertificateBody = Message<"tutti.v1.CertificateBody"> & {
    * @generated from field: map<string, string> labels = 8;
    */
   labels: { [key: string]: string };
+
+  /**
+   * Of a device: at which site it is, and how many devices of that site may be in one sum and enrolled at once;
+   * empty and 0: no limit. Members hold each other's certificates against it, so no coordinator can exceed it.
+   *
+   * @generated from field: string site = 9;
+   */
+  site: string;
+
+  /**
+   * @generated from field: uint32 site_limit = 10;
+   */
+  siteLimit: number;
 };
 
 /**
@@ -148,6 +161,13 @@ export declare type HelloReply = Message<"tutti.v1.HelloReply"> & {
    * @generated from field: string version = 3;
    */
   version: string;
+
+  /**
+   * What there is to fetch (service Standing).
+   *
+   * @generated from field: tutti.v1.Notice notice = 4;
+   */
+  notice?: Notice;
 };
 
 /**
@@ -155,6 +175,37 @@ export declare type HelloReply = Message<"tutti.v1.HelloReply"> & {
  * Use `create(HelloReplySchema)` to create a new message.
  */
 export declare const HelloReplySchema: GenMessage<HelloReply>;
+
+/**
+ * Versions of what a coordinator keeps for devices, so that each fetches what it lacks, once. Nothing here is
+ * believed: what is fetched is signed.
+ *
+ * @generated from message tutti.v1.Notice
+ */
+export declare type Notice = Message<"tutti.v1.Notice"> & {
+  /**
+   * @generated from field: uint32 revocations = 1;
+   */
+  revocations: number;
+
+  /**
+   * @generated from field: uint32 tls_certificates = 2;
+   */
+  tlsCertificates: number;
+
+  /**
+   * To one device, on its stream: what it asked for was signed.
+   *
+   * @generated from field: bool renewed = 3;
+   */
+  renewed: boolean;
+};
+
+/**
+ * Describes the message tutti.v1.Notice.
+ * Use `create(NoticeSchema)` to create a new message.
+ */
+export declare const NoticeSchema: GenMessage<Notice>;
 
 /**
  * @generated from message tutti.v1.EnrollRequest

@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file tutti/v1/device.proto.
  */
 export const file_tutti_v1_device = /*@__PURE__*/
-  fileDesc("ChV0dXR0aS92MS9kZXZpY2UucHJvdG8SCHR1dHRpLnYxIlQKC0NlcnRpZmljYXRlEgwKBGJvZHkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEhMKC3N1YmplY3Rfa2V5GAMgASgMEg8KB2JpbmRpbmcYBCABKAwi9QEKD0NlcnRpZmljYXRlQm9keRIMCgRyb2xlGAEgASgJEgwKBG5hbWUYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDBIUCgxub3RfYmVmb3JlX3MYBCABKA0SEwoLbm90X2FmdGVyX3MYBSABKA0SDgoGc2VyaWFsGAYgASgMEhEKCWF1dGhvcml0eRgHIAEoDBI1CgZsYWJlbHMYCCADKAsyJS50dXR0aS52MS5DZXJ0aWZpY2F0ZUJvZHkuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIOCgxIZWxsb1JlcXVlc3QiPgoKSGVsbG9SZXBseRIPCgdzZXNzaW9uGAEgASgMEg4KBm5vd19tcxgCIAEoARIPCgd2ZXJzaW9uGAMgASgJIjsKDUVucm9sbFJlcXVlc3QSKgoLY2VydGlmaWNhdGUYASABKAsyFS50dXR0aS52MS5DZXJ0aWZpY2F0ZSIdCgtFbnJvbGxSZXBseRIOCgZkZXZpY2UYASABKAkiYgoLUmVxdWVzdEF1dGgSDAoEbmFtZRgBIAEoCRIPCgdzZXNzaW9uGAIgASgMEg0KBW5vbmNlGAMgASgMEhIKCmV4cGlyZXNfbXMYBCABKAESEQoJc2lnbmF0dXJlGAUgASgMIgUKA0Fja2IGcHJvdG8z");
+  fileDesc("ChV0dXR0aS92MS9kZXZpY2UucHJvdG8SCHR1dHRpLnYxIlQKC0NlcnRpZmljYXRlEgwKBGJvZHkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEhMKC3N1YmplY3Rfa2V5GAMgASgMEg8KB2JpbmRpbmcYBCABKAwilwIKD0NlcnRpZmljYXRlQm9keRIMCgRyb2xlGAEgASgJEgwKBG5hbWUYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDBIUCgxub3RfYmVmb3JlX3MYBCABKA0SEwoLbm90X2FmdGVyX3MYBSABKA0SDgoGc2VyaWFsGAYgASgMEhEKCWF1dGhvcml0eRgHIAEoDBI1CgZsYWJlbHMYCCADKAsyJS50dXR0aS52MS5DZXJ0aWZpY2F0ZUJvZHkuTGFiZWxzRW50cnkSDAoEc2l0ZRgJIAEoCRISCgpzaXRlX2xpbWl0GAogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiDgoMSGVsbG9SZXF1ZXN0ImAKCkhlbGxvUmVwbHkSDwoHc2Vzc2lvbhgBIAEoDBIOCgZub3dfbXMYAiABKAESDwoHdmVyc2lvbhgDIAEoCRIgCgZub3RpY2UYBCABKAsyEC50dXR0aS52MS5Ob3RpY2UiSAoGTm90aWNlEhMKC3Jldm9jYXRpb25zGAEgASgNEhgKEHRsc19jZXJ0aWZpY2F0ZXMYAiABKA0SDwoHcmVuZXdlZBgDIAEoCCI7Cg1FbnJvbGxSZXF1ZXN0EioKC2NlcnRpZmljYXRlGAEgASgLMhUudHV0dGkudjEuQ2VydGlmaWNhdGUiHQoLRW5yb2xsUmVwbHkSDgoGZGV2aWNlGAEgASgJImIKC1JlcXVlc3RBdXRoEgwKBG5hbWUYASABKAkSDwoHc2Vzc2lvbhgCIAEoDBINCgVub25jZRgDIAEoDBISCgpleHBpcmVzX21zGAQgASgBEhEKCXNpZ25hdHVyZRgFIAEoDCIFCgNBY2tiBnByb3RvMw");
 
 /**
  * Describes the message tutti.v1.Certificate.
@@ -41,30 +41,37 @@ export const HelloReplySchema = /*@__PURE__*/
   messageDesc(file_tutti_v1_device, 3);
 
 /**
+ * Describes the message tutti.v1.Notice.
+ * Use `create(NoticeSchema)` to create a new message.
+ */
+export const NoticeSchema = /*@__PURE__*/
+  messageDesc(file_tutti_v1_device, 4);
+
+/**
  * Describes the message tutti.v1.EnrollRequest.
  * Use `create(EnrollRequestSchema)` to create a new message.
  */
 export const EnrollRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 4);
+  messageDesc(file_tutti_v1_device, 5);
 
 /**
  * Describes the message tutti.v1.EnrollReply.
  * Use `create(EnrollReplySchema)` to create a new message.
  */
 export const EnrollReplySchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 5);
+  messageDesc(file_tutti_v1_device, 6);
 
 /**
  * Describes the message tutti.v1.RequestAuth.
  * Use `create(RequestAuthSchema)` to create a new message.
  */
 export const RequestAuthSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 6);
+  messageDesc(file_tutti_v1_device, 7);
 
 /**
  * Describes the message tutti.v1.Ack.
  * Use `create(AckSchema)` to create a new message.
  */
 export const AckSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 7);
+  messageDesc(file_tutti_v1_device, 8);
 

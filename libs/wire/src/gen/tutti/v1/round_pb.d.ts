@@ -8,7 +8,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
 import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, PickRequestSchema, Picks, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema } from "./secagg_pb.js";
-import type { AckSchema, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema } from "./device_pb.js";
+import type { AckSchema, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema, Notice } from "./device_pb.js";
 
 /**
  * Describes the file tutti/v1/round.proto.
@@ -280,6 +280,14 @@ export declare type Instruction = Message<"tutti.v1.Instruction"> & {
      */
     value: Picks;
     case: "picks";
+  } | {
+    /**
+     * Beside the word in progress, which stays what it was.
+     *
+     * @generated from field: tutti.v1.Notice notice = 30;
+     */
+    value: Notice;
+    case: "notice";
   } | { case: undefined; value?: undefined };
 };
 

@@ -1,0 +1,23 @@
+/** How trust goes on and ends: see proto/tutti/v1/standing.proto. */
+export {
+  type DeviceRecord,
+  DeviceRecordSchema,
+  DevicesRequestSchema,
+  type GrantRequest,
+  GrantRequestSchema,
+  Register,
+  type RenewalReply,
+  RenewalReplySchema,
+  type RenewalRequest,
+  RenewalRequestSchema,
+  RenewalsRequestSchema,
+  type Revocation,
+  type RevocationList,
+  RevocationListSchema,
+  RevocationSchema,
+  RevocationsRequestSchema,
+  Standing,
+  type TlsCertificates,
+  TlsCertificatesRequestSchema,
+  TlsCertificatesSchema,
+} from "./gen/tutti/v1/standing_pb.js";
