@@ -8,11 +8,11 @@ export type Denial = "expired" | "revoked" | "unknown";
 
 const TODO: Readonly<Record<Denial, string>> = {
   expired:
-  unknown: "Join with a join file; a device that joined before was lost by the coordinator: tell the operator",
-    "away for too long, ask the operator for a join file under a new name",
+    "It asks for a new one by itself, signed with `tutti authority sign`. If it has been away " +
+    "for too long, ask the operator for a join file under a new name",
   revoked: "Ask the federation's operator; to come back takes a join file under a new name",
   unknown:
-    "Join with a join file; if this device has joined, the coordinator lost its records: tell the operator",
+    "Join with a join file. A device that joined before was lost by the coordinator: tell its operator",
 };
 const EXPECTED: Readonly<Record<Denial, string>> = {
   expired: "a certificate that is still valid",

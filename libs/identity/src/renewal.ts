@@ -9,8 +9,8 @@ import { verify as portableVerify, type SigningKey, type Verify } from "./keys.t
 
 /*
  * A certificate goes on: the device asks, the authority signs a grant on the device's own key, the device
- * binds that very key with it. So a renewed certificate has two links like the first, with the device's key in
- * the token's place, and whoever verifies certificates sees no difference. The key stays: peers pinned it.
+ * binds that very key with it. So a renewed certificate has two links like the first, the device's key in the
+ * token's place, and whoever verifies certificates sees no difference. The key stays: peers pinned it.
  */
 
 const DAY_S = 86_400;
