@@ -97,6 +97,7 @@ export const HOMES: Readonly<Record<string, readonly string[]>> = {
   libsql: ["apps/coordinator/src/store/"],
   pg: ["apps/coordinator/src/store/"],
   s3mini: ["apps/coordinator/src/artifacts/"],
+  "prom-client": ["apps/coordinator/src/observe/"],
   selfsigned: ["apps/coordinator/src/folder/"],
   commander: ["apps/cli/"],
   yaml: ["apps/cli/"],

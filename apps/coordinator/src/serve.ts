@@ -11,6 +11,7 @@ import { Coordinator } from "./drive/coordinator.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
 import { openFederation } from "./folder/federation.ts";
 import { authenticator } from "./grpc/authenticate.ts";
+import { observing } from "./grpc/observed.ts";
 import { serveGrpc } from "./grpc/serve.ts";
 import { adminHandlers } from "./handlers/admin.ts";
 import { federationHandlers } from "./handlers/federation.ts";
@@ -18,6 +19,7 @@ import { nativeAgree, nativeVerify, rememberingVerify } from "./native.ts";
 import { openLog } from "./observe/log.ts";
 import { lineWriter } from "./observe/stderr.ts";
 import { logTrouble } from "./observe/trouble.ts";
+import { Watch } from "./operate/watch.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
@@ -35,6 +37,8 @@ export type ServeOptions = {
 export type Server = {
   readonly name: string;
   readonly address: string;
+  /** Of metrics and probes, where tutti.json asks for them. */
+  readonly operationsPort: number | undefined;
   readonly coordinator: Coordinator;
   close(): Promise<void>;
 };
@@ -48,11 +52,13 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   failpoint("serve.begin");
   const federation = await openFederation(folder);
   const clock = systemClock();
-  const log = openLog({ ...federation.config.log, clock, write: lineWriter() });
+  const format = process.stderr.isTTY ? "text" : "json";
+  const log = openLog({ format, ...federation.config.log, clock, write: lineWriter() });
+  const watch = await Watch.open({ clock, log, config: federation.config });
   const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
-  const store = around ? around(opened) : opened;
+  const store = watch.over("store", around ? around(opened) : opened);
   failpoint("serve.opened");
-  const artifacts = await artifactsOf(folder, federation.config);
+  const artifacts = watch.over("artifacts", await artifactsOf(folder, federation.config));
   const unmasking = new LiftPool();
   const coordinator = new Coordinator({
     store,
@@ -66,6 +72,41 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     holdMs: HOLD_MS,
     log,
   });
+  await coordinator.start();
+  failpoint("serve.resumed");
+  const grpc = await openPort(coordinator, { port: port ?? federation.config.listen.port, watch });
+  failpoint("serve.listening");
+  const operationsPort = await watch.begin({
+    coordinator,
+    federation,
+    connections: grpc.connections,
+    role: () => ({ role: "leader", epoch: store.epoch }),
+    askStore: () => store.run(""),
+  });
+  const { host } = federation.config.listen;
+  log.say("serve.started", { host, port: grpc.port, operationsPort, federation: federation.config.name });
+  return {
+    name: federation.config.name,
+    address: `${federation.config.host}:${grpc.port}`,
+    operationsPort,
+    coordinator,
+    async close() {
+      failpoint("serve.closing");
+      log.say("serve.stopping");
+      watch.stopping();
+      await coordinator.close();
+      await unmasking.close();
+      await grpc.close();
+      await store.close();
+      await watch.close();
+      log.say("serve.stopped");
+    },
+  };
+}
+
+/** The one port: TLS, signed requests, what devices and owners may ask. */
+function openPort(coordinator: Coordinator, { port, watch }: { port: number; watch: Watch }) {
+  const { clock, federation, log } = coordinator.parts;
   const auth = authenticator({
     lookup: (name) => lookup(coordinator, name),
     nowMs: () => clock.wallMs(),
@@ -73,11 +114,9 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     // Each request's signature is another one.
     verify: nativeVerify,
   });
-  await coordinator.start();
-  failpoint("serve.resumed");
-  const grpc = await serveGrpc({
+  return serveGrpc({
     host: federation.config.listen.host,
-    port: port ?? federation.config.listen.port,
+    port,
     tls: federation.tls,
     services: [
       { service: Federation, handlers: federationHandlers(coordinator, auth) },
@@ -85,21 +124,9 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     ],
     authenticate: auth.authenticate,
     clientCertificates: federation.config.identity.clientCertificates,
+    interceptors: [observing(clock, watch.observe)],
     onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),
   });
-  failpoint("serve.listening");
-  return {
-    name: federation.config.name,
-    address: `${federation.config.host}:${grpc.port}`,
-    coordinator,
-    async close() {
-      failpoint("serve.closing");
-      await coordinator.close();
-      await unmasking.close();
-      await grpc.close();
-      await store.close();
-    },
-  };
 }
 
 /** The key behind a name: an enrolled device's that is not revoked, or an owner's of this federation. */

@@ -103,9 +103,11 @@ const log = v.strictObject({
     ),
     "info",
   ),
-  format: v.optional(
-    v.pipe(v.picklist(["json", "text"]), says("One JSON object a line, or a line for people.")),
-    "json",
+  format: v.exactOptional(
+    v.pipe(
+      v.picklist(["json", "text"]),
+      says("One JSON object a line, or a line for people. Absent: text on a terminal, else json."),
+    ),
   ),
 });
 

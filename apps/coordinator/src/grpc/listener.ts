@@ -17,6 +17,8 @@ export type Listener = {
   readonly port: number;
   /** The socket of a peer as grpc-js names it, "address:port". */
   socketOf(peer: string): Socket | undefined;
+  /** How many connections are open. */
+  connections(): number;
   /** Takes no more connections. */
   stop(): void;
   /** Cuts those that are open. */
@@ -42,6 +44,7 @@ export async function listen(
   return {
     port,
     socketOf: (peer) => sockets.get(peer),
+    connections: () => sockets.size,
     stop: () => void net.close(),
     cut: () => {
       for (const socket of sockets.values()) socket.destroy();

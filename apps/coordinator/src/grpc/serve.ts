@@ -2,6 +2,7 @@ import {
   type MethodDefinition,
   Server,
   ServerCredentials,
+  type ServerInterceptor,
   type ServiceDefinition,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
@@ -32,10 +33,14 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly clientCertificates?: ClientCertificates;
   /** Told of errors that are no answer to the caller: bugs and storage. */
   readonly onBug: (error: unknown, path: string) => void;
+  /** Next to the network, before any of ours. */
+  readonly interceptors?: readonly ServerInterceptor[];
 };
 
 export type GrpcServer = {
   readonly port: number;
+  /** How many are open. */
+  readonly connections: () => number;
   /** Lets calls in progress end for up to 2 s, then cuts them. */
   close(): Promise<void>;
 };
@@ -74,7 +79,10 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
         )
       : NEVER;
   };
-  const server = new Server({ ...LIMITS, interceptors: [intake(watchSender)] });
+  const server = new Server({
+    ...LIMITS,
+    interceptors: [...(options.interceptors ?? []), intake(watchSender)],
+  });
   for (const { service, handlers } of options.services as readonly Offer[]) {
     const definition: ServiceDefinition = {};
     const calls: Record<string, UntypedHandleCall> = {};
@@ -89,7 +97,8 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
   const credentials = ServerCredentials.createSsl(null, [pair]);
   listener = await listen(server, { host, port, credentials, shown });
-  return { port: listener.port, close: () => close(server, listener) };
+  const { connections } = listener;
+  return { port: listener.port, connections, close: () => close(server, listener) };
 }
 
 const NEVER: Watch = { stop: () => {} };

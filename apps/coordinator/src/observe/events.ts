@@ -14,6 +14,10 @@ export const EVENTS = {
   "serve.stopping": ["info", "It was told to stop, and takes on nothing new."],
   "serve.stopped": ["info", "Everything that was acknowledged is durable; the process ends."],
   "run.taken": ["info", "A run in progress was taken up, as the store has it: after a start or a takeover."],
+  "round.over": ["info", "A round ended with a result; `ms` from when this process saw it begin."],
+  "round.failed": ["warn", "An attempt of a round ended by name (`reason`); the run tries again or is over."],
+  "run.over": ["info", "A run finished, failed or was stopped; `state` and `reason` say which and why."],
+  "phase.over": ["debug", "A phase of a round, or a stage of its secure sum, ended."],
   "storage.failed": [
     "error",
     "The store failed. Devices are asked to repeat, nothing acknowledged is lost. Look at disk or database.",

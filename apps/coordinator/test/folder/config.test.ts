@@ -18,7 +18,7 @@ describe("tutti.json", () => {
       addresses: [],
       store: { engine: "sqlite" },
       artifacts: {},
-      log: { level: "info", format: "json" },
+      log: { level: "info" },
       limits: { connections: 10_000, connectionsPerSite: 8, streamsPerConnection: 100, uploadBytes: 1 << 28 },
       identity: { clientCertificates: "off" },
     });

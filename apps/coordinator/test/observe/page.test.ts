@@ -3,8 +3,11 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { fields } from "../../src/folder/explain.ts";
 import { EVENTS } from "../../src/observe/events.ts";
+import type { Levels } from "../../src/observe/levels.ts";
+import { openMeters } from "../../src/observe/meters.ts";
 
 const PAGE = fileURLToPath(new URL("../../../../docs/operating.md", import.meta.url));
+const NOTHING = {} as Levels;
 const text = readFileSync(PAGE, "utf8");
 
 test("every field of tutti.json says what it is for", () => {
@@ -23,6 +26,10 @@ test("docs/operating.md has each table as the code has it (npx vitest run FILE -
   let page = text;
   page = replaced(page, "fields", table(["field", "kind", "default", "what it is"], config));
   page = replaced(page, "events", table(["event", "level", "what it means"], events));
+  const meters = openMeters(() => NOTHING)
+    .all()
+    .map(({ name, type, help }) => [code(name), type, help]);
+  page = replaced(page, "metrics", table(["metric", "type", "what it counts"], meters));
   await expect(page).toMatchFileSnapshot(PAGE);
 });
 

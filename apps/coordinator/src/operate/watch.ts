@@ -1,0 +1,148 @@
+import type { Clock } from "@tutti/foundation/clock";
+import type { Coordinator } from "../drive/coordinator.ts";
+import type { Config } from "../folder/config.ts";
+import type { Federation } from "../folder/federation.ts";
+import { devicesOf, expiries, type Levels } from "../observe/levels.ts";
+import type { Log } from "../observe/log.ts";
+import type { Meters } from "../observe/meters.ts";
+import { watchRounds } from "../observe/rounds.ts";
+import { type Observe, observers, type Seen } from "../observe/seen.ts";
+import { observed } from "../observe/storage.ts";
+import { readiness } from "./health.ts";
+import { serveHttp } from "./http.ts";
+
+/** What is watched, once it is there. */
+export type Watched = {
+  readonly coordinator: Coordinator;
+  readonly federation: Federation;
+  readonly connections: () => number;
+  readonly role: () => { readonly role: string; readonly epoch: number };
+  /** Any small question; that it is answered is enough. */
+  readonly askStore: () => Promise<unknown>;
+};
+
+const JSON_TYPE = "application/json; charset=utf-8";
+
+/** Log, metrics and probes of one coordinator, as tutti.json asks for them. */
+export class Watch {
+  readonly observe: Observe;
+  readonly #clock: Clock;
+  readonly #config: Config;
+  readonly #meters: Meters | undefined;
+  #watched: Watched | undefined;
+  #stopping = false;
+  readonly #ends: (() => unknown)[] = [];
+
+  private constructor(
+    { clock, config }: { clock: Clock; config: Config },
+    all: { meters: Meters | undefined; observers: Observe[] },
+  ) {
+    this.#clock = clock;
+    this.#config = config;
+    this.#meters = all.meters;
+    this.observe = observers(all.observers);
+  }
+
+  /** Loads what is configured, and nothing else. */
+  static async open(parts: { clock: Clock; config: Config; log: Log }): Promise<Watch> {
+    const { config, log } = parts;
+    const late: { watch?: Watch } = {};
+    const levels = () => late.watch?.levels() ?? NOTHING;
+    const meters = config.operations && (await import("../observe/meters.ts")).openMeters(levels);
+    const all = [logging(log), ...(meters ? [meters.observe] : [])];
+    late.watch = new Watch(parts, { meters, observers: all });
+    return late.watch;
+  }
+
+  /** A store, or a shelf of artifacts, whose operations are seen; as it is where nobody looks. */
+  over<T extends object>(what: string, inner: T): T {
+    return this.#meters ? observed(what, inner, { clock: this.#clock, observe: this.observe }) : inner;
+  }
+
+  /** Begins to watch, and opens the port for metrics and probes where there is one; its number. */
+  async begin(watched: Watched): Promise<number | undefined> {
+    this.#watched = watched;
+    this.#ends.push(watchRounds(watched.coordinator, this.#clock, this.observe));
+    const { operations } = this.#config;
+    if (!operations || !this.#meters) return undefined;
+    const server = await serveHttp(operations, this.#pages(this.#meters, watched));
+    this.#ends.push(() => server.close());
+    return server.port;
+  }
+
+  /** From now on it is not ready; probes go on being answered. */
+  stopping(): void {
+    this.#stopping = true;
+  }
+
+  async close(): Promise<void> {
+    for (const end of this.#ends.splice(0)) await end();
+  }
+
+  levels(): Levels {
+    const watched = this.#watched;
+    if (!watched) return NOTHING;
+    const { coordinator, federation, connections, role } = watched;
+    const nowS = this.#clock.wallMs() / 1000;
+    const ends = Object.entries(expiries(federation));
+    return {
+      devices: devicesOf(coordinator),
+      runsRunning: coordinator.drivers().filter(({ header }) => header.state === "running").length,
+      connections: connections(),
+      stopping: this.#stopping,
+      ...role(),
+      certificates: Object.fromEntries(ends.map(([name, atS]) => [name, Math.round(atS - nowS)])),
+    };
+  }
+
+  #pages(meters: Meters, { askStore }: Watched): Parameters<typeof serveHttp>[1] {
+    const json = (status: number, value: unknown) => ({
+      status,
+      type: JSON_TYPE,
+      body: `${JSON.stringify(value)}\n`,
+    });
+    return {
+      "/metrics": async () => ({ status: 200, type: meters.contentType, body: await meters.text() }),
+      // That it answers is the answer: the event loop turns.
+      "/livez": async () => json(200, { live: true }),
+      "/readyz": async () => {
+        const now = await readiness({ levels: () => this.levels(), askStore, clock: this.#clock });
+        return json(now.ready ? 200 : 503, now);
+      },
+    };
+  }
+}
+
+const NOTHING: Levels = {
+  devices: { present: 0, invited: 0, ready: 0 },
+  runsRunning: 0,
+  connections: 0,
+  stopping: false,
+  role: "none",
+  epoch: 0,
+  certificates: {},
+};
+
+/** Rounds and runs as they end are worth a line; calls and transactions are what metrics are for. */
+function logging(log: Log): Observe {
+  return (seen: Seen) => {
+    if (seen.kind === "attempt") {
+      const { run, round, attempt, outcome, devices, ms, reason } = seen;
+      const about = { run: run.slice(0, 12), round, attempt, outcome, devices, ms: Math.round(ms) };
+      log.say(outcome === "failed" ? "round.failed" : "round.over", { ...about, ...(reason && { reason }) });
+    }
+    if (seen.kind === "run")
+      log.say("run.over", {
+        run: seen.run.slice(0, 12),
+        state: seen.state,
+        ...(seen.reason && { reason: seen.reason }),
+      });
+    if (seen.kind === "phase")
+      log.say("phase.over", {
+        run: seen.run.slice(0, 12),
+        round: seen.round,
+        phase: seen.phase,
+        ms: Math.round(seen.ms),
+      });
+  };
+}
