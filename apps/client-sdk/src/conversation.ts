@@ -6,6 +6,7 @@ import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import {
   DeclineRequestSchema,
+  type Excused,
   type Instruction,
   type Invite,
   ReadyRequestSchema,
@@ -40,6 +41,7 @@ type Work = {
   readonly done: Promise<Contribution>;
   readonly stop: AbortController;
   accepted: Accepted;
+  finished: boolean;
 };
 
 /**
@@ -98,6 +100,8 @@ export class Conversation {
       case "survivors":
       case "attestations":
         return await this.#stage(word);
+      case "excused":
+        return this.#excused(word.value);
       case "published":
         return await this.#published(word.value.run, word.value.manifest);
       case "runOver":
@@ -136,8 +140,14 @@ export class Conversation {
     const own = { device: identity.name, site, workshop };
     const by = { ...own, report: this.#report, emit, clock, signal: both };
     const done = contribute(accepted, by);
-    done.catch(() => {});
-    this.#work = { key, accepted, done, stop };
+    const work = { key, accepted, done, stop, finished: false };
+    done.then(
+      () => {
+        work.finished = true;
+      },
+      () => {},
+    );
+    this.#work = work;
   }
 
   /** Ready once trained, or a reason; said again whenever the invitation is. */
@@ -169,6 +179,18 @@ export class Conversation {
     await this.#persist((signal) =>
       this.#options.site.link.decline(create(DeclineRequestSchema, request), signal),
     );
+  }
+
+  /** Not needed in this round after all. What is trained is kept: another attempt may want it. */
+  #excused({ run, round, attempt }: Excused): void {
+    const work = this.#work;
+    const { task, attempt: own } = work?.accepted ?? {};
+    if (!work || task?.run !== run || task.round !== round || own !== attempt) return;
+    if (!work.finished) {
+      work.stop.abort(new Fault("cancelled", "training", { got: "the round goes on without this device" }));
+      this.#work = null;
+    }
+    this.#options.site.emit({ kind: "excused", run, round });
   }
 
   async #open(terms: Terms | undefined): Promise<void> {

@@ -1,83 +1,14 @@
-import { writeSafetensors } from "@tutti/adapter/formats/safetensors";
 import { sha256Hex } from "@tutti/foundation/hash";
-import { seededRandom } from "@tutti/foundation/random";
-import { type Engine, float32, type Tensors } from "@tutti/graph/ir";
+import { float32, type Tensors } from "@tutti/graph/ir";
 import { metricsOf } from "@tutti/plan/metrics";
 import { planBytes } from "@tutti/plan/plan";
 import { activeLayout, scaleOf } from "@tutti/round/spec";
-import { memoryLedger } from "@tutti/secagg/device/member";
 import { dequantise } from "@tutti/update/quantise";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { type Device, openDevice } from "../src/device.ts";
+import { describe, expect, test } from "vitest";
 import type { DeviceEvent } from "../src/events.ts";
-import type { Runtime } from "../src/model.ts";
-import { nodeEngine } from "../src/node/engine.ts";
-import { onnxruntimeNode } from "../src/node/runtime.ts";
-import type { Policy } from "../src/policy.ts";
-import { memorySpending } from "../src/private.ts";
-import { memoryStore, type Store } from "../src/store.ts";
-import { federation, NOW_S, policyOf } from "./fixture.ts";
-import { clouds, prepared } from "./mlp.ts";
-import { Script } from "./script.ts";
-
-let engine: Engine;
-beforeAll(async () => {
-  engine = await nodeEngine("tfjs");
-});
-
-const fed = federation();
-const NAMES = ["ann", "bob", "eve"];
-const parties = new Map(NAMES.map((name) => [name, fed.device(name)]));
-const open: Device[] = [];
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((device) => device.close()));
-});
-
-type Options = { policy?: Partial<Policy>; store?: Store; runtime?: Runtime; rows?: number };
-
-async function deviceOn(script: Script, name: string, options: Options = {}) {
-  const { key, certificate } = parties.get(name)!;
-  const events: DeviceEvent[] = [];
-  const device = await openDevice({
-    identity: { federation: "test", name, key, certificate, authority: fed.authority },
-    policy: policyOf(fed, options.policy),
-    data: clouds(options.rows ?? 40, seededRandom(`rows of ${name}`)),
-    folder: "",
-    link: script.linkFor(name),
-    store: options.store ?? memoryStore(),
-    engine: async () => engine,
-    runtime: options.runtime ?? onnxruntimeNode(),
-    // Waits pass at once, so that a test of reconnecting takes no time.
-    clock: {
-      nowMs: () => 0,
-      wallMs: () => NOW_S * 1000,
-      sleep: () => new Promise((resolve) => setImmediate(resolve)),
-      turn: () => new Promise((resolve) => setImmediate(resolve)),
-    },
-    jitter: seededRandom(name),
-    secret: fed.random,
-    ledger: memoryLedger(),
-    spending: memorySpending(),
-    events: (event) => events.push(event),
-  });
-  open.push(device);
-  return { device, events, kinds: () => events.map(({ kind }) => kind) };
-}
-
-const settings = prepared({ rounds: 1 });
-const scriptOf = ({ plan, base, initial } = settings) => new Script(fed, plan, [base, initial], sha256Hex);
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
-}
-
-/** An adapter file for a plan with `value` in every place. */
-function adapterOf({ plan } = settings, value = 0.25): Uint8Array {
-  const size = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
-  return writeSafetensors(
-    plan.tensors.map(({ name, shape }) => ({ name, shape, data: new Float32Array(size(shape)).fill(value) })),
-  );
-}
+import { memoryStore } from "../src/store.ts";
+import { prepared } from "./mlp.ts";
+import { adapterOf, deviceOn, engine, NAMES, scriptOf, settings, until } from "./scripted.ts";
 
 const feeds: Tensors = new Map([["x", float32([1, 4], Float32Array.of(1, 0, 0, 0))]]);
 

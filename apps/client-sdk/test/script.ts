@@ -132,6 +132,11 @@ export class Script {
     this.#lines.get(device)?.cut();
   }
 
+  /** Who said so, in the present attempt. */
+  get ready(): string[] {
+    return [...this.#ready];
+  }
+
   get here(): string[] {
     return [...this.#lines.keys()];
   }

@@ -1,6 +1,8 @@
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import * as v from "valibot";
+import { checkCohort, cohortOfPlan, cohortOfRunFile } from "./cohort.ts";
+import { checkStaleness, staleness } from "./staleness.ts";
 
 /**
  * The run file and the plan: one schema. A person writes a run file (YAML or JSON); `tutti run start`
@@ -101,16 +103,6 @@ const data = v.strictObject({
   normalise: v.optional(v.picklist(["none", "site"]), "none"),
 });
 
-/** How the means of a round's cohorts become one (libs/strategy/src/combine.ts). */
-const combine = v.union([
-  v.picklist(["mean", "median", "geometric-median"]),
-  v.strictObject({
-    name: v.literal("trimmed-mean"),
-    /** Share of the cohorts that is cut off at each end, coordinate by coordinate. */
-    trim: v.pipe(v.number(), v.gtValue(0), v.ltValue(0.5)),
-  }),
-]);
-
 const fields = {
   name,
   adapter: v.strictObject({
@@ -143,14 +135,8 @@ const fields = {
     v.strictObject({ holdout: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), 0.2) }),
     {},
   ),
-  cohort: v.strictObject({
-    /** Fewest devices whose updates are summed; below it the round fails by name. */
-    min: natural(2, 1000),
-    max: natural(2, 1000),
-    /** Most cohorts in a round, each with a sum of its own; `min` and `max` are of each. */
-    count: v.optional(natural(1, 64), 1),
-    combine: v.optional(combine, "mean"),
-  }),
+  /** Absent: an update that is late for its round is thrown away. */
+  staleness: v.exactOptional(staleness),
   secureAggregation: v.optional(
     v.strictObject({
       enabled: v.optional(v.boolean(), true),
@@ -190,6 +176,7 @@ const fields = {
 const runFile = v.strictObject({
   /** Path of the base model, relative to the run file. */
   base: v.string(),
+  cohort: cohortOfRunFile,
   ...fields,
 });
 
@@ -205,6 +192,7 @@ const plan = v.strictObject({
   tensors: v.pipe(v.array(tensorSpec), v.minLength(1), v.maxLength(10_000)),
   /** The safetensors file that round 0 starts from. */
   initial: v.strictObject({ sha256: sha256Hex, bytes: natural(1, 2 ** 40) }),
+  cohort: cohortOfPlan,
   ...fields,
 });
 
@@ -261,17 +249,14 @@ function checked<T>(what: string, value: T): T {
       expected: "secure aggregation, without which noise that is shared out hides nothing",
       got: "secureAggregation.enabled false",
     });
-  const bad = (expected: string, got: string) =>
-    new Fault("bad-input", `${what}, field cohort`, { expected, got });
-  if (cohort.min > cohort.max) throw bad("min ≤ max", `${cohort.min} > ${cohort.max}`);
-  const { count, combine } = cohort;
-  // Of two, a median is their mean, and either can move it as far as it likes.
-  if (combine !== "mean" && count < 3) throw bad("count ≥ 3 with this combine", `${count}`);
-  if (typeof combine === "object" && Math.floor(combine.trim * count + 1e-9) < 1)
-    throw bad("trim · count ≥ 1", `${combine.trim} · ${count}`);
+  checkCohort(`${what}, field cohort`, { cohort });
+  checkStaleness(`${what}, field staleness`, value as Plan);
   const { bits } = secureAggregation;
   // Each device needs three levels of the ring: −1, 0 and 1 (libs/update/src/quantise.ts).
   if (cohort.max * 3 > 2 ** bits)
-    throw bad(`max · 3 ≤ 2^bits = ${2 ** bits}`, `${cohort.max} · 3 at ${bits} bits`);
+    throw new Fault("bad-input", `${what}, field cohort`, {
+      expected: `max · 3 ≤ 2^bits = ${2 ** bits}`,
+      got: `${cohort.max} · 3 at ${bits} bits`,
+    });
   return value;
 }

@@ -1,6 +1,7 @@
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { invitedOf, mostInvited, placesFor } from "../src/cohort.ts";
 import { type Plan, parsePlan, parseRunFile, planBytes } from "../src/plan.ts";
 
 /** The least that a run file must say. */
@@ -62,7 +63,7 @@ describe("run file", () => {
       train: { ...RUN_FILE.train, optimiser: { name: "sgd", learningRate: 0.1, momentum: 0 } },
       server: { name: "fedavg", learningRate: 1 },
       evaluation: { holdout: 0.2 },
-      cohort: { ...RUN_FILE.cohort, count: 1, combine: "mean" },
+      cohort: { ...RUN_FILE.cohort, count: 1, combine: "mean", overInvite: 1.3 },
       secureAggregation: { enabled: true, bits: 24 },
       update: { clipNorm: 10, clip: 1, maxWeight: 1000 },
       deadlines: { joinMs: 60_000, trainMs: 600_000, stageMs: 15_000 },
@@ -147,11 +148,84 @@ describe("run file", () => {
 
   test("trim · count is taken as it is written, not as the double below it", () => {
     const cohort = { min: 3, max: 4, count: 10, combine: { name: "trimmed-mean", trim: 0.1 } };
-    expect(parseRunFile({ ...RUN_FILE, cohort }).cohort).toEqual(cohort);
+    expect(parseRunFile({ ...RUN_FILE, cohort }).cohort).toMatchObject(cohort);
+  });
+
+  test.each([
+    [{ target: 2 }, "expected target from 3, the fewest, to 20, max · count, got 2"],
+    [{ target: 21 }, "expected target from 3, the fewest, to 20, max · count, got 21"],
+    [{ target: 8, count: 3, combine: "median" }, "expected target from 9, the fewest, to 30"],
+    [{ overInvite: 0.9 }, "field cohort.overInvite"],
+  ])("a target that no round could have is refused: %j", (cohort, message) => {
+    expect(() => parseRunFile(put(RUN_FILE, "cohort", { min: 3, max: 10, count: 2, ...cohort }))).toThrow(
+      message,
+    );
+  });
+
+  test("late updates are refused where they could not weigh less, or would never fit", () => {
+    const at = (staleness: unknown, more: object) => parseRunFile({ ...RUN_FILE, staleness, ...more });
+    const fedit = { adapter: { ...RUN_FILE.adapter, method: "fedit" } };
+    expect(at({ max: 1 }, fedit).staleness).toEqual({ max: 1, weight: "polynomial" });
+    expect(at({ max: 2, weight: { name: "polynomial", a: 1 } }, {}).staleness?.max).toBe(2);
+    expect(() => at({ max: 1 }, {})).toThrow("field staleness: expected max ≥ 2 with adapter.method rolora");
+    const privacy = { mode: "distributed", noiseMultiplier: 1 };
+    expect(() => at({ max: 2 }, { ...fedit, privacy })).toThrow("expected none in a run with privacy");
+    expect(() => at({ max: 0 }, fedit)).toThrow("field staleness.max");
+    expect(parseRunFile(RUN_FILE)).not.toHaveProperty("staleness");
   });
 
   test.each([null, undefined, 7, "text", [RUN_FILE]])("%j is no run file", (value) => {
     expect(() => parseRunFile(value)).toThrow("run file");
+  });
+});
+
+describe("a round's sizes", () => {
+  const sizes = fc
+    .record({
+      min: fc.integer({ min: 2, max: 5 }),
+      more: fc.nat(5),
+      count: fc.integer({ min: 1, max: 5 }),
+      part: fc.double({ min: 0, max: 1, noNaN: true }),
+      overInvite: fc.option(fc.constantFrom(1, 1.1, 1.3, 2, 10), { nil: undefined }),
+    })
+    .map(({ min, more, count, part, overInvite }) => {
+      const most = (min + more) * count;
+      const target = Math.round(min + part * (most - min));
+      const cohort = { min, max: min + more, count, combine: "mean" as const, target };
+      return { cohort: overInvite === undefined ? cohort : { ...cohort, overInvite } };
+    });
+
+  test("places are what can be dealt up to the target; the invited are as many and some more", () => {
+    fc.assert(
+      fc.property(sizes, fc.nat(70), (plan, n) => {
+        const {
+          min,
+          max,
+          count,
+          target,
+          overInvite = 1,
+        } = plan.cohort as (typeof plan)["cohort"] & {
+          overInvite?: number;
+        };
+        // The slow twin: the most devices up to n and the target that some number of cohorts holds.
+        let most = 0;
+        for (let cohorts = 1; cohorts <= count; cohorts++)
+          if (cohorts * min <= n) most = Math.max(most, Math.min(n, target, cohorts * max));
+        expect(placesFor(plan, n)).toBe(most);
+        const invited = invitedOf(plan, n);
+        expect(invited).toBeGreaterThanOrEqual(most);
+        expect(invited).toBeLessThanOrEqual(Math.min(n, mostInvited(plan)));
+        const asked = most * overInvite;
+        expect(invited === n || (invited > asked - 1e-6 && invited < asked + 1)).toBe(true);
+      }),
+    );
+  });
+
+  test("a product that a double lies above is not rounded up", () => {
+    const cohort = { min: 3, max: 10, count: 1, combine: "mean" as const };
+    expect(mostInvited({ cohort: { ...cohort, overInvite: 1.1 } })).toBe(11);
+    expect(mostInvited({ cohort: { ...cohort, overInvite: 1.3 } })).toBe(13);
+    expect(mostInvited({ cohort })).toBe(10);
   });
 });
 

@@ -1,4 +1,5 @@
 import { seededRandom } from "@tutti/foundation/random";
+import { placesFor } from "@tutti/plan/cohort";
 import type { Plan } from "@tutti/plan/plan";
 import { type RoundSpec, termsOf } from "./spec.ts";
 import {
@@ -23,14 +24,6 @@ export type Cohort = {
 };
 
 /**
- * How few cohorts a round may be dealt into. A median of one or two follows any of them, so every rule but
- * the mean wants three, and at least half of those that the plan asks for.
- */
-export function fewestDealt({ cohort }: Pick<Plan, "cohort">): number {
-  return cohort.combine === "mean" ? 1 : Math.max(3, Math.ceil(cohort.count / 2));
-}
-
-/**
  * How few of the cohorts dealt must be left to be combined. For every rule but the mean more than half, so
  * that spoiling a cohort gains no more than lying in it: while fewer than half are spoilt or lie, most of
  * those that are left do neither.
@@ -39,24 +32,18 @@ export function fewestCounted({ cohort }: Pick<Plan, "cohort">, dealt: number): 
   return cohort.combine === "mean" ? 1 : Math.floor(dealt / 2) + 1;
 }
 
-/** Fewest devices that a round can do with. */
-export function fewestDevices(plan: Pick<Plan, "cohort">): number {
-  return fewestDealt(plan) * plan.cohort.min;
-}
-
 /**
  * The members of each cohort: as many cohorts as there are devices for, at most `cohort.count`, of sizes that
  * differ by one at most. The draw changes with every round and attempt, and the order of `devices` does not
- * matter. Where so many are too many for that many cohorts, the last in the draw are in none.
+ * matter. Where there are more devices than places, the last in the draw are in none.
  */
 export function deal({ plan, task, attempt }: RoundSpec, devices: Iterable<string>): string[][] {
-  const { min, max, count } = plan.cohort;
+  const { min, count } = plan.cohort;
   const draw = seededRandom(`${plan.seed}/${task.run}/${task.round}/${attempt}/deal`);
-  const drawn = draw.shuffle([...devices].sort());
+  const all = draw.shuffle([...devices].sort());
+  const drawn = all.slice(0, placesFor(plan, all.length));
   const cohorts = Math.min(count, Math.floor(drawn.length / min));
-  return Array.from({ length: cohorts }, (_, at) =>
-    drawn.slice(0, cohorts * max).filter((_, place) => place % cohorts === at),
-  );
+  return Array.from({ length: cohorts }, (_, at) => drawn.filter((_, place) => place % cohorts === at));
 }
 
 export function beginCohort(

@@ -1,58 +1,20 @@
 import { unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { seededRandom } from "@tutti/foundation/random";
-import type { JournalEntry } from "@tutti/wire/journal";
-import {
-  awaitedOf,
-  beginCohort,
-  type Cohort,
-  deal,
-  fewestCounted,
-  fewestDevices,
-  isOver,
-  nextStage,
-  takeInto,
-  whyTooFew,
-} from "./cohorts.ts";
+import { awaitedOf, type Cohort, fewestCounted, isOver, nextStage, takeInto, whyTooFew } from "./cohorts.ts";
+import { endGathering, gather } from "./gather.ts";
 import { mustNotBeRevoked, revoke } from "./revoke.ts";
 import type { RoundSpec } from "./spec.ts";
+import { type Effect, type Entry, fail, failWith, minus, plus, type Round } from "./state.ts";
 import type { StageEvent, Trust } from "./summing.ts";
+import { isEnough, onDeclined, onReady, openSums, trainingHere } from "./train.ts";
 
-/**
+export type { Effect, Entry, Round } from "./state.ts";
+
+/*
  * One attempt of one round as a pure state machine: `step(round, entry)` decides, apps/coordinator/drive
- * acts. Time comes with each entry, so that replaying a journal gives the same state bit for bit.
+ * acts. Time comes with each entry, so that replaying a journal gives the same state bit for bit. A phase's
+ * own rules are in gather.ts, train.ts and cohorts.ts.
  */
-export type Round = {
-  readonly spec: RoundSpec;
-  readonly trust: Trust;
-  readonly phase: "gathering" | "training" | "summing" | "unmasking" | "failed";
-  /** On the clock of the entries; when it passes, the phase closes with who came. */
-  readonly deadlineMs: number;
-  readonly connected: ReadonlySet<string>;
-  readonly invited: ReadonlySet<string>;
-  readonly ready: ReadonlySet<string>;
-  readonly declined: ReadonlyMap<string, string>;
-  /** Devices that were revoked since the round began. */
-  readonly revoked: ReadonlySet<string>;
-  /** None until the devices that are ready are dealt into them; from then on as many, dropped or not. */
-  readonly cohorts: readonly Cohort[];
-  /** What this round's central noise is drawn from; null until it is needed, and in other modes. */
-  readonly noise: Uint8Array | null;
-  /** Why the round failed; empty while it has not. */
-  readonly reason: string;
-};
-
-export type Entry = Pick<JournalEntry, "nowMs" | "device" | "event">;
-
-export type Effect =
-  /** Add the vector that this device just sent to its cohort's running sum, in the entry's transaction. */
-  | { readonly kind: "add-vector"; readonly device: string; readonly cohort: number }
-  /** Unmask the sums, combine their means, take the strategy's step, publish. */
-  | { readonly kind: "complete" }
-  | { readonly kind: "fail"; readonly reason: string };
-
-/** How long a round waits for more than the fewest devices when it does not know who will come. */
-export const SETTLE_MS = 1_500;
 
 export function beginRound(
   spec: RoundSpec,
@@ -133,22 +95,6 @@ export function lacksNoise({ phase, noise, spec }: Round): boolean {
   return phase === "unmasking" && noise === null && spec.plan.privacy?.mode === "central";
 }
 
-function onReady(round: Round, device: string): Round {
-  if (round.ready.has(device)) return round;
-  mustBeInvited(round, device, "training");
-  if (round.declined.has(device))
-    throw new Fault("conflict", `${device} in round ${round.spec.task.round}`, { got: "declined before" });
-  return { ...round, ready: plus(round.ready, device) };
-}
-
-function onDeclined(round: Round, device: string, reason: string): Round {
-  if (round.declined.has(device)) return round;
-  mustBeInvited(round, device, "training");
-  const declined = new Map([...round.declined, [device, reason]]);
-  // Who was ready may still change its mind, until keys are out.
-  return { ...round, declined, ready: minus(round.ready, device) };
-}
-
 function onStage(round: Round, device: string, event: StageEvent): [Round, Effect[]] {
   const at = cohortOf(round, device);
   if (at === null) {
@@ -185,9 +131,7 @@ export function cohortOf({ cohorts }: Round, device: string): number | null {
 function onDeadline(round: Round, nowMs: number): Round {
   switch (round.phase) {
     case "gathering":
-      return round.connected.size < fewestDevices(round.spec.plan)
-        ? tooFew(round, "came", round.connected.size)
-        : invite(round, nowMs);
+      return endGathering(round, nowMs);
     case "training":
       return openSums(round, nowMs);
     case "summing":
@@ -204,7 +148,7 @@ function onDeadline(round: Round, nowMs: number): Round {
 function settle(round: Round, nowMs: number): Round {
   const { spec, connected } = round;
   let now = gather(round, nowMs);
-  if (now.phase === "training" && awaitedHere(now).length === 0) now = openSums(now, nowMs);
+  if (now.phase === "training" && isEnough(now)) now = openSums(now, nowMs);
   if (now.phase !== "summing") return now;
   return conclude(
     eachCohort(now, (cohort) => {
@@ -229,50 +173,13 @@ function conclude(round: Round): Round {
   return { ...round, deadlineMs, phase: deadlines.length === 0 ? "unmasking" : "summing" };
 }
 
-/** Invites once everybody expected is here; with enough strangers, after a moment for more to come. */
-function gather(round: Round, nowMs: number): Round {
-  const { spec, connected, phase } = round;
-  const fewest = fewestDevices(spec.plan);
-  if (phase !== "gathering" || connected.size < fewest) return round;
-  const full = connected.size >= mostDevices(spec.plan);
-  const familiar =
-    spec.expected.size >= fewest && [...spec.expected].every((device) => connected.has(device));
-  if (full || familiar) return invite(round, nowMs);
-  return { ...round, deadlineMs: Math.min(round.deadlineMs, nowMs + SETTLE_MS) };
-}
-
-/** Where more are here than fit: a draw that changes with every round, so nobody is left out for good. */
-function invite(round: Round, nowMs: number): Round {
-  const { plan, task, attempt } = round.spec;
-  const draw = seededRandom(`${plan.seed}/${task.run}/${task.round}/${attempt}/cohort`);
-  const invited = new Set(draw.shuffle([...round.connected].sort()).slice(0, mostDevices(plan)));
-  return { ...round, phase: "training", invited, deadlineMs: nowMs + plan.deadlines.trainMs };
-}
-
-/**
- * Only devices that are ready enter a cohort, so few vanish while keys are out (docs/architecture.md, A
- * round).
- */
-function openSums(round: Round, nowMs: number): Round {
-  const { spec, trust } = round;
-  const ready = [...round.ready].filter((device) => round.connected.has(device));
-  if (ready.length < fewestDevices(spec.plan)) return tooFew(round, "were ready", ready.length);
-  const deadlineMs = nowMs + spec.plan.deadlines.stageMs;
-  const cohorts = deal(spec, ready).map((members) => beginCohort(spec, members, { trust, deadlineMs }));
-  return { ...round, phase: "summing", cohorts, deadlineMs };
-}
-
 function eachCohort(round: Round, change: (cohort: Cohort) => Cohort): Round {
   return { ...round, cohorts: round.cohorts.map(change) };
 }
 
 /** Devices that are connected and whose answer the phase waits for. */
 export function awaitedHere(round: Round): string[] {
-  if (round.phase === "training") {
-    return [...round.invited].filter(
-      (device) => round.connected.has(device) && !round.ready.has(device) && !round.declined.has(device),
-    );
-  }
+  if (round.phase === "training") return trainingHere(round);
   if (round.phase !== "summing") return [];
   return round.cohorts.flatMap((cohort) => awaitedOf(cohort, round.connected));
 }
@@ -299,40 +206,7 @@ function ending(before: Round, after: Round): Effect[] {
   return after.phase === "failed" ? [{ kind: "fail", reason: after.reason }] : [];
 }
 
-function mustBeInvited(round: Round, device: string, phase: Round["phase"]): void {
-  if (round.phase !== phase)
-    throw new Fault("conflict", `round ${round.spec.task.round}`, { expected: phase, got: round.phase });
-  if (!round.invited.has(device))
-    throw new Fault("refused", `${device} was not invited to round ${round.spec.task.round}`);
-}
-
-function tooFew(round: Round, what: string, count: number): Round {
-  return failWith(round, `${count} of at least ${fewestDevices(round.spec.plan)} devices ${what}`);
-}
-
-/** With what devices said that declined: it may be why. */
-function failWith(round: Round, said: string): Round {
-  const refusals = [...round.declined].map(([device, why]) => `${device} declined: ${why}`);
-  return fail(round, [said, ...refusals].join("; "));
-}
-
 /** The round as failed, for a reason that no entry can tell: its journal does not replay. */
 export function abandon(round: Round, reason: string): Round {
   return fail(round, reason);
-}
-
-function fail(round: Round, reason: string): Round {
-  return { ...round, phase: "failed", reason, deadlineMs: Number.POSITIVE_INFINITY };
-}
-
-function mostDevices({ cohort }: RoundSpec["plan"]): number {
-  return cohort.count * cohort.max;
-}
-
-function plus<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
-  return new Set([...set, item]);
-}
-
-function minus<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
-  return new Set([...set].filter((other) => other !== item));
 }

@@ -40,9 +40,11 @@ export function afterSuccess(
     strategy?: string;
     /** The next round's, where the plan's norm adapts. */
     clipNorm?: number;
+    /** Who is invited first next time. */
+    owed: ReadonlyMap<string, number>;
   },
 ): RunHeader {
-  const { record, cohort, release, strategy, clipNorm } = outcome;
+  const { record, cohort, release, strategy, clipNorm, owed } = outcome;
   const last = header.round >= plan.rounds;
   return {
     ...header,
@@ -54,22 +56,23 @@ export function afterSuccess(
     history: [...header.history, record],
     rho: header.rho + record.rho,
     clipNorm: clipNorm ?? header.clipNorm,
+    owed: Object.fromEntries(owed),
     state: last ? "finished" : "running",
   };
 }
 
 /**
  * After a round that failed by name: tried again, or the run fails with that reason. `rho` is what sums that
- * were opened all the same have cost.
+ * were opened all the same have cost, `owed` who is invited first to the next attempt.
  */
 export function afterFailure(
   plan: Plan,
   header: RunHeader,
-  { reason, rho }: { reason: string; rho: number },
+  { reason, rho, owed }: { reason: string; rho: number; owed: ReadonlyMap<string, number> },
 ): RunHeader {
   const attempt = header.attempt + 1;
   const sentence = `round ${header.round}, attempt ${attempt} of ${plan.attempts}: ${reason}`;
-  const spent = { rho: header.rho + rho };
+  const spent = { rho: header.rho + rho, owed: Object.fromEntries(owed) };
   return {
     ...header,
     ...spent,

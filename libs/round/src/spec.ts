@@ -16,6 +16,8 @@ export type RoundSpec = {
   readonly attempt: number;
   /** Devices of the last sum: a round need not wait for strangers once these are here. */
   readonly expected: ReadonlySet<string>;
+  /** Devices that are invited first, with how often in a row they have been (excuse.ts). */
+  readonly owed?: ReadonlyMap<string, number>;
 };
 
 /** The tensors that travel in this round; none when it only evaluates. */

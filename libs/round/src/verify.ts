@@ -1,6 +1,7 @@
 import { fromUtf8, hex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import { fewestDealt } from "@tutti/plan/cohort";
 import type { Plan } from "@tutti/plan/plan";
 import { envelopeFromJson } from "@tutti/release/envelope-json";
 import { checkArtifact, type OpenedRelease, type Release } from "@tutti/release/manifest";
@@ -9,7 +10,7 @@ import type { RoundRecord } from "@tutti/wire/admin";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Task, Task_Kind } from "@tutti/wire/round";
 import type { Transcript } from "@tutti/wire/transcript";
-import { fewestCounted, fewestDealt } from "./cohorts.ts";
+import { fewestCounted } from "./cohorts.ts";
 import { decodeTranscript } from "./transcript.ts";
 import { type Check, must, mustEqual, short, type Trust } from "./verify/check.ts";
 import { checkCohort } from "./verify/cohort.ts";

@@ -4,6 +4,7 @@ import { wordFor as sessionWordFor } from "@tutti/secagg/server/session";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import {
+  ExcusedSchema,
   type Instruction,
   InstructionSchema,
   InviteSchema,
@@ -11,7 +12,8 @@ import {
   PublishedSchema,
 } from "@tutti/wire/round";
 import type { Terms } from "@tutti/wire/secagg";
-import type { Round } from "./round.ts";
+import { isExcused } from "./excuse.ts";
+import type { Round } from "./state.ts";
 import type { Summing } from "./summing.ts";
 
 /** The signed documents an invitation carries. */
@@ -24,16 +26,18 @@ export type Papers = { readonly plan: SignedEnvelope; readonly parent: SignedEnv
 export function wordTo(device: string, round: Round, papers: Papers): Instruction | null {
   switch (round.phase) {
     case "gathering":
-    case "unmasking":
     case "failed":
       return null;
+    case "unmasking":
+      return isExcused(round, device) ? excuse(round) : null;
     case "training":
       return round.invited.has(device) && !round.ready.has(device) && !round.declined.has(device)
         ? invitation(round, papers)
         : null;
     case "summing": {
       const own = round.cohorts.find(({ sum }) => sum.members.has(device));
-      return own && own.dropped === "" ? sessionWord(device, own.sum) : null;
+      if (own) return own.dropped === "" ? sessionWord(device, own.sum) : null;
+      return isExcused(round, device) ? excuse(round) : null;
     }
     default:
       return unreachable(round.phase);
@@ -56,6 +60,19 @@ export function publishedWord(run: string, manifest: SignedEnvelope): Instructio
 function invitation({ spec }: Round, papers: Papers): Instruction {
   const { task, attempt } = spec;
   return kept(spec, () => ({ case: "invite", value: create(InviteSchema, { ...papers, task, attempt }) }));
+}
+
+/** When a device without a stream may ask for news: as soon as one that nobody invited. */
+const RETRY_AFTER_MS = 2_000;
+/** An attempt has one of these too. */
+const excuses = new Memo<object, Instruction>();
+
+function excuse({ spec }: Round): Instruction {
+  const { task, attempt } = spec;
+  const value = { run: task.run, round: task.round, attempt, retryAfterMs: RETRY_AFTER_MS };
+  return excuses.of(spec, () =>
+    create(InstructionSchema, { word: { case: "excused", value: create(ExcusedSchema, value) } }),
+  );
 }
 
 function sessionWord(device: string, sum: Summing): Instruction | null {

@@ -1,18 +1,25 @@
+import { fewestDealt, fewestDevices } from "@tutti/plan/cohort";
 import { create } from "@tutti/wire/message";
 import { Task_Kind, TaskSchema } from "@tutti/wire/round";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { deal, fewestCounted, fewestDealt, fewestDevices } from "../src/cohorts.ts";
+import { deal, fewestCounted } from "../src/cohorts.ts";
 import { beginRound, step } from "../src/round.ts";
 import { planOf, TRUST } from "./cast.ts";
 
 const NAMES = ["ada", "bo", "cyd", "dee", "eli", "fay"];
 
 /** Who is invited to a round when all six are here and three fit. */
-function invitedTo(number: number): readonly string[] {
+function invitedTo(number: number, owed: readonly string[] = []): readonly string[] {
   const plan = planOf({ cohort: { min: 3, max: 3 }, rounds: 50 });
   const task = create(TaskSchema, { run: "run", round: number, kind: Task_Kind.TRAIN });
-  const spec = { plan, task, attempt: 0, expected: new Set(NAMES) };
+  const spec = {
+    plan,
+    task,
+    attempt: 0,
+    expected: new Set(NAMES),
+    owed: new Map(owed.map((name) => [name, 1])),
+  };
   let round = beginRound(spec, { connected: [], nowMs: 0, trust: TRUST });
   // Together, as after a round: the whole house is here before anyone is chosen.
   round = { ...round, connected: new Set(NAMES) };
@@ -29,6 +36,15 @@ test("where more are here than fit, every round draws anew, and nobody is left o
 
 test("the same round draws the same devices: a coordinator that restarts invites nobody else", () => {
   expect(invitedTo(7)).toEqual(invitedTo(7));
+});
+
+test("whom an earlier round excused is invited first; where they are more than fit, some of them", () => {
+  for (let number = 0; number < 20; number++) {
+    expect(invitedTo(number, ["eli", "fay"])).toEqual(expect.arrayContaining(["eli", "fay"]));
+    const four = ["ada", "bo", "cyd", "dee"];
+    expect(invitedTo(number, four).every((name) => four.includes(name))).toBe(true);
+    expect(invitedTo(number, ["zoe"])).toEqual(invitedTo(number));
+  }
 });
 
 describe("cohorts are dealt", () => {

@@ -21,6 +21,8 @@ export type StageOptions = {
   /** 0 trains; `plan.rounds` and above evaluate. */
   readonly round?: number;
   readonly expected?: readonly string[];
+  /** Whom earlier rounds excused. */
+  readonly owed?: ReadonlyMap<string, number>;
 };
 
 /** The pure machine, real devices around it, and a transcript of all that is said: names, never bytes. */
@@ -36,10 +38,10 @@ export class Stage {
   readonly spec: RoundSpec;
   #told = new Map<string, string>();
 
-  constructor({ plan: change = {}, round = 0, expected = [] }: StageOptions = {}) {
+  constructor({ plan: change = {}, round = 0, expected = [], owed = new Map() }: StageOptions = {}) {
     const plan = planOf(change);
     const task = taskOf("aa".repeat(32), plan, { ...firstHeader(MANIFEST), round });
-    this.spec = { plan, task, attempt: 0, expected: new Set(expected) };
+    this.spec = { plan, task, attempt: 0, expected: new Set(expected), owed };
     this.round = this.#begin();
     this.#write(`round ${round}, ${kindOf(task.kind)}: ${phaseOf(this.round)}${deadline(this.round)}`);
   }
@@ -96,7 +98,7 @@ export class Stage {
     const given: Answer[] = [];
     for (const device of devices) {
       const word = wordTo(device, this.round, PAPERS);
-      if (word === null) continue;
+      if (word === null || word.word.case === "excused") continue;
       const answer = await this.player(device).answer(word);
       given.push(answer);
       this.say(device, answer);

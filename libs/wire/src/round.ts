@@ -8,6 +8,8 @@ export {
   ChunkSchema,
   type DeclineRequest,
   DeclineRequestSchema,
+  type Excused,
+  ExcusedSchema,
   Federation,
   type FetchRequest,
   FetchRequestSchema,

@@ -110,6 +110,8 @@ function lineOf(event: DeviceEvent): string | null {
       return `now serving version ${event.version} (${event.digest.slice(0, 12)})`;
     case "refused":
       return `refused: ${event.because.message}`;
+    case "excused":
+      return `round ${event.round}: not needed this time`;
     case "runOver":
       return `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`;
     case "activity":

@@ -5,6 +5,7 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
 import { epsilonOfRho } from "@tutti/privacy/accountant";
 import { releaseOf, signRelease } from "@tutti/release/manifest";
+import { owedAfter } from "@tutti/round/excuse";
 import { clipOf } from "@tutti/round/privacy";
 import { combineResults, nextClipNorm, nextFiles, recordOf } from "@tutti/round/result";
 import type { Round } from "@tutti/round/round";
@@ -68,9 +69,10 @@ export function completer(publisher: Publisher): Complete {
     const spent = spentByRun(spec, header, rho);
     if (spent) Object.assign(record, { rho, epsilon: spent.epsilon });
     const cohort = counted.flatMap(({ devices }) => devices).sort();
+    const owed = owedAfter(round);
     if (spec.task.kind === Task_Kind.EVALUATE) {
       record.transcript = await transcribe(publisher, round, { papers, outcomes, states: NO_STATES });
-      return { header: afterSuccess(spec.plan, header, { record, cohort }) };
+      return { header: afterSuccess(spec.plan, header, { record, cohort, owed }) };
     }
     const { adapter, held } = nextFiles(spec, {
       parent: await artifacts.read(header.adapter),
@@ -89,7 +91,7 @@ export function completer(publisher: Publisher): Complete {
     record.release = release.digest;
     const next = { version: release.version, manifest: release.digest, adapter: release.adapter };
     const clipNorm = nextClipNorm(results);
-    const outcome = { record, cohort, release: next, strategy, clipNorm };
+    const outcome = { record, cohort, owed, release: next, strategy, clipNorm };
     return { header: afterSuccess(spec.plan, header, outcome), release };
   };
 }

@@ -1,5 +1,6 @@
 import { assert, demand } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { owedAfter } from "@tutti/round/excuse";
 import { rhoAtRisk } from "@tutti/round/price";
 import { abandon, beginRound, type Effect, lacksNoise, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
@@ -265,7 +266,8 @@ export class Driver {
   }
 
   #afterFailure(reason: string): RunHeader {
-    return afterFailure(this.options.plan, this.header, { reason, rho: this.#rhoAtRisk() });
+    const owed = this.round ? owedAfter(this.round) : new Map<string, number>();
+    return afterFailure(this.options.plan, this.header, { reason, rho: this.#rhoAtRisk(), owed });
   }
 
   #rhoAtRisk(): number {
@@ -307,7 +309,8 @@ export class Driver {
     const { run, plan, clock } = this.options;
     const { header } = this;
     const task = taskOf(run, plan, header);
-    const spec = { plan, task, attempt: header.attempt, expected: new Set(header.cohort) };
+    const { attempt, cohort, owed } = header;
+    const spec = { plan, task, attempt, expected: new Set(cohort), owed: new Map(Object.entries(owed)) };
     const trust = this.options.trust();
     const nowMs = first?.nowMs ?? clock.nowMs();
     const nowS = first?.checkedAtS || trust.nowS;

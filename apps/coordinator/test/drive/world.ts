@@ -149,7 +149,8 @@ export class World {
 
   #isNews(device: string): boolean {
     const word = this.driver.wordTo(device);
-    if (word === null || word.word.case === "published" || word.word.case === "runOver") return false;
+    const silent = ["published", "runOver", "excused"];
+    if (word === null || silent.includes(word.word.case ?? "")) return false;
     return this.#done.get(device) !== String(encode(InstructionSchema, word));
   }
 

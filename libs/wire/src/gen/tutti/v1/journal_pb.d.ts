@@ -233,6 +233,14 @@ export declare type RunHeader = Message<"tutti.v1.RunHeader"> & {
    * @generated from field: double clip_norm = 12;
    */
   clipNorm: number;
+
+  /**
+   * Devices that an earlier round excused and that are invited first, with the round they are owed one for the
+   * how-manieth time.
+   *
+   * @generated from field: map<string, uint32> owed = 13;
+   */
+  owed: { [key: string]: number };
 };
 
 /**

@@ -140,6 +140,43 @@ export declare type Idle = Message<"tutti.v1.Idle"> & {
 export declare const IdleSchema: GenMessage<Idle>;
 
 /**
+ * To a device that was invited and is not in the round's sums: others were enough, or it was too late. Nothing
+ * is held against it. Where the plan lets an update be late (`staleness`), it goes on training and answers a
+ * later invitation with it; else it stops.
+ *
+ * @generated from message tutti.v1.Excused
+ */
+export declare type Excused = Message<"tutti.v1.Excused"> & {
+  /**
+   * @generated from field: string run = 1;
+   */
+  run: string;
+
+  /**
+   * @generated from field: uint32 round = 2;
+   */
+  round: number;
+
+  /**
+   * @generated from field: uint32 attempt = 3;
+   */
+  attempt: number;
+
+  /**
+   * As in Idle.
+   *
+   * @generated from field: uint32 retry_after_ms = 4;
+   */
+  retryAfterMs: number;
+};
+
+/**
+ * Describes the message tutti.v1.Excused.
+ * Use `create(ExcusedSchema)` to create a new message.
+ */
+export declare const ExcusedSchema: GenMessage<Excused>;
+
+/**
  * @generated from message tutti.v1.Published
  */
 export declare type Published = Message<"tutti.v1.Published"> & {
@@ -280,6 +317,12 @@ export declare type Instruction = Message<"tutti.v1.Instruction"> & {
      */
     value: Picks;
     case: "picks";
+  } | {
+    /**
+     * @generated from field: tutti.v1.Excused excused = 11;
+     */
+    value: Excused;
+    case: "excused";
   } | {
     /**
      * Beside the word in progress, which stays what it was.

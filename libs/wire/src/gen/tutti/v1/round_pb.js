@@ -13,7 +13,7 @@ import { file_tutti_v1_secagg } from "./secagg_pb.js";
  * Describes the file tutti/v1/round.proto.
  */
 export const file_tutti_v1_round = /*@__PURE__*/
-  fileDesc("ChR0dXR0aS92MS9yb3VuZC5wcm90bxIIdHV0dGkudjEiqQEKBFRhc2sSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEiEKBGtpbmQYAyABKA4yEy50dXR0aS52MS5UYXNrLktpbmQSDgoGcGFyZW50GAQgASgMEhEKCWNsaXBfbm9ybRgFIAEoASI/CgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1RSQUlOEAESEQoNS0lORF9FVkFMVUFURRACIokBCgZJbnZpdGUSJgoEcGxhbhgBIAEoCzIYLnR1dHRpLnYxLlNpZ25lZEVudmVsb3BlEhwKBHRhc2sYAiABKAsyDi50dXR0aS52MS5UYXNrEigKBnBhcmVudBgDIAEoCzIYLnR1dHRpLnYxLlNpZ25lZEVudmVsb3BlEg8KB2F0dGVtcHQYBCABKA0iHgoESWRsZRIWCg5yZXRyeV9hZnRlcl9tcxgBIAEoDSJECglQdWJsaXNoZWQSCwoDcnVuGAEgASgJEioKCG1hbmlmZXN0GAIgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUiYgoHUnVuT3ZlchILCgNydW4YASABKAkSDwoHb3V0Y29tZRgCIAEoCRIOCgZyZWFzb24YAyABKAkSKQoHcmVsZWFzZRgEIAEoCzIYLnR1dHRpLnYxLlNpZ25lZEVudmVsb3BlIi0KC09wZW5TZXNzaW9uEh4KBXRlcm1zGAEgASgLMg8udHV0dGkudjEuVGVybXMixQMKC0luc3RydWN0aW9uEh4KBGlkbGUYASABKAsyDi50dXR0aS52MS5JZGxlSAASIgoGaW52aXRlGAIgASgLMhAudHV0dGkudjEuSW52aXRlSAASLQoMb3Blbl9zZXNzaW9uGAMgASgLMhUudHV0dGkudjEuT3BlblNlc3Npb25IABIiCgZyb3N0ZXIYBCABKAsyEC50dXR0aS52MS5Sb3N0ZXJIABImCghkZWxpdmVyeRgFIAEoCzISLnR1dHRpLnYxLkRlbGl2ZXJ5SAASKAoJc3Vydml2b3JzGAYgASgLMhMudHV0dGkudjEuU3Vydml2b3JzSAASLgoMYXR0ZXN0YXRpb25zGAcgASgLMhYudHV0dGkudjEuQXR0ZXN0YXRpb25zSAASKAoJcHVibGlzaGVkGAggASgLMhMudHV0dGkudjEuUHVibGlzaGVkSAASJQoIcnVuX292ZXIYCSABKAsyES50dXR0aS52MS5SdW5PdmVySAASIAoFcGlja3MYCiABKAsyDy50dXR0aS52MS5QaWNrc0gAEiIKBm5vdGljZRgeIAEoCzIQLnR1dHRpLnYxLk5vdGljZUgAQgYKBHdvcmQiFQoNTGlzdGVuUmVxdWVzdEoECAEQAiIWCg5DaGVja0luUmVxdWVzdEoECAEQAiI6CgxDaGVja0luUmVwbHkSKgoLaW5zdHJ1Y3Rpb24YASABKAsyFS50dXR0aS52MS5JbnN0cnVjdGlvbiIuCgxGZXRjaFJlcXVlc3QSDgoGc2hhMjU2GAEgASgMEg4KBm9mZnNldBgCIAEoASIqCgVDaHVuaxIMCgRkYXRhGAEgASgMEhMKC3RvdGFsX2J5dGVzGAIgASgBIjsKDFJlYWR5UmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDSJNCg5EZWNsaW5lUmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDRIOCgZyZWFzb24YBCABKAkiTwoNUmVwb3J0UmVxdWVzdBILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SEAoIYWN0aXZpdHkYAyABKAkSEAoIcHJvZ3Jlc3MYBCABKAIy6wUKCkZlZGVyYXRpb24SNQoFSGVsbG8SFi50dXR0aS52MS5IZWxsb1JlcXVlc3QaFC50dXR0aS52MS5IZWxsb1JlcGx5EjgKBkVucm9sbBIXLnR1dHRpLnYxLkVucm9sbFJlcXVlc3QaFS50dXR0aS52MS5FbnJvbGxSZXBseRI6CgZMaXN0ZW4SFy50dXR0aS52MS5MaXN0ZW5SZXF1ZXN0GhUudHV0dGkudjEuSW5zdHJ1Y3Rpb24wARI7CgdDaGVja0luEhgudHV0dGkudjEuQ2hlY2tJblJlcXVlc3QaFi50dXR0aS52MS5DaGVja0luUmVwbHkSMgoFRmV0Y2gSFi50dXR0aS52MS5GZXRjaFJlcXVlc3QaDy50dXR0aS52MS5DaHVuazABEi4KBVJlYWR5EhYudHV0dGkudjEuUmVhZHlSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjIKB0RlY2xpbmUSGC50dXR0aS52MS5EZWNsaW5lUmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIwCgZSZXBvcnQSFy50dXR0aS52MS5SZXBvcnRSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjYKCUFkdmVydGlzZRIaLnR1dHRpLnYxLkFkdmVydGlzZVJlcXVlc3QaDS50dXR0aS52MS5BY2sSLAoEUGljaxIVLnR1dHRpLnYxLlBpY2tSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEi4KBVNoYXJlEhYudHV0dGkudjEuU2hhcmVSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEi8KBlVwbG9hZBIULnR1dHRpLnYxLlVwbG9hZFBhcnQaDS50dXR0aS52MS5BY2soARIwCgZBdHRlc3QSFy50dXR0aS52MS5BdHRlc3RSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEjAKBlJldmVhbBIXLnR1dHRpLnYxLlJldmVhbFJlcXVlc3QaDS50dXR0aS52MS5BY2tiBnByb3RvMw", [file_tutti_v1_device, file_tutti_v1_release, file_tutti_v1_secagg]);
+  fileDesc("ChR0dXR0aS92MS9yb3VuZC5wcm90bxIIdHV0dGkudjEiqQEKBFRhc2sSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEiEKBGtpbmQYAyABKA4yEy50dXR0aS52MS5UYXNrLktpbmQSDgoGcGFyZW50GAQgASgMEhEKCWNsaXBfbm9ybRgFIAEoASI/CgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1RSQUlOEAESEQoNS0lORF9FVkFMVUFURRACIokBCgZJbnZpdGUSJgoEcGxhbhgBIAEoCzIYLnR1dHRpLnYxLlNpZ25lZEVudmVsb3BlEhwKBHRhc2sYAiABKAsyDi50dXR0aS52MS5UYXNrEigKBnBhcmVudBgDIAEoCzIYLnR1dHRpLnYxLlNpZ25lZEVudmVsb3BlEg8KB2F0dGVtcHQYBCABKA0iHgoESWRsZRIWCg5yZXRyeV9hZnRlcl9tcxgBIAEoDSJOCgdFeGN1c2VkEgsKA3J1bhgBIAEoCRINCgVyb3VuZBgCIAEoDRIPCgdhdHRlbXB0GAMgASgNEhYKDnJldHJ5X2FmdGVyX21zGAQgASgNIkQKCVB1Ymxpc2hlZBILCgNydW4YASABKAkSKgoIbWFuaWZlc3QYAiABKAsyGC50dXR0aS52MS5TaWduZWRFbnZlbG9wZSJiCgdSdW5PdmVyEgsKA3J1bhgBIAEoCRIPCgdvdXRjb21lGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIpCgdyZWxlYXNlGAQgASgLMhgudHV0dGkudjEuU2lnbmVkRW52ZWxvcGUiLQoLT3BlblNlc3Npb24SHgoFdGVybXMYASABKAsyDy50dXR0aS52MS5UZXJtcyLrAwoLSW5zdHJ1Y3Rpb24SHgoEaWRsZRgBIAEoCzIOLnR1dHRpLnYxLklkbGVIABIiCgZpbnZpdGUYAiABKAsyEC50dXR0aS52MS5JbnZpdGVIABItCgxvcGVuX3Nlc3Npb24YAyABKAsyFS50dXR0aS52MS5PcGVuU2Vzc2lvbkgAEiIKBnJvc3RlchgEIAEoCzIQLnR1dHRpLnYxLlJvc3RlckgAEiYKCGRlbGl2ZXJ5GAUgASgLMhIudHV0dGkudjEuRGVsaXZlcnlIABIoCglzdXJ2aXZvcnMYBiABKAsyEy50dXR0aS52MS5TdXJ2aXZvcnNIABIuCgxhdHRlc3RhdGlvbnMYByABKAsyFi50dXR0aS52MS5BdHRlc3RhdGlvbnNIABIoCglwdWJsaXNoZWQYCCABKAsyEy50dXR0aS52MS5QdWJsaXNoZWRIABIlCghydW5fb3ZlchgJIAEoCzIRLnR1dHRpLnYxLlJ1bk92ZXJIABIgCgVwaWNrcxgKIAEoCzIPLnR1dHRpLnYxLlBpY2tzSAASJAoHZXhjdXNlZBgLIAEoCzIRLnR1dHRpLnYxLkV4Y3VzZWRIABIiCgZub3RpY2UYHiABKAsyEC50dXR0aS52MS5Ob3RpY2VIAEIGCgR3b3JkIhUKDUxpc3RlblJlcXVlc3RKBAgBEAIiFgoOQ2hlY2tJblJlcXVlc3RKBAgBEAIiOgoMQ2hlY2tJblJlcGx5EioKC2luc3RydWN0aW9uGAEgASgLMhUudHV0dGkudjEuSW5zdHJ1Y3Rpb24iLgoMRmV0Y2hSZXF1ZXN0Eg4KBnNoYTI1NhgBIAEoDBIOCgZvZmZzZXQYAiABKAEiKgoFQ2h1bmsSDAoEZGF0YRgBIAEoDBITCgt0b3RhbF9ieXRlcxgCIAEoASI7CgxSZWFkeVJlcXVlc3QSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEg8KB2F0dGVtcHQYAyABKA0iTQoORGVjbGluZVJlcXVlc3QSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEg8KB2F0dGVtcHQYAyABKA0SDgoGcmVhc29uGAQgASgJIk8KDVJlcG9ydFJlcXVlc3QSCwoDcnVuGAEgASgJEg0KBXJvdW5kGAIgASgNEhAKCGFjdGl2aXR5GAMgASgJEhAKCHByb2dyZXNzGAQgASgCMusFCgpGZWRlcmF0aW9uEjUKBUhlbGxvEhYudHV0dGkudjEuSGVsbG9SZXF1ZXN0GhQudHV0dGkudjEuSGVsbG9SZXBseRI4CgZFbnJvbGwSFy50dXR0aS52MS5FbnJvbGxSZXF1ZXN0GhUudHV0dGkudjEuRW5yb2xsUmVwbHkSOgoGTGlzdGVuEhcudHV0dGkudjEuTGlzdGVuUmVxdWVzdBoVLnR1dHRpLnYxLkluc3RydWN0aW9uMAESOwoHQ2hlY2tJbhIYLnR1dHRpLnYxLkNoZWNrSW5SZXF1ZXN0GhYudHV0dGkudjEuQ2hlY2tJblJlcGx5EjIKBUZldGNoEhYudHV0dGkudjEuRmV0Y2hSZXF1ZXN0Gg8udHV0dGkudjEuQ2h1bmswARIuCgVSZWFkeRIWLnR1dHRpLnYxLlJlYWR5UmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIyCgdEZWNsaW5lEhgudHV0dGkudjEuRGVjbGluZVJlcXVlc3QaDS50dXR0aS52MS5BY2sSMAoGUmVwb3J0EhcudHV0dGkudjEuUmVwb3J0UmVxdWVzdBoNLnR1dHRpLnYxLkFjaxI2CglBZHZlcnRpc2USGi50dXR0aS52MS5BZHZlcnRpc2VSZXF1ZXN0Gg0udHV0dGkudjEuQWNrEiwKBFBpY2sSFS50dXR0aS52MS5QaWNrUmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIuCgVTaGFyZRIWLnR1dHRpLnYxLlNoYXJlUmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIvCgZVcGxvYWQSFC50dXR0aS52MS5VcGxvYWRQYXJ0Gg0udHV0dGkudjEuQWNrKAESMAoGQXR0ZXN0EhcudHV0dGkudjEuQXR0ZXN0UmVxdWVzdBoNLnR1dHRpLnYxLkFjaxIwCgZSZXZlYWwSFy50dXR0aS52MS5SZXZlYWxSZXF1ZXN0Gg0udHV0dGkudjEuQWNrYgZwcm90bzM", [file_tutti_v1_device, file_tutti_v1_release, file_tutti_v1_secagg]);
 
 /**
  * Describes the message tutti.v1.Task.
@@ -49,88 +49,95 @@ export const IdleSchema = /*@__PURE__*/
   messageDesc(file_tutti_v1_round, 2);
 
 /**
+ * Describes the message tutti.v1.Excused.
+ * Use `create(ExcusedSchema)` to create a new message.
+ */
+export const ExcusedSchema = /*@__PURE__*/
+  messageDesc(file_tutti_v1_round, 3);
+
+/**
  * Describes the message tutti.v1.Published.
  * Use `create(PublishedSchema)` to create a new message.
  */
 export const PublishedSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 3);
+  messageDesc(file_tutti_v1_round, 4);
 
 /**
  * Describes the message tutti.v1.RunOver.
  * Use `create(RunOverSchema)` to create a new message.
  */
 export const RunOverSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 4);
+  messageDesc(file_tutti_v1_round, 5);
 
 /**
  * Describes the message tutti.v1.OpenSession.
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 5);
+  messageDesc(file_tutti_v1_round, 6);
 
 /**
  * Describes the message tutti.v1.Instruction.
  * Use `create(InstructionSchema)` to create a new message.
  */
 export const InstructionSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 6);
+  messageDesc(file_tutti_v1_round, 7);
 
 /**
  * Describes the message tutti.v1.ListenRequest.
  * Use `create(ListenRequestSchema)` to create a new message.
  */
 export const ListenRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 7);
+  messageDesc(file_tutti_v1_round, 8);
 
 /**
  * Describes the message tutti.v1.CheckInRequest.
  * Use `create(CheckInRequestSchema)` to create a new message.
  */
 export const CheckInRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 8);
+  messageDesc(file_tutti_v1_round, 9);
 
 /**
  * Describes the message tutti.v1.CheckInReply.
  * Use `create(CheckInReplySchema)` to create a new message.
  */
 export const CheckInReplySchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 9);
+  messageDesc(file_tutti_v1_round, 10);
 
 /**
  * Describes the message tutti.v1.FetchRequest.
  * Use `create(FetchRequestSchema)` to create a new message.
  */
 export const FetchRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 10);
+  messageDesc(file_tutti_v1_round, 11);
 
 /**
  * Describes the message tutti.v1.Chunk.
  * Use `create(ChunkSchema)` to create a new message.
  */
 export const ChunkSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 11);
+  messageDesc(file_tutti_v1_round, 12);
 
 /**
  * Describes the message tutti.v1.ReadyRequest.
  * Use `create(ReadyRequestSchema)` to create a new message.
  */
 export const ReadyRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 12);
+  messageDesc(file_tutti_v1_round, 13);
 
 /**
  * Describes the message tutti.v1.DeclineRequest.
  * Use `create(DeclineRequestSchema)` to create a new message.
  */
 export const DeclineRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 13);
+  messageDesc(file_tutti_v1_round, 14);
 
 /**
  * Describes the message tutti.v1.ReportRequest.
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_round, 14);
+  messageDesc(file_tutti_v1_round, 15);
 
 /**
  * @generated from service tutti.v1.Federation
