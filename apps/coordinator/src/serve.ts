@@ -123,6 +123,7 @@ function openPort(coordinator: Coordinator, { port, watch }: { port: number; wat
       { service: Admin, handlers: adminHandlers(coordinator) },
     ],
     authenticate: auth.authenticate,
+    limits: federation.config.limits,
     clientCertificates: federation.config.identity.clientCertificates,
     interceptors: [observing(clock, watch.observe)],
     onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),

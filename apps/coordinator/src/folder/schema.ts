@@ -120,15 +120,50 @@ const tracing = v.strictObject({
 });
 
 const limits = v.strictObject({
-  connections: v.optional(v.pipe(whole(1, 1_000_000), says("Most connections at once.")), 10_000),
-  connectionsPerSite: v.optional(v.pipe(whole(1, 100_000), says("Most connections of one device.")), 8),
+  connections: v.optional(
+    v.pipe(whole(1, 1_000_000), says("Most connections at once. An idle one costs about 80 KB.")),
+    12_000,
+  ),
+  connectionsPerAddress: v.optional(
+    v.pipe(
+      whole(1, 1_000_000),
+      says("Most connections from one network address: all devices of a hospital may share one."),
+    ),
+    1_000,
+  ),
+  connectionsPerSite: v.optional(
+    v.pipe(whole(1, 100_000), says("Most connections of one device; beyond, its oldest is cut.")),
+    8,
+  ),
+  newcomers: v.optional(
+    v.pipe(
+      whole(1, 1_000_000),
+      says("Most connections that nobody signed a request over yet; beyond, the oldest is cut."),
+    ),
+    2_000,
+  ),
   streamsPerConnection: v.optional(
     v.pipe(whole(1, 10_000), says("Most calls at once on a connection.")),
     100,
   ),
+  callsPerSecond: v.optional(
+    v.pipe(whole(1, 100_000), says("Calls that one connection may begin a second, counted over ten.")),
+    100,
+  ),
+  calls: v.optional(
+    v.pipe(whole(1, 1_000_000), says("Most calls at once in all; more are asked to come back.")),
+    2_000,
+  ),
   uploadBytes: v.optional(
     v.pipe(whole(1 << 20, 2 ** 40), says("Bytes of uploads admitted at once; more are asked to come back.")),
     256 << 20,
+  ),
+  memoryBytes: v.optional(
+    v.pipe(
+      whole(0, 2 ** 50),
+      says("Resident size above which new work is asked to come back; 0 is four fifths of the machine's."),
+    ),
+    0,
   ),
 });
 

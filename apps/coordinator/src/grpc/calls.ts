@@ -7,7 +7,7 @@ import type {
 } from "@grpc/grpc-js";
 import { Fault } from "@tutti/foundation/fault";
 import { type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
-import { type Call, type DescMethod, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
+import { type Call, type Caller, type DescMethod, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import { AUTH_METADATA } from "@tutti/wire/status";
 import type { Authenticate } from "./authenticate.ts";
 import { statusOfError } from "./faults.ts";
@@ -19,8 +19,8 @@ import type { Watch } from "./stall.ts";
 type AnyCall = {
   readonly metadata: Metadata;
   readonly cancelled: boolean;
-  on(event: "cancelled", listener: () => void): unknown;
   getPeer(): string;
+  on(event: "cancelled", listener: () => void): unknown;
 };
 
 type Message = MessageShape<DescMessage>;
@@ -40,6 +40,10 @@ export type Around = {
   readonly shown: Shown;
   /** Cuts the connection of a peer that does not read while we wait for it. */
   readonly watchReader: (peer: string) => Watch;
+  /** Told whose a connection is, with each request that is signed. */
+  readonly onKnown: (peer: string, caller: Caller) => void;
+  /** Gives a peer's connection room to send much, until it is told that all came. */
+  readonly widen: (peer: string) => () => void;
 };
 
 /** The message types on grpc-js's side: bytes in, with a word when they are taken; bytes out. */
@@ -87,15 +91,18 @@ export function upCall(handler: Up, around: Around) {
   return async (call: ServerReadableStream<In, Out>, reply: sendUnaryData<Out>): Promise<void> => {
     const { method, onBug } = around;
     const received = call[Symbol.asyncIterator]() as AsyncIterator<Received>;
+    let narrow = () => {};
     try {
       const first = await orGone(received.next());
       const bytes = first.done ? new Uint8Array() : first.value.bytes;
       const about = await describe(call, bytes, around);
+      narrow = around.widen(call.getPeer());
       const answer = await handler(messages(method, first, { received, signal: about.signal }), about);
       reply(null, encode(method.output, answer));
     } catch (error) {
       reply(statusOfError(error, onBug));
     } finally {
+      narrow();
       // Frees what was read ahead; the reply was sent, so nobody waits for it.
       call.destroy();
     }
@@ -113,7 +120,7 @@ async function admit(
 }
 
 async function describe(call: AnyCall, body: Uint8Array, around: Around): Promise<Call> {
-  const { authenticate, method, shown } = around;
+  const { authenticate, method, shown, onKnown } = around;
   const gone = new AbortController();
   call.on("cancelled", () => gone.abort());
   const values = call.metadata.get(AUTH_METADATA);
@@ -127,7 +134,10 @@ async function describe(call: AnyCall, body: Uint8Array, around: Around): Promis
     shown.doubt(peer);
     throw error;
   });
-  if (caller) shown.vouch(peer);
+  if (caller) {
+    shown.vouch(peer);
+    onKnown(peer, caller);
+  }
   if (call.cancelled) gone.abort();
   return { caller, signal: gone.signal, peerKey };
 }

@@ -76,6 +76,11 @@ export function intake(watch: (peer: string, onStall: () => void) => Watch): Ser
       .build();
     const responder = new ResponderBuilder()
       .withStart((next) => next(listener))
+      .withSendMetadata((metadata, next) => {
+        // grpc-js offers compression that is refused at the door.
+        metadata.set("grpc-accept-encoding", "identity");
+        next(metadata);
+      })
       .withSendStatus((status, next) => {
         over = true;
         stop();

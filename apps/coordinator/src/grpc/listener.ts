@@ -1,66 +1,89 @@
-import http2, { type SecureServerOptions } from "node:http2";
-import { type AddressInfo, createServer, type Server as NetServer, type Socket } from "node:net";
+import http2, { type Http2SecureServer, type SecureServerOptions } from "node:http2";
+import { type AddressInfo, createServer, type Server as NetServer } from "node:net";
 import type { Server, ServerCredentials } from "@grpc/grpc-js";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { Connections } from "./connections.ts";
+import { type DoorOptions, guard } from "./door.ts";
+import {
+  HANDSHAKE_MS,
+  type Limits,
+  MAX_HEADER_BYTES,
+  MAX_HEADERS,
+  MAX_INVALID_FRAMES,
+  STREAM_WINDOW_BYTES,
+} from "./limits.ts";
 import type { Shown } from "./shown.ts";
 
-/** What a peer may send of one message, or of all, before we read: a 4 MiB upload needs few round trips. */
-const STREAM_WINDOW_BYTES = 1 << 20;
-const CONNECTION_WINDOW_BYTES = 4 << 20;
-const HANDSHAKE_MS = 10_000;
-/** Idle TLS connections cost memory (docs/reliability.md, Connections). */
-const MAX_CONNECTIONS = 10_000;
+const SWEEP_MS = 1_000;
+/** A federation that comes back at once is taken one by one, not refused; the kernel may hold fewer. */
+const BACKLOG = 4_096;
 
-/** A TCP port whose connections go to a gRPC server, and the sockets behind its peers. */
+/** A TCP port whose connections go to a gRPC server, and who is connected. */
 export type Listener = {
   readonly port: number;
-  /** The socket of a peer as grpc-js names it, "address:port". */
-  socketOf(peer: string): Socket | undefined;
-  /** How many connections are open. */
-  connections(): number;
+  readonly connections: Connections;
   /** Takes no more connections. */
   stop(): void;
   /** Cuts those that are open. */
   cut(): void;
 };
 
-export async function listen(
-  server: Server,
-  options: { host: string; port: number; credentials: ServerCredentials; shown: Shown },
-): Promise<Listener> {
-  const injector = withWindows(options.shown, () => server.createConnectionInjector(options.credentials));
-  const sockets = new Map<string, Socket>();
+export type ListenOptions = {
+  readonly host: string;
+  readonly port: number;
+  readonly credentials: ServerCredentials;
+  readonly limits: Limits;
+  readonly door: DoorOptions;
+  readonly shown: Shown;
+};
+
+export async function listen(server: Server, options: ListenOptions): Promise<Listener> {
+  const { credentials, limits, door, shown } = options;
+  const connections = new Connections(limits, door.nowMs);
+  let guarded = () => false;
+  const prepare = (http: Http2SecureServer) => {
+    guarded = guard(http, door);
+    http.on("secureConnection", (socket) => shown.came(socket));
+    http.on("session", (session) => {
+      const { remoteAddress, remotePort } = session.socket;
+      connections.opened(`${remoteAddress}:${remotePort}`, session);
+    });
+  };
+  const injector = withLimits(() => server.createConnectionInjector(credentials), { shown, prepare });
+  assert(guarded(), "grpc-js takes its calls behind our door");
   const net = createServer({ noDelay: true }, (socket) => {
-    const peer = `${socket.remoteAddress}:${socket.remotePort}`;
-    sockets.set(peer, socket);
-    socket.once("close", () => sockets.delete(peer));
     // A reset is the peer's right; without a listener it would end this process.
     socket.on("error", () => {});
-    injector.injectConnection(socket);
+    if (connections.admit(socket)) injector.injectConnection(socket);
+    else socket.destroy();
   });
-  net.maxConnections = MAX_CONNECTIONS;
   const port = await bind(net, options);
+  const sweeping = setInterval(() => connections.sweep(), SWEEP_MS);
+  sweeping.unref();
   return {
     port,
-    socketOf: (peer) => sockets.get(peer),
-    connections: () => sockets.size,
+    connections,
     stop: () => void net.close(),
     cut: () => {
-      for (const socket of sockets.values()) socket.destroy();
+      clearInterval(sweeping);
+      connections.cut();
       injector.destroy();
     },
   };
 }
 
+type Making = { readonly shown: Shown; prepare(server: Http2SecureServer): void };
+
 /**
- * grpc-js leaves a server's receive window at HTTP/2's 64 KiB, with which a 4 MiB upload at 50 ms takes 5 s.
- * For the one call in which it makes its HTTP/2 server, that server is made with our settings.
+ * grpc-js has no option for most of what bounds an HTTP/2 server, and leaves its receive window at 64 KiB,
+ * with which a 4 MiB upload at 50 ms takes 5 s. For the one call in which it makes its server, that server is
+ * made with our settings, and prepared before grpc-js listens to it.
  */
-function withWindows<T>(shown: Shown, make: () => T): T {
+function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
   const original = http2.createSecureServer;
   let made = 0;
-  const widened = (options: SecureServerOptions) => {
+  const limited = (options: SecureServerOptions) => {
     made += 1;
     const server = original({
       ...options,
@@ -68,19 +91,25 @@ function withWindows<T>(shown: Shown, make: () => T): T {
       // No certificate but our own vouches for a client's, so TLS is not to look for one (shown.ts).
       ...(shown.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
       handshakeTimeout: HANDSHAKE_MS,
-      settings: { ...options.settings, initialWindowSize: STREAM_WINDOW_BYTES },
+      unknownProtocolTimeout: HANDSHAKE_MS,
+      maxSessionInvalidFrames: MAX_INVALID_FRAMES,
+      maxHeaderListPairs: MAX_HEADERS,
+      settings: {
+        ...options.settings,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+        maxHeaderListSize: MAX_HEADER_BYTES,
+      },
     });
-    server.on("secureConnection", (socket) => shown.came(socket));
-    server.on("session", (session) => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
+    prepare(server);
     return server;
   };
-  http2.createSecureServer = widened as typeof original;
+  http2.createSecureServer = limited as typeof original;
   try {
     return make();
   } finally {
     http2.createSecureServer = original;
-    // Otherwise a newer grpc-js makes its server elsewhere, and uploads would quietly be slow.
-    assert(made === 1, "grpc-js made its HTTP/2 server with our windows");
+    // Otherwise a newer grpc-js makes its server elsewhere, and nothing of this would hold.
+    assert(made === 1, "grpc-js made its HTTP/2 server with our limits");
   }
 }
 
@@ -96,6 +125,6 @@ function bind(net: NetServer, { host, port }: { host: string; port: number }): P
         }),
       );
     });
-    net.listen({ host, port }, () => resolve((net.address() as AddressInfo).port));
+    net.listen({ host, port, backlog: BACKLOG }, () => resolve((net.address() as AddressInfo).port));
   });
 }

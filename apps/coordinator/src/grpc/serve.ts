@@ -11,7 +11,9 @@ import { type DescMethod, type DescService, type Handlers, MAX_MESSAGE_BYTES, pa
 import type { Authenticate } from "./authenticate.ts";
 import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCall } from "./calls.ts";
 import { intake, Received } from "./intake.ts";
+import { LIMITS, type Limits, MAX_SESSION_MIB } from "./limits.ts";
 import { type Listener, listen } from "./listener.ts";
+import { Load, watchLoad } from "./load.ts";
 import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
 
@@ -29,6 +31,8 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly tls: { readonly key: string; readonly certificate: string };
   readonly services: { readonly [At in keyof Services]: Offer<Services[At]> };
   readonly authenticate: Authenticate;
+  /** Default: LIMITS. */
+  readonly limits?: Partial<Limits>;
   /** Whether devices show a TLS certificate of their own key. Default: they are not asked. */
   readonly clientCertificates?: ClientCertificates;
   /** Told of errors that are no answer to the caller: bugs and storage. */
@@ -41,15 +45,17 @@ export type GrpcServer = {
   readonly port: number;
   /** How many are open. */
   readonly connections: () => number;
+  /** What is open now: connections, those that nobody signed over yet, and calls that do not listen. */
+  held(): { readonly connections: number; readonly newcomers: number; readonly calls: number };
   /** Lets calls in progress end for up to 2 s, then cuts them. */
   close(): Promise<void>;
 };
 
 /** docs/reliability.md, Connections: nothing is bounded by default. */
-const LIMITS = {
+const CHANNEL = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-  "grpc.max_concurrent_streams": 100,
+  "grpc-node.max_session_memory": MAX_SESSION_MIB,
   "grpc.max_connection_idle_ms": 300_000,
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
@@ -64,13 +70,15 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
 ): Promise<GrpcServer> {
   const { host, port, tls, authenticate, onBug } = options;
   const shown = new Shown(options.clientCertificates ?? "off");
+  const limits = { ...LIMITS, ...options.limits };
+  const load = new Load(limits);
   let listener: Listener | undefined;
   const watchSender = (peer: string, onStall: () => void) => {
-    const socket = listener?.socketOf(peer);
+    const socket = listener?.connections.socketOf(peer);
     return socket ? watchStall(() => socket.bytesRead, onStall) : NEVER;
   };
   const watchReader = (peer: string) => {
-    const socket = listener?.socketOf(peer);
+    const socket = listener?.connections.socketOf(peer);
     // No status can reach a peer that reads nothing.
     return socket
       ? watchStall(
@@ -80,15 +88,18 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
       : NEVER;
   };
   const server = new Server({
-    ...LIMITS,
+    ...CHANNEL,
+    "grpc.max_concurrent_streams": limits.streamsPerConnection,
     interceptors: [...(options.interceptors ?? []), intake(watchSender)],
   });
+  const onKnown: Around["onKnown"] = (peer, caller) => listener?.connections.known(peer, caller);
+  const widen: Around["widen"] = (peer) => listener?.connections.widen(peer) ?? (() => {});
   for (const { service, handlers } of options.services as readonly Offer[]) {
     const definition: ServiceDefinition = {};
     const calls: Record<string, UntypedHandleCall> = {};
     for (const method of service.methods) {
       const bug = (error: unknown) => onBug(error, pathOf(method));
-      const around = { method, authenticate, onBug: bug, shown, watchReader };
+      const around = { method, authenticate, onBug: bug, shown, watchReader, onKnown, widen };
       Object.assign(definition, { [method.localName]: definitionOf(method) });
       calls[method.localName] = callOf(handlers, around);
     }
@@ -96,9 +107,16 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   }
   const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
   const credentials = ServerCredentials.createSsl(null, [pair]);
-  listener = await listen(server, { host, port, credentials, shown });
+  const door = { limits, load, nowMs: () => performance.now() };
+  listener = await listen(server, { host, port, credentials, limits, door, shown });
   const { connections } = listener;
-  return { port: listener.port, connections, close: () => close(server, listener) };
+  const unwatch = watchLoad(load);
+  return {
+    port: listener.port,
+    connections: () => connections.size,
+    held: () => ({ connections: connections.size, newcomers: connections.newcomers, calls: load.calls }),
+    close: () => close(server, listener).finally(unwatch),
+  };
 }
 
 const NEVER: Watch = { stop: () => {} };

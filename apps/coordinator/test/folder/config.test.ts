@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type ConfigInput, configText, parseConfig } from "../../src/folder/config.ts";
+import { LIMITS } from "../../src/grpc/limits.ts";
 
 const least = {
   version: 1,
@@ -19,7 +20,7 @@ describe("tutti.json", () => {
       store: { engine: "sqlite" },
       artifacts: {},
       log: { level: "info" },
-      limits: { connections: 10_000, connectionsPerSite: 8, streamsPerConnection: 100, uploadBytes: 1 << 28 },
+      limits: LIMITS,
       identity: { clientCertificates: "off" },
     });
   });
@@ -46,7 +47,7 @@ describe("tutti.json", () => {
       operations: { host: "::1", port: 0 },
       log: { level: "debug", format: "text" },
       tracing: { endpoint: "http://127.0.0.1:4318/v1/traces" },
-      limits: { connections: 5, connectionsPerSite: 1, streamsPerConnection: 2, uploadBytes: 1 << 20 },
+      limits: { ...LIMITS, connections: 5, connectionsPerSite: 1, uploadBytes: 1 << 20 },
       identity: { clientCertificates: "required", devicesPerSite: 3 },
     };
     expect(parse(whole)).toEqual({ ...least, ...whole });

@@ -12,6 +12,7 @@ import { type Call, type DescMethod, type Handlers, MAX_MESSAGE_BYTES, pathOf } 
 import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
 import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
+import type { Limits } from "../../src/grpc/limits.ts";
 import { type GrpcServer, serveGrpc } from "../../src/grpc/serve.ts";
 
 type Handling = Partial<Handlers<typeof Federation>>;
@@ -31,7 +32,7 @@ export type World = {
 
 let tls: ReturnType<typeof newTls> | undefined;
 
-export async function openWorld(handling: Handling = {}): Promise<World> {
+export async function openWorld(handling: Handling = {}, limits: Partial<Limits> = {}): Promise<World> {
   // The certificate's dates are compared with the machine's clock by the TLS stack.
   tls ??= newTls({ name: "test", host: "localhost", nowMs: Date.now() });
   const pair = await tls;
@@ -51,6 +52,7 @@ export async function openWorld(handling: Handling = {}): Promise<World> {
     tls: pair,
     services: [{ service: Federation, handlers: { ...defaults(auth), ...handling } }],
     authenticate: auth.authenticate,
+    limits,
     onBug: (error) => bugs.push(error),
   });
   const clients: Client[] = [];

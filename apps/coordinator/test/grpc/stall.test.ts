@@ -115,7 +115,7 @@ describe("over a connection", () => {
     stream.write(Buffer.from([0, 0, 0, 0, 100, 1]));
     // The window that the server tells a client at the start.
     const settings = await new Promise<http2.Settings>((resolve) => session.once("remoteSettings", resolve));
-    expect(settings.initialWindowSize).toBe(1 << 20);
+    expect(settings.initialWindowSize).toBe(4 << 20);
     expect(settings.maxConcurrentStreams).toBe(100);
     await new Promise((resolve) => setTimeout(resolve, 100));
     vi.advanceTimersByTime(15_000);

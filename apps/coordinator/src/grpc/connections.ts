@@ -1,0 +1,133 @@
+import type { ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+import type { Caller } from "@tutti/wire/rpc";
+import { type Limits, NARROW_WINDOW_BYTES, NEWCOMER_MS, WIDE_WINDOW_BYTES } from "./limits.ts";
+
+/** One connection of a peer. */
+type Connection = {
+  readonly socket: Socket;
+  readonly address: string;
+  readonly openedMs: number;
+  session: ServerHttp2Session | null;
+  /** The device that signed a request over it, or an owner; null for a newcomer. */
+  name: string | null;
+  /** Uploads in progress. */
+  wide: number;
+};
+
+type Caps = Pick<Limits, "connections" | "connectionsPerAddress" | "connectionsPerSite" | "newcomers">;
+
+/**
+ * Who is connected. Newcomers have little time and little memory; a device that signed has its own share,
+ * and room for an upload while it sends one.
+ */
+export class Connections {
+  readonly #caps: Caps;
+  readonly #nowMs: () => number;
+  readonly #all = new Map<string, Connection>();
+  /** Oldest first. */
+  readonly #newcomers = new Set<Connection>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #ofName = new Map<string, Connection[]>();
+
+  constructor(caps: Caps, nowMs: () => number) {
+    this.#caps = caps;
+    this.#nowMs = nowMs;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  get newcomers(): number {
+    return this.#newcomers.size;
+  }
+
+  /** Takes a connection in; false, and nothing kept, where there is no room for it. */
+  admit(socket: Socket): boolean {
+    const address = socket.remoteAddress ?? "";
+    const { connections, connectionsPerAddress, newcomers } = this.#caps;
+    const beside = this.#perAddress.get(address) ?? 0;
+    if (this.#all.size >= connections || beside >= connectionsPerAddress) return false;
+    // Who says nothing gives way to who may: honest newcomers are through in well under a second.
+    if (this.#newcomers.size >= newcomers) this.#evict();
+    const peer = `${address}:${socket.remotePort}`;
+    const connection = { socket, address, openedMs: this.#nowMs(), session: null, name: null, wide: 0 };
+    this.#all.set(peer, connection);
+    this.#newcomers.add(connection);
+    this.#perAddress.set(address, beside + 1);
+    socket.once("close", () => this.#forget(peer, connection));
+    return true;
+  }
+
+  /** The socket of a peer as grpc-js names it, "address:port". */
+  socketOf(peer: string): Socket | undefined {
+    return this.#all.get(peer)?.socket;
+  }
+
+  /** The HTTP/2 session over a peer's connection. */
+  opened(peer: string, session: ServerHttp2Session): void {
+    const connection = this.#all.get(peer);
+    if (connection) connection.session = session;
+  }
+
+  /** A request over this connection was signed by `name`. An owner's tools may open what they like. */
+  known(peer: string, { name, role }: Pick<Caller, "name" | "role">): void {
+    const connection = this.#all.get(peer);
+    if (!connection || connection.name !== null) return;
+    connection.name = name;
+    this.#newcomers.delete(connection);
+    if (role !== "device") return;
+    const own = this.#ofName.get(name) ?? [];
+    own.push(connection);
+    this.#ofName.set(name, own);
+    if (own.length > this.#caps.connectionsPerSite) own.shift()!.socket.destroy();
+  }
+
+  /** Room for an upload on a peer's connection, until it is told that this one is over. */
+  widen(peer: string): () => void {
+    const connection = this.#all.get(peer);
+    if (!connection) return () => {};
+    if (connection.wide++ === 0) setWindow(connection, WIDE_WINDOW_BYTES);
+    return () => {
+      if (--connection.wide === 0) setWindow(connection, NARROW_WINDOW_BYTES);
+    };
+  }
+
+  /** Cuts newcomers that had their time; to be called every second or so. */
+  sweep(): void {
+    const nowMs = this.#nowMs();
+    for (const { openedMs, socket } of this.#newcomers) {
+      if (nowMs - openedMs < NEWCOMER_MS) return;
+      socket.destroy();
+    }
+  }
+
+  cut(): void {
+    for (const { socket } of this.#all.values()) socket.destroy();
+  }
+
+  #evict(): void {
+    const [oldest] = this.#newcomers;
+    if (!oldest) return;
+    this.#newcomers.delete(oldest);
+    oldest.socket.destroy();
+  }
+
+  #forget(peer: string, connection: Connection): void {
+    const { address, name } = connection;
+    if (this.#all.get(peer) === connection) this.#all.delete(peer);
+    this.#newcomers.delete(connection);
+    const beside = (this.#perAddress.get(address) ?? 1) - 1;
+    if (beside > 0) this.#perAddress.set(address, beside);
+    else this.#perAddress.delete(address);
+    if (name === null) return;
+    const own = (this.#ofName.get(name) ?? []).filter((one) => one !== connection);
+    if (own.length > 0) this.#ofName.set(name, own);
+    else this.#ofName.delete(name);
+  }
+}
+
+function setWindow({ session }: Connection, bytes: number): void {
+  if (session && !session.destroyed && !session.closed) session.setLocalWindowSize(bytes);
+}

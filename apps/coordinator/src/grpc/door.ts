@@ -1,0 +1,112 @@
+import {
+  constants,
+  type Http2SecureServer,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { FAULT_METADATA } from "@tutti/wire/status";
+import { statusOf } from "./faults.ts";
+import { type Limits, MAX_CONTROL_FRAMES } from "./limits.ts";
+import type { Load } from "./load.ts";
+
+type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => void;
+
+/** What a session did of late: calls and control frames may come in bursts, not for ever. */
+type Doings = { sinceMs: number; calls: number; frames: number };
+
+export type DoorOptions = {
+  readonly limits: Pick<Limits, "callsPerSecond">;
+  readonly load: Load;
+  readonly nowMs: () => number;
+};
+
+const WINDOW_MS = 10_000;
+/** A peer that keeps its half of an answered call open for so long has it closed. */
+const LINGER_MS = 5_000;
+
+/**
+ * Stands before grpc-js on an HTTP/2 server: what it need not see, it does not see. To be called before
+ * grpc-js adds its own listeners; says, when asked, whether grpc-js came in by it.
+ */
+export function guard(server: Http2SecureServer, options: DoorOptions): () => boolean {
+  const { limits, load, nowMs } = options;
+  const doings = new WeakMap<ServerHttp2Session, Doings>();
+  const count = (session: ServerHttp2Session, what: "calls" | "frames", most: number) => {
+    const atMs = nowMs();
+    let own = doings.get(session);
+    if (!own || atMs - own.sinceMs >= WINDOW_MS) {
+      own = { sinceMs: atMs, calls: 0, frames: 0 };
+      doings.set(session, own);
+    }
+    if (++own[what] > most) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    return own[what] <= most;
+  };
+  const onControl = function (this: ServerHttp2Session) {
+    count(this, "frames", MAX_CONTROL_FRAMES);
+  };
+  server.on("session", (session) => session.on("ping", onControl).on("remoteSettings", onControl));
+  const most = limits.callsPerSecond * (WINDOW_MS / 1000);
+  const at =
+    (onStream: OnStream): OnStream =>
+    (stream, headers, ...rest) => {
+      const session = stream.session as ServerHttp2Session | undefined;
+      if (!session || !count(session, "calls", most)) return stream.destroy();
+      try {
+        mustBePlain(headers);
+        stream.once("close", load.enter(nameOf(headers)));
+      } catch (error) {
+        return turnAway(stream, asFault(error));
+      }
+      stream.once("finish", linger);
+      onStream(stream, headers, ...rest);
+    };
+  let taken = false;
+  const on = server.on.bind(server) as (event: string, listener: OnStream) => Http2SecureServer;
+  // Only grpc-js listens for streams, and it does so once.
+  server.on = ((event: string, listener: OnStream) => {
+    const first = event === "stream" && !taken;
+    taken ||= first;
+    return on(event, first ? at(listener) : listener);
+  }) as typeof server.on;
+  return () => taken;
+}
+
+/**
+ * grpc-js decompresses every message of a frame at once, before anybody asked who sent it: 16 KiB become
+ * 16 MiB. Nobody has a reason to compress what we are sent.
+ */
+function mustBePlain(headers: IncomingHttpHeaders): void {
+  const encoding = headers["grpc-encoding"];
+  if (encoding === undefined || encoding === "identity") return;
+  throw new Fault("unsupported", "request", { expected: "no compression", got: `${encoding}`.slice(0, 40) });
+}
+
+/** "Upload" of "/tutti.v1.Federation/Upload". */
+function nameOf(headers: IncomingHttpHeaders): string {
+  const path = headers[":path"] ?? "";
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** The call's answer, without reading anything of it. */
+function turnAway(stream: ServerHttp2Stream, fault: Fault): void {
+  const { code, details, metadata } = statusOf(fault);
+  const [bytes] = metadata.get(FAULT_METADATA);
+  stream.on("error", () => {});
+  const headers = {
+    ":status": 200,
+    "content-type": "application/grpc+proto",
+    "grpc-status": code,
+    "grpc-message": encodeURI(details),
+    [FAULT_METADATA]: (bytes as Buffer).toString("base64"),
+  };
+  stream.respond(headers, { endStream: true });
+}
+
+function linger(this: ServerHttp2Stream): void {
+  if (this.closed) return;
+  const timer = setTimeout(() => this.close(constants.NGHTTP2_NO_ERROR), LINGER_MS);
+  timer.unref();
+  this.once("close", () => clearTimeout(timer));
+}
