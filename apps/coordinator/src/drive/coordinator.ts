@@ -20,6 +20,7 @@ import { failpoint } from "../failpoint.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Log } from "../observe/log.ts";
 import type { Store } from "../store/store.ts";
+import type { Statement } from "../store/trust.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
@@ -164,8 +165,8 @@ export class Coordinator {
    * A device whose requests are refused from now on, and that is out of every round in progress before this
    * returns. @throws Fault("not-found") for a name that nobody enrolled.
    */
-  async revoke(device: string): Promise<void> {
-    const known = await this.parts.store.revokeDevice(device);
+  async revoke(device: string, list: Statement | null = null): Promise<void> {
+    const known = await this.parts.store.trust.revoke(device, list);
     demand(
       known,
       () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),

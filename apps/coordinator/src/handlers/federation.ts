@@ -48,10 +48,14 @@ function arrival({ parts }: Coordinator, authenticator: Authenticator): Some<"he
       const nowS = Math.floor(parts.clock.wallMs() / 1000);
       const { authority } = parts.federation;
       const trust = { authority, role: "device", nowS, verify: parts.verify } as const;
-      const { name, serial, publicKey } = verifyCertificate(certificate, trust);
+      const { name, serial, publicKey, site, siteLimit } = verifyCertificate(certificate, trust);
       if (peerKey) mustBeSame(name, { publicKey, peerKey });
       failpoint("enrol.checked");
-      await parts.store.addDevice({ name, serial, certificate: encode(CertificateSchema, certificate) });
+      // What the authority signed no operator can raise; the operator may allow less.
+      const limits = [siteLimit, parts.federation.config.identity.devicesPerSite ?? 0].filter((n) => n > 0);
+      const at = { site, siteLimit: limits.length > 0 ? Math.min(...limits) : 0 };
+      const bytes = encode(CertificateSchema, certificate);
+      await parts.store.addDevice({ name, serial, certificate: bytes, ...at });
       failpoint("enrol.durable");
       return create(EnrollReplySchema, { device: name });
     },

@@ -101,7 +101,9 @@ async function isWhole(db: Kysely<Schema>): Promise<boolean> {
       + (select coalesce(sum(length(plan) + length(header)), 0) from runs)
       + (select coalesce(sum(length(entry)), 0) from journal)
       + (select coalesce(sum(length(words)), 0) from sums)
-      + (select coalesce(sum(length(envelope)), 0) from releases) as bytes`;
+      + (select coalesce(sum(length(envelope)), 0) from releases)
+      + (select coalesce(sum(length(request) + coalesce(length(granted), 0)), 0) from renewals)
+      + (select coalesce(sum(length(envelope)), 0) from statements) as bytes`;
   try {
     return (await read.execute(db)).rows.length === 1;
   } catch (cause) {

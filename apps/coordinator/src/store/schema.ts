@@ -8,7 +8,10 @@ export type Schema = {
     certificate: Uint8Array;
     revoked: Generated<number>;
     added_ms: number;
+    site: Generated<string>;
   };
+  renewals: { name: string; request: Uint8Array; asked_ms: number; granted: Uint8Array | null };
+  statements: { kind: string; version: number; envelope: Uint8Array };
   runs: {
     run: string;
     name: string;
@@ -40,6 +43,8 @@ export type Schema = {
 /** Every table, those that others refer to first, with its key: what a backup copies, and in which order. */
 export const TABLES: { readonly [Table in keyof Schema]: readonly (keyof Schema[Table] & string)[] } = {
   devices: ["name"],
+  renewals: ["name"],
+  statements: ["kind"],
   runs: ["run"],
   journal: ["run", "seq"],
   sums: ["run", "cohort"],

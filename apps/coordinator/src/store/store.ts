@@ -4,10 +4,11 @@ import { Fault } from "@tutti/foundation/fault";
 import type { Kysely } from "kysely";
 import { failpoint } from "../failpoint.ts";
 import { type Change, commit, journalOf, type Leading } from "./commit.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine, Tx } from "./engine.ts";
 import { mustLead, readLease, takeLease } from "./lease.ts";
 import { type OpenOptions, openSqlite } from "./open.ts";
 import type { Schema } from "./schema.ts";
+import { countAt, type TrustStore, trustStoreOf } from "./trust.ts";
 
 export type Device = {
   readonly name: string;
@@ -18,6 +19,9 @@ export type NewDevice = {
   readonly name: string;
   readonly serial: Uint8Array;
   readonly certificate: Uint8Array;
+  /** Where it is, and how many there may be of; absent: no limit. */
+  readonly site?: string;
+  readonly siteLimit?: number;
 };
 export type StoredRun = {
   readonly run: string;
@@ -49,13 +53,14 @@ export type Store = {
   /** Under which it writes; every write is refused with Fault("unavailable") once another began. */
   readonly epoch: number;
   /**
-   * The same bytes again: fine. @throws Fault("conflict") for a name or serial that another certificate has.
+   * The same bytes again: fine. @throws Fault("conflict") for a name or serial that another certificate has;
+   * Fault("refused") where its site has as many devices as it may.
    */
   addDevice(device: NewDevice): Promise<void>;
   device(name: string): Promise<Device | undefined>;
   devices(): Promise<Device[]>;
-  /** No request of this device is taken any more; false where there is none. */
-  revokeDevice(name: string): Promise<boolean>;
+  /** How trust in devices goes on and ends. */
+  readonly trust: TrustStore;
   /** @throws Fault("conflict") for a run that is there already. */
   addRun(run: StoredRun): Promise<void>;
   run(run: string): Promise<StoredRun | undefined>;
@@ -101,7 +106,7 @@ export function storeOf(leading: Leading, nowMs: () => number = Date.now): Store
       return (await selectDevices(db).where("name", "=", name).execute()).map(deviceOf)[0];
     },
     devices: async () => (await selectDevices(db).orderBy("name").execute()).map(deviceOf),
-    revokeDevice: (name) => revokeDevice(leading, name),
+    trust: trustStoreOf(leading, nowMs),
     addRun: (run) => addRun(leading, run, nowMs()),
     run: (run) => selectRuns(db).where("run", "=", run).executeTakeFirst(),
     runs: () => selectRuns(db).orderBy("added_ms").execute(),
@@ -142,7 +147,7 @@ function selectRuns(db: Kysely<Schema>) {
 }
 
 async function addDevice({ engine, epoch }: Leading, device: NewDevice, nowMs: number): Promise<void> {
-  const { name, serial, certificate } = device;
+  const { name, serial, certificate, site = "" } = device;
   failpoint("store.device.before");
   await engine.db.transaction().execute(async (tx) => {
     // Two at once with one name would both find nobody.
@@ -153,7 +158,8 @@ async function addDevice({ engine, epoch }: Leading, device: NewDevice, nowMs: n
       .where((at) => at.or([at("name", "=", name), at("serial", "=", serial)]))
       .execute();
     if (there.length === 0) {
-      await tx.insertInto("devices").values({ name, serial, certificate, added_ms: nowMs }).execute();
+      await mustHaveRoom(tx, device);
+      await tx.insertInto("devices").values({ name, serial, certificate, site, added_ms: nowMs }).execute();
       failpoint("store.device.inside");
       return;
     }
@@ -168,15 +174,15 @@ async function addDevice({ engine, epoch }: Leading, device: NewDevice, nowMs: n
   failpoint("store.device.durable");
 }
 
-async function revokeDevice({ engine, epoch }: Leading, name: string): Promise<boolean> {
-  failpoint("store.revoke.before");
-  const known = await engine.db.transaction().execute(async (tx) => {
-    await mustLead(engine, tx, { epoch });
-    const revoking = tx.updateTable("devices").set({ revoked: 1 }).where("name", "=", name);
-    return (await revoking.executeTakeFirst()).numUpdatedRows > 0n;
+async function mustHaveRoom(tx: Tx, { name, site, siteLimit }: NewDevice): Promise<void> {
+  if (!site || !siteLimit) return;
+  const count = await countAt(tx, site);
+  if (count < siteLimit) return;
+  throw new Fault("refused", `device ${name}`, {
+    expected: `at most ${siteLimit} devices of site ${site}`,
+    got: `${count} enrolled`,
+    todo: "Revoke one of them, or have the operator raise the limit",
   });
-  failpoint("store.revoke.durable");
-  return known;
 }
 
 async function addRun({ engine, epoch }: Leading, run: StoredRun, nowMs: number): Promise<void> {
@@ -221,7 +227,7 @@ function guarded(store: Store, engine: Engine): Store {
     addDevice: wrap("adding a device", store.addDevice),
     device: wrap("reading a device", store.device),
     devices: wrap("reading devices", store.devices),
-    revokeDevice: wrap("revoking a device", store.revokeDevice),
+    trust: store.trust,
     addRun: wrap("adding a run", store.addRun),
     run: wrap("reading a run", store.run),
     runs: wrap("reading runs", store.runs),

@@ -58,7 +58,7 @@ describe("a device that is revoked", () => {
     await desk.gather(...ABCD);
     await desk.answer("d");
     expect(desk.round?.ready.has("d")).toBe(true);
-    await desk.store.revokeDevice("d");
+    await desk.store.trust.revoke("d", null);
     await desk.close();
     desk = await Desk.open(place.folder);
     expect(desk.round?.revoked).toEqual(new Set(["d"]));

@@ -47,10 +47,85 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
 
   test("a revoked device stays revoked though it enrols again", async () => {
     await store.addDevice(device);
-    expect(await store.revokeDevice("ward-3")).toBe(true);
-    expect(await store.revokeDevice("nobody")).toBe(false);
+    expect(await store.trust.revoke("ward-3", null)).toBe(true);
+    expect(await store.trust.revoke("nobody", null)).toBe(false);
     await store.addDevice(device);
     expect((await store.devices()).map(({ name, revoked }) => [name, revoked])).toEqual([["ward-3", true]]);
+  });
+
+  test("a site has as many devices as it may, and one that is revoked makes room", async () => {
+    const at = (name: string, serial: number) =>
+      store.addDevice({
+        name,
+        serial: bytes(serial),
+        certificate: bytes(serial),
+        site: "north",
+        siteLimit: 2,
+      });
+    await at("a", 1);
+    await at("b", 2);
+    await at("a", 1);
+    await expect(at("c", 3)).rejects.toMatchObject({ code: "refused", what: "device c" });
+    await store.addDevice({
+      name: "s",
+      serial: bytes(9),
+      certificate: bytes(9),
+      site: "south",
+      siteLimit: 1,
+    });
+    await store.addDevice({ name: "t", serial: bytes(8), certificate: bytes(8) });
+    await store.trust.revoke("a", null);
+    await at("c", 3);
+    await expect(at("d", 4)).rejects.toMatchObject({ code: "refused" });
+  });
+
+  test("a renewal is asked for, granted, and takes the place of the certificate before", async () => {
+    await store.addDevice(device);
+    const ask = (request: Uint8Array, isUseful = () => true) =>
+      store.trust.askRenewal({ name: "ward-3", request, isUseful });
+    expect(await store.trust.grantRenewal("ward-3", bytes(4))).toBe(false);
+    expect(await ask(bytes(1))).toBe(null);
+    expect(await ask(bytes(2))).toBe(null);
+    await reopen();
+    expect(await store.trust.renewals()).toEqual([bytes(2)]);
+    expect((await store.trust.listed()).map(({ asks, addedMs }) => [asks, addedMs])).toEqual([[true, 1000]]);
+    expect(await store.trust.grantRenewal("ward-3", bytes(4))).toBe(true);
+    expect(await store.trust.renewals()).toEqual([]);
+    expect(await ask(bytes(3))).toEqual(bytes(4));
+    // What was granted is of no use any more: it is asked for anew.
+    expect(await ask(bytes(3), () => false)).toBe(null);
+    expect(await store.trust.renewals()).toEqual([bytes(3)]);
+    const renewed = { serial: bytes(7), certificate: bytes(7, 7) };
+    expect(await store.trust.renew("ward-3", renewed)).toBe(true);
+    expect(await store.trust.renewals()).toEqual([]);
+    await reopen();
+    expect(await store.device("ward-3")).toMatchObject({ certificate: bytes(7, 7), revoked: false });
+    expect(await store.trust.renew("nobody", renewed)).toBe(false);
+  });
+
+  test("who is revoked asks for nothing any more and is not renewed", async () => {
+    await store.addDevice(device);
+    await store.trust.askRenewal({ name: "ward-3", request: bytes(1), isUseful: () => true });
+    await store.trust.revoke("ward-3", { version: 1, envelope: bytes(1) });
+    expect(await store.trust.renewals()).toEqual([]);
+    expect(await store.trust.renew("ward-3", { serial: bytes(7), certificate: bytes(7) })).toBe(false);
+  });
+
+  test("a statement goes on from the one before; revoking and its list are one change", async () => {
+    await store.addDevice(device);
+    expect(await store.trust.statement("revocations")).toBeUndefined();
+    const second = { version: 2, envelope: bytes(2) };
+    await store.trust.putStatement("revocations", second);
+    await store.trust.putStatement("revocations", second);
+    await store.trust.putStatement("tls", { version: 1, envelope: bytes(1) });
+    const old = store.trust.revoke("ward-3", { version: 2, envelope: bytes(3) });
+    await expect(old).rejects.toMatchObject({ code: "conflict" });
+    expect(await store.device("ward-3")).toMatchObject({ revoked: false });
+    expect(await store.trust.revoke("ward-3", { version: 3, envelope: bytes(3) })).toBe(true);
+    await reopen();
+    expect(await store.trust.statement("revocations")).toEqual({ version: 3, envelope: bytes(3) });
+    expect(await store.trust.statement("tls")).toEqual({ version: 1, envelope: bytes(1) });
+    expect(await store.device("ward-3")).toMatchObject({ revoked: true });
   });
 
   test("runs keep the order they were added in, though the clock steps back", async () => {

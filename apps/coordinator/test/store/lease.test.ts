@@ -69,7 +69,7 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
       () => old.commit("r1", { clearJournal: true, header: bytes(9), state: "failed" }),
       () => old.addRun({ ...aRun, run: "r2" }),
       () => old.addDevice({ name: "x", serial: bytes(2), certificate: bytes(3) }),
-      () => old.revokeDevice("w"),
+      () => old.trust.revoke("w", null),
       () => old.journal("r1"),
     ];
     for (const write of writes) await expect(write()).rejects.toMatchObject(refusal);

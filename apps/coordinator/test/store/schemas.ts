@@ -52,7 +52,8 @@ async function ofPostgres(db: Kysely<Schema>): Promise<Described> {
   const rows = async <T>(text: string) => (await sql.raw<T>(text).execute(db)).rows;
   const columns = await rows<Column & { table: string }>(
     `select table_name as table, column_name as name, data_type as type, is_nullable = 'NO' as required,
-      column_default as fallback from information_schema.columns where table_schema = 'public'
+      regexp_replace(column_default, '::text$', '') as fallback
+      from information_schema.columns where table_schema = 'public'
       order by table_name, ordinal_position`,
   );
   const keys = await rows<{ table: string; type: string; columns: string; target: string | null }>(
