@@ -1,26 +1,26 @@
-import { join } from "node:path";
 import { systemClock } from "@tutti/foundation/clock";
 import { platformRandom } from "@tutti/foundation/random";
-import { verifyCertificate } from "@tutti/identity/certificate";
 import { Admin } from "@tutti/wire/admin";
-import { CertificateSchema } from "@tutti/wire/device";
-import { decode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { artifactsOf } from "./artifacts/open.ts";
-import { Coordinator } from "./drive/coordinator.ts";
+import type { Coordinator, CoordinatorParts } from "./drive/coordinator.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
+import { addressOf } from "./folder/config.ts";
 import { openFederation } from "./folder/federation.ts";
-import { authenticator } from "./grpc/authenticate.ts";
 import { observing } from "./grpc/observed.ts";
 import { serveGrpc } from "./grpc/serve.ts";
-import { adminHandlers } from "./handlers/admin.ts";
-import { federationHandlers } from "./handlers/federation.ts";
+import { gated } from "./lead/gate.ts";
+import { keepOffice } from "./lead/keep.ts";
+import type { Role } from "./lead/keeper.ts";
+import { Office } from "./lead/office.ts";
 import { nativeAgree, nativeVerify, rememberingVerify } from "./native.ts";
 import { openLog } from "./observe/log.ts";
 import { lineWriter } from "./observe/stderr.ts";
 import { logTrouble } from "./observe/trouble.ts";
 import { Watch } from "./operate/watch.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { openDatabase } from "./store/database.ts";
+import { readLease } from "./store/lease.ts";
+import type { Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
 export type ServeOptions = {
@@ -39,6 +39,11 @@ export type Server = {
   readonly address: string;
   /** Of metrics and probes, where tutti.json asks for them. */
   readonly operationsPort: number | undefined;
+  /** Whether this process leads; on SQLite it always does. */
+  role(): Role;
+  /** Calls back at once, and at every change; returns how to end that. */
+  onRole(callback: (role: Role) => void): () => void;
+  /** What is at work while this process leads. @throws Fault("unavailable") while it stands by. */
   readonly coordinator: Coordinator;
   close(): Promise<void>;
 };
@@ -46,23 +51,24 @@ export type Server = {
 /** A few writes to a disk, and far less than any device notices. */
 const HOLD_MS = 50;
 
-/** Starts a federation's coordinator: store, artifacts, runs in progress, and one TLS port. */
+/**
+ * Starts a federation's coordinator: its database, its artifacts, one TLS port. On SQLite it leads when this
+ * resolves; on PostgreSQL it stands by until it has the lease, and again when it has lost it.
+ */
 export async function serveFederation({ folder, port, around }: ServeOptions): Promise<Server> {
   armFailpoints(process.env);
   failpoint("serve.begin");
   const federation = await openFederation(folder);
+  const { config } = federation;
   const clock = systemClock();
   const format = process.stderr.isTTY ? "text" : "json";
-  const log = openLog({ format, ...federation.config.log, clock, write: lineWriter() });
-  const watch = await Watch.open({ clock, log, config: federation.config });
-  const opened = await openStore({ file: join(folder, "coordinator", "tutti.sqlite") });
-  const store = watch.over("store", around ? around(opened) : opened);
+  const log = openLog({ format, ...config.log, clock, write: lineWriter() });
+  const watch = await Watch.open({ clock, log, config });
+  const engine = await openDatabase(folder, config);
   failpoint("serve.opened");
-  const artifacts = watch.over("artifacts", await artifactsOf(folder, federation.config));
   const unmasking = new LiftPool();
-  const coordinator = new Coordinator({
-    store,
-    artifacts,
+  const parts: Omit<CoordinatorParts, "store"> = {
+    artifacts: watch.over("artifacts", await artifactsOf(folder, config)),
     federation,
     clock,
     random: platformRandom(),
@@ -71,73 +77,70 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     lift: unmasking.lift,
     holdMs: HOLD_MS,
     log,
-  });
-  await coordinator.start();
-  failpoint("serve.resumed");
-  const grpc = await openPort(coordinator, { port: port ?? federation.config.listen.port, watch });
+  };
+  const office = new Office();
+  const grpc = await openPort(office, { parts, port: port ?? config.listen.port, watch });
   failpoint("serve.listening");
-  const operationsPort = await watch.begin({
-    coordinator,
-    federation,
-    connections: grpc.connections,
-    role: () => ({ role: "leader", epoch: store.epoch }),
-    askStore: () => store.run(""),
+  const address = addressOf({ host: config.host, port: grpc.port });
+  const keeping = await keepOffice({
+    engine,
+    office,
+    parts,
+    around: (store) => watch.over("store", around ? around(store) : store),
+    watch: (coordinator) => watch.rounds(coordinator),
+    address,
+    cut: grpc.cut,
+  }).catch(async (cause) => {
+    await grpc.close();
+    await engine.close();
+    throw cause;
   });
-  const { host } = federation.config.listen;
-  log.say("serve.started", { host, port: grpc.port, operationsPort, federation: federation.config.name });
+  const { connections } = grpc;
+  const askStore = () => readLease(engine);
+  const operationsPort = await watch.begin({ office, federation, connections, askStore });
+  const { host } = config.listen;
+  const about = { host, port: grpc.port, operationsPort, store: engine.name, federation: config.name };
+  log.say("serve.started", about);
   return {
-    name: federation.config.name,
-    address: `${federation.config.host}:${grpc.port}`,
+    name: config.name,
+    address,
     operationsPort,
-    coordinator,
+    role: () => office.role,
+    onRole: (callback) => office.onRole(callback),
+    get coordinator() {
+      return office.term().coordinator;
+    },
     async close() {
       failpoint("serve.closing");
       log.say("serve.stopping");
       watch.stopping();
-      await coordinator.close();
+      await keeping.close();
       await unmasking.close();
       await grpc.close();
-      await store.close();
+      await engine.close();
       await watch.close();
       log.say("serve.stopped");
     },
   };
 }
 
-/** The one port: TLS, signed requests, what devices and owners may ask. */
-function openPort(coordinator: Coordinator, { port, watch }: { port: number; watch: Watch }) {
-  const { clock, federation, log } = coordinator.parts;
-  const auth = authenticator({
-    lookup: (name) => lookup(coordinator, name),
-    nowMs: () => clock.wallMs(),
-    random: platformRandom(),
-    // Each request's signature is another one.
-    verify: nativeVerify,
-  });
+type Port = { readonly parts: Omit<CoordinatorParts, "store">; readonly port: number; readonly watch: Watch };
+
+/** The one port: TLS, signed requests, what devices and owners may ask of whoever leads. */
+function openPort(office: Office, { parts: { federation, clock, log }, port, watch }: Port) {
+  const { listen, identity, limits } = federation.config;
   return serveGrpc({
-    host: federation.config.listen.host,
+    host: listen.host,
     port,
     tls: federation.tls,
     services: [
-      { service: Federation, handlers: federationHandlers(coordinator, auth) },
-      { service: Admin, handlers: adminHandlers(coordinator) },
+      { service: Federation, handlers: gated(Federation, () => office.term().federation) },
+      { service: Admin, handlers: gated(Admin, () => office.term().admin) },
     ],
-    authenticate: auth.authenticate,
-    limits: federation.config.limits,
-    clientCertificates: federation.config.identity.clientCertificates,
+    authenticate: async (...request) => await office.term().authenticate(...request),
+    limits,
+    clientCertificates: identity.clientCertificates,
     interceptors: [observing(clock, watch.observe)],
     onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),
   });
-}
-
-/** The key behind a name: an enrolled device's that is not revoked, or an owner's of this federation. */
-async function lookup({ parts }: Coordinator, name: string) {
-  const owner = parts.federation.owners.find((one) => one.name === name);
-  if (owner) return { publicKey: owner.publicKey, role: "owner", labels: {} };
-  const device = await parts.store.device(name);
-  if (!device || device.revoked) return undefined;
-  const nowS = Math.floor(parts.clock.wallMs() / 1000);
-  const { authority } = parts.federation;
-  const certificate = decode(CertificateSchema, device.certificate, 64 << 10);
-  return verifyCertificate(certificate, { authority, role: "device", nowS, verify: parts.verify });
 }

@@ -25,6 +25,8 @@ export type Listener = {
   readonly connections: Connections;
   /** Takes no more connections. */
   stop(): void;
+  /** Cuts those that are open, and takes others. */
+  drop(): void;
   /** Cuts those that are open. */
   cut(): void;
 };
@@ -65,6 +67,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
     port,
     connections,
     stop: () => void net.close(),
+    drop: () => connections.cut(),
     cut: () => {
       clearInterval(sweeping);
       connections.cut();

@@ -47,6 +47,8 @@ export type GrpcServer = {
   readonly connections: () => number;
   /** What is open now: connections, those that nobody signed over yet, and calls that do not listen. */
   held(): { readonly connections: number; readonly newcomers: number; readonly calls: number };
+  /** Cuts every connection that is open; new ones are taken. */
+  cut(): void;
   /** Lets calls in progress end for up to 2 s, then cuts them. */
   close(): Promise<void>;
 };
@@ -115,6 +117,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     port: listener.port,
     connections: () => connections.size,
     held: () => ({ connections: connections.size, newcomers: connections.newcomers, calls: load.calls }),
+    cut: listener.drop,
     close: () => close(server, listener).finally(unwatch),
   };
 }

@@ -2,6 +2,7 @@ import type { Clock } from "@tutti/foundation/clock";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Config } from "../folder/config.ts";
 import type { Federation } from "../folder/federation.ts";
+import type { Office } from "../lead/office.ts";
 import { devicesOf, expiries, type Levels } from "../observe/levels.ts";
 import type { Log } from "../observe/log.ts";
 import type { Meters } from "../observe/meters.ts";
@@ -13,10 +14,9 @@ import { serveHttp } from "./http.ts";
 
 /** What is watched, once it is there. */
 export type Watched = {
-  readonly coordinator: Coordinator;
+  readonly office: Pick<Office, "role" | "coordinator">;
   readonly federation: Federation;
   readonly connections: () => number;
-  readonly role: () => { readonly role: string; readonly epoch: number };
   /** Any small question; that it is answered is enough. */
   readonly askStore: () => Promise<unknown>;
 };
@@ -62,12 +62,16 @@ export class Watch {
   /** Begins to watch, and opens the port for metrics and probes where there is one; its number. */
   async begin(watched: Watched): Promise<number | undefined> {
     this.#watched = watched;
-    this.#ends.push(watchRounds(watched.coordinator, this.#clock, this.observe));
     const { operations } = this.#config;
     if (!operations || !this.#meters) return undefined;
     const server = await serveHttp(operations, this.#pages(this.#meters, watched));
     this.#ends.push(() => server.close());
     return server.port;
+  }
+
+  /** Watches the rounds of a coordinator that began to lead; returns how to end that. */
+  rounds(coordinator: Coordinator): () => void {
+    return watchRounds(coordinator, this.#clock, this.observe);
   }
 
   /** From now on it is not ready; probes go on being answered. */
@@ -82,15 +86,17 @@ export class Watch {
   levels(): Levels {
     const watched = this.#watched;
     if (!watched) return NOTHING;
-    const { coordinator, federation, connections, role } = watched;
+    const { office, federation, connections } = watched;
+    const { role, coordinator } = office;
     const nowS = this.#clock.wallMs() / 1000;
     const ends = Object.entries(expiries(federation));
     return {
-      devices: devicesOf(coordinator),
-      runsRunning: coordinator.drivers().filter(({ header }) => header.state === "running").length,
+      devices: coordinator ? devicesOf(coordinator) : NOTHING.devices,
+      runsRunning: coordinator?.drivers().filter(({ header }) => header.state === "running").length ?? 0,
       connections: connections(),
       stopping: this.#stopping,
-      ...role(),
+      role: role.kind,
+      epoch: role.kind === "leader" ? role.epoch : 0,
       certificates: Object.fromEntries(ends.map(([name, atS]) => [name, Math.round(atS - nowS)])),
     };
   }

@@ -126,7 +126,7 @@ export function storeOf(leading: Leading, nowMs: () => number = Date.now): Store
 }
 
 /** Nobody else has the file, whatever its lease says: a coordinator that was killed did not release it. */
-async function leadHere(engine: Engine, nowMs?: () => number): Promise<Store> {
+export async function leadHere(engine: Engine, nowMs?: () => number): Promise<Store> {
   const stuck = await readLease(engine);
   const claimant = { holder: `${process.pid}`, address: "", leaseMs: 0, stuck };
   const epoch = await takeLease(engine, claimant);

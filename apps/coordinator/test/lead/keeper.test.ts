@@ -1,0 +1,114 @@
+import { systemClock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Keeper, type KeeperOptions } from "../../src/lead/keeper.ts";
+import { NO_LOG } from "../../src/observe/log.ts";
+import type { Engine } from "../../src/store/engine.ts";
+import { BENCHES, type Place } from "../store/bench.ts";
+
+describe.each(BENCHES)("keepers of one lease on $name", ({ fresh }) => {
+  let place: Place;
+  let engine: Engine;
+  let keepers: Keeper[] = [];
+  let told: string[] = [];
+  beforeEach(async () => {
+    [keepers, told] = [[], []];
+    place = await fresh();
+    engine = await place.open();
+  });
+  afterEach(async () => {
+    await Promise.all(keepers.map((keeper) => keeper.close()));
+    await engine.close();
+    await place.remove();
+  });
+
+  /** One that says what becomes of it. */
+  function keeper(holder: string, change: Partial<KeeperOptions> = {}): Keeper {
+    const made = new Keeper({
+      engine,
+      holder,
+      address: `${holder}:1`,
+      clock: systemClock(),
+      log: NO_LOG,
+      reign: async (epoch) => {
+        told.push(`${holder} reigns in ${epoch}`);
+        return {
+          end: async () => {
+            await new Promise((resolve) => setTimeout(resolve, 20));
+            told.push(`${holder} ended ${epoch}`);
+          },
+        };
+      },
+      onRole: (role) => {
+        if (role.kind === "leader") told.push(`${holder} leads`);
+      },
+      ...change,
+    });
+    keepers.push(made);
+    made.start();
+    return made;
+  }
+
+  const until = async (line: string) => {
+    while (!told.includes(line)) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+
+  test("one leads, the other knows where; released, it passes on when nothing of the first goes on", async () => {
+    const a = keeper("a");
+    await until("a reigns in 1");
+    const b = keeper("b");
+    while (b.role.kind !== "standby" || b.role.leader !== "a:1") await new Promise(setImmediate);
+    expect([a.holds(), b.holds()]).toEqual([true, false]);
+    await a.close();
+    await until("b reigns in 2");
+    expect(told).toEqual(["a leads", "a reigns in 1", "a ended 1", "b leads", "b reigns in 2"]);
+    expect([a.holds(), b.holds()]).toEqual([false, true]);
+  });
+
+  test("a leader whose database is out of reach is none before another is, and may be one again", async () => {
+    let cut = false;
+    const lost = new Error("no route");
+    const away = new Proxy(engine.leases, {
+      get: (target, name) => {
+        if (cut) throw lost;
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    const a: Keeper = keeper("a", {
+      engine: { ...engine, leases: away },
+      onRole: (role) => void told.push(`a is ${role.kind}`),
+    });
+    await until("a reigns in 1");
+    keeper("b", {
+      onRole: (role) => void (role.kind === "leader" && told.push(`b leads, a holds it: ${a.holds()}`)),
+    });
+    cut = true;
+    await until("b reigns in 2");
+    expect(told.indexOf("a is standby")).toBeLessThan(told.indexOf("b leads, a holds it: false"));
+    cut = false;
+    await keepers[1]!.close();
+    await until("a reigns in 3");
+  }, 30_000);
+
+  test("one that cannot take up the runs gives the lease to whoever can", async () => {
+    const reign = () => Promise.reject(new Fault("storage", "a test", { got: "EIO" }));
+    keeper("a", { reign });
+    await until("a leads");
+    keeper("b");
+    await until("b leads");
+    while (!told.some((line) => /^b reigns/.test(line))) await new Promise(setImmediate);
+    expect(keepers.map((one) => one.holds())).toEqual([false, true]);
+  });
+
+  test("a process that stood still holds nothing when it wakes, before it could look", async () => {
+    let aheadMs = 0;
+    const clock = { ...systemClock(), nowMs: () => performance.now() + aheadMs };
+    const a = keeper("a", { clock });
+    await until("a reigns in 1");
+    expect(a.holds()).toBe(true);
+    aheadMs = 3_000;
+    expect(a.holds()).toBe(false);
+    aheadMs = 0;
+  });
+});
