@@ -53,7 +53,7 @@ describe.each(BENCHES)("keepers of one lease on $name", ({ fresh }) => {
     while (!told.includes(line)) await new Promise((resolve) => setTimeout(resolve, 5));
   };
 
-  test("one leads, the other knows where; released, it passes on when nothing of the first goes on", async () => {
+  test("one leads, the other knows where; given up, it passes on when nothing goes on there", async () => {
     const a = keeper("a");
     await until("a reigns in 1");
     const b = keeper("b");
@@ -65,7 +65,7 @@ describe.each(BENCHES)("keepers of one lease on $name", ({ fresh }) => {
     expect([a.holds(), b.holds()]).toEqual([false, true]);
   });
 
-  test("a leader whose database is out of reach is none before another is, and may be one again", async () => {
+  test("a leader out of its database's reach is none before another is, and may be one again", async () => {
     let cut = false;
     const lost = new Error("no route");
     const away = new Proxy(engine.leases, {
