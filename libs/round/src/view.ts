@@ -1,0 +1,40 @@
+import { fewestDevices, mostInvited } from "@tutti/plan/cohort";
+import { isOver } from "./cohorts.ts";
+import type { View } from "./schedule.ts";
+import type { Round } from "./state.ts";
+
+/** What a round wants of the devices that several runs share, and which of them it is engaged with. */
+export function viewOf(round: Round): View {
+  const { spec, phase, deadlineMs: untilMs } = round;
+  const none: ReadonlySet<string> = new Set();
+  switch (phase) {
+    case "gathering":
+      return {
+        need: { fewest: fewestDevices(spec.plan), most: mostInvited(spec.plan) },
+        engaged: none,
+        untilMs,
+      };
+    case "training": {
+      const engaged = new Set([...round.invited].filter((device) => !round.declined.has(device)));
+      return { need: null, engaged, untilMs };
+    }
+    case "summing": {
+      const going = round.cohorts.filter((cohort) => !isOver(cohort));
+      return { need: null, engaged: new Set(going.flatMap(({ sum }) => [...sum.members])), untilMs };
+    }
+    case "unmasking":
+    case "failed":
+      // Its devices have said all they can.
+      return { need: null, engaged: none, untilMs: Number.POSITIVE_INFINITY };
+  }
+}
+
+/** Whether two states of a round may differ in what they want; told without looking at each device. */
+export function sameView(a: Round, b: Round): boolean {
+  if (a.phase !== b.phase || a.deadlineMs !== b.deadlineMs) return false;
+  if (a.invited !== b.invited || a.declined !== b.declined) return false;
+  return (
+    a.cohorts.length === b.cohorts.length &&
+    a.cohorts.every((one, at) => isOver(one) === isOver(b.cohorts[at]!))
+  );
+}
