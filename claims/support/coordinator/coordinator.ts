@@ -30,7 +30,7 @@ if (args.watch) watch();
 function watch(): void {
   let [phase, present] = ["", -1];
   coordinator.watch(() => {
-    const driver = coordinator.current();
+    const driver = coordinator.drivers().at(-1);
     const here = coordinator.presence.present().length;
     if (here !== present) say({ kind: "present", devices: here });
     present = here;

@@ -126,7 +126,7 @@ async function run(
   const laps: Map<string, number>[] = [];
   let [since, phase] = [performance.now(), ""];
   const unwatch = coordinator.watch(() => {
-    const driver = coordinator.current();
+    const driver = coordinator.drivers().at(-1);
     const { round } = driver ?? {};
     const now = performance.now();
     const inside = round?.phase === "summing" ? stageNow(round.cohorts) : (round?.phase ?? "over");

@@ -103,7 +103,8 @@ export class Schedule {
   }
 
   /**
-   * What a run's round wants now. `fresh`: a round that knows no device yet; its own dice draw who serves it.
+   * What a run's round wants now. `fresh`: a round that knows no device yet, though it may be engaged with
+   * some; its own dice draw who serves it.
    */
   update(name: string, view: View, { nowMs, fresh }: { nowMs: number; fresh?: SeededRandom }): void {
     this.#charge(nowMs);
@@ -112,7 +113,7 @@ export class Schedule {
     run.stuck = false;
     if (fresh) {
       run.draw = fresh;
-      for (const device of [...run.serving]) this.#forget(device);
+      for (const device of [...run.serving]) this.#assign(device, null);
     }
     for (const device of view.engaged) {
       this.looked++;
@@ -164,14 +165,21 @@ export class Schedule {
     return this.#devices.get(device)?.serves?.name ?? null;
   }
 
+  /** The devices at a run's disposal that are here; of a run that is over, none. */
   serving(name: string): ReadonlySet<string> {
-    return this.#known(name).serving;
+    return this.#runs.get(name)?.serving ?? new Set();
   }
 
   /** Whether a run is short of devices that would do, and are here: it waits for others to let go of them. */
   waits(name: string): boolean {
-    const run = this.#known(name);
+    const run = this.#runs.get(name);
+    if (!run) return false;
     return isShort(run) && !run.stuck && run.eligible + run.later >= (run.view.need?.fewest ?? 0);
+  }
+
+  /** Whether its devices were taken from it because it showed no change. */
+  isStuck(name: string): boolean {
+    return this.#runs.get(name)?.stuck ?? false;
   }
 
   /** When a run's devices are taken from it unless it shows a change; infinity for none. */
@@ -273,25 +281,7 @@ export class Schedule {
     assert(known, "who moves is here");
     if (known.serves === to) return;
     const from = known.serves;
-    this.#move(known, device, to);
-    const first = this.#moves.get(device);
-    this.#moves.set(device, {
-      device,
-      from: first ? first.from : (from?.name ?? null),
-      to: to?.name ?? null,
-    });
-  }
-
-  /** As if it had served nobody: its round is over, and the next one knows nothing of it. */
-  #forget(device: string): void {
-    const known = this.#devices.get(device);
-    assert(known, "who serves is here");
-    this.#move(known, device, null);
-    this.#moves.set(device, { device, from: null, to: null });
-  }
-
-  #move(known: Device, device: string, to: Run | null): void {
-    known.serves?.serving.delete(device);
+    from?.serving.delete(device);
     known.serves = to;
     to?.serving.add(device);
     for (const [run, standing] of known.may) {
@@ -299,6 +289,12 @@ export class Schedule {
       if (to === null && standing === "yes") run.free.add(device);
       else run.free.delete(device);
     }
+    const first = this.#moves.get(device);
+    this.#moves.set(device, {
+      device,
+      from: first ? first.from : (from?.name ?? null),
+      to: to?.name ?? null,
+    });
   }
 
   #count(run: Run, standing: Standing | undefined, by: 1 | -1): void {

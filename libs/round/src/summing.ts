@@ -1,3 +1,4 @@
+import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { advance, openSession, receive, type ServerSession, waitingFor } from "@tutti/secagg/server/session";
 import type { JournalEntry } from "@tutti/wire/journal";
@@ -101,6 +102,13 @@ export function sessionId(sum: Summing): Uint8Array {
   if (!sum.session.sid)
     throw new Fault("conflict", "session", { expected: "a fixed roster", got: "an earlier stage" });
   return sum.session.sid;
+}
+
+/** Whether a message that names its session, or before there is one its roster, is about this sum. */
+export function isFor(sum: Summing, named: Uint8Array): boolean {
+  if (sum.kind === "plain") return equalBytes(plainSessionId(sum.terms), named);
+  const { sid, crew } = sum.session;
+  return [sid, crew?.root].some((own) => own && equalBytes(own, named));
 }
 
 function stageMessage(event: StageEvent): Parameters<typeof receive>[2] {

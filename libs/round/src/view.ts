@@ -15,12 +15,14 @@ export function viewOf(round: Round): View {
         untilMs,
       };
     case "training": {
-      const engaged = new Set([...round.invited].filter((device) => !round.declined.has(device)));
-      return { need: null, engaged, untilMs };
+      const { invited, declined, revoked } = round;
+      const at = [...invited].filter((device) => !declined.has(device) && !revoked.has(device));
+      return { need: null, engaged: new Set(at), untilMs };
     }
     case "summing": {
       const going = round.cohorts.filter((cohort) => !isOver(cohort));
-      return { need: null, engaged: new Set(going.flatMap(({ sum }) => [...sum.members])), untilMs };
+      const at = going.flatMap(({ sum }) => [...sum.members]).filter((device) => !round.revoked.has(device));
+      return { need: null, engaged: new Set(at), untilMs };
     }
     case "unmasking":
     case "failed":
@@ -32,7 +34,7 @@ export function viewOf(round: Round): View {
 /** Whether two states of a round may differ in what they want; told without looking at each device. */
 export function sameView(a: Round, b: Round): boolean {
   if (a.phase !== b.phase || a.deadlineMs !== b.deadlineMs) return false;
-  if (a.invited !== b.invited || a.declined !== b.declined) return false;
+  if (a.invited !== b.invited || a.declined !== b.declined || a.revoked !== b.revoked) return false;
   return (
     a.cohorts.length === b.cohorts.length &&
     a.cohorts.every((one, at) => isOver(one) === isOver(b.cohorts[at]!))

@@ -11,21 +11,22 @@ import { checkPrivacy } from "@tutti/round/privacy";
 import { firstHeader } from "@tutti/round/run";
 import type { Agree } from "@tutti/secagg/agree";
 import { RunHeaderSchema } from "@tutti/wire/journal";
-import { decode, encode, encodeKept } from "@tutti/wire/message";
+import { decode, encode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
-import { type Instruction, InstructionSchema } from "@tutti/wire/round";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
 import { failpoint } from "../failpoint.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Log } from "../observe/log.ts";
+import { logTrouble } from "../observe/trouble.ts";
 import type { Store } from "../store/store.ts";
 import type { Statement } from "../store/trust.ts";
 import { completer, type SignedRelease } from "./complete.ts";
+import { Dispatch } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
-import { type Activity, MAX_WORD_BYTES, Presence } from "./presence.ts";
+import type { Activity } from "./presence.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -46,39 +47,64 @@ export type CoordinatorParts = {
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
 const MAX_PLAN_BYTES = 512 << 10;
 
+/** Each keeps a round and its journal at hand. */
+const MAX_RUNNING = 64;
+
 /** The runs of a federation and the devices that are here; handlers translate messages into its calls. */
 export class Coordinator {
   readonly parts: CoordinatorParts;
-  readonly presence: Presence;
+  readonly dispatch: Dispatch;
   readonly #drivers = new Map<string, Driver>();
   readonly #watchers = new Set<() => void>();
   #starting: Promise<unknown> = Promise.resolve();
 
   constructor(parts: CoordinatorParts) {
     this.parts = parts;
-    const events = {
-      onCame: (device: string) => this.#noted(device, "connected"),
-      onGone: (device: string) => this.#noted(device, "disconnected"),
-    };
-    this.presence = new Presence(events, parts.clock);
+    this.dispatch = new Dispatch({
+      clock: parts.clock,
+      drivers: () => this.drivers(),
+      driver: (run) => this.#drivers.get(run),
+      changed: () => this.#watched(),
+    });
   }
 
-  /** Takes up every run that the store knows, in the order they were added. */
+  get presence() {
+    return this.dispatch.presence;
+  }
+
+  /**
+   * Takes up every run that the store knows, in the order they were added. One that cannot be taken up holds
+   * no other up: it is reported, and starting it again tries again.
+   */
   async start(): Promise<void> {
-    for (const { run, plan, header, state } of await this.parts.store.runs()) {
-      if (state === "preparing") continue;
-      const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
-      await this.#drive(run, { envelope, header: decodeHeader(header) });
+    const runs = (await this.parts.store.runs()).filter(({ state }) => state !== "preparing");
+    const failed: unknown[] = [];
+    for (const { run, plan, header } of runs) {
+      try {
+        const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
+        await this.#drive(run, { envelope, header: decodeHeader(header) });
+      } catch (error) {
+        failed.push(error);
+        logTrouble(this.parts.log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
+      }
     }
+    // Storage that gives nothing back is no coordinator to be.
+    if (runs.length > 0 && failed.length === runs.length) throw failed[0];
   }
 
   async close(): Promise<void> {
-    this.presence.close();
+    this.dispatch.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
   }
 
+  /** In the order that their runs were added. */
   drivers(): Driver[] {
     return [...this.#drivers.values()];
+  }
+
+  /** The run of this id, if there is one. */
+  find(run: string): Driver | undefined {
+    return this.#drivers.get(run);
   }
 
   driver(run: string): Driver {
@@ -87,21 +113,6 @@ export class Coordinator {
     throw new Fault("not-found", `run ${run.slice(0, 12)}`, {
       todo: "List the runs with `tutti run status`",
     });
-  }
-
-  /** The run that devices work for: the one in progress, else the newest. */
-  current(): Driver | undefined {
-    const all = this.drivers();
-    return all.find((driver) => driver.header.state === "running") ?? all.at(-1);
-  }
-
-  /** The word to one device; a word that no message can hold is not said and fails its round by name. */
-  wordTo(device: string): Instruction | null {
-    const current = this.current();
-    const word = current?.wordTo(device) ?? null;
-    if (word === null || encodeKept(InstructionSchema, word).length <= MAX_WORD_BYTES) return word;
-    current?.giveUp(tooLong(device));
-    return null;
   }
 
   /** Starts a run from its owner's signed plan; the same plan again is the same run. */
@@ -126,14 +137,16 @@ export class Coordinator {
     const same = this.#drivers.get(run);
     if (same?.header.state === "running") return run;
     if (same) throw over(plan.name, same.header.state);
-    const busy = this.current();
-    if (busy?.header.state === "running") {
-      throw new Fault("conflict", "run", {
-        expected: "no other run in progress",
-        got: busy.options.plan.name,
-        todo: "Stop it or wait",
-      });
-    }
+    const running = this.drivers().filter(({ header }) => header.state === "running").length;
+    demand(
+      running < MAX_RUNNING,
+      () =>
+        new Fault("conflict", "run", {
+          expected: `fewer than ${MAX_RUNNING} runs in progress`,
+          got: `${running}`,
+          todo: "Stop one or wait",
+        }),
+    );
     checkPrivacy(plan);
     await this.#mustHave(plan);
     const { store } = this.parts;
@@ -198,16 +211,6 @@ export class Coordinator {
     return () => this.#watchers.delete(callback);
   }
 
-  /** Tells every device that is here its current word, and every watcher that something changed. */
-  changed = (): void => {
-    const current = this.current();
-    for (const device of current ? this.presence.present() : []) {
-      const word = current?.wordTo(device);
-      if (word && !this.presence.tell(device, word)) current?.giveUp(tooLong(device));
-    }
-    this.#watched();
-  };
-
   /** What a device says it does; that changes no word, so only those who watch hear of it. */
   reported(device: string, activity: Activity): void {
     this.presence.activities.set(device, activity);
@@ -232,7 +235,7 @@ export class Coordinator {
         expected: "at least one release",
         got: "none",
       });
-    const driver = new Driver({
+    const driver: Driver = new Driver({
       run,
       plan,
       planEnvelope: envelope,
@@ -243,20 +246,25 @@ export class Coordinator {
       clock,
       random,
       complete: completer({ ...this.parts, ...this.parts.federation.coordinator, log }),
-      present: () => this.presence.present(),
-      changed: this.changed,
+      present: () => [...this.dispatch.schedule.serving(run)],
+      waits: () => this.dispatch.schedule.waits(run),
+      changed: () => {
+        this.dispatch.changed(driver);
+        this.#watched();
+      },
       log,
       ...(holdMs !== undefined && { holdMs }),
     });
     this.#drivers.set(run, driver);
+    this.dispatch.add(driver);
     try {
       await driver.start();
     } catch (cause) {
       this.#drivers.delete(run);
+      this.dispatch.remove(run);
       throw cause;
     }
     await this.#dismissRevoked(driver);
-    this.changed();
   }
 
   async #mustHave(plan: Plan): Promise<void> {
@@ -290,16 +298,6 @@ export class Coordinator {
     const { federation, clock, verify } = this.parts;
     return { authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify };
   }
-
-  #noted(device: string, kind: "connected" | "disconnected"): void {
-    const current = this.current();
-    if (current?.round) current.submit(device, { case: kind, value: true }).catch(() => {});
-    this.changed();
-  }
-}
-
-function tooLong(device: string): string {
-  return `the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`;
 }
 
 /** A plan is its run's id, so it can be run once. */

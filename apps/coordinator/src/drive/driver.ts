@@ -86,7 +86,7 @@ export class Driver {
       this.#begin();
       return false;
     }
-    this.#welcome();
+    this.welcome(this.options.present());
     failpoint("load.welcomed");
     // The crash may have come between the last commit and its effect; both effects are idempotent.
     const { phase, reason } = this.round;
@@ -116,6 +116,24 @@ export class Driver {
       this.#hold.heard(device);
       this.#wake();
     });
+  }
+
+  /**
+   * Devices that are at this run's disposal from now on. Strangers first: once all who are expected are here
+   * the round invites, and whom it invites must be here.
+   */
+  welcome(devices: readonly string[]): void {
+    const expected = new Set(this.header.cohort);
+    const strangers = devices.filter((device) => !expected.has(device));
+    for (const device of [...strangers, ...devices.filter((device) => expected.has(device))])
+      this.#say(device, { case: "connected", value: true });
+  }
+
+  /** Devices that are here no longer, or at another run's disposal. */
+  dismiss(devices: readonly string[]): void {
+    for (const device of devices) {
+      if (this.round?.connected.has(device)) this.#say(device, { case: "disconnected", value: true });
+    }
   }
 
   /** What one device should hear now, derived from committed state; null: nothing, it waits. */
@@ -322,27 +340,14 @@ export class Driver {
     if (this.round === null) return;
     const settle = { resolve: () => {}, reject: () => {} };
     this.#queue.unshift({ device: "", event: { case: "recovered", value: true }, upload: undefined, settle });
-    this.#welcome();
+    this.welcome(this.options.present());
     this.#wake();
-  }
-
-  /**
-   * Strangers first: once all who are expected are here the round invites, and whom it invites must be here.
-   */
-  #welcome(): void {
-    const here = this.options.present();
-    const expected = new Set(this.header.cohort);
-    const strangers = here.filter((device) => !expected.has(device));
-    for (const device of [...strangers, ...here.filter((device) => expected.has(device))])
-      this.#say(device, { case: "connected", value: true });
   }
 
   /** Devices of before the crash that did not come back are waited for no longer. */
   #missAbsent(): void {
     const here = new Set(this.options.present());
-    for (const device of this.round?.connected ?? []) {
-      if (!here.has(device)) this.#say(device, { case: "disconnected", value: true });
-    }
+    this.dismiss([...(this.round?.connected ?? [])].filter((device) => !here.has(device)));
   }
 
   #arm(): void {
@@ -350,9 +355,11 @@ export class Driver {
     if (this.#closed || this.round === null || !Number.isFinite(this.round.deadlineMs)) return;
     const waitMs = Math.max(1, this.round.deadlineMs - this.options.clock.nowMs());
     this.#alarm = new AbortController();
-    this.#later(Math.min(waitMs, LONGEST_SLEEP_MS), this.#alarm, () =>
-      this.#say("", { case: "tick", value: true }),
-    );
+    this.#later(Math.min(waitMs, LONGEST_SLEEP_MS), this.#alarm, () => {
+      // Waiting for devices that other runs have is no failure of this one: its deadline starts anew.
+      const waits = this.round?.phase === "gathering" && this.options.waits?.();
+      this.#say("", { case: waits ? "recovered" : "tick", value: true });
+    });
   }
 
   /** Unless it is aborted before. */

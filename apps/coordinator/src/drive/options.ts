@@ -22,7 +22,10 @@ export type DriverOptions = {
   /** What central noise is drawn from. */
   readonly random: SecretRandom;
   readonly complete: Complete;
+  /** Devices that are here, and at this run's disposal. */
   readonly present: () => string[];
+  /** Whether it has too few of them because other runs have the rest. */
+  readonly waits?: () => boolean;
   /** After every committed change. */
   readonly changed: () => void;
   /** Told of every failure of storage and of every bug. */

@@ -13,21 +13,35 @@ export const GRACE_MS = 1_500;
 export const MAX_WORD_BYTES = MAX_MESSAGE_BYTES - 1024;
 
 /** What a device says it does; for people watching, never about its data. */
-export type Activity = { readonly activity: string; readonly progress: number };
+export type Activity = { readonly run: string; readonly activity: string; readonly progress: number };
 
-type Line = { say(word: Instruction): void; end(): void; last: Instruction | null };
+/**
+ * A device's stream, or its box without one: what is still to be said, and the last word that was, both by
+ * what they are about.
+ */
+type Line = {
+  readonly streams: boolean;
+  readonly queue: Map<string, Instruction>;
+  readonly last: Map<string, Instruction>;
+  wake(): void;
+  end(): void;
+};
 
 export type PresenceEvents = { onCame(device: string): void; onGone(device: string): void };
 
-/** Which devices hold a Listen stream, and the last word each was told. */
+/** Which devices are here, on a Listen stream or by asking now and then, and the last words each was told. */
 export class Presence {
   readonly activities = new Map<string, Activity>();
   readonly #lines = new Map<string, Line>();
   readonly #leaving = new Map<string, AbortController>();
+  /** When a device without a stream counts as gone unless it asks again. */
+  readonly #asking = new Map<string, AbortController>();
   readonly #events: PresenceEvents;
   /** Revoked: one may have been let in by a look at the store from just before. */
   readonly #expelled = new Set<string>();
   readonly #clock: Clock;
+  /** Words said, in all. */
+  said = 0;
 
   constructor(events: PresenceEvents, clock: Clock) {
     this.#events = events;
@@ -39,39 +53,48 @@ export class Presence {
     return [...new Set([...this.#lines.keys(), ...this.#leaving.keys()])].sort();
   }
 
+  get count(): number {
+    // Who leaves has no line any more.
+    return this.#lines.size + this.#leaving.size;
+  }
+
+  isHere(device: string): boolean {
+    return this.#lines.has(device) || this.#leaving.has(device);
+  }
+
   isConnected(device: string): boolean {
     return this.#lines.has(device);
   }
 
+  /** Devices that are here without a stream. */
+  get askers(): number {
+    return this.#asking.size;
+  }
+
   /** A stream of words to one device; a second stream of the same device ends the first. */
   async *listen(device: string, signal: AbortSignal): AsyncGenerator<Instruction> {
-    const queue: Instruction[] = [];
-    let wake: () => void = () => {};
     let open = true;
+    let wake: () => void = () => {};
     const line: Line = {
-      last: null,
-      say: (word) => {
-        // A newer word replaces one that was not sent yet: only the current one matters.
-        queue.splice(0, queue.length, word);
-        wake();
-      },
+      streams: true,
+      queue: new Map(),
+      last: new Map(),
+      wake: () => wake(),
       end: () => {
         open = false;
         wake();
       },
     };
-    if (this.#expelled.has(device))
-      throw new Fault("refused", `device ${device}`, {
-        expected: "one of the federation",
-        got: "a revoked one",
-      });
     this.#arrive(device, line);
     signal.addEventListener("abort", line.end, { once: true });
     try {
       while (open && !signal.aborted) {
-        const word = queue.shift();
-        if (word) yield word;
-        else
+        const [next] = line.queue;
+        if (next) {
+          line.queue.delete(next[0]);
+          this.said++;
+          yield next[1];
+        } else
           await new Promise<void>((resolve) => {
             wake = resolve;
           });
@@ -83,18 +106,49 @@ export class Presence {
   }
 
   /**
-   * Says the current word to a device that is here, unless it was the last thing it heard. False for a word
-   * that no message can hold: saying it would end the line, and again whenever the device comes back.
+   * A device that asks now and then, without a stream: it is here until `forMs` and the grace period pass.
+   * What was to be told it, oldest first, one word for each time it asks.
    */
-  tell(device: string, word: Instruction): boolean {
+  asked(device: string, forMs: number): Instruction | null {
+    const known = this.#lines.get(device);
+    if (known?.streams) return null;
+    const none = () => {};
+    const line = known ?? { streams: false, queue: new Map(), last: new Map(), wake: none, end: none };
+    if (!known) this.#arrive(device, line);
+    this.#asking.get(device)?.abort();
+    const patience = new AbortController();
+    this.#asking.set(device, patience);
+    const gone = () => {
+      this.#asking.delete(device);
+      this.#lines.delete(device);
+      this.#gone(device);
+    };
+    this.#clock.sleep(forMs + GRACE_MS, patience.signal).then(gone, () => {});
+    const [next] = line.queue;
+    if (!next) return null;
+    line.queue.delete(next[0]);
+    this.said++;
+    return next[1];
+  }
+
+  /**
+   * Says the current word about something (a run) to a device that is here, unless it was the last that it
+   * heard about it; a newer word replaces one that was not sent yet. False for a word that no message can
+   * hold: saying it would end the line, and again whenever the device comes back.
+   */
+  tell(device: string, about: string, word: Instruction): boolean {
     const line = this.#lines.get(device);
-    // Asked after every commit, of everybody: mostly there is nothing new.
-    if (line === undefined || line.last === word) return true;
+    const last = line?.last.get(about);
+    // Asked after every commit that concerns it: mostly there is nothing new.
+    if (line === undefined || last === word) return true;
     const bytes = encodeKept(InstructionSchema, word);
     if (bytes.length > MAX_WORD_BYTES) return false;
-    const said = line.last !== null && equalBytes(encodeKept(InstructionSchema, line.last), bytes);
-    line.last = word;
-    if (!said) line.say(word);
+    line.last.set(about, word);
+    if (last !== undefined && equalBytes(encodeKept(InstructionSchema, last), bytes)) return true;
+    // Last in the line: what is said of one run may answer what was said before it of another.
+    line.queue.delete(about);
+    line.queue.set(about, word);
+    line.wake();
     return true;
   }
 
@@ -104,16 +158,20 @@ export class Presence {
     this.#lines.get(device)?.end();
     this.#lines.delete(device);
     this.#stays(device);
-    this.activities.delete(device);
-    this.#events.onGone(device);
+    this.#gone(device);
   }
 
   close(): void {
     for (const line of this.#lines.values()) line.end();
-    for (const device of this.#leaving.keys()) this.#stays(device);
+    for (const device of [...this.#leaving.keys(), ...this.#asking.keys()]) this.#stays(device);
   }
 
   #arrive(device: string, line: Line): void {
+    if (this.#expelled.has(device))
+      throw new Fault("refused", `device ${device}`, {
+        expected: "one of the federation",
+        got: "a revoked one",
+      });
     this.#lines.get(device)?.end();
     this.#stays(device);
     this.#lines.set(device, line);
@@ -127,15 +185,21 @@ export class Presence {
     this.#leaving.set(device, grace);
     const gone = () => {
       this.#leaving.delete(device);
-      this.activities.delete(device);
-      this.#events.onGone(device);
+      this.#gone(device);
     };
     this.#clock.sleep(GRACE_MS, grace.signal).then(gone, () => {});
   }
 
+  #gone(device: string): void {
+    this.activities.delete(device);
+    this.#events.onGone(device);
+  }
+
   /** Its grace period, if it was in one, is over without its being gone. */
   #stays(device: string): void {
-    this.#leaving.get(device)?.abort();
-    this.#leaving.delete(device);
+    for (const waiting of [this.#leaving, this.#asking]) {
+      waiting.get(device)?.abort();
+      waiting.delete(device);
+    }
   }
 }

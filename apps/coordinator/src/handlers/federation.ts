@@ -11,6 +11,7 @@ import type { Driver } from "../drive/driver.ts";
 import { failpoint } from "../failpoint.ts";
 import { type Authenticator, mustBeSame } from "../grpc/authenticate.ts";
 import { chunksFrom } from "./chunks.ts";
+import { runNow, runOfSession, runOfUpload } from "./find.ts";
 import { Uploads } from "./upload.ts";
 
 const VERSION = "0.1.0";
@@ -69,7 +70,7 @@ function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
       yield* presence.listen(deviceOf(call), call.signal);
     },
     async checkIn(_request, call) {
-      const word = coordinator.wordTo(deviceOf(call));
+      const word = coordinator.dispatch.ask(deviceOf(call), RETRY_AFTER_MS);
       const idle = create(InstructionSchema, {
         word: { case: "idle", value: { retryAfterMs: RETRY_AFTER_MS } },
       });
@@ -85,18 +86,20 @@ function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
 function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
   return {
     ready: async (request, call) => {
-      deviceOf(call);
-      mustBeNow(active(coordinator), request);
-      return say(coordinator, call, { case: "ready", value: true });
+      const device = deviceOf(call);
+      return await say(runNow(coordinator, request), device, { case: "ready", value: true });
     },
     decline: async (request, call) => {
-      deviceOf(call);
-      mustBeNow(active(coordinator), request);
-      return say(coordinator, call, { case: "declined", value: request.reason.slice(0, 500) });
+      const device = deviceOf(call);
+      const reason = request.reason.slice(0, 500);
+      return await say(runNow(coordinator, request), device, { case: "declined", value: reason });
     },
-    async report({ activity, progress }, call) {
-      const known = { activity: activity.slice(0, 40), progress: Math.min(1, Math.max(0, progress || 0)) };
-      coordinator.reported(deviceOf(call), known);
+    async report({ run, activity, progress }, call) {
+      coordinator.reported(deviceOf(call), {
+        run: run.slice(0, 64),
+        activity: activity.slice(0, 40),
+        progress: Math.min(1, Math.max(0, progress || 0)),
+      });
       return create(AckSchema);
     },
   };
@@ -106,53 +109,38 @@ function secureSum(
   coordinator: Coordinator,
 ): Some<"advertise" | "pick" | "share" | "upload" | "attest" | "reveal"> {
   const uploads = new Uploads(coordinator.parts.clock);
+  const about = async (call: Call, session: Uint8Array, event: JournalEntry["event"]) => {
+    const device = deviceOf(call);
+    return await say(runOfSession(coordinator, session), device, event);
+  };
   return {
     advertise: async ({ advertisement, terms }, call) => {
-      deviceOf(call);
+      const device = deviceOf(call);
       demand(
         advertisement && terms,
         () => new Fault("bad-message", "advertise", { expected: "terms and keys" }),
       );
-      mustBeNow(active(coordinator), terms);
-      return say(coordinator, call, { case: "advertised", value: advertisement });
+      return await say(runNow(coordinator, terms), device, { case: "advertised", value: advertisement });
     },
-    pick: (request, call) => say(coordinator, call, { case: "picked", value: request }),
-    share: (request, call) => say(coordinator, call, { case: "shared", value: request }),
+    pick: (request, call) => about(call, request.roster, { case: "picked", value: request }),
+    share: (request, call) => about(call, request.session, { case: "shared", value: request }),
     upload: async (parts, call) => {
       const device = deviceOf(call);
-      const driver = active(coordinator);
-      const upload = await uploads.read(driver.round, device, parts);
+      const { driver, whole } = await runOfUpload(coordinator, device, parts);
+      const upload = await uploads.read(driver.round, device, whole);
       failpoint("upload.received");
       if (upload !== null) await driver.submit(device, { case: "uploaded", value: true }, upload);
       return create(AckSchema);
     },
-    attest: (request, call) => say(coordinator, call, { case: "attested", value: request }),
-    reveal: (request, call) => say(coordinator, call, { case: "revealed", value: request }),
+    attest: (request, call) => about(call, request.session, { case: "attested", value: request }),
+    reveal: (request, call) => about(call, request.session, { case: "revealed", value: request }),
   };
 }
 
-/** Hands a device's message to the run in progress; acknowledged when it is durable. */
-async function say(coordinator: Coordinator, call: Call, event: JournalEntry["event"]) {
-  const device = deviceOf(call);
-  await active(coordinator).submit(device, event);
+/** Hands a device's message to the run that it is about; acknowledged when it is durable. */
+async function say(driver: Driver, device: string, event: JournalEntry["event"]) {
+  await driver.submit(device, event);
   return create(AckSchema);
-}
-
-function active(coordinator: Coordinator): Driver {
-  const driver = coordinator.current();
-  if (driver?.round) return driver;
-  throw new Fault("conflict", "round", { expected: "a run in progress", got: "none" });
-}
-
-/** Refuses a message about any round but the present one, by name. */
-function mustBeNow(driver: Driver, said: { run: string; round: number; attempt: number }): void {
-  const spec = driver.round?.spec;
-  const { run = "", round = 0 } = spec?.task ?? {};
-  if (said.run === run && said.round === round && said.attempt === spec?.attempt) return;
-  throw new Fault("conflict", "message", {
-    expected: `run ${run.slice(0, 12)} round ${round} attempt ${spec?.attempt}`,
-    got: `run ${said.run.slice(0, 12)} round ${said.round} attempt ${said.attempt}`,
-  });
 }
 
 function deviceOf({ caller }: Call): string {

@@ -3,10 +3,16 @@ import { sha256 } from "@tutti/foundation/hash";
 import { packBits } from "@tutti/kernels/pack";
 import type { Plan } from "@tutti/plan/plan";
 import { signPlan } from "@tutti/release/plan";
+import type { Round } from "@tutti/round/round";
 import { AckSchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
-import { type Instruction, ListenRequestSchema, ReadyRequestSchema } from "@tutti/wire/round";
+import {
+  DeclineRequestSchema,
+  type Instruction,
+  ListenRequestSchema,
+  ReadyRequestSchema,
+} from "@tutti/wire/round";
 import type { Call } from "@tutti/wire/rpc";
 import { AdvertiseRequestSchema, type UploadPart, UploadPartSchema } from "@tutti/wire/secagg";
 import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
@@ -79,8 +85,14 @@ export class Desk {
     this.owner = adminHandlers(this.coordinator);
   }
 
+  /** The run in progress, else the newest: most tests have one. */
+  get driver() {
+    const all = this.coordinator.drivers();
+    return all.find(({ header }) => header.state === "running") ?? all.at(-1);
+  }
+
   get round() {
-    return this.coordinator.current()?.round ?? null;
+    return this.driver?.round ?? null;
   }
 
   async startRun(plan: Plan): Promise<string> {
@@ -89,7 +101,7 @@ export class Desk {
 
   /** What must be the same before and after a refusal. */
   async state(): Promise<unknown> {
-    const driver = this.coordinator.current();
+    const driver = this.driver;
     const entries = driver ? (await this.store.journal(driver.options.run)).entries.length : 0;
     return { round: driver?.round, header: driver?.header, entries };
   }
@@ -112,11 +124,19 @@ export class Desk {
     return lines;
   }
 
+  /** The run that a device serves, else the only one. */
+  driverOf(device: string) {
+    const run = this.coordinator.dispatch.schedule.serves(device);
+    return run === null ? this.driver! : this.coordinator.driver(run);
+  }
+
   /** The answer of a device to its present word, not sent yet. */
   async answerOf(device: string): Promise<Answer> {
-    const player = this.#players.get(device) ?? new Player(device);
-    this.#players.set(device, player);
-    const driver = this.coordinator.current()!;
+    const driver = this.driverOf(device);
+    // A player keeps its keys of one run's session.
+    const key = `${device} ${driver.options.run}`;
+    const player = this.#players.get(key) ?? new Player(device);
+    this.#players.set(key, player);
     player.words = wordsOf(driver.options.plan, driver.round!.spec.task, device);
     return await player.answer(driver.wordTo(device)!);
   }
@@ -128,19 +148,28 @@ export class Desk {
   /** Every device in turn answers its word. */
   async answer(...names: string[]): Promise<void> {
     for (const name of names) {
-      if (this.coordinator.current()?.wordTo(name)) await this.send(name, await this.answerOf(name));
+      const { word } = this.driverOf(name)?.wordTo(name) ?? {};
+      const news = word?.case === "published" || word?.case === "runOver";
+      if (word && !news) await this.send(name, await this.answerOf(name));
     }
   }
 
   async sendEvent(device: string, event: JournalEntry["event"], upload?: Answer): Promise<unknown> {
     const call = callOf(device, "device");
-    const { spec } = this.round!;
-    const { run, round } = spec.task;
+    const round = this.driverOf(device).round!;
+    const said = {
+      run: round.spec.task.run,
+      round: round.spec.task.round,
+      attempt: round.spec.attempt,
+    };
+    const session = () => sessionOf(round);
     switch (event.case) {
       case "ready":
-        return this.devices.ready(create(ReadyRequestSchema, { run, round, attempt: spec.attempt }), call);
+        return this.devices.ready(create(ReadyRequestSchema, said), call);
+      case "declined":
+        return this.devices.decline(create(DeclineRequestSchema, { ...said, reason: event.value }), call);
       case "advertised": {
-        const { terms } = this.#session();
+        const { terms } = session();
         return this.devices.advertise(
           create(AdvertiseRequestSchema, { terms, advertisement: event.value }),
           call,
@@ -149,7 +178,7 @@ export class Desk {
       case "shared":
         return this.devices.share(event.value, call);
       case "uploaded":
-        return this.devices.upload(parts(uploadOf(upload!, this.#session().terms.bits)), call);
+        return this.devices.upload(parts(uploadOf(upload!, session().terms.bits)), call);
       case "attested":
         return this.devices.attest(event.value, call);
       case "revealed":
@@ -157,12 +186,6 @@ export class Desk {
       default:
         return create(AckSchema);
     }
-  }
-
-  #session() {
-    const sum = this.round?.cohorts[0]?.sum;
-    if (sum?.kind !== "secure") throw new Error("no session");
-    return sum.session;
   }
 
   async settle(): Promise<void> {
@@ -173,6 +196,12 @@ export class Desk {
     await this.coordinator.close();
     await this.store.close();
   }
+}
+
+function sessionOf({ cohorts }: Round) {
+  const sum = cohorts[0]?.sum;
+  if (sum?.kind !== "secure") throw new Error("no session");
+  return sum.session;
 }
 
 export type UploadShape = { session: Uint8Array; bytes: Uint8Array; sha256: Uint8Array; packedBytes: number };

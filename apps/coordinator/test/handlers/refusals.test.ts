@@ -154,7 +154,7 @@ describe("a message about something else", () => {
       expect(["refused", "conflict"], kind).toContain(code);
       await go(1);
     }
-    expect(desk.coordinator.current()?.header.state).toBe("running");
+    expect(desk.driver?.header.state).toBe("running");
   });
 });
 
@@ -207,7 +207,7 @@ describe("an upload", () => {
     await go(3);
     const late = await desk.answerOf("a");
     await desk.answer("b", "c");
-    const header = () => desk.coordinator.current()!.header;
+    const header = () => desk.driver!.header;
     while (header().attempt === 0) {
       desk.clock.next();
       await desk.settle();

@@ -45,7 +45,7 @@ describe("a device that is revoked", () => {
       await expect(again[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: "refused" });
       for (let at = answers; at < 6; at++) await desk.answer(...ABC);
       await desk.settle();
-      const history = desk.coordinator.current()!.header.history;
+      const history = desk.driver!.header.history;
       // Its vector was in the sum by the fourth answer: nobody can take it out.
       expect(history[0]?.survivors ?? desk.round?.cohorts.map(({ sum }) => survivors(sum).length)[0]).toBe(
         answers < 4 ? 3 : 4,

@@ -1,0 +1,149 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { plan, temporary } from "../drive/house.ts";
+import { Desk } from "./desk.ts";
+
+const SIX = ["a", "b", "c", "d", "e", "f"];
+
+describe("several runs at once", () => {
+  let place: ReturnType<typeof temporary>;
+  let desk: Desk;
+  beforeEach(async () => {
+    place = temporary();
+    desk = await Desk.open(place.folder);
+  });
+  afterEach(async () => {
+    await desk.close();
+    place.remove();
+  });
+
+  const state = (run: string) => desk.coordinator.driver(run).header.state;
+  const running = () => desk.coordinator.drivers().filter(({ header }) => header.state === "running");
+  const begun = () => running().filter(({ round }) => round && round.phase !== "gathering");
+
+  /** Every device that has a word answers it, once; time passes only when nobody has anything to say. */
+  async function turn(devices: readonly string[]): Promise<void> {
+    const before = running().map(({ round }) => round);
+    for (const device of devices) await desk.answer(device);
+    await desk.settle();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (running().every(({ round }, at) => round === before[at])) desk.clock.next();
+    await desk.settle();
+  }
+
+  async function until(done: () => boolean, devices: readonly string[] = SIX): Promise<void> {
+    for (let at = 0; !done(); at++) {
+      if (at > 2000) throw new Error(`stuck: ${running().map(({ round }) => round?.phase)}`);
+      await turn(devices);
+    }
+  }
+
+  /** No device is counted on by two rounds at the same time. */
+  function apart(): void {
+    const busy = begun().flatMap(({ round }) => [...(round?.connected ?? [])]);
+    expect(new Set(busy).size).toBe(busy.length);
+  }
+
+  test("two that need three each share six devices, and both finish", async () => {
+    for (const device of SIX) desk.listen(device);
+    await desk.settle();
+    const cohort = { min: 3, max: 3 };
+    const [one, two] = [
+      await desk.startRun(plan({ name: "one", cohort })),
+      await desk.startRun(plan({ name: "two", cohort })),
+    ];
+    let together = 0;
+    await until(() => {
+      apart();
+      if (begun().length === 2) together++;
+      return running().length === 0;
+    });
+    expect([state(one), state(two)]).toEqual(["finished", "finished"]);
+    expect(together).toBeGreaterThan(0);
+  });
+
+  test("two that need all there are take turns, and waiting is no failure", async () => {
+    const three = SIX.slice(0, 3);
+    for (const device of three) desk.listen(device);
+    const rounds = { rounds: 2, attempts: 1, deadlines: { joinMs: 100 } };
+    const one = await desk.startRun(plan({ name: "one", ...rounds }));
+    await until(() => begun().length === 1, three);
+    const two = await desk.startRun(plan({ name: "two", ...rounds }));
+    // Far more than its joinMs passes while the other has everybody.
+    for (let at = 0; at < 20; at++) {
+      desk.clock.pass(60);
+      desk.clock.next();
+      await desk.settle();
+    }
+    expect([state(two), desk.coordinator.driver(two).header.attempt]).toEqual(["running", 0]);
+    expect(desk.coordinator.dispatch.schedule.waits(two)).toBe(true);
+    const order: string[] = [];
+    await until(() => {
+      const [now] = begun();
+      apart();
+      const name = now?.options.plan.name;
+      if (name && order.at(-1) !== name) order.push(name);
+      return running().length === 0;
+    }, three);
+    expect([state(one), state(two)]).toEqual(["finished", "finished"]);
+    // Three rounds each, of which one evaluates; the second run is not kept until the first is over.
+    expect(order.slice(0, 4)).toEqual(["one", "two", "one", "two"]);
+  });
+
+  test("a run that fails or is stopped gives its devices to the others", async () => {
+    for (const device of SIX.slice(0, 3)) desk.listen(device);
+    const one = await desk.startRun(plan({ name: "one", attempts: 1 }));
+    await until(() => begun().length === 1, []);
+    const two = await desk.startRun(plan({ name: "two" }));
+    await desk.coordinator.driver(one).stop();
+    await until(() => running().length === 0, SIX.slice(0, 3));
+    expect([state(one), state(two)]).toEqual(["stopped", "finished"]);
+  });
+
+  test("devices hear how the run that they served ended, also after they served another", async () => {
+    const lines = SIX.slice(0, 3).map((device) => desk.listen(device));
+    const one = await desk.startRun(plan({ name: "one" }));
+    const two = await desk.startRun(plan({ name: "two" }));
+    await until(() => running().length === 0, SIX.slice(0, 3));
+    for (const { words } of lines) {
+      const over = words.flatMap(({ word }) => (word.case === "runOver" ? [word.value.run] : []));
+      expect(over.sort()).toEqual([one, two].sort());
+    }
+  });
+
+  test("after a restart both go on where they were, whoever comes back first", async () => {
+    for (const device of SIX) desk.listen(device);
+    const cohort = { min: 3, max: 3 };
+    const [one, two] = [
+      await desk.startRun(plan({ name: "one", cohort })),
+      await desk.startRun(plan({ name: "two", cohort })),
+    ];
+    await until(() => begun().length === 2, []);
+    const before = [one, two].map((run) => [...desk.coordinator.driver(run).round!.invited].sort());
+    await desk.close();
+    desk = await Desk.open(place.folder);
+    for (const device of [...SIX].reverse()) desk.listen(device);
+    await desk.settle();
+    const after = [one, two].map((run) => [...desk.coordinator.dispatch.schedule.serving(run)].sort());
+    expect(after).toEqual(before);
+    await until(() => {
+      apart();
+      return running().length === 0;
+    });
+    expect([state(one), state(two)]).toEqual(["finished", "finished"]);
+  });
+
+  test("a run whose journal cannot be read holds up no other", async () => {
+    const one = await desk.startRun(plan({ name: "one" }));
+    const two = await desk.startRun(plan({ name: "two" }));
+    await desk.store.commit(one, { append: [{ seq: 7, entry: new Uint8Array([1]) }] });
+    await desk.close();
+    mkdirSync(join(place.folder, "artifacts"), { recursive: true });
+    desk = await Desk.open(place.folder);
+    expect(desk.coordinator.find(one)).toBeUndefined();
+    for (const device of SIX.slice(0, 3)) desk.listen(device);
+    await until(() => running().length === 0, SIX.slice(0, 3));
+    expect(state(two)).toBe("finished");
+  });
+});
