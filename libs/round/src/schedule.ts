@@ -135,7 +135,7 @@ export class Schedule {
     if (engaged) this.#assign(device, engaged);
   }
 
-  /** Whether a device that is here may serve a run. One that its round is engaged with stays until it ends. */
+  /** Whether a device that is here may serve a run. One that its round is engaged with stays all the same. */
   standing(device: string, name: string, standing: Standing): void {
     const [run, known] = [this.#known(name), this.#devices.get(device)];
     if (!known) return;
@@ -244,6 +244,8 @@ export class Schedule {
     this.#take(run, lack);
     if (isShort(run)) return false;
     [run.passed, run.overdue] = [0, Number.POSITIVE_INFINITY];
+    // A round costs a millisecond at least, so that those that cost nothing take turns too.
+    run.tag += run.serving.size / run.weight;
     return true;
   }
 

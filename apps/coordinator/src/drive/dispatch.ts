@@ -7,7 +7,7 @@ import type { Instruction } from "@tutti/wire/round";
 import type { Driver } from "./driver.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
 
-/** Of runs that are over, so many of the newest are told to who comes back: the last words it may have missed. */
+/** Of runs that are over, so many of the newest are told to who comes back: it may have missed their end. */
 const ENDED_TOLD = 4;
 
 export type DispatchOptions = {
@@ -59,7 +59,7 @@ export class Dispatch {
     this.#seen.delete(run);
   }
 
-  /** After every committed change of a run: says what is new to those whom it concerns, and to nobody else. */
+  /** After every committed change of a run: says what is new to those whom it concerns, to nobody else. */
   changed(driver: Driver): void {
     const { run } = driver.options;
     const before = this.#seen.get(run);

@@ -41,7 +41,8 @@ describe("several runs at once", () => {
 
   /** No device is counted on by two rounds at the same time. */
   function apart(): void {
-    const busy = begun().flatMap(({ round }) => [...(round?.connected ?? [])]);
+    const going = begun().filter(({ round }) => round?.phase !== "unmasking");
+    const busy = going.flatMap(({ round }) => [...(round?.connected ?? [])]);
     expect(new Set(busy).size).toBe(busy.length);
   }
 
@@ -80,7 +81,8 @@ describe("several runs at once", () => {
     expect(desk.coordinator.dispatch.schedule.waits(two)).toBe(true);
     const order: string[] = [];
     await until(() => {
-      const [now] = begun();
+      // A round whose sum is being opened has let go of its devices.
+      const now = begun().find(({ round }) => round?.phase !== "unmasking");
       apart();
       const name = now?.options.plan.name;
       if (name && order.at(-1) !== name) order.push(name);
