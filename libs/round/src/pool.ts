@@ -9,6 +9,10 @@ export class Pool {
     return this.#items.length;
   }
 
+  has(item: string): boolean {
+    return this.#at.has(item);
+  }
+
   add(item: string): void {
     if (this.#at.has(item)) return;
     this.#at.set(item, this.#items.length);

@@ -20,8 +20,12 @@ export type Standing = "yes" | "later" | "no";
 
 /** What a run's round wants and holds. */
 export type View = {
-  /** Null while it takes no further devices. */
-  readonly need: { readonly fewest: number; readonly most: number } | null;
+  /** Null while it takes no further devices; those of `first` are asked before others. */
+  readonly need: {
+    readonly fewest: number;
+    readonly most: number;
+    readonly first?: Iterable<string>;
+  } | null;
   /** Devices whose answer or whose vector it counts on, here or not. */
   readonly engaged: ReadonlySet<string>;
   /** When its present phase closes by itself. */
@@ -267,15 +271,13 @@ export class Schedule {
     }
   }
 
-  #take(run: Run, count: number): string[] {
-    const taken: string[] = [];
-    while (taken.length < count) {
-      const device = run.free.draw(run.draw);
-      if (device === undefined) break;
+  #take(run: Run, count: number): void {
+    const first = [...(run.view.need?.first ?? [])].filter((device) => run.free.has(device));
+    for (let at = 0; at < count; at++) {
+      const device = first[at] ?? run.free.draw(run.draw);
+      if (device === undefined) return;
       this.#assign(device, run);
-      taken.push(device);
     }
-    return taken;
   }
 
   #assign(device: string, to: Run | null): void {

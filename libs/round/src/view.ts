@@ -1,5 +1,6 @@
 import { fewestDevices, mostInvited } from "@tutti/plan/cohort";
 import { isOver } from "./cohorts.ts";
+import { isExcused } from "./excuse.ts";
 import type { View } from "./schedule.ts";
 import type { Round } from "./state.ts";
 
@@ -10,7 +11,11 @@ export function viewOf(round: Round): View {
   switch (phase) {
     case "gathering":
       return {
-        need: { fewest: fewestDevices(spec.plan), most: mostInvited(spec.plan) },
+        need: {
+          fewest: fewestDevices(spec.plan),
+          most: mostInvited(spec.plan),
+          first: [...(spec.owed?.keys() ?? [])],
+        },
         engaged: none,
         untilMs,
       };
@@ -21,7 +26,8 @@ export function viewOf(round: Round): View {
     }
     case "summing": {
       const going = round.cohorts.filter((cohort) => !isOver(cohort));
-      const at = going.flatMap(({ sum }) => [...sum.members]).filter((device) => !round.revoked.has(device));
+      const members = going.flatMap(({ sum }) => [...sum.members]);
+      const at = [...members, ...lateOf(round)].filter((device) => !round.revoked.has(device));
       return { need: null, engaged: new Set(at), untilMs };
     }
     case "unmasking":
@@ -29,6 +35,12 @@ export function viewOf(round: Round): View {
       // Its devices have said all they can.
       return { need: null, engaged: none, untilMs: Number.POSITIVE_INFINITY };
   }
+}
+
+/** Who trains on though the round goes on without it: where an update may be late, a later round wants it. */
+function lateOf(round: Round): string[] {
+  if (!round.spec.plan.staleness) return [];
+  return [...round.invited].filter((device) => !round.ready.has(device) && isExcused(round, device));
 }
 
 /** Whether two states of a round may differ in what they want; told without looking at each device. */

@@ -39,6 +39,15 @@ describe("who serves which run", () => {
     expect(schedule.serving("a").size).toBe(4);
   });
 
+  test("whom a round is to ask first is asked first", () => {
+    const schedule = hall(["a"], names(50));
+    const need = { fewest: 2, most: 3, first: ["d7", "d31", "gone"] };
+    schedule.update("a", { ...gathering(2), need }, { nowMs });
+    schedule.deal(0);
+    const serving = schedule.serving("a");
+    expect([serving.size, serving.has("d7"), serving.has("d31")]).toEqual([3, true, true]);
+  });
+
   test("two runs of three share four devices in turn: neither holds two for ever", () => {
     const schedule = hall(["a", "b"], []);
     schedule.update("a", gathering(3), { nowMs });
