@@ -7,6 +7,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "libs/kernels": ["foundation"],
   "libs/wire": ["foundation"],
   "libs/identity": ["foundation", "wire"],
+  "libs/audit": ["foundation"],
   "libs/plan": ["foundation"],
   "libs/update": ["foundation", "kernels"],
   "libs/privacy": ["foundation", "kernels", "update"],
