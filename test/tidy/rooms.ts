@@ -34,6 +34,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "apps/client-sdk": [
     "foundation",
+    "audit",
     "wire",
     "kernels",
     "identity",
@@ -50,6 +51,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "apps/coordinator": [
     "foundation",
+    "audit",
     "wire",
     "kernels",
     "identity",
@@ -62,6 +64,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "apps/cli": [
     "foundation",
+    "audit",
     "wire",
     "identity",
     "plan",

@@ -116,14 +116,14 @@ export class Coordinator {
   }
 
   /** Starts a run from its owner's signed plan; the same plan again is the same run. */
-  async startRun(envelope: SignedEnvelope): Promise<string> {
+  async startRun(envelope: SignedEnvelope, by = "owner"): Promise<string> {
     // One after the other: two at once would both find no run in progress, or drive one run twice.
-    const started = this.#starting.then(() => this.#startRun(envelope));
+    const started = this.#starting.then(() => this.#startRun(envelope, by));
     this.#starting = started.catch(() => {});
     return started;
   }
 
-  async #startRun(envelope: SignedEnvelope): Promise<string> {
+  async #startRun(envelope: SignedEnvelope, by: string): Promise<string> {
     const planBytes = encode(SignedEnvelopeSchema, envelope);
     demand(
       planBytes.length <= MAX_PLAN_BYTES,
@@ -167,7 +167,9 @@ export class Coordinator {
       digest: first.digest,
       envelope: encode(SignedEnvelopeSchema, first.envelope),
     };
-    await store.commit(run, { header: headerBytes, state: "running", release });
+    const { name, rounds } = plan;
+    const note = { actor: by, what: "run.started", subject: run, detail: { name, rounds } };
+    await store.commit(run, { header: headerBytes, state: "running", release, note });
     failpoint("run.running");
     await this.#drive(run, { envelope, header });
     failpoint("run.driven");
@@ -178,8 +180,8 @@ export class Coordinator {
    * A device whose requests are refused from now on, and that is out of every round in progress before this
    * returns. @throws Fault("not-found") for a name that nobody enrolled.
    */
-  async revoke(device: string, list: Statement | null = null): Promise<void> {
-    const known = await this.parts.store.trust.revoke(device, list);
+  async revoke(device: string, list: Statement | null = null, by = "owner"): Promise<void> {
+    const known = await this.parts.store.trust.revoke(device, list, by);
     demand(
       known,
       () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),

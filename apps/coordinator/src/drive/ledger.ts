@@ -6,6 +6,7 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Store } from "../store/store.ts";
+import { noteOfClose } from "./notes.ts";
 import type { Sums } from "./waiting.ts";
 
 /** A journal entry holds at most one stage message, which travelled as one message. */
@@ -64,6 +65,7 @@ export function ledgerOf(store: Store, run: string): Ledger {
         header: encode(RunHeaderSchema, header),
         state: header.state,
         clearJournal: true,
+        note: noteOfClose(run, header, release),
         ...(release
           ? { release: { ...release, envelope: encode(SignedEnvelopeSchema, release.envelope) } }
           : {}),

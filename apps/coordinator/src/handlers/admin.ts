@@ -28,14 +28,13 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
   const statusOf = (driver: Driver) => status(coordinator, driver);
   return {
     async put(parts, call) {
-      mustBeOwner(call);
-      await putArtifact(coordinator, parts);
+      await putArtifact(coordinator, parts, mustBeOwner(call));
       return create(AckSchema);
     },
     async startRun({ plan }, call) {
-      mustBeOwner(call);
+      const owner = mustBeOwner(call);
       demand(plan, () => new Fault("bad-message", "start run", { expected: "a signed plan", got: "none" }));
-      return create(StartRunReplySchema, { run: await coordinator.startRun(plan) });
+      return create(StartRunReplySchema, { run: await coordinator.startRun(plan, owner) });
     },
     async status({ run }, call) {
       mustBeOwner(call);
@@ -65,8 +64,7 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       return create(ReleasesReplySchema, { manifests, plan });
     },
     async revoke({ device }, call) {
-      mustBeOwner(call);
-      await coordinator.revoke(device);
+      await coordinator.revoke(device, null, mustBeOwner(call));
       return create(AckSchema);
     },
     async *fetch(request, call) {
@@ -76,7 +74,11 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
   };
 }
 
-async function putArtifact(coordinator: Coordinator, parts: AsyncIterable<PutPart>): Promise<void> {
+async function putArtifact(
+  coordinator: Coordinator,
+  parts: AsyncIterable<PutPart>,
+  owner: string,
+): Promise<void> {
   const iterator = parts[Symbol.asyncIterator]();
   const first = await iterator.next();
   const part = first.done ? undefined : first.value.part;
@@ -84,11 +86,10 @@ async function putArtifact(coordinator: Coordinator, parts: AsyncIterable<PutPar
     throw new Fault("bad-message", "put", { expected: "a header first", got: part?.case ?? "nothing" });
   const { sha256, totalBytes } = part.value;
   const rest = { [Symbol.asyncIterator]: () => iterator };
-  await coordinator.parts.artifacts.put(
-    hex(checkBytes("artifact hash", sha256, 32)),
-    chunkBytes(rest),
-    totalBytes,
-  );
+  const name = hex(checkBytes("artifact hash", sha256, 32));
+  await coordinator.parts.artifacts.put(name, chunkBytes(rest), totalBytes);
+  const note = { actor: owner, what: "artifact.put", subject: name, detail: { bytes: totalBytes } };
+  await coordinator.parts.store.note(note);
 }
 
 async function* chunkBytes(parts: AsyncIterable<PutPart>): AsyncGenerator<Uint8Array> {
@@ -152,8 +153,9 @@ function status({ presence }: Coordinator, { header, round, options }: Driver): 
   });
 }
 
-function mustBeOwner({ caller }: Call): void {
-  if (caller?.role === "owner") return;
+/** The owner's name. */
+function mustBeOwner({ caller }: Call): string {
+  if (caller?.role === "owner") return caller.name;
   throw new Fault("refused", "request", {
     expected: "a run owner's signature",
     got: caller?.role ?? "no signature",

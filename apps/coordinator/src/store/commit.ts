@@ -1,6 +1,8 @@
+import type { Note } from "@tutti/audit/entry";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { failpoint } from "../failpoint.ts";
+import { addNote } from "./audit.ts";
 import type { Engine, Tx } from "./engine.ts";
 import { mustLead } from "./lease.ts";
 import type { Journal, StoredRelease, StoredSum } from "./store.ts";
@@ -15,15 +17,26 @@ export type Change = {
   readonly release?: StoredRelease;
   /** Deletes the round's entries and sums; done before `append` and `sums` of the same change. */
   readonly clearJournal?: boolean;
+  /** What the audit log says of it. */
+  readonly note?: Note;
 };
 
 /** A database, and the epoch that writes to it. */
-export type Leading = { readonly engine: Engine; readonly epoch: number };
+export type Leading = {
+  readonly engine: Engine;
+  readonly epoch: number;
+  /** The wall clock, for when a row was added. Default: this machine's. */
+  readonly nowMs?: () => number;
+};
 
 /** A run in the transaction that changes it. */
 type Place = { readonly tx: Tx; readonly run: string; readonly epoch: number };
 
-export async function commit({ engine, epoch }: Leading, run: string, change: Change): Promise<void> {
+export async function commit(
+  { engine, epoch, nowMs = Date.now }: Leading,
+  run: string,
+  change: Change,
+): Promise<void> {
   const kind = kindOf(change);
   failpoint(`store.${kind}.before`);
   await engine.db.transaction().execute(async (tx) => {
@@ -42,6 +55,7 @@ export async function commit({ engine, epoch }: Leading, run: string, change: Ch
     for (const sum of change.sums ?? []) await putSum(place, sum);
     if (change.release) await addRelease(place, change.release);
     await putHeader(place, change);
+    if (change.note) await addNote(engine, tx, { note: change.note, wallMs: nowMs() });
     failpoint(`store.${kind}.inside`);
   });
   failpoint(`store.${kind}.durable`);

@@ -38,6 +38,8 @@ export type Schema = {
     until_ms: number;
   };
   epochs: { epoch: number; holder: string; address: string; since_ms: number };
+  audit: { seq: number; line: string };
+  audit_head: { id: number; entries: number; hash: string };
 };
 
 /** Every table, those that others refer to first, with its key: what a backup copies, and in which order. */
@@ -51,4 +53,6 @@ export const TABLES: { readonly [Table in keyof Schema]: readonly (keyof Schema[
   releases: ["run", "version"],
   lease: ["id"],
   epochs: ["epoch"],
+  audit: ["seq"],
+  audit_head: ["id"],
 };

@@ -1,8 +1,12 @@
+import type { Head } from "@tutti/audit/chain";
+import type { Note } from "@tutti/audit/entry";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
 import type { Kysely } from "kysely";
 import { failpoint } from "../failpoint.ts";
+import { addNote, auditHead, auditLines } from "./audit.ts";
 import { type Change, commit, journalOf, type Leading } from "./commit.ts";
 import type { Engine, Tx } from "./engine.ts";
 import { mustLead, readLease, takeLease } from "./lease.ts";
@@ -74,6 +78,11 @@ export type Store = {
   commit(run: string, change: Change): Promise<void>;
   /** By version, oldest first. */
   releases(run: string): Promise<StoredRelease[]>;
+  /** An entry of the audit log that belongs to no change of the store. */
+  note(note: Note): Promise<void>;
+  auditHead(): Promise<Head>;
+  /** The audit log's lines from a number on, at most so many. */
+  auditLines(range: { from: number; most: number }): Promise<string[]>;
   /** Whether the database is whole, as far as its engine can tell. */
   integrity(): Promise<boolean>;
   close(): Promise<void>;
@@ -96,18 +105,18 @@ export async function openStore(options: OpenOptions): Promise<Store> {
 }
 
 /** A store that writes under an epoch that was taken before (lease.ts); it closes its engine. */
-export function storeOf(leading: Leading, nowMs: () => number = Date.now): Store {
+export function storeOf(leading: Leading): Store {
   const { engine } = leading;
   const { db } = engine;
   const store: Store = {
     epoch: leading.epoch,
-    addDevice: (device) => addDevice(leading, device, nowMs()),
+    addDevice: (device) => addDevice(leading, device),
     async device(name) {
       return (await selectDevices(db).where("name", "=", name).execute()).map(deviceOf)[0];
     },
     devices: async () => (await selectDevices(db).orderBy("name").execute()).map(deviceOf),
-    trust: trustStoreOf(leading, nowMs),
-    addRun: (run) => addRun(leading, run, nowMs()),
+    trust: trustStoreOf(leading),
+    addRun: (run) => addRun(leading, run),
     run: (run) => selectRuns(db).where("run", "=", run).executeTakeFirst(),
     runs: () => selectRuns(db).orderBy("added_ms").execute(),
     journal: (run) => journalOf(leading, run),
@@ -119,6 +128,9 @@ export function storeOf(leading: Leading, nowMs: () => number = Date.now): Store
         .where("run", "=", run)
         .orderBy("version")
         .execute(),
+    note: (note) => addNoteAlone(leading, note),
+    auditHead: () => auditHead(engine),
+    auditLines: (range) => auditLines(engine, range),
     integrity: () => engine.integrity(),
     close: () => engine.close(),
   };
@@ -131,7 +143,9 @@ export async function leadHere(engine: Engine, nowMs?: () => number): Promise<St
   const claimant = { holder: `${process.pid}`, address: "", leaseMs: 0, stuck };
   const epoch = await takeLease(engine, claimant);
   assert(epoch !== null, "a lease that is stuck can be taken");
-  return storeOf({ engine, epoch }, nowMs);
+  const store = storeOf({ engine, epoch, ...(nowMs && { nowMs }) });
+  await store.note({ actor: "coordinator", what: "epoch.began", subject: `${epoch}` });
+  return store;
 }
 
 function selectDevices(db: Kysely<Schema>) {
@@ -146,7 +160,8 @@ function selectRuns(db: Kysely<Schema>) {
   return db.selectFrom("runs").select(["run", "name", "plan", "header", "state"]);
 }
 
-async function addDevice({ engine, epoch }: Leading, device: NewDevice, nowMs: number): Promise<void> {
+async function addDevice(leading: Leading, device: NewDevice): Promise<void> {
+  const { engine, epoch, nowMs = Date.now } = leading;
   const { name, serial, certificate, site = "" } = device;
   failpoint("store.device.before");
   await engine.db.transaction().execute(async (tx) => {
@@ -159,7 +174,11 @@ async function addDevice({ engine, epoch }: Leading, device: NewDevice, nowMs: n
       .execute();
     if (there.length === 0) {
       await mustHaveRoom(tx, device);
-      await tx.insertInto("devices").values({ name, serial, certificate, site, added_ms: nowMs }).execute();
+      const row = { name, serial, certificate, site, added_ms: nowMs() };
+      await tx.insertInto("devices").values(row).execute();
+      const detail = site ? { site } : {};
+      const note = { actor: name, what: "device.enrolled", subject: sha256Hex(certificate), detail };
+      await addNote(engine, tx, { note, wallMs: nowMs() });
       failpoint("store.device.inside");
       return;
     }
@@ -185,7 +204,15 @@ async function mustHaveRoom(tx: Tx, { name, site, siteLimit }: NewDevice): Promi
   });
 }
 
-async function addRun({ engine, epoch }: Leading, run: StoredRun, nowMs: number): Promise<void> {
+/** An entry without a change. */
+async function addNoteAlone({ engine, epoch, nowMs = Date.now }: Leading, note: Note): Promise<void> {
+  await engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch });
+    await addNote(engine, tx, { note, wallMs: nowMs() });
+  });
+}
+
+async function addRun({ engine, epoch, nowMs = Date.now }: Leading, run: StoredRun): Promise<void> {
   failpoint("store.run.before");
   await engine.db.transaction().execute(async (tx) => {
     // Two at once would find the same newest.
@@ -201,7 +228,7 @@ async function addRun({ engine, epoch }: Leading, run: StoredRun, nowMs: number)
       .select(({ fn }) => fn.max<number | null>("added_ms").as("ms"))
       .executeTakeFirst();
     // Runs keep their order though the wall clock may step back.
-    const added_ms = Math.max(nowMs, (newest?.ms ?? 0) + 1);
+    const added_ms = Math.max(nowMs(), (newest?.ms ?? 0) + 1);
     await tx
       .insertInto("runs")
       .values({ ...run, added_ms })
@@ -234,6 +261,9 @@ function guarded(store: Store, engine: Engine): Store {
     journal: wrap("reading the journal", store.journal),
     commit: wrap("committing", store.commit),
     releases: wrap("reading releases", store.releases),
+    note: wrap("writing to the audit log", store.note),
+    auditHead: wrap("reading the audit log", store.auditHead),
+    auditLines: wrap("reading the audit log", store.auditLines),
     integrity: wrap("checking integrity", store.integrity),
     close: wrap("closing", store.close),
   };

@@ -1,7 +1,10 @@
+import type { Note } from "@tutti/audit/entry";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
 import { sql } from "kysely";
 import { failpoint } from "../failpoint.ts";
+import { addNote } from "./audit.ts";
 import type { Leading } from "./commit.ts";
 import type { Tx } from "./engine.ts";
 import { mustLead } from "./lease.ts";
@@ -44,13 +47,20 @@ export type TrustStore = {
   /** The same again: fine. @throws Fault("conflict") for a version that does not go on from the one there. */
   putStatement(kind: Kind, statement: Statement): Promise<void>;
   /** Revokes, and keeps the list that says so, in one transaction; false where there is no such device. */
-  revoke(name: string, list: Statement | null): Promise<boolean>;
+  revoke(name: string, list: Statement | null, by?: string): Promise<boolean>;
 };
 
-export function trustStoreOf(leading: Leading, nowMs: () => number): TrustStore {
-  const { engine } = leading;
+export function trustStoreOf(leading: Leading): TrustStore {
+  const { engine, nowMs = Date.now } = leading;
   const { db } = engine;
   const write = <T>(body: (tx: Tx) => Promise<T>) => writing(leading, body);
+  /** With a note of it where something was done. */
+  const noted = (note: Note, body: (tx: Tx) => Promise<boolean>) =>
+    write(async (tx) => {
+      const done = await body(tx);
+      if (done) await addNote(engine, tx, { note, wallMs: nowMs() });
+      return done;
+    });
   const store: TrustStore = {
     listed: () => listed(leading),
     askRenewal: (asking) => write((tx) => ask(tx, asking, nowMs())),
@@ -59,12 +69,16 @@ export function trustStoreOf(leading: Leading, nowMs: () => number): TrustStore 
       return (await waiting.orderBy("asked_ms").execute()).map(({ request }) => request);
     },
     grantRenewal: (name, granted) => write((tx) => grant(tx, name, granted)),
-    renew: (name, renewed) => write((tx) => renew(tx, name, renewed)),
+    renew: (name, renewed) => {
+      const note = { actor: name, what: "device.renewed", subject: sha256Hex(renewed.certificate) };
+      return noted(note, (tx) => renew(tx, name, renewed));
+    },
     statement: (kind) => statementOf(db, kind),
     putStatement: (kind, statement) => write((tx) => put(tx, kind, statement)),
-    revoke: async (name, list) => {
+    revoke: async (name, list, by = "owner") => {
       failpoint("store.revoke.before");
-      const known = await write(async (tx) => {
+      const note = { actor: by, what: "device.revoked", subject: name };
+      const known = await noted(note, async (tx) => {
         if (!(await revoke(tx, name))) return false;
         if (list) await put(tx, "revocations", list);
         return true;

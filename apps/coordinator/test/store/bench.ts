@@ -47,7 +47,7 @@ export async function lead(engine: Engine, nowMs?: () => number): Promise<Store>
   const stuck = await readLease(engine);
   const epoch = await takeLease(engine, { holder: "test", address: "a:1", leaseMs: SHORT_MS, stuck });
   if (epoch === null) throw new Error("the lease went on");
-  return storeOf({ engine, epoch }, nowMs);
+  return storeOf({ engine, epoch, ...(nowMs && { nowMs }) });
 }
 
 export const bytes = (...values: number[]) => Uint8Array.from(values);
