@@ -8,10 +8,10 @@ import { permitRows } from "./policy.ts";
 import { permitRound, privateWords, vectorOf } from "./private.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Site } from "./site.ts";
-import { type Contribution, type Outcome, slotsOf, updateOf, wordsFor } from "./vector.ts";
+import { type Contribution, contributionOf, type Outcome, slotsOf, updateOf } from "./vector.ts";
 import type { Workshop } from "./workshop.ts";
 
-type Contributor = {
+export type Contributor = {
   readonly device: string;
   /** Its rules, its noise, and its account of what it gave away. */
   readonly site: Pick<Site, "policy" | "secret" | "spending">;
@@ -62,10 +62,10 @@ export async function contribute(work: Accepted, by: Contributor): Promise<Contr
     const sums = { trainExamples: trained.examples, trainLoss: trained.loss * trained.examples };
     outcome = { ...outcome, trained: trained.parameters, metrics: { ...outcome.metrics, ...sums } };
   }
-  const rounding = random.fork("quantise");
-  if (!plan.privacy) return { layout, words: wordsFor(plan, layout, { outcome, random: rounding }) };
+  if (!plan.privacy) return contributionOf(plan, layout, { outcome, random });
   const vector = vectorOf(work, updateOf(layout, outcome), slotsOf(plan, outcome));
-  return { layout, words: privateWords({ work, vector, rounding }, by.site) };
+  const words = privateWords({ work, vector, rounding: random.fork("quantise") }, by.site);
+  return { layout, words: () => words };
 }
 
 function means(rows: number, lossSum: number, correct: number): { loss: number; accuracy: number } {

@@ -1,7 +1,6 @@
-import { hex } from "@tutti/foundation/bytes";
 import { demand, unreachable } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import { taskHash, termsOf } from "@tutti/round/spec";
+import { termsOf } from "@tutti/round/spec";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import {
@@ -16,12 +15,11 @@ import type { Terms } from "@tutti/wire/secagg";
 import { type Admitted, activate } from "./activate.ts";
 import { persist } from "./backoff.ts";
 import { type Accepted, checkInvite, checkRelease } from "./check.ts";
-import { contribute } from "./contribute.ts";
 import type { ModelHolder } from "./model.ts";
 import { type Reporter, reporter } from "./reporter.ts";
 import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
 import { type Site, trustOf } from "./site.ts";
-import type { Contribution } from "./vector.ts";
+import { beginWork, endWork, mayJoinLater, useOf, type Work, wordsOf } from "./work.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** How a run ended for this device. */
@@ -35,18 +33,9 @@ type ConversationOptions = {
   readonly onRunOver: (end: RunEnd) => void;
 };
 
-/** One task's training: shared by every attempt at its round. */
-type Work = {
-  readonly key: string;
-  readonly done: Promise<Contribution>;
-  readonly stop: AbortController;
-  accepted: Accepted;
-  finished: boolean;
-};
-
 /**
  * The device's side of a run: the coordinator's words in, messages out. Words are answered one after another;
- * training alone goes on beside them, and a word of another task ends it.
+ * training alone goes on beside them, and a word of a task that it is of no use to ends it.
  */
 export class Conversation {
   readonly #options: ConversationOptions;
@@ -75,7 +64,7 @@ export class Conversation {
   }
 
   close(): void {
-    this.#work?.stop.abort(new Fault("cancelled", "the device stopped"));
+    endWork(this.#work, "the device stopped");
     this.#endSession();
   }
 
@@ -125,45 +114,39 @@ export class Conversation {
     }
     await workshop.keepPlan(accepted.task.run, accepted.plan);
     await workshop.keepNewest(accepted.parent);
-    const key = hex(taskHash(accepted.task));
-    if (this.#work?.key === key) this.#work.accepted = accepted;
-    else this.#begin(key, accepted);
+    const use = this.#work ? useOf(this.#work, accepted) : "none";
+    if (use === "later") return await this.#decline(invite, "busy: training for a later round");
+    // Of another task: no session of the one before may still take what is trained.
+    if (use !== "same") this.#endSession();
+    if (use === "none") this.#begin(accepted);
+    this.#work!.accepted = accepted;
     void this.#answer(this.#work!, accepted);
   }
 
-  #begin(key: string, accepted: Accepted): void {
+  #begin(accepted: Accepted): void {
     const { site, workshop, signal } = this.#options;
-    this.#work?.stop.abort(new Fault("cancelled", "training", { got: "another task" }));
-    const stop = new AbortController();
-    const both = AbortSignal.any([signal, stop.signal]);
+    endWork(this.#work, "another task");
     const { identity, emit, clock } = site;
     const own = { device: identity.name, site, workshop };
-    const by = { ...own, report: this.#report, emit, clock, signal: both };
-    const done = contribute(accepted, by);
-    const work = { key, accepted, done, stop, finished: false };
-    done.then(
-      () => {
-        work.finished = true;
-      },
-      () => {},
-    );
-    this.#work = work;
+    this.#work = beginWork(accepted, { ...own, report: this.#report, emit, clock, signal });
   }
 
   /** Ready once trained, or a reason; said again whenever the invitation is. */
-  async #answer(work: Work, { task, attempt, plan, parent, manifest }: Accepted): Promise<void> {
+  async #answer(work: Work, accepted: Accepted): Promise<void> {
+    const { task, attempt, plan, parent, manifest } = accepted;
     const { site, signal } = this.#options;
     const said = { run: task.run, round: task.round, attempt };
     try {
       await work.done;
     } catch (error) {
-      if (work.stop.signal.aborted || signal.aborted) return;
+      if (work.stop.signal.aborted || signal.aborted || work.accepted !== accepted) return;
       if (this.#work === work) this.#work = null;
       this.#refuse(error);
       const reason = discreet(error, plan.privacy !== undefined);
       return await this.#decline({ task, attempt }, reason).catch((cause) => this.#refuse(cause));
     }
-    if (work.accepted.attempt !== attempt) return;
+    // Whoever was invited again meanwhile, answers that.
+    if (this.#work !== work || work.accepted !== accepted) return;
     this.#report({ ...said, activity: "waiting", progress: 1 });
     await this.#persist((signal) => site.link.ready(create(ReadyRequestSchema, said), signal)).catch(
       (error) => this.#refuse(error),
@@ -186,11 +169,12 @@ export class Conversation {
     const work = this.#work;
     const { task, attempt: own } = work?.accepted ?? {};
     if (!work || task?.run !== run || task.round !== round || own !== attempt) return;
-    if (!work.finished) {
-      work.stop.abort(new Fault("cancelled", "training", { got: "the round goes on without this device" }));
+    const keeps = mayJoinLater(work);
+    if (!keeps && !work.finished) {
+      endWork(work, "the round goes on without this device");
       this.#work = null;
     }
-    this.#options.site.emit({ kind: "excused", run, round });
+    this.#options.site.emit({ kind: "excused", run, round, keeps });
   }
 
   async #open(terms: Terms | undefined): Promise<void> {
@@ -202,12 +186,12 @@ export class Conversation {
       () => new Fault("refused", "session", { expected: "one for a task I trained for", got: "another" }),
     );
     const own = termsOf(work.accepted);
-    const { words } = await work.done;
+    const words = await wordsOf(work);
     if (!this.#session?.isFor(terms)) {
       this.#endSession();
       this.#session = openSession({ own, cohort: work.accepted.plan.cohort, site, words });
     }
-    await this.#say(this.#session.open(terms), work.accepted.task);
+    await this.#say(this.#session.open(terms), work);
   }
 
   async #stage(word: StageWord): Promise<void> {
@@ -219,11 +203,13 @@ export class Conversation {
     );
     // A word that the session refuses leaves it as it was: it may be an old one.
     const answer = await session.hear(word);
-    await this.#say(answer, work.accepted.task);
+    await this.#say(answer, work);
   }
 
-  async #say({ uploads, send }: Answer, task: { run: string; round: number }): Promise<void> {
+  async #say({ uploads, send }: Answer, work: Work): Promise<void> {
     const { link } = this.#options.site;
+    const { task } = work.accepted;
+    if (uploads) work.given = true;
     if (uploads) this.#report({ run: task.run, round: task.round, activity: "uploading", progress: 0 });
     try {
       await this.#persist((signal) => send(link, signal));
@@ -255,7 +241,7 @@ export class Conversation {
   async #runOver({ run, outcome, reason, release }: RunOver): Promise<void> {
     // A coordinator without a run tells everybody of its last one; only who was invited to it took part.
     if ((await this.#options.workshop.planOf(run)) === null) return;
-    this.#work?.stop.abort(new Fault("cancelled", "training", { got: "the run is over" }));
+    endWork(this.#work, "the run is over");
     this.#work = null;
     this.#endSession();
     if (release) await this.#published(run, release).catch((error) => this.#refuse(error));

@@ -28,8 +28,11 @@ export type DeviceEvent =
       /** What ran the training graph, such as tfjs/wasm. */
       readonly engine: string;
     }
-  /** The round goes on without this device: others were enough, or it was late. */
-  | { readonly kind: "excused"; readonly run: string; readonly round: number }
+  /**
+   * The round goes on without this device: others were enough, or it was late. `keeps`: a later round may
+   * have what it trained or still trains.
+   */
+  | { readonly kind: "excused"; readonly run: string; readonly round: number; readonly keeps: boolean }
   | { readonly kind: "released"; readonly version: number; readonly run: string; readonly digest: string }
   | { readonly kind: "runOver"; readonly run: string; readonly outcome: string; readonly reason: string }
   | { readonly kind: "refused"; readonly because: Fault };

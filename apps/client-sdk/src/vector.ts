@@ -1,20 +1,22 @@
 import type { SeededRandom } from "@tutti/foundation/random";
 import { type Metrics, metricSlots } from "@tutti/plan/metrics";
 import type { Plan } from "@tutti/plan/plan";
+import { lateFactor } from "@tutti/plan/staleness";
 import { scaleOf } from "@tutti/round/spec";
 import type { Group } from "@tutti/secagg/group";
 import { clip } from "@tutti/update/clip";
 import { flatten, type Layout } from "@tutti/update/layout";
-import { quantise } from "@tutti/update/quantise";
+import { quantise, type Vector } from "@tutti/update/quantise";
 
 /** Tensors by name, as an adapter is held everywhere on the device. */
 export type Parameters = ReadonlyMap<string, Float32Array>;
 
 /**
  * What one round made of this device's rows; waits here until a session takes it. Under noise the words are
- * made for each session anew, from who is in it.
+ * made for each session anew, from who is in it. `words` tells them for a round so many after that one: 0,
+ * except where the plan lets an update be late.
  */
-export type Contribution = { readonly words: Words; readonly layout: Layout };
+export type Contribution = { readonly layout: Layout; words(late: number): Words };
 export type Words = Uint32Array | ((group: Group) => Uint32Array);
 
 /** What the rows gave: the trained adapter, absent where the task only evaluates, and sums over rows. */
@@ -25,17 +27,35 @@ export type Outcome = {
 };
 
 /** clip → quantise: [weight·update…, weight, metrics…] as ring words (docs/protocol.md, The vector). */
-export function wordsFor(
+export function contributionOf(
   plan: Plan,
   layout: Layout,
-  given: { outcome: Outcome; random: SeededRandom },
-): Uint32Array {
-  const { outcome, random } = given;
+  { outcome, random }: { outcome: Outcome; random: SeededRandom },
+): Contribution {
   const { maxWeight, clipNorm } = plan.update;
   const update = clip(updateOf(layout, outcome), clipNorm);
   const rows = outcome.trained ? outcome.metrics.trainExamples : outcome.metrics.examples;
-  const metrics = slotsOf(plan, outcome);
-  return quantise({ update, weight: Math.min(rows, maxWeight), metrics }, scaleOf(plan), random);
+  const vector = { update, weight: Math.min(rows, maxWeight), metrics: slotsOf(plan, outcome) };
+  // Made before a round asks for them, so that what cannot be quantised makes the device decline.
+  const words = quantise(vector, scaleOf(plan), random.fork("quantise"));
+  return { layout, words: plan.staleness ? lateWords(plan, vector, { words, random }) : () => words };
+}
+
+/**
+ * Under masks only the device can make its update weigh less, so it does: the weight is scaled before it is
+ * quantised, and so the update weighs, and counts in the sum of weights, what came of it. The metrics are
+ * sums over rows, and stay what they are.
+ */
+function lateWords(
+  plan: Plan,
+  vector: Vector,
+  { words, random }: { words: Words; random: SeededRandom },
+): Contribution["words"] {
+  return (late) => {
+    if (late === 0 || !plan.staleness) return words;
+    const weight = vector.weight * lateFactor(plan.staleness, late);
+    return quantise({ ...vector, weight }, scaleOf(plan), random.fork(`quantise/${late}`));
+  };
 }
 
 /** Trained minus sent, over the tensors that travel. */

@@ -51,6 +51,8 @@ export class Script {
   /** The sum of the last round, unmasked. */
   sum: Uint32Array | null = null;
   uploads = 0;
+  /** "round device" to the words that came up, masked or not. */
+  readonly vectors = new Map<string, Uint32Array>();
   fetches: { sha256: string; offset: number }[] = [];
   task: Task;
   attempt = 0;
@@ -63,6 +65,8 @@ export class Script {
   #ready = new Set<string>();
   #session: ServerSession | null = null;
   #running = new Uint32Array(0);
+  /** Who is in the sum; null while none is open. */
+  #members: ReadonlySet<string> | null = null;
   /** Who sent its words as they are; null while no session without masks is open. */
   #plain: Set<string> | null = null;
   #finished: () => void = () => {};
@@ -132,6 +136,12 @@ export class Script {
     this.#lines.get(device)?.cut();
   }
 
+  /** So many are enough for the present round, also where they are ready already. */
+  enough(quorum: number): void {
+    this.quorum = quorum;
+    if (this.#members === null && this.#ready.size >= quorum) this.#open();
+  }
+
   /** Who said so, in the present attempt. */
   get ready(): string[] {
     return [...this.#ready];
@@ -189,11 +199,13 @@ export class Script {
 
   #restart(): void {
     this.#ready = new Set();
+    this.#members = null;
     this.#session = null;
     this.#plain = null;
   }
 
   #open(): void {
+    this.#members = new Set(this.#ready);
     const terms = termsOf(this);
     const trust = { authority: this.fed.authority, nowS: NOW_S, members: new Set(this.#ready) };
     this.#running = new Uint32Array(terms.length);
@@ -216,6 +228,7 @@ export class Script {
       const expected = sha256(canonical("tutti/plain/v1", encode(TermsSchema, termsOf(this))));
       if (!equalBytes(session, expected)) throw new Fault("conflict", "plain session");
     }
+    this.vectors.set(`${this.task.round} ${device}`, words);
     const fresh = plain ? !this.#plain!.has(device) : !this.#session!.uploaded.has(device);
     if (fresh) addInto(this.#running, words);
     if (!plain) this.#take(device, { stage: "upload" });
@@ -242,6 +255,11 @@ export class Script {
   }
 
   #wordFor(device: string): Instruction | null {
+    if (this.#members?.has(device) === false) {
+      const { run, round } = this.task;
+      const value = { run, round, attempt: this.attempt };
+      return create(InstructionSchema, { word: { case: "excused", value } });
+    }
     if (this.#session) {
       const word = wordFor(this.#session, device);
       if (word === null) return null;

@@ -62,7 +62,7 @@ export async function trainTogether(
       const work = workOf(plan, { round, kind: Task_Kind.TRAIN });
       const sum = new Uint32Array(termsOf(work).length);
       for (const by of crew) {
-        const { words } = await contribute(work, by);
+        const words = (await contribute(work, by)).words(0);
         addInto(sum, typeof words === "function" ? words(group) : words);
       }
       const { mean } = readSum(work, sum, { devices: devices.length, size: sizeOf(group) });

@@ -38,7 +38,7 @@ export async function truthOf(invite: Invite, site: Site, store: Store): Promise
   const seen: Seen = { before: null, trained: null, score: null };
   try {
     const work = checkInvite(invite, { trust: trustOf(site), policy: site.policy, newest: null });
-    const { layout, words } = await contribute(work, {
+    const contribution = await contribute(work, {
       device: site.identity.name,
       site,
       workshop: watchedWorkshop(workshop, seen),
@@ -47,6 +47,8 @@ export async function truthOf(invite: Invite, site: Site, store: Store): Promise
       clock: site.clock,
       signal: stop.signal,
     });
+    const { layout } = contribution;
+    const words = contribution.words(0);
     assert(words instanceof Uint32Array, "without noise a site's words are its rows' alone");
     assert(seen.score !== null && seen.before !== null, "every round evaluates first");
     const after = seen.trained ? flatten(layout, seen.trained.parameters) : new Float32Array(0);

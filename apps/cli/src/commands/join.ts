@@ -111,7 +111,7 @@ function lineOf(event: DeviceEvent): string | null {
     case "refused":
       return `refused: ${event.because.message}`;
     case "excused":
-      return `round ${event.round}: not needed this time`;
+      return `round ${event.round}: not needed${event.keeps ? " yet, may join a later one" : " this time"}`;
     case "runOver":
       return `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`;
     case "activity":
