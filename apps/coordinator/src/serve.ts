@@ -2,6 +2,7 @@ import { systemClock } from "@tutti/foundation/clock";
 import { platformRandom } from "@tutti/foundation/random";
 import { Admin } from "@tutti/wire/admin";
 import { Federation } from "@tutti/wire/round";
+import { Register, Standing } from "@tutti/wire/standing";
 import { artifactsOf } from "./artifacts/open.ts";
 import type { Coordinator, CoordinatorParts } from "./drive/coordinator.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
@@ -136,6 +137,8 @@ function openPort(office: Office, { parts: { federation, clock, log }, port, wat
     services: [
       { service: Federation, handlers: gated(Federation, () => office.term().federation) },
       { service: Admin, handlers: gated(Admin, () => office.term().admin) },
+      { service: Standing, handlers: gated(Standing, () => office.term().standing) },
+      { service: Register, handlers: gated(Register, () => office.term().register) },
     ],
     authenticate: async (...request) => await office.term().authenticate(...request),
     limits,

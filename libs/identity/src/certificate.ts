@@ -73,13 +73,41 @@ export function bind(grant: Certificate, token: SigningKey, subjectKey: Uint8Arr
  * Checks every link from the authority to the key and says whom it names.
  * @throws Fault("refused") naming the link that fails; Fault("bad-message") for bytes that do not decode.
  */
-export function verifyCertificate(
+export function verifyCertificate(certificate: Certificate, trust: CertificateTrust): Identity {
+  const { body, refuse } = firstLink(certificate, trust);
+  const { verify = portableVerify } = trust;
+  return { ...identityOf(body, trust.role), publicKey: effectiveKey(certificate, body, { verify, refuse }) };
+}
+
+/**
+ * The authority's half of a device's certificate alone: its key is the one that may bind, a token's or, for a
+ * renewal, the device's own. @throws as `verifyCertificate`.
+ */
+export function verifyGrant(grant: Certificate, trust: Omit<CertificateTrust, "role">): Identity {
+  return identityOf(firstLink(grant, { ...trust, role: "device" }).body, "device");
+}
+
+/** What a certificate is checked against. */
+export type CertificateTrust = {
+  readonly authority: Uint8Array;
+  readonly role: Role;
+  readonly nowS: number;
+  readonly verify?: Verify;
+};
+
+type Refuse = (expected: string, got: string) => () => Fault;
+
+function identityOf(body: CertificateBody, role: Role): Identity {
+  const { name, labels, publicKey, notAfterS, serial, site, siteLimit } = body;
+  return { name, role, labels: { ...labels }, publicKey, notAfterS, serial, site, siteLimit };
+}
+
+function firstLink(
   certificate: Certificate,
-  options: { authority: Uint8Array; role: Role; nowS: number; verify?: Verify },
-): Identity {
-  const { authority, role, nowS, verify = portableVerify } = options;
+  { authority, role, nowS, verify = portableVerify }: CertificateTrust,
+): { body: CertificateBody; refuse: Refuse } {
   const body = decode(CertificateBodySchema, certificate.body, MAX_BODY_BYTES);
-  const refuse = (expected: string, got: string) => () =>
+  const refuse: Refuse = (expected, got) => () =>
     new Fault("refused", `certificate of ${NAME.test(body.name) ? body.name : "an unnamed party"}`, {
       expected,
       got,
@@ -99,16 +127,7 @@ export function verifyCertificate(
   if (body.site) checkName(body.site, "refused");
   demand(nowS >= body.notBeforeS, refuse("one that is already valid", `valid from ${date(body.notBeforeS)}`));
   demand(nowS <= body.notAfterS, refuse("one that is still valid", `expired ${date(body.notAfterS)}`));
-  return {
-    name: body.name,
-    role,
-    labels: { ...body.labels },
-    publicKey: effectiveKey(certificate, body, { verify, refuse }),
-    notAfterS: body.notAfterS,
-    serial: body.serial,
-    site: body.site,
-    siteLimit: body.siteLimit,
-  };
+  return { body, refuse };
 }
 
 /** What a certificate says of its own times; nothing about it is checked. */
@@ -121,7 +140,7 @@ export function validityOf(certificate: Certificate): { notBeforeS: number; notA
 function effectiveKey(
   certificate: Certificate,
   body: CertificateBody,
-  { verify, refuse }: { verify: Verify; refuse: (expected: string, got: string) => () => Fault },
+  { verify, refuse }: { verify: Verify; refuse: Refuse },
 ): Uint8Array {
   if (body.role !== "device") {
     demand(certificate.subjectKey.length === 0, refuse("no second link", "one"));

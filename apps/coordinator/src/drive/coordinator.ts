@@ -19,8 +19,9 @@ import { failpoint } from "../failpoint.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
+import { Notices } from "../registry/notices.ts";
+import { Registry } from "../registry/registry.ts";
 import type { Store } from "../store/store.ts";
-import type { Statement } from "../store/trust.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Dispatch } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
@@ -54,12 +55,16 @@ const MAX_RUNNING = 64;
 export class Coordinator {
   readonly parts: CoordinatorParts;
   readonly dispatch: Dispatch;
+  readonly registry: Registry;
+  readonly notices: Notices;
   readonly #drivers = new Map<string, Driver>();
   readonly #watchers = new Set<() => void>();
   #starting: Promise<unknown> = Promise.resolve();
 
   constructor(parts: CoordinatorParts) {
     this.parts = parts;
+    this.registry = new Registry(parts);
+    this.notices = new Notices({ ...parts, onNews: (notice) => this.presence.remark(notice) });
     this.dispatch = new Dispatch({
       clock: parts.clock,
       drivers: () => this.drivers(),
@@ -77,6 +82,7 @@ export class Coordinator {
    * no other up: it is reported, and starting it again tries again.
    */
   async start(): Promise<void> {
+    await this.notices.start();
     const runs = (await this.parts.store.runs()).filter(({ state }) => state !== "preparing");
     const failed: unknown[] = [];
     for (const { run, plan, header } of runs) {
@@ -178,16 +184,19 @@ export class Coordinator {
 
   /**
    * A device whose requests are refused from now on, and that is out of every round in progress before this
-   * returns. @throws Fault("not-found") for a name that nobody enrolled.
+   * returns; with the owner's list that says so, other devices hear of it too.
+   * @throws Fault("not-found") for a name that nobody enrolled.
    */
-  async revoke(device: string, list: Statement | null = null, by = "owner"): Promise<void> {
-    const known = await this.parts.store.trust.revoke(device, list, by);
+  async revoke(device: string, envelope?: SignedEnvelope, by = "owner"): Promise<void> {
+    const list = envelope ? this.notices.nextRevocations(envelope, device) : null;
+    const known = await this.parts.store.trust.revoke(device, list?.statement ?? null, by);
     demand(
       known,
       () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),
     );
     failpoint("revoke.durable");
     await this.#dismiss(device);
+    list?.kept();
     failpoint("revoke.expelled");
   }
 

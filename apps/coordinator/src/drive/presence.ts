@@ -1,7 +1,8 @@
 import { equalBytes } from "@tutti/foundation/bytes";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
-import { encodeKept } from "@tutti/wire/message";
+import { type Notice, NoticeSchema } from "@tutti/wire/device";
+import { create, encodeKept } from "@tutti/wire/message";
 import type { Instruction } from "@tutti/wire/round";
 import { InstructionSchema } from "@tutti/wire/round";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
@@ -11,6 +12,11 @@ export const GRACE_MS = 1_500;
 
 /** A word also travels inside a CheckIn's reply, which adds a few bytes. */
 export const MAX_WORD_BYTES = MAX_MESSAGE_BYTES - 1024;
+
+export type News = Partial<Pick<Notice, "revocations" | "tlsCertificates" | "renewed">>;
+
+/** What a notice is about, where words about runs have the run's id. */
+const NOTICE = "notice";
 
 /** What a device says it does; for people watching, never about its data. */
 export type Activity = { readonly run: string; readonly activity: string; readonly progress: number };
@@ -40,6 +46,8 @@ export class Presence {
   /** Revoked: one may have been let in by a look at the store from just before. */
   readonly #expelled = new Set<string>();
   readonly #clock: Clock;
+  /** When each that is not here was here last, on the wall clock; as many as are enrolled. */
+  readonly #seenMs = new Map<string, number>();
   /** Words said, in all. */
   said = 0;
 
@@ -64,6 +72,11 @@ export class Presence {
 
   isConnected(device: string): boolean {
     return this.#lines.has(device);
+  }
+
+  /** When a device was here last, on the wall clock; undefined: not since this coordinator started. */
+  lastSeenMs(device: string): number | undefined {
+    return this.isHere(device) ? this.#clock.wallMs() : this.#seenMs.get(device);
   }
 
   /** Devices that are here without a stream. */
@@ -152,6 +165,18 @@ export class Presence {
     return true;
   }
 
+  /** Tells what there is to fetch, beside what is said of runs; to one device, or to all that are here. */
+  remark(news: News, device?: string): void {
+    for (const name of device === undefined ? this.#lines.keys() : [device]) {
+      const line = this.#lines.get(name);
+      const waiting = line?.queue.get(NOTICE)?.word;
+      const before = waiting?.case === "notice" ? waiting.value : undefined;
+      const value = Object.assign(create(NoticeSchema, before), news);
+      line?.queue.set(NOTICE, create(InstructionSchema, { word: { case: "notice", value } }));
+      line?.wake();
+    }
+  }
+
   /** Ends a device's stream for good: it is gone now, not after a grace period, and comes no more. */
   expel(device: string): void {
     this.#expelled.add(device);
@@ -191,6 +216,7 @@ export class Presence {
   }
 
   #gone(device: string): void {
+    this.#seenMs.set(device, this.#clock.wallMs());
     this.activities.delete(device);
     this.#events.onGone(device);
   }

@@ -178,6 +178,13 @@ const identity = v.strictObject({
   devicesPerSite: v.exactOptional(
     v.pipe(whole(1, 100_000), says("Most devices that one site may enrol. Absent: no limit.")),
   ),
+  renewalGraceDays: v.optional(
+    v.pipe(
+      whole(0, 3650),
+      says("For how long a device whose certificate has expired may still ask for a new one."),
+    ),
+    30,
+  ),
 });
 
 const listen = v.strictObject({

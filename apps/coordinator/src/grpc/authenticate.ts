@@ -3,6 +3,7 @@ import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import type { SecretRandom } from "@tutti/foundation/random";
+import { denied } from "@tutti/identity/denial";
 import type { Verify } from "@tutti/identity/keys";
 import { verifyRequest } from "@tutti/identity/request";
 import { type RequestAuth, RequestAuthSchema } from "@tutti/wire/device";
@@ -32,10 +33,15 @@ export type Authenticator = {
   readonly authenticate: Authenticate;
 };
 
-/** The key behind a name; undefined for one that is unknown or revoked. */
-export type Lookup = (
-  name: string,
-) => Promise<(Omit<Caller, "name"> & { readonly publicKey: Uint8Array }) | undefined>;
+/** Whose key stands behind a name. */
+export type Party = Omit<Caller, "name"> & {
+  readonly publicKey: Uint8Array;
+  /** Why nothing of it is taken all the same; told to whoever has the key, and to nobody else. */
+  readonly denied?: Fault;
+};
+
+/** Undefined for a name that nobody has. */
+export type Lookup = (name: string) => Promise<Party | undefined>;
 
 export type AuthenticatorOptions = {
   readonly lookup: Lookup;
@@ -45,7 +51,13 @@ export type AuthenticatorOptions = {
 };
 
 /** Hello gives a session and Enroll a name; before them there is nothing to sign with. */
-const OPEN = new Set(["/tutti.v1.Federation/Hello", "/tutti.v1.Federation/Enroll"]);
+const OPEN = new Set([
+  "/tutti.v1.Federation/Hello",
+  "/tutti.v1.Federation/Enroll",
+  // What these carry is signed by itself.
+  "/tutti.v1.Standing/Renew",
+  "/tutti.v1.Standing/TlsCertificates",
+]);
 const MAX_AUTH_BYTES = 1024;
 
 /**
@@ -68,10 +80,7 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
       const auth = decode(RequestAuthSchema, bytes, MAX_AUTH_BYTES);
       const session = known(sessions, auth, nowMs());
       const party = await lookup(auth.name);
-      demand(
-        party,
-        () => new Fault("refused", "request", { expected: "an enrolled name", got: printable(auth.name) }),
-      );
+      demand(party, () => denied(auth.name, "unknown"));
       const { publicKey, role, labels } = party;
       if (peerKey) mustBeSame(auth.name, { publicKey, peerKey });
       const now = nowMs();
@@ -85,6 +94,7 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
       });
       // Nothing awaits between here and the return: of two copies that race, one is recorded first.
       sessions.use(session, { name: auth.name, nonce: auth.nonce, expiresMs: auth.expiresMs }, now);
+      if (party.denied) throw party.denied;
       return { name: auth.name, role, labels };
     },
   };

@@ -63,8 +63,8 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       );
       return create(ReleasesReplySchema, { manifests, plan });
     },
-    async revoke({ device }, call) {
-      await coordinator.revoke(device, null, mustBeOwner(call));
+    async revoke({ device, revocations }, call) {
+      await coordinator.revoke(device, revocations, mustBeOwner(call));
       return create(AckSchema);
     },
     async *fetch(request, call) {

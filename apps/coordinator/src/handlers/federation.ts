@@ -1,9 +1,8 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { verifyCertificate } from "@tutti/identity/certificate";
-import { AckSchema, CertificateSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
+import { AckSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
-import { create, encode } from "@tutti/wire/message";
+import { create } from "@tutti/wire/message";
 import { CheckInReplySchema, type Federation, InstructionSchema } from "@tutti/wire/round";
 import type { Call, Handlers } from "@tutti/wire/rpc";
 import type { Coordinator } from "../drive/coordinator.ts";
@@ -35,29 +34,16 @@ export function federationHandlers(
 
 type Some<K extends keyof Handlers<typeof Federation>> = Pick<Handlers<typeof Federation>, K>;
 
-function arrival({ parts }: Coordinator, authenticator: Authenticator): Some<"hello" | "enroll"> {
+function arrival({ registry, notices }: Coordinator, authenticator: Authenticator): Some<"hello" | "enroll"> {
   return {
     async hello() {
       const { session, nowMs } = authenticator.openSession();
-      return create(HelloReplySchema, { session, nowMs, version: VERSION });
+      return create(HelloReplySchema, { session, nowMs, version: VERSION, notice: notices.notice });
     },
     async enroll({ certificate }, { peerKey }) {
-      demand(
-        certificate,
-        () => new Fault("bad-message", "enrolment", { expected: "a certificate", got: "none" }),
-      );
-      const nowS = Math.floor(parts.clock.wallMs() / 1000);
-      const { authority } = parts.federation;
-      const trust = { authority, role: "device", nowS, verify: parts.verify } as const;
-      const { name, serial, publicKey, site, siteLimit } = verifyCertificate(certificate, trust);
-      if (peerKey) mustBeSame(name, { publicKey, peerKey });
-      failpoint("enrol.checked");
-      // What the authority signed no operator can raise; the operator may allow less.
-      const limits = [siteLimit, parts.federation.config.identity.devicesPerSite ?? 0].filter((n) => n > 0);
-      const at = { site, siteLimit: limits.length > 0 ? Math.min(...limits) : 0 };
-      const bytes = encode(CertificateSchema, certificate);
-      await parts.store.addDevice({ name, serial, certificate: bytes, ...at });
-      failpoint("enrol.durable");
+      const { name } = await registry.enrol(certificate, (name, publicKey) => {
+        if (peerKey) mustBeSame(name, { publicKey, peerKey });
+      });
       return create(EnrollReplySchema, { device: name });
     },
   };

@@ -2,6 +2,7 @@ import { Fault } from "@tutti/foundation/fault";
 import type { Admin } from "@tutti/wire/admin";
 import type { Federation } from "@tutti/wire/round";
 import type { DescService, Handlers } from "@tutti/wire/rpc";
+import type { Register, Standing } from "@tutti/wire/standing";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Authenticate } from "../grpc/authenticate.ts";
 import type { Reign, Role } from "./keeper.ts";
@@ -12,6 +13,8 @@ export type Term = Reign & {
   readonly coordinator: Coordinator;
   readonly federation: Handlers<typeof Federation>;
   readonly admin: Handlers<typeof Admin>;
+  readonly standing: Handlers<typeof Standing>;
+  readonly register: Handlers<typeof Register>;
   readonly authenticate: Authenticate;
 };
 

@@ -1,12 +1,10 @@
 import { platformRandom } from "@tutti/foundation/random";
-import { verifyCertificate } from "@tutti/identity/certificate";
-import { CertificateSchema } from "@tutti/wire/device";
-import { decode } from "@tutti/wire/message";
 import { Coordinator, type CoordinatorParts } from "../drive/coordinator.ts";
 import { failpoint } from "../failpoint.ts";
 import { authenticator } from "../grpc/authenticate.ts";
 import { adminHandlers } from "../handlers/admin.ts";
 import { federationHandlers } from "../handlers/federation.ts";
+import { registerHandlers, standingHandlers } from "../handlers/standing.ts";
 import { nativeVerify } from "../native.ts";
 import type { Term } from "./gate.ts";
 
@@ -15,7 +13,7 @@ export async function beginTerm(parts: CoordinatorParts): Promise<Term> {
   const { clock, store } = parts;
   const coordinator = new Coordinator(parts);
   const auth = authenticator({
-    lookup: (name) => lookup(coordinator, name),
+    lookup: (name) => coordinator.registry.lookup(name),
     nowMs: () => clock.wallMs(),
     random: platformRandom(),
     // Each request's signature is another one.
@@ -33,19 +31,9 @@ export async function beginTerm(parts: CoordinatorParts): Promise<Term> {
     coordinator,
     federation: federationHandlers(coordinator, auth),
     admin: adminHandlers(coordinator),
+    standing: standingHandlers(coordinator),
+    register: registerHandlers(coordinator),
     authenticate: auth.authenticate,
     end: () => coordinator.close(),
   };
-}
-
-/** The key behind a name: an enrolled device's that is not revoked, or an owner's of this federation. */
-async function lookup({ parts }: Coordinator, name: string) {
-  const owner = parts.federation.owners.find((one) => one.name === name);
-  if (owner) return { publicKey: owner.publicKey, role: "owner", labels: {} };
-  const device = await parts.store.device(name);
-  if (!device || device.revoked) return undefined;
-  const nowS = Math.floor(parts.clock.wallMs() / 1000);
-  const { authority } = parts.federation;
-  const certificate = decode(CertificateSchema, device.certificate, 64 << 10);
-  return verifyCertificate(certificate, { authority, role: "device", nowS, verify: parts.verify });
 }

@@ -21,7 +21,7 @@ describe("tutti.json", () => {
       artifacts: {},
       log: { level: "info" },
       limits: LIMITS,
-      identity: { clientCertificates: "off" },
+      identity: { clientCertificates: "off", renewalGraceDays: 30 },
     });
   });
 
@@ -48,7 +48,7 @@ describe("tutti.json", () => {
       log: { level: "debug", format: "text" },
       tracing: { endpoint: "http://127.0.0.1:4318/v1/traces" },
       limits: { ...LIMITS, connections: 5, connectionsPerSite: 1, uploadBytes: 1 << 20 },
-      identity: { clientCertificates: "required", devicesPerSite: 3 },
+      identity: { clientCertificates: "required", devicesPerSite: 3, renewalGraceDays: 7 },
     };
     expect(parse(whole)).toEqual({ ...least, ...whole });
   });

@@ -67,7 +67,8 @@ export class Desk {
   private constructor(store: Store, artifacts: ReturnType<typeof openArtifacts>, weather: Weather) {
     this.store = store;
     this.weather = weather;
-    const federation = { authority: authority.publicKey, coordinator: COORDINATOR, owners: [] };
+    const config = { identity: { renewalGraceDays: 30 } };
+    const federation = { authority: authority.publicKey, coordinator: COORDINATOR, owners: [], config };
     this.coordinator = new Coordinator({
       store: weather.over(store, ["commit", "addRun"]),
       artifacts,

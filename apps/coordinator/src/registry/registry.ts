@@ -1,0 +1,157 @@
+import { equalBytes } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
+import type { Clock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
+import { type Identity, validityOf, verifyCertificate, verifyGrant } from "@tutti/identity/certificate";
+import { denied } from "@tutti/identity/denial";
+import type { Verify } from "@tutti/identity/keys";
+import { checkRenewal, checkSuccessor } from "@tutti/identity/renewal";
+import { type Certificate, CertificateSchema } from "@tutti/wire/device";
+import { decode, encode } from "@tutti/wire/message";
+import { type RenewalRequest, RenewalRequestSchema } from "@tutti/wire/standing";
+import { failpoint } from "../failpoint.ts";
+import type { Federation } from "../folder/federation.ts";
+import type { Party } from "../grpc/authenticate.ts";
+import type { Store } from "../store/store.ts";
+
+export type RegistryParts = {
+  readonly store: Store;
+  readonly federation: Pick<Federation, "authority" | "owners" | "config">;
+  readonly clock: Clock;
+  readonly verify: Verify;
+};
+
+const MAX_CERTIFICATE_BYTES = 64 << 10;
+const DAY_S = 86_400;
+
+/** Who is enrolled, until when, and how that goes on: certificates as the coordinator has them. */
+export class Registry {
+  readonly #parts: RegistryParts;
+
+  constructor(parts: RegistryParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * The key behind a name, an enrolled device's or an owner's; and why nothing of it is taken all the same.
+   * Undefined for a name that nobody has.
+   */
+  async lookup(name: string): Promise<Party | undefined> {
+    const owner = this.#parts.federation.owners.find((one) => one.name === name);
+    if (owner) return { publicKey: owner.publicKey, role: "owner", labels: {} };
+    const device = await this.#parts.store.device(name);
+    if (!device) return undefined;
+    const { publicKey, labels, notAfterS } = this.#identityOf(device.certificate);
+    const party = { publicKey, labels, role: "device" };
+    if (device.revoked) return { ...party, denied: denied(name, "revoked") };
+    const ended = `one that expired ${new Date(notAfterS * 1000).toISOString()}`;
+    return this.#nowS() > notAfterS ? { ...party, denied: denied(name, "expired", ended) } : party;
+  }
+
+  /**
+   * @throws Fault naming the link that fails, a name or token that was used, or a site that is full; and what
+   * `check` throws, which is asked before anything is kept.
+   */
+  async enrol(
+    certificate: Certificate | undefined,
+    check: (name: string, publicKey: Uint8Array) => void = () => {},
+  ): Promise<Identity> {
+    demand(
+      certificate,
+      () => new Fault("bad-message", "enrolment", { expected: "a certificate", got: "none" }),
+    );
+    const { store, federation } = this.#parts;
+    const identity = verifyCertificate(certificate, { ...this.#trust(), role: "device" });
+    const { name, serial, site, siteLimit } = identity;
+    check(name, identity.publicKey);
+    failpoint("enrol.checked");
+    // What the authority signed no operator can raise; the operator may allow less.
+    const limits = [siteLimit, federation.config.identity.devicesPerSite ?? 0].filter((n) => n > 0);
+    const limit = limits.length > 0 ? Math.min(...limits) : 0;
+    const bytes = encode(CertificateSchema, certificate);
+    await store.addDevice({ name, serial, certificate: bytes, site, siteLimit: limit });
+    failpoint("enrol.durable");
+    return identity;
+  }
+
+  /**
+   * What the authority granted since the device asked, or null: then the request is kept. The certificate in
+   * it is taken up where it is newer than the one here. @throws Fault("refused") saying why, by `denied`.
+   */
+  async renew(request: RenewalRequest): Promise<Certificate | null> {
+    const { store, federation } = this.#parts;
+    const graceS = federation.config.identity.renewalGraceDays * DAY_S;
+    const identity = checkRenewal(request, { ...this.#trust(), graceS });
+    const { name } = identity;
+    const device = await store.device(name);
+    if (!device) throw denied(name, "unknown");
+    if (device.revoked) throw denied(name, "revoked");
+    const known = this.#identityOf(device.certificate);
+    mustBeItsKey(known, identity.publicKey);
+    if (identity.notAfterS > known.notAfterS) {
+      checkSuccessor(known, identity);
+      const certificate = encode(CertificateSchema, request.certificate!);
+      await store.trust.renew(name, { serial: identity.serial, certificate });
+    }
+    if (request.days === 0) return null;
+    const latest = Math.max(known.notAfterS, identity.notAfterS);
+    const granted = await store.trust.askRenewal({
+      name,
+      request: encode(RenewalRequestSchema, request),
+      isUseful: (bytes) =>
+        validityOf(decode(CertificateSchema, bytes, MAX_CERTIFICATE_BYTES)).notAfterS > latest,
+    });
+    return granted && decode(CertificateSchema, granted, MAX_CERTIFICATE_BYTES);
+  }
+
+  /** Requests that nobody answered, as devices signed them. */
+  async renewals(): Promise<RenewalRequest[]> {
+    const waiting = await this.#parts.store.trust.renewals();
+    return waiting.map((bytes) => decode(RenewalRequestSchema, bytes, MAX_CERTIFICATE_BYTES));
+  }
+
+  /** Keeps what the authority signed until the device fetches it. */
+  async grant(name: string, grant: Certificate | undefined): Promise<void> {
+    demand(grant, () => new Fault("bad-message", "grant", { expected: "a certificate", got: "none" }));
+    const identity = verifyGrant(grant, this.#trust());
+    const { store } = this.#parts;
+    const device = await store.device(name);
+    if (!device) throw denied(name, "unknown");
+    if (device.revoked) throw denied(name, "revoked");
+    demand(
+      identity.name === name,
+      () => new Fault("bad-input", "grant", { expected: `one for ${name}`, got: identity.name }),
+    );
+    mustBeItsKey(this.#identityOf(device.certificate), identity.publicKey);
+    const asked = await store.trust.grantRenewal(name, encode(CertificateSchema, grant));
+    demand(asked, () => new Fault("not-found", `renewal of ${name}`, { got: "no request" }));
+  }
+
+  /** As of the last day of an expired one: it was good when it was stored. */
+  #identityOf(bytes: Uint8Array): Identity {
+    const certificate = decode(CertificateSchema, bytes, MAX_CERTIFICATE_BYTES);
+    const trust = this.#trust();
+    const nowS = Math.min(trust.nowS, validityOf(certificate).notAfterS);
+    return verifyCertificate(certificate, { ...trust, nowS, role: "device" });
+  }
+
+  #trust() {
+    const { federation, verify } = this.#parts;
+    return { authority: federation.authority, nowS: this.#nowS(), verify };
+  }
+
+  #nowS(): number {
+    return Math.floor(this.#parts.clock.wallMs() / 1000);
+  }
+}
+
+function mustBeItsKey({ name, publicKey }: Identity, other: Uint8Array): void {
+  demand(
+    equalBytes(publicKey, other),
+    () =>
+      new Fault("refused", `certificate of ${name}`, {
+        expected: "the key it enrolled with",
+        got: "another",
+      }),
+  );
+}
