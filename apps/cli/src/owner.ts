@@ -12,6 +12,9 @@ import { CHUNK_BYTES, type Stub } from "@tutti/wire/rpc";
 export type Owner = Awaited<ReturnType<typeof openOwner>>;
 export type AdminLink = Stub<typeof Admin>;
 
+/** How long a command waits while another coordinator takes over; that takes half of it. */
+const TAKEOVER_MS = 10_000;
+
 /**
  * The owner's keys of a federation folder and a link to its coordinator; `body` runs, then the link closes.
  */
@@ -20,9 +23,10 @@ export async function asOwner<T>(
   body: (admin: AdminLink, owner: Owner) => Promise<T>,
 ): Promise<T> {
   const owner = await openOwner(folder);
-  const { address, tls, key, name } = owner;
+  const { address, addresses, tls, key, name } = owner;
   const shows = tlsIdentity(await readHex(folder, PATHS.ownerKey));
-  const admin = connectService(Admin, { address, tls, key, name, shows });
+  const about = { address, addresses, tls, key, name, shows, patienceMs: TAKEOVER_MS };
+  const admin = connectService(Admin, about);
   try {
     return await body(admin, owner);
   } finally {

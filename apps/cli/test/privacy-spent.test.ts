@@ -31,7 +31,14 @@ async function device(
   budget: PrivacyPolicy | null = BUDGET,
 ): Promise<void> {
   const authority = AUTHORITY.publicKey;
-  const config = configText({ federation: "f", name: "ward-7", address: "a:1", tls: "", authority });
+  const config = configText({
+    federation: "f",
+    name: "ward-7",
+    address: "a:1",
+    addresses: [],
+    tls: "",
+    authority,
+  });
   await writeFile(join(folder, "device.json"), config);
   await writeFile(join(folder, "policy.json"), policyText({ ...defaultPolicy([]), privacy: budget }));
   const spending = await openSpending(join(folder, LOG));

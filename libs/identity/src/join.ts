@@ -10,8 +10,10 @@ export type JoinFile = {
   readonly federation: string;
   /** "host:port" that the device dials. */
   readonly address: string;
-  /** The one TLS certificate the device accepts, PEM. */
-  readonly tls: { readonly certificate: string };
+  /** Where further coordinators of the federation are; whichever leads is found. */
+  readonly addresses?: readonly string[];
+  /** The TLS certificate that the device accepts, PEM, and those of further coordinators with their own. */
+  readonly tls: { readonly certificate: string; readonly others?: readonly string[] };
   /** The authority's Ed25519 public key, 32 bytes. */
   readonly authority: Uint8Array;
   /**
@@ -25,6 +27,8 @@ export type JoinFile = {
 
 /** A join file with a hundred owners is far below this. */
 const MAX_TEXT = 256 << 10;
+/** Coordinators beside the first. */
+const MAX_OTHERS = 16;
 const MAX_GRANT_BYTES = 16 << 10;
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const ADDRESS = /^(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/;
@@ -37,12 +41,15 @@ export function spent(join: JoinFile): JoinFile {
 
 /** The file's text: JSON, keys in a fixed order, ending in a newline. */
 export function joinFileText(join: JoinFile): string {
-  const { version, federation, address, tls, authority, token, owners } = join;
+  const { version, federation, address, addresses = [], tls, authority, token, owners } = join;
+  const { certificate, others = [] } = tls;
   const plain = {
     version,
     federation,
     address,
-    tls: { certificate: tls.certificate },
+    // A device that knows one coordinator reads the files of a federation that has one.
+    ...(addresses.length > 0 ? { addresses } : {}),
+    tls: { certificate, ...(others.length > 0 ? { others } : {}) },
     authority: hex(authority),
     token: {
       grant: base64(encode(CertificateSchema, token.grant)),
@@ -59,17 +66,12 @@ export function joinFileText(join: JoinFile): string {
  */
 export function parseJoinFile(text: string): JoinFile {
   if (text.length > MAX_TEXT) throw wrong("", `at most ${MAX_TEXT} characters`, `${text.length}`);
-  const file = fieldsOf("", parseJson(text), [
-    "version",
-    "federation",
-    "address",
-    "tls",
-    "authority",
-    "token",
-    "owners",
-  ]);
+  const names = ["version", "federation", "address", "tls", "authority", "token", "owners"];
+  const file = fieldsOf("", parseJson(text), names, ["addresses"]);
   if (file.version !== 1) throw wrong("version", "1", show(file.version));
-  const tls = fieldsOf("tls", file.tls, ["certificate"]);
+  const tls = fieldsOf("tls", file.tls, ["certificate"], ["others"]);
+  const addresses = listOf("addresses", file.addresses, addressOf);
+  const others = listOf("tls.others", tls.others, certificateOf);
   const token = fieldsOf("token", file.token, ["grant", "secret"]);
   return {
     version: 1,
@@ -77,12 +79,11 @@ export function parseJoinFile(text: string): JoinFile {
       pattern: NAME,
       words: "1..64 of A-Z a-z 0-9 . _ -",
     }),
-    address: addressOf(file.address),
+    address: addressOf("address", file.address),
+    ...(addresses.length > 0 ? { addresses } : {}),
     tls: {
-      certificate: matching("tls.certificate", tls.certificate, {
-        pattern: CERTIFICATE,
-        words: "one PEM certificate",
-      }),
+      certificate: certificateOf("tls.certificate", tls.certificate),
+      ...(others.length > 0 ? { others } : {}),
     },
     authority: keyOf("authority", file.authority),
     token: { grant: grantOf(token.grant), secret: secretOf(token.secret) },
@@ -99,12 +100,21 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The object's fields: exactly these, so that a misspelt or newer one is not silently ignored. */
-function fieldsOf(path: string, value: unknown, names: readonly string[]): Record<string, unknown> {
+/**
+ * The object's fields: exactly these and maybe `more`, so that a misspelt or newer one is not silently
+ * ignored.
+ */
+function fieldsOf(
+  path: string,
+  value: unknown,
+  names: readonly string[],
+  more: readonly string[] = [],
+): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw wrong(path, "an object", kind(value));
-  const stray = Object.keys(value).find((key) => !names.includes(key));
-  if (stray !== undefined) throw wrong(path, `only ${names.join(", ")}`, stray.slice(0, 40));
+  const known = [...names, ...more];
+  const stray = Object.keys(value).find((key) => !known.includes(key));
+  if (stray !== undefined) throw wrong(path, `only ${known.join(", ")}`, stray.slice(0, 40));
   const missing = names.find((key) => !Object.hasOwn(value, key));
   if (missing !== undefined) throw wrong(path ? `${path}.${missing}` : missing, "a value", "nothing");
   return value as Record<string, unknown>;
@@ -115,12 +125,24 @@ function matching(path: string, value: unknown, rule: { pattern: RegExp; words: 
   throw wrong(path, rule.words, show(value));
 }
 
-function addressOf(value: unknown): string {
+function addressOf(path: string, value: unknown): string {
   const words = "host:port";
-  const address = matching("address", value, { pattern: ADDRESS, words });
+  const address = matching(path, value, { pattern: ADDRESS, words });
   const port = Number(ADDRESS.exec(address)?.[1]);
-  if (port < 1 || port > 65_535) throw wrong("address", "a port in 1..65535", `${port}`);
+  if (port < 1 || port > 65_535) throw wrong(path, "a port in 1..65535", `${port}`);
   return address;
+}
+
+function certificateOf(path: string, value: unknown): string {
+  return matching(path, value, { pattern: CERTIFICATE, words: "one PEM certificate" });
+}
+
+/** A list that a file may leave out; of one coordinator nothing is said twice. */
+function listOf<T>(path: string, value: unknown, itemOf: (path: string, item: unknown) => T): T[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_OTHERS)
+    throw wrong(path, `a list of 1..${MAX_OTHERS}`, Array.isArray(value) ? `${value.length}` : kind(value));
+  return value.map((item: unknown, at) => itemOf(`${path}[${at}]`, item));
 }
 
 function keyOf(path: string, value: unknown): Uint8Array {

@@ -57,6 +57,18 @@ test("text and back", () => {
   });
 });
 
+test("further coordinators, and their certificates, where there are some; else not a word of them", () => {
+  const several = {
+    ...join,
+    addresses: ["two.example.org:7443", "[2001:db8::1]:7443"],
+    tls: { ...join.tls, others: [join.tls.certificate] },
+  };
+  expect(parseJoinFile(joinFileText(several))).toEqual(several);
+  expect(Object.keys(JSON.parse(joinFileText(several)))).toContain("addresses");
+  expect(Object.keys(JSON.parse(joinFileText(join)))).not.toContain("addresses");
+  expect(JSON.parse(joinFileText(join)).tls).toEqual(join.tls);
+});
+
 test("spent, it has everything but the secret", () => {
   const text = joinFileText(spent(join));
   expect(text).not.toContain(base64(secret).slice(0, 12));
@@ -78,6 +90,13 @@ describe("each field is checked and named", () => {
     ["tls", null],
     ["tls.certificate", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
     ["tls.certificate", `${join.tls.certificate}${join.tls.certificate}`],
+    ["addresses", []],
+    ["addresses", "host:1"],
+    ["addresses", ["host"]],
+    ["addresses", Array.from({ length: 17 }, (_, at) => `host:${at + 1}`)],
+    ["tls.others", [7]],
+    ["tls.others", [`${join.tls.certificate}${join.tls.certificate}`]],
+    ["tls.others", Array.from({ length: 17 }, () => join.tls.certificate)],
     ["authority", "00"],
     ["authority", "g".repeat(64)],
     ["token.grant", "!"],

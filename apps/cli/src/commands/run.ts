@@ -4,7 +4,8 @@ import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
 import { Command } from "commander";
 import { type Context, withContext } from "../action.ts";
-import { type AdminLink, asOwner, findRun, putArtifact } from "../owner.ts";
+import { follow } from "../follow.ts";
+import { type AdminLink, asOwner, findRun, type Owner, putArtifact } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
 import { roundLine, statusValue } from "../status.ts";
 
@@ -35,7 +36,7 @@ function startCommand(): Command {
           const { run } = await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan });
           context.output.say(`run ${prepared.plan.name} is ${run.slice(0, 12)}`);
           if (options.watch === false) return context.output.result({ run }, "started");
-          await watchRun(admin, run, context);
+          await watchRun(admin, { run, owner }, context);
         });
       }),
     );
@@ -49,9 +50,9 @@ function statusCommand(): Command {
     .option("--watch", "follow it until it is over")
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, (context) =>
-        asOwner(options.federation, async (admin) => {
+        asOwner(options.federation, async (admin, owner) => {
           const run = await findRun(admin, said);
-          if (options.watch) return watchRun(admin, run, context);
+          if (options.watch) return watchRun(admin, { run, owner }, context);
           const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
           for (const record of status.history) context.output.say(roundLine(record, status.rounds));
           context.output.result(statusValue(status), sentence(status));
@@ -77,11 +78,16 @@ function stopCommand(): Command {
 }
 
 /** Prints a line for each finished round until the run is over; a run that failed is a Fault. */
-async function watchRun(admin: AdminLink, run: string, { output, signal }: Context): Promise<void> {
+async function watchRun(
+  admin: AdminLink,
+  { run, owner }: { run: string; owner: Owner },
+  { output, signal }: Context,
+): Promise<void> {
+  const several = owner.addresses.length > 0;
   let shown = 0;
   let last: RunStatus | undefined;
   let waiting = "";
-  for await (const status of admin.watch({ $typeName: "tutti.v1.RunRequest", run }, signal)) {
+  for await (const status of follow(admin, run, { several, signal })) {
     for (const record of status.history.slice(shown)) output.say(roundLine(record, status.rounds));
     const now = waitingLine(status);
     if (now !== waiting && now !== "") output.say(now);

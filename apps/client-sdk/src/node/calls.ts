@@ -10,6 +10,8 @@ type Outgoing<M extends DescMethod = DescMethod> = {
   readonly method: M;
   readonly metadata: Metadata;
   readonly signal?: AbortSignal | undefined;
+  /** Instead of the method's own. */
+  readonly deadlineMs?: number | undefined;
 };
 
 type Reply<M extends DescMethod> = MessageShape<M["output"]>;
@@ -33,7 +35,7 @@ const RETURNING: ReadonlySet<string> = new Set(["Hello", "Listen"]);
 
 /** One request, one reply. `body` is what was signed, so it is what is sent. */
 export function unary<M extends DescMethod>(out: Outgoing<M>, body: Uint8Array): Promise<Reply<M>> {
-  const { client, method, metadata, signal } = out;
+  const { client, method, metadata, signal, deadlineMs } = out;
   let stop = () => {};
   const reply = new Promise<Reply<M>>((resolve, reject) => {
     const done = answer(out, resolve, reject);
@@ -43,7 +45,7 @@ export function unary<M extends DescMethod>(out: Outgoing<M>, body: Uint8Array):
       same,
       body,
       metadata,
-      deadline(method),
+      deadline(method, deadlineMs),
       done,
     );
     stop = onAbort(signal, () => call.cancel());
@@ -145,8 +147,8 @@ function answer<M extends DescMethod>(
   };
 }
 
-function deadline({ name }: DescMethod): { deadline: number } {
-  const ms = DEADLINES_MS[name] ?? UNARY_DEADLINE_MS;
+function deadline({ name }: DescMethod, own?: number): { deadline: number } {
+  const ms = own ?? DEADLINES_MS[name] ?? UNARY_DEADLINE_MS;
   // grpc-js takes a date in ms; deadlines inside it are timers, so a stepped clock only moves this one start.
   return { deadline: Date.now() + ms };
 }

@@ -32,14 +32,22 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
   const config = await readConfig(folder);
   const policy = await readPolicy(folder);
   const identity = await readIdentity(folder, config);
-  const { address, tls, name } = config;
+  const { address, addresses, tls, name } = config;
   const clock = systemClock();
   const device = await openDevice({
     identity,
     policy,
     data,
     folder: policy.dataFolder === null ? "" : resolve(folder, policy.dataFolder),
-    link: connect({ address, tls, name, key: identity.key, shows: await readShown(folder), clock }),
+    link: connect({
+      address,
+      addresses,
+      tls,
+      name,
+      key: identity.key,
+      shows: await readShown(folder),
+      clock,
+    }),
     store: await openFolderStore(folder),
     engine: async () => (typeof engine === "object" ? engine : await nodeEngine(engine)),
     runtime: onnxruntimeNode(),

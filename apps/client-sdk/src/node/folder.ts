@@ -26,13 +26,17 @@ type DeviceConfig = {
   readonly federation: string;
   readonly name: string;
   readonly address: string;
-  /** PEM. */
+  /** Of further coordinators. */
+  readonly addresses: readonly string[];
+  /** PEM of every certificate that is pinned. */
   readonly tls: string;
   readonly authority: Uint8Array;
 };
 
-export function configText({ federation, name, address, tls, authority }: DeviceConfig): string {
-  const plain = { version: 1, federation, name, address, tls, authority: hex(authority) };
+export function configText(config: DeviceConfig): string {
+  const { federation, name, address, addresses, tls, authority } = config;
+  const further = addresses.length > 0 ? { addresses } : {};
+  const plain = { version: 1, federation, name, address, ...further, tls, authority: hex(authority) };
   return `${JSON.stringify(plain, null, 2)}\n`;
 }
 
@@ -44,6 +48,7 @@ export async function readConfig(folder: string): Promise<DeviceConfig> {
     federation: fields.string("federation"),
     name: fields.string("name"),
     address: fields.string("address"),
+    addresses: fields.optional("addresses", () => fields.strings("addresses")) ?? [],
     tls: fields.string("tls"),
     authority: fromHex(fields.string("authority"), `${FILES.device}, field authority`),
   };

@@ -14,13 +14,18 @@ import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub
 import { AUTH_METADATA } from "@tutti/wire/status";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
+import { askAround, isElsewhere, Ring } from "./ring.ts";
 import type { TlsIdentity } from "./sign.ts";
 
 export type ConnectOptions = {
   /** "host:port". */
   readonly address: string;
-  /** PEM of the one certificate this link accepts. */
+  /** Where further coordinators of the federation are: one of them leads, and is found. */
+  readonly addresses?: readonly string[];
+  /** PEM of the certificates that this link accepts, and no others. */
   readonly tls: string;
+  /** How long a call goes round again while none of several coordinators leads; not at all by default. */
+  readonly patienceMs?: number;
   /** The caller's name in its certificate, and its Ed25519 key. */
   readonly name: string;
   readonly key: SigningKey;
@@ -34,7 +39,7 @@ export function connect(options: ConnectOptions): Link {
   const channel = new Channel(options);
   return {
     ...stubOf(Federation, channel),
-    close: () => channel.client.close(),
+    close: () => channel.ring.close(),
   };
 }
 
@@ -44,7 +49,7 @@ export function connectService<S extends DescService>(
   options: ConnectOptions,
 ): Stub<S> & { close(): void } {
   const channel = new Channel(options);
-  return { ...stubOf(service, channel), close: () => channel.client.close() };
+  return { ...stubOf(service, channel), close: () => channel.ring.close() };
 }
 
 /** A request is good for this long after it is signed; the server allows at most five minutes. */
@@ -69,25 +74,40 @@ const CHANNEL = {
   "grpc.ssl_target_name_override": "tutti",
 } as const;
 
-/** One TLS connection, and the session that signatures over it name. */
+/**
+ * Where another coordinator may lead, one that stopped answering is noticed well within the time that a round
+ * waits for its devices (docs/reliability.md, Replicas).
+ */
+const ONE_OF_SEVERAL = {
+  ...CHANNEL,
+  "grpc.keepalive_time_ms": 4_000,
+  "grpc.keepalive_timeout_ms": 2_000,
+  "grpc.max_reconnect_backoff_ms": 1_000,
+} as const;
+const HELLO_MS = 3_000;
+
+/** A TLS connection to whichever coordinator leads, and the session that signatures over it name. */
 class Channel {
-  readonly client: Client;
+  readonly ring: Ring;
   /** The coordinator's wall clock minus ours, as Hello told it. */
   #offsetMs = 0;
   readonly #options: ConnectOptions;
   readonly #clock: Clock;
-  #session: Promise<HelloReply> | null = null;
+  session: Promise<HelloReply> | null = null;
 
   constructor(options: ConnectOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock();
-    this.client = new Client(options.address, pinned(options.tls, options.shows), CHANNEL);
+    const { address, addresses = [], tls, shows } = options;
+    const credentials = pinned(tls, shows);
+    const settings = addresses.length > 0 ? ONE_OF_SEVERAL : CHANNEL;
+    this.ring = new Ring([address, ...addresses], (at) => new Client(at, credentials, settings));
   }
 
   /** Opens a new session; later requests are signed for it. */
   greet(signal?: AbortSignal): Promise<HelloReply> {
     const greeting = this.#hello(signal);
-    this.#session = greeting;
+    this.session = greeting;
     greeting.catch(() => this.forget(greeting));
     return greeting;
   }
@@ -95,20 +115,33 @@ class Channel {
   async #hello(signal: AbortSignal | undefined): Promise<HelloReply> {
     const method = Federation.method.hello;
     const body = encode(HelloRequestSchema, create(HelloRequestSchema));
-    const reply = await unary({ client: this.client, method, metadata: new Metadata(), signal }, body);
+    const deadlineMs = this.ring.size > 1 ? HELLO_MS : undefined;
+    const { patienceMs = 0 } = this.#options;
+    const reply = await askAround(
+      (client) => unary({ client, method, metadata: new Metadata(), signal, deadlineMs }, body),
+      { ring: this.ring, clock: this.#clock, signal, patienceMs },
+    );
     this.#offsetMs = reply.nowMs - this.#clock.wallMs();
     return reply;
   }
 
-  forget(session = this.#session): void {
-    if (this.#session === session) this.#session = null;
+  get client(): Client {
+    return this.ring.client;
+  }
+
+  forget(session = this.session): void {
+    if (this.session === session) this.session = null;
   }
 
   /** Metadata with the caller's signature over method, first message, session, nonce and expiry. */
   async authorise(method: DescMethod, body: Uint8Array): Promise<Metadata> {
     const metadata = new Metadata();
-    if (OPEN.has(method.name)) return metadata;
-    const { session } = await (this.#session ?? this.greet());
+    if (OPEN.has(method.name)) {
+      // Nothing is signed, but of several only the one that leads takes it.
+      if (this.ring.size > 1) await (this.session ?? this.greet());
+      return metadata;
+    }
+    const { session } = await (this.session ?? this.greet());
     const { key, name } = this.#options;
     const auth = signRequest(key, {
       name,
@@ -122,12 +155,27 @@ class Channel {
     return metadata;
   }
 
+  /** One of several that does not answer is left: whoever tries again first greets whichever leads. */
+  left(
+    error: unknown,
+    { session, client }: { session: Promise<HelloReply> | null; client: Client },
+  ): boolean {
+    if (this.ring.size === 1 || !isElsewhere(error)) return false;
+    this.forget(session);
+    this.ring.leave(client);
+    return true;
+  }
+
   /** A coordinator that restarted knows no session of before: greeted anew, once, it is asked again. */
   async resumed<T>(call: () => Promise<T>): Promise<T> {
-    const before = this.#session;
+    const before = this.session;
+    const { client } = this;
     try {
       return await call();
     } catch (error) {
+      const { patienceMs = 0 } = this.#options;
+      // Whoever has no patience of his own waits here for the one that leads next.
+      if (this.left(error, { session: before, client }) && patienceMs > 0) return await call();
       if (asFault(error).code !== "refused" || before === null) throw error;
       this.forget(before);
       return await call();
@@ -135,25 +183,29 @@ class Channel {
   }
 }
 
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
 /**
- * TLS that trusts one certificate and nothing else. Its name is not compared with the address: what is
- * pinned is the certificate itself, so a coordinator may move behind another name without becoming another
- * coordinator.
+ * TLS that trusts the certificates given and nothing else. Their names are not compared with the address:
+ * what is pinned is the certificate itself, so a coordinator may move behind another name without becoming
+ * another coordinator.
  */
 function pinned(pem: string, shows?: TlsIdentity): ChannelCredentials {
-  let own: X509Certificate;
+  let own: X509Certificate[];
   try {
-    own = new X509Certificate(pem);
+    own = (pem.match(CERTIFICATE) ?? [pem]).map((one) => new X509Certificate(one));
   } catch (cause) {
     throw new Fault("bad-input", "TLS certificate", {
-      expected: "one PEM certificate",
+      expected: "PEM certificates",
       got: "other text",
       cause,
     });
   }
   return ChannelCredentials.createSsl(Buffer.from(pem), shows?.key ?? null, shows?.certificate ?? null, {
     checkServerIdentity: (_host, { raw }) =>
-      equalBytes(raw, own.raw) ? undefined : new Error("not the certificate that was pinned at joining"),
+      own.some((one) => equalBytes(raw, one.raw))
+        ? undefined
+        : new Error("not the certificate that was pinned at joining"),
   });
 }
 
@@ -201,9 +253,13 @@ async function* hear(
     return { stream, first: await stream.next() };
   });
   if (first.done) return;
+  const { session, client } = channel;
   try {
     yield first.value;
     yield* stream;
+  } catch (error) {
+    channel.left(error, { session, client });
+    throw error;
   } finally {
     await stream.return(undefined);
   }

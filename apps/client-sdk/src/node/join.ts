@@ -52,9 +52,9 @@ export async function join(options: JoinOptions): Promise<void> {
     if (asFault(error).code === "refused") await rm(staging, { recursive: true, force: true });
     throw error;
   });
-  const { federation, address, tls, authority } = file;
+  const { federation, address, addresses = [], authority } = file;
   const owners = file.owners.map(({ name, publicKey }) => ({ name, publicKey: hex(publicKey) }));
-  const config = configText({ federation, name, address, tls: tls.certificate, authority });
+  const config = configText({ federation, name, address, addresses, tls: pinnedBy(file), authority });
   await writeSynced(path(staging, FILES.certificate), encode(CertificateSchema, certificate));
   await writeSynced(path(staging, FILES.policy), policyText(defaultPolicy(owners, dataFolder ?? null)));
   await writeSynced(path(staging, FILES.device), config);
@@ -123,6 +123,14 @@ export async function spendJoinFile(file: string, folder: string): Promise<void>
   await replaceFile(file, joinFileText(spent(joinFile)), 0o600);
 }
 
+/** A takeover is over in half of it. */
+const TAKEOVER_MS = 10_000;
+
+/** PEM of every certificate that a join file tells to accept. */
+function pinnedBy({ tls }: JoinFile): string {
+  return [tls.certificate, ...(tls.others ?? [])].join("\n");
+}
+
 type Token = { readonly grant: Certificate; readonly secret: Uint8Array };
 
 function unspent({ token: { grant, secret } }: JoinFile): Token {
@@ -150,7 +158,9 @@ type Enrolment = OwnKey & {
 };
 
 async function enrol({ file, key, shows, certificate, name, link }: Enrolment): Promise<void> {
-  const own = link ? null : connect({ address: file.address, tls: file.tls.certificate, name, key, shows });
+  const { address, addresses = [] } = file;
+  const tls = pinnedBy(file);
+  const own = link ? null : connect({ address, addresses, tls, patienceMs: TAKEOVER_MS, name, key, shows });
   try {
     await (link ?? own)?.enroll(create(EnrollRequestSchema, { certificate }));
   } catch (error) {

@@ -4,7 +4,7 @@ import { type Identity, type Role, verifyCertificate } from "@tutti/identity/cer
 import type { SigningKey } from "@tutti/identity/keys";
 import type { Certificate } from "@tutti/wire/device";
 import { addressOf, type Config } from "./config.ts";
-import { PATHS, readCertificate, readConfig, readHex, readKey, readText } from "./layout.ts";
+import { PATHS, readCertificate, readConfig, readHex, readKey, readPeers, readText } from "./layout.ts";
 import type { Tls } from "./tls.ts";
 
 /** What the coordinator needs of a federation folder; the authority's and owner's keys are not among it. */
@@ -27,7 +27,9 @@ export type Owner = {
   readonly authority: Uint8Array;
   /** "host:port" of the coordinator. */
   readonly address: string;
-  /** PEM of the coordinator's TLS certificate. */
+  /** Of the federation's further coordinators. */
+  readonly addresses: readonly string[];
+  /** PEM of the coordinators' TLS certificates. */
   readonly tls: string;
 };
 
@@ -62,8 +64,9 @@ export async function openOwner(folder: string, nowMs = Date.now()): Promise<Own
   const certificate = await readCertificate(folder, PATHS.ownerCertificate);
   const identity = identify(certificate, { authority, role: "owner", nowMs });
   checkPair(identity, key);
-  const tls = await readText(folder, PATHS.tlsCertificate);
-  return { name: identity.name, key, certificate, authority, address: addressOf(config), tls };
+  const tls = [await readText(folder, PATHS.tlsCertificate), ...(await readPeers(folder))].join("\n");
+  const { addresses } = config;
+  return { name: identity.name, key, certificate, authority, address: addressOf(config), addresses, tls };
 }
 
 /** Who may start runs: today the one owner that `init` made. */

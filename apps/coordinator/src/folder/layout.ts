@@ -19,6 +19,8 @@ export const PATHS = {
   coordinatorCertificate: join("coordinator", "coordinator.cert"),
   tlsKey: join("coordinator", "tls.key"),
   tlsCertificate: join("coordinator", "tls.pem"),
+  /** TLS certificates of other coordinators of the federation, where they have their own; may be absent. */
+  peerCertificates: join("coordinator", "peers.pem"),
   store: join("coordinator", "tutti.sqlite"),
   artifacts: join("coordinator", "artifacts"),
 } as const;
@@ -59,6 +61,21 @@ export async function readHex(folder: string, path: string): Promise<Uint8Array>
 export async function readCertificate(folder: string, path: string): Promise<Certificate> {
   const text = (await readText(folder, path)).trim();
   return decode(CertificateSchema, fromBase64(text, path), MAX_CERTIFICATE_BYTES);
+}
+
+/** Each PEM certificate of `peers.pem`; none where there is no such file. */
+export async function readPeers(folder: string): Promise<string[]> {
+  const text = await readText(folder, PATHS.peerCertificates).catch((fault: Fault) => {
+    if (fault.code === "not-found") return "";
+    throw fault;
+  });
+  const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? [];
+  if (text.trim() !== "" && found.length === 0)
+    throw new Fault("bad-input", join(folder, PATHS.peerCertificates), {
+      expected: "PEM certificates",
+      got: "other text",
+    });
+  return [...found];
 }
 
 export async function readText(folder: string, path: string): Promise<string> {

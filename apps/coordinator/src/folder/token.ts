@@ -5,7 +5,7 @@ import type { JoinFile } from "@tutti/identity/join";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { addressOf } from "./config.ts";
 import { openAuthority, ownersOf } from "./federation.ts";
-import { PATHS, readConfig, readText } from "./layout.ts";
+import { PATHS, readConfig, readPeers, readText } from "./layout.ts";
 
 export type TokenOptions = {
   readonly folder: string;
@@ -33,6 +33,7 @@ export async function createToken(options: TokenOptions): Promise<JoinFile> {
   checkInteger("days", days, [1, MAX_DAYS]);
   const config = await readConfig(folder);
   const authority = await openAuthority(folder);
+  const others = await readPeers(folder);
   const secret = newSeed(random);
   const nowS = Math.floor(nowMs / 1000);
   const grant = issue(authority, {
@@ -48,7 +49,11 @@ export async function createToken(options: TokenOptions): Promise<JoinFile> {
     version: 1,
     federation: config.name,
     address: addressOf(config),
-    tls: { certificate: await readText(folder, PATHS.tlsCertificate) },
+    ...(config.addresses.length > 0 ? { addresses: config.addresses } : {}),
+    tls: {
+      certificate: await readText(folder, PATHS.tlsCertificate),
+      ...(others.length > 0 ? { others } : {}),
+    },
     authority: authority.publicKey,
     token: { grant, secret },
     owners: await ownersOf(folder, authority.publicKey, nowMs),

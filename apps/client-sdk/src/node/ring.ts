@@ -1,0 +1,73 @@
+import { randomInt } from "node:crypto";
+import type { Client } from "@grpc/grpc-js";
+import type { Clock } from "@tutti/foundation/clock";
+import { asFault } from "@tutti/foundation/fault";
+import { FIRST_DELAY_MS, mayPass } from "../backoff.ts";
+
+/** The coordinators of a federation, of which one leads: a connection to each, and which is asked now. */
+export class Ring {
+  readonly #made = new Map<string, Client>();
+  readonly #addresses: readonly string[];
+  readonly #make: (address: string) => Client;
+  #at = 0;
+
+  /** Connections are made when they are first asked for. */
+  constructor(addresses: readonly string[], make: (address: string) => Client) {
+    this.#addresses = [...new Set(addresses)];
+    this.#make = make;
+  }
+
+  get size(): number {
+    return this.#addresses.length;
+  }
+
+  get client(): Client {
+    const address = this.#addresses[this.#at]!;
+    const client = this.#made.get(address) ?? this.#make(address);
+    this.#made.set(address, client);
+    return client;
+  }
+
+  /** Goes on to the next, unless somebody has since this one was asked. */
+  leave(client: Client): void {
+    if (this.client === client) this.#at = (this.#at + 1) % this.size;
+  }
+
+  close(): void {
+    for (const client of this.#made.values()) client.close();
+  }
+}
+
+/** Whether another coordinator may answer where this one did not; one that says when to come again leads. */
+export function isElsewhere(error: unknown): boolean {
+  const fault = asFault(error);
+  return mayPass(fault) && fault.detail.retryAfterMs === undefined;
+}
+
+type Asking = {
+  readonly ring: Ring;
+  readonly clock: Clock;
+  readonly signal: AbortSignal | undefined;
+  /** How long to go round again while none of them leads. */
+  readonly patienceMs: number;
+};
+
+/** Asks one after the other until one answers. @throws what the last of them said. */
+export async function askAround<T>(
+  ask: (client: Client) => Promise<T>,
+  { ring, clock, signal, patienceMs }: Asking,
+): Promise<T> {
+  const untilMs = clock.nowMs() + patienceMs;
+  for (let asked = 1; ; asked++) {
+    const { client } = ring;
+    try {
+      return await ask(client);
+    } catch (error) {
+      if (ring.size === 1 || !isElsewhere(error) || signal?.aborted) throw error;
+      ring.leave(client);
+      if (asked % ring.size !== 0) continue;
+      if (clock.nowMs() >= untilMs) throw error;
+      await clock.sleep(randomInt(FIRST_DELAY_MS, 2 * FIRST_DELAY_MS), signal);
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import type { Client } from "@grpc/grpc-js";
+import { systemClock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
+import { expect, test } from "vitest";
+import { askAround, Ring } from "../../src/node/ring.ts";
+
+/** Clients that are their address, and the order in which they were asked. */
+function world(addresses: readonly string[], leader: () => string | null) {
+  const made: string[] = [];
+  const asked: string[] = [];
+  const ring = new Ring(addresses, (address) => {
+    made.push(address);
+    return { address, close: () => void made.push(`-${address}`) } as unknown as Client;
+  });
+  const addressOf = (client: Client) => (client as unknown as { address: string }).address;
+  let nowMs = 0;
+  const sleep = async (ms: number) => {
+    nowMs += ms;
+  };
+  const clock = { ...systemClock(), nowMs: () => nowMs, sleep };
+  const ask = (patienceMs = 0, fault = new Fault("unavailable", "this coordinator")) =>
+    askAround(
+      async (client) => {
+        asked.push(addressOf(client));
+        if (addressOf(client) !== leader()) throw fault;
+        return addressOf(client);
+      },
+      { ring, clock, signal: undefined, patienceMs },
+    );
+  return { ring, asked, made, ask };
+}
+
+test("asks one after the other until one answers, and begins with that one the next time", async () => {
+  let leader = "c";
+  const { ask, asked, made } = world(["a", "b", "c"], () => leader);
+  expect(await ask()).toBe("c");
+  expect(await ask()).toBe("c");
+  leader = "b";
+  expect(await ask()).toBe("b");
+  expect(asked).toEqual(["a", "b", "c", "c", "c", "a", "b"]);
+  // A connection is made once, and only to whom it is needed.
+  expect(made).toEqual(["a", "b", "c"]);
+});
+
+test("goes round once where nobody leads, or for as long as it was told to", async () => {
+  const { ask, asked } = world(["a", "b"], () => null);
+  await expect(ask()).rejects.toMatchObject({ code: "unavailable" });
+  expect(asked).toEqual(["a", "b"]);
+  await expect(ask(1_000)).rejects.toMatchObject({ code: "unavailable" });
+  // Two a round, 200 to 400 ms apart.
+  expect(asked.length).toBeGreaterThanOrEqual(2 + 2 * 3);
+  expect(asked.length).toBeLessThanOrEqual(2 + 2 * 6);
+});
+
+test("a no, and a leader that says when to come again, are answers", async () => {
+  const { ask, asked } = world(["a", "b"], () => null);
+  await expect(ask(0, new Fault("refused", "request"))).rejects.toMatchObject({ code: "refused" });
+  const busy = new Fault("unavailable", "this coordinator", { retryAfterMs: 500 });
+  await expect(ask(0, busy)).rejects.toMatchObject({ code: "unavailable" });
+  expect(asked).toEqual(["a", "a"]);
+});
+
+test("many who lose the same coordinator leave it once", () => {
+  const { ring } = world(["a", "b", "c"], () => null);
+  const { client } = ring;
+  for (let time = 0; time < 5; time++) ring.leave(client);
+  expect((ring.client as unknown as { address: string }).address).toBe("b");
+});
+
+test("one address is never left, and each made connection is closed", () => {
+  const { ring, made } = world(["a", "a"], () => null);
+  ring.leave(ring.client);
+  expect(ring.size).toBe(1);
+  ring.close();
+  expect(made).toEqual(["a", "-a"]);
+});
