@@ -207,18 +207,19 @@ export class Conversation {
   }
 
   async #say({ uploads, send }: Answer, work: Work): Promise<void> {
-    const { link } = this.#options.site;
-    const { task } = work.accepted;
+    const { link, clock, jitter } = this.#options.site;
+    const { run, round } = work.accepted.task;
+    const onProgress = (progress: number) => this.#report({ run, round, activity: "uploading", progress });
     if (uploads) work.given = true;
-    if (uploads) this.#report({ run: task.run, round: task.round, activity: "uploading", progress: 0 });
+    if (uploads) onProgress(0);
     try {
-      await this.#persist((signal) => send(link, signal));
+      await this.#persist((signal) => send(link, signal, { patience: { clock, jitter }, onProgress }));
     } catch (error) {
       // The coordinator went on without us; this session's keys are of no more use.
       this.#endSession();
       throw error;
     }
-    if (uploads) this.#report({ run: task.run, round: task.round, activity: "waiting", progress: 1 });
+    if (uploads) this.#report({ run, round, activity: "waiting", progress: 1 });
   }
 
   async #published(run: string, manifest: SignedEnvelope | undefined): Promise<void> {

@@ -29,15 +29,21 @@ import {
 import type { Link } from "./link.ts";
 import { pinPeers } from "./peers.ts";
 import { type Site, trustOf } from "./site.ts";
-import { uploadParts } from "./upload.ts";
+import { uploader, type Way } from "./upload.ts";
 import type { Words } from "./vector.ts";
 
 type Case = "roster" | "picks" | "delivery" | "survivors" | "attestations";
 /** A word that carries a session forward. */
 export type StageWord = Extract<Instruction["word"], { case: Case }>;
 
-/** What the device answers: `send` may be repeated, as the coordinator takes the same message once. */
-export type Answer = { readonly uploads: boolean; send(link: Link, signal: AbortSignal): Promise<unknown> };
+/**
+ * What the device answers: `send` may be repeated, as the coordinator takes the same message once. With a
+ * `way`, an upload that is cut goes on by itself.
+ */
+export type Answer = {
+  readonly uploads: boolean;
+  send(link: Link, signal: AbortSignal, way?: Way): Promise<unknown>;
+};
 
 /** One sum this device is in. Its keys live here, in memory alone, until `close`. */
 export type Session = {
@@ -209,7 +215,7 @@ function shares(request: ShareRequest): Answer {
 }
 
 function upload(session: Uint8Array, packed: Uint8Array): Answer {
-  return { uploads: true, send: (link, signal) => link.upload(uploadParts(session, packed), signal) };
+  return { uploads: true, send: uploader(session, packed) };
 }
 
 function same(terms: Terms, own: Terms): boolean {

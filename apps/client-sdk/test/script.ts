@@ -29,7 +29,7 @@ import {
   Task_Kind,
   TaskSchema,
 } from "@tutti/wire/round";
-import { TermsSchema, type UploadPart } from "@tutti/wire/secagg";
+import { TermsSchema, type UploadPart, UploadStatusReplySchema } from "@tutti/wire/secagg";
 import type { Link } from "../src/link.ts";
 import { type Federation, NOW_S, releaseOf, runOf } from "./fixture.ts";
 
@@ -193,6 +193,7 @@ export class Script {
       attest: (request) => stage({ stage: "attest", request }),
       reveal: (request) => stage({ stage: "reveal", request }),
       upload: (parts) => this.#upload(device, parts),
+      uploadStatus: async () => create(UploadStatusReplySchema),
       close: () => {},
     };
   }

@@ -38,4 +38,8 @@ export {
   UploadHeaderSchema,
   type UploadPart,
   UploadPartSchema,
+  type UploadStatusReply,
+  UploadStatusReplySchema,
+  type UploadStatusRequest,
+  UploadStatusRequestSchema,
 } from "./gen/tutti/v1/secagg_pb.js";

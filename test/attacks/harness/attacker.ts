@@ -16,7 +16,7 @@ import {
   type ReadyRequest,
 } from "@tutti/wire/round";
 import { type Call, CHUNK_BYTES, type Handlers } from "@tutti/wire/rpc";
-import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
+import { type UploadHeader, type UploadPart, UploadStatusReplySchema } from "@tutti/wire/secagg";
 import type { Sent, Uploaded, Word } from "./sent.ts";
 import { nowS, random, type World } from "./world.ts";
 
@@ -126,6 +126,7 @@ export class Attacker {
       pick: async (message, call) => this.#hear(call, { stage: "pick", message }),
       share: async (message, call) => this.#hear(call, { stage: "share", message }),
       upload: async (parts, call) => this.#hear(call, { stage: "upload", message: await gathered(parts) }),
+      uploadStatus: async () => create(UploadStatusReplySchema),
       attest: async (message, call) => this.#hear(call, { stage: "attest", message }),
       reveal: async (message, call) => this.#hear(call, { stage: "reveal", message }),
     };

@@ -5,10 +5,12 @@ import type { JournalEntry } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import { CheckInReplySchema, type Federation, InstructionSchema } from "@tutti/wire/round";
 import type { Call, Handlers } from "@tutti/wire/rpc";
+import { UploadStatusReplySchema } from "@tutti/wire/secagg";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
 import { failpoint } from "../failpoint.ts";
 import { type Authenticator, mustBeSame } from "../grpc/authenticate.ts";
+import { LIMITS, type Limits } from "../grpc/limits.ts";
 import { chunksFrom } from "./chunks.ts";
 import { runNow, runOfSession, runOfUpload } from "./find.ts";
 import { Uploads } from "./upload.ts";
@@ -23,12 +25,13 @@ const RETRY_AFTER_MS = 2_000;
 export function federationHandlers(
   coordinator: Coordinator,
   authenticator: Authenticator,
+  { uploadBytes }: Pick<Limits, "uploadBytes"> = LIMITS,
 ): Handlers<typeof Federation> {
   return {
     ...arrival(coordinator, authenticator),
     ...news(coordinator),
     ...work(coordinator),
-    ...secureSum(coordinator),
+    ...secureSum(coordinator, uploadBytes),
   };
 }
 
@@ -93,8 +96,9 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
 
 function secureSum(
   coordinator: Coordinator,
-): Some<"advertise" | "pick" | "share" | "upload" | "attest" | "reveal"> {
-  const uploads = new Uploads(coordinator.parts.clock);
+  uploadBytes: number,
+): Some<"advertise" | "pick" | "share" | "upload" | "uploadStatus" | "attest" | "reveal"> {
+  const uploads = new Uploads(coordinator.parts.clock, uploadBytes);
   const about = async (call: Call, session: Uint8Array, event: JournalEntry["event"]) => {
     const device = deviceOf(call);
     return await say(runOfSession(coordinator, session), device, event);
@@ -113,10 +117,16 @@ function secureSum(
     upload: async (parts, call) => {
       const device = deviceOf(call);
       const { driver, whole } = await runOfUpload(coordinator, device, parts);
-      const upload = await uploads.read(driver.round, device, whole);
-      failpoint("upload.received");
-      if (upload !== null) await driver.submit(device, { case: "uploaded", value: true }, upload);
+      await uploads.read(driver.round, { device, parts: whole }, async (upload) => {
+        failpoint("upload.received");
+        await driver.submit(device, { case: "uploaded", value: true }, upload);
+      });
       return create(AckSchema);
+    },
+    uploadStatus: async (request, call) => {
+      const device = deviceOf(call);
+      const { round } = runOfSession(coordinator, request.session);
+      return create(UploadStatusReplySchema, { heldBytes: uploads.status(round, device, request) });
     },
     attest: (request, call) => about(call, request.session, { case: "attested", value: request }),
     reveal: (request, call) => about(call, request.session, { case: "revealed", value: request }),

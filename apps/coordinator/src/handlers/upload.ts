@@ -1,65 +1,180 @@
-import { createHash } from "node:crypto";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { packedBytes, unpackBits } from "@tutti/kernels/pack";
 import { cohortOf, type Round } from "@tutti/round/round";
 import { termsOf } from "@tutti/round/spec";
 import { sessionId, take } from "@tutti/round/summing";
-import type { UploadHeader, UploadPart } from "@tutti/wire/secagg";
+import type { UploadHeader, UploadPart, UploadStatusRequest } from "@tutti/wire/secagg";
 import type { Upload } from "../drive/waiting.ts";
 import { MIN_BYTES_PER_S, STALL_MS } from "../grpc/stall.ts";
+import { Budget } from "./budget.ts";
+import { Partial } from "./partial.ts";
 
 type Part = UploadPart["part"];
 type Session = { readonly sid: Uint8Array; readonly bits: number; readonly length: number };
 
+/** What a device sent before its connection was cut is kept for so long. */
+export const KEEP_MS = 120_000;
+
 /**
- * The uploads that are being read: one of each device, in one buffer of the announced size. A device that
- * comes again has lost the line of its earlier one, which is given up.
+ * The uploads that are being read, or were when their connection was cut: one of each device, in one buffer
+ * of the announced size, within one budget. A device that comes again has lost the line of its earlier one,
+ * which is given up, and goes on behind what came of it.
  */
 export class Uploads {
   readonly #clock: Clock;
+  readonly #budget: Budget;
   readonly #reading = new Map<string, AbortController>();
+  /** Those that are kept alone are in the order in which they were cut. */
+  readonly #partials = new Map<string, Partial>();
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, budgetBytes: number) {
     this.#clock = clock;
+    this.#budget = new Budget(budgetBytes, clock);
+  }
+
+  /** Bytes held for uploads now. */
+  get held(): number {
+    return this.#budget.held;
+  }
+
+  /** How many bytes of an upload need not be sent again. @throws Fault as `read`. */
+  status(round: Round | null, device: string, request: UploadStatusRequest): number {
+    const { sum, session } = placeOf(round, device);
+    mustBeIts(request, session);
+    if (isIn(sum, device)) return packedBytes(session.bits, session.length);
+    const partial = this.#partials.get(device);
+    return partial?.isOf(request) ? partial.received : 0;
   }
 
   /**
-   * The masked vector of an upload: exactly the session's words, its hash as announced, else nothing is
-   * taken. Null, unread, for a device whose vector is in the sum already.
+   * Hands on the masked vector of an upload: exactly the session's words, its hash as announced, else
+   * nothing is taken. Does nothing, all unread, for a device whose vector is in the sum already.
    * @throws Fault("conflict" or "refused") from the header alone for a session or a device that takes no
-   * upload; Fault("deadline") below the stall rule.
+   * upload; Fault("unavailable") where there is no room now, or it goes on behind what came;
+   * Fault("deadline") below the stall rule; what `submit` throws.
    */
-  async read(round: Round | null, device: string, parts: AsyncIterable<UploadPart>): Promise<Upload | null> {
-    const at = round && cohortOf(round, device);
-    if (!round || at === null)
-      throw new Fault("conflict", "upload", { expected: "a session that takes uploads", got: "none" });
-    const { sum, dropped } = round.cohorts[at]!;
-    const { bits, length } = termsOf(round.spec);
-    const session = { sid: sessionId(sum), bits, length };
-    const stop = new AbortController();
-    this.#reading.get(device)?.abort(new Fault("cancelled", "upload", { got: "another of the same device" }));
-    this.#reading.set(device, stop);
-    const bytes = packedBytes(bits, length);
-    this.#clock.sleep(STALL_MS + (bytes / MIN_BYTES_PER_S) * 1000, stop.signal).then(
-      () => stop.abort(tooSlow()),
-      () => {},
-    );
+  async read(
+    round: Round | null,
+    { device, parts }: { device: string; parts: AsyncIterable<UploadPart> },
+    submit: (upload: Upload) => Promise<void>,
+  ): Promise<void> {
+    const { sum, session, dropped } = placeOf(round, device);
+    const bytes = packedBytes(session.bits, session.length);
+    const stop = this.#begin(device, bytes);
     const next = reader(parts, stop.signal);
     try {
       const header = headerOf(await next(), session);
       // The machine's own answer to an upload now: what it would refuse is not read, nor is a repeat.
-      if (take(sum, device, { case: "uploaded", value: true }) === sum) return null;
+      if (isIn(sum, device)) return this.#drop(device);
       if (dropped) throw new Fault("conflict", "upload", { expected: "a cohort in progress", got: dropped });
-      const packed = await fill(new Uint8Array(bytes), next, header);
-      return { vector: unpackBits(packed, bits, length), session: session.sid };
+      const partial = this.#resume(device, header, bytes);
+      partial.reader = stop;
+      await this.#fill(device, partial, { next, skip: partial.received - header.offset });
+      const vector = unpackBits(partial.packed, session.bits, session.length);
+      // Kept until it is durable: whoever loses its line now is told that all came.
+      await submit({ vector, session: session.sid }).finally(() => this.#drop(device, partial));
     } finally {
       stop.abort();
       if (this.#reading.get(device) === stop) this.#reading.delete(device);
     }
   }
+
+  /** Reading may begin; an earlier upload of the device is given up, and one that is too slow is. */
+  #begin(device: string, bytes: number): AbortController {
+    const stop = new AbortController();
+    this.#reading.get(device)?.abort(new Fault("cancelled", "upload", { got: "another of the same device" }));
+    this.#reading.set(device, stop);
+    this.#clock.sleep(STALL_MS + (bytes / MIN_BYTES_PER_S) * 1000, stop.signal).then(
+      () => stop.abort(tooSlow()),
+      () => {},
+    );
+    return stop;
+  }
+
+  /** What came before of the announced upload; else a new buffer, if there is room for one. */
+  #resume(device: string, header: UploadHeader, bytes: number): Partial {
+    const before = this.#partials.get(device);
+    const ours = before?.isOf(header) ? before : undefined;
+    const held = ours?.received ?? 0;
+    if (header.offset > held)
+      throw new Fault("unavailable", "upload", {
+        expected: `to go on from byte ${held}`,
+        got: `${header.offset}`,
+        todo: "Ask UploadStatus",
+      });
+    if (ours) {
+      ours.kept?.abort();
+      ours.kept = null;
+      return ours;
+    }
+    this.#drop(device);
+    this.#budget.take(device, bytes, () => this.#spare());
+    const partial = new Partial(header, bytes);
+    this.#partials.set(device, partial);
+    return partial;
+  }
+
+  /** Reads what is missing. A cut line leaves what came for later; a broken message leaves nothing. */
+  async #fill(device: string, partial: Partial, rest: Rest): Promise<void> {
+    const { reader } = partial;
+    try {
+      await fill(partial, rest);
+    } catch (error) {
+      const broken = asFault(error).code === "bad-message" || partial.received === 0;
+      // Another connection of the device may have taken it over.
+      if (partial.reader === reader)
+        if (broken) this.#drop(device, partial);
+        else this.#keep(device, partial);
+      throw error;
+    }
+  }
+
+  /** Keeps what came for a while; nobody sends more of it now. */
+  #keep(device: string, partial: Partial): void {
+    if (this.#partials.get(device) !== partial) return;
+    const kept = new AbortController();
+    partial.kept = kept;
+    this.#partials.delete(device);
+    this.#partials.set(device, partial);
+    this.#clock.sleep(KEEP_MS, kept.signal).then(
+      () => this.#drop(device, partial),
+      () => {},
+    );
+  }
+
+  #drop(device: string, partial = this.#partials.get(device)): void {
+    if (!partial || this.#partials.get(device) !== partial) return;
+    partial.kept?.abort();
+    this.#partials.delete(device);
+    this.#budget.free(device);
+  }
+
+  /** Gives up what was kept for the longest time; false where nothing is. */
+  #spare(): boolean {
+    for (const [device, partial] of this.#partials) {
+      if (!partial.kept) continue;
+      this.#drop(device, partial);
+      return true;
+    }
+    return false;
+  }
+}
+
+function placeOf(round: Round | null, device: string) {
+  const at = round && cohortOf(round, device);
+  if (!round || at === null)
+    throw new Fault("conflict", "upload", { expected: "a session that takes uploads", got: "none" });
+  const { sum, dropped } = round.cohorts[at]!;
+  const { bits, length } = termsOf(round.spec);
+  return { sum, dropped, session: { sid: sessionId(sum), bits, length } };
+}
+
+/** Whether the device's vector is in the sum. @throws what the machine says of an upload now. */
+function isIn(sum: Round["cohorts"][number]["sum"], device: string): boolean {
+  return take(sum, device, { case: "uploaded", value: true }) === sum;
 }
 
 /** Reads one part at a time, undefined after the last, until the signal gives its reason. */
@@ -71,40 +186,47 @@ function reader(parts: AsyncIterable<UploadPart>, signal: AbortSignal): () => Pr
   stopped.catch(() => {});
   return async () => {
     const { done, value } = await Promise.race([iterator.next(), stopped]);
+    // A part that came as this was given up: another connection reads on.
+    signal.throwIfAborted();
     return done ? undefined : value.part;
   };
 }
 
-function headerOf(part: Part | undefined, { sid, bits, length }: Session): UploadHeader {
+function headerOf(part: Part | undefined, session: Session): UploadHeader {
   if (part?.case !== "header") throw bad("a header, then chunks", part?.case ?? "nothing");
   const { value: header } = part;
-  if (!equalBytes(header.session, sid))
-    throw new Fault("conflict", "upload", { expected: "the session in progress", got: "another" });
-  const bytes = packedBytes(bits, length);
+  mustBeIts(header, session);
+  const bytes = packedBytes(session.bits, session.length);
   demand(header.packedBytes === bytes, () => bad(`${bytes} bytes`, `${header.packedBytes}`));
   return header;
 }
 
-/** The chunks in their place; at most one part is read beyond the last byte, and none is empty. */
-async function fill(
-  packed: Uint8Array,
-  next: () => Promise<Part | undefined>,
-  header: UploadHeader,
-): Promise<Uint8Array> {
-  const hash = createHash("sha256");
-  let received = 0;
+function mustBeIts(header: { readonly session: Uint8Array }, { sid }: Session): void {
+  if (!equalBytes(header.session, sid))
+    throw new Fault("conflict", "upload", { expected: "the session in progress", got: "another" });
+}
+
+type Rest = { readonly next: () => Promise<Part | undefined>; readonly skip: number };
+
+/**
+ * The chunks in their place, but for `skip` bytes that came before; at most one part is read beyond the last
+ * byte, and none is empty.
+ */
+async function fill(partial: Partial, { next, skip }: Rest): Promise<void> {
+  const { packed } = partial;
+  let ahead = skip;
   for (let part = await next(); part !== undefined; part = await next()) {
     if (part.case !== "chunk") throw bad("a header, then chunks", part.case ?? "nothing");
     const { value: chunk } = part;
     demand(chunk.length > 0, () => bad("chunks that hold something", "an empty one"));
-    demand(received + chunk.length <= packed.length, () => bad(`${packed.length} bytes`, "more"));
-    hash.update(chunk);
-    packed.set(chunk, received);
-    received += chunk.length;
+    const fresh = chunk.subarray(Math.min(ahead, chunk.length));
+    ahead -= chunk.length - fresh.length;
+    demand(partial.received + fresh.length <= packed.length, () => bad(`${packed.length} bytes`, "more"));
+    if (fresh.length > 0) partial.add(fresh);
   }
+  const { received } = partial;
   demand(received === packed.length, () => bad(`${packed.length} bytes`, `${received}`));
-  demand(equalBytes(hash.digest(), header.sha256), () => bad("the announced SHA-256", "another"));
-  return packed;
+  demand(partial.whole, () => bad("the announced SHA-256", "another"));
 }
 
 function bad(expected: string, got: string): Fault {

@@ -29,7 +29,7 @@ export async function beginTerm(parts: CoordinatorParts): Promise<Term> {
   return {
     epoch: store.epoch,
     coordinator,
-    federation: federationHandlers(coordinator, auth),
+    federation: federationHandlers(coordinator, auth, parts.federation.config.limits),
     admin: adminHandlers(coordinator),
     standing: standingHandlers(coordinator),
     register: registerHandlers(coordinator),

@@ -9,6 +9,7 @@ import { AckSchema, HelloReplySchema, RequestAuthSchema } from "@tutti/wire/devi
 import { create, type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
 import { CheckInReplySchema, Federation } from "@tutti/wire/round";
 import { type Call, type DescMethod, type Handlers, MAX_MESSAGE_BYTES, pathOf } from "@tutti/wire/rpc";
+import { UploadStatusReplySchema } from "@tutti/wire/secagg";
 import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
 import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
@@ -98,6 +99,7 @@ function defaults(auth: Authenticator): Handlers<typeof Federation> {
     pick: ack,
     share: ack,
     upload: ack,
+    uploadStatus: async () => create(UploadStatusReplySchema),
     attest: ack,
     reveal: ack,
   };

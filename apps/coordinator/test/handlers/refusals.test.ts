@@ -19,6 +19,7 @@ import {
   PickRequestSchema,
   RevealRequestSchema,
   ShareRequestSchema,
+  UploadStatusRequestSchema,
 } from "@tutti/wire/secagg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { plan, temporary } from "../drive/house.ts";
@@ -73,6 +74,7 @@ describe("who may say what", () => {
     pick: (call) => desk.devices.pick(create(PickRequestSchema), call),
     share: (call) => desk.devices.share(create(ShareRequestSchema), call),
     upload: (call) => desk.devices.upload(stream([]), call),
+    uploadStatus: (call) => desk.devices.uploadStatus(create(UploadStatusRequestSchema), call),
     attest: (call) => desk.devices.attest(create(AttestRequestSchema), call),
     reveal: (call) => desk.devices.reveal(create(RevealRequestSchema), call),
   };

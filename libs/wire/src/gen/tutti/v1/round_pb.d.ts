@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
-import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, PickRequestSchema, Picks, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema } from "./secagg_pb.js";
+import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, PickRequestSchema, Picks, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema, UploadStatusReplySchema, UploadStatusRequestSchema } from "./secagg_pb.js";
 import type { AckSchema, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema, Notice } from "./device_pb.js";
 
 /**
@@ -619,6 +619,14 @@ export declare const Federation: GenService<{
     methodKind: "client_streaming";
     input: typeof UploadPartSchema;
     output: typeof AckSchema;
+  },
+  /**
+   * @generated from rpc tutti.v1.Federation.UploadStatus
+   */
+  uploadStatus: {
+    methodKind: "unary";
+    input: typeof UploadStatusRequestSchema;
+    output: typeof UploadStatusReplySchema;
   },
   /**
    * @generated from rpc tutti.v1.Federation.Attest

@@ -404,6 +404,13 @@ export declare type UploadHeader = Message<"tutti.v1.UploadHeader"> & {
    * @generated from field: bytes sha256 = 3;
    */
   sha256: Uint8Array;
+
+  /**
+   * Bytes that the coordinator holds already, as UploadStatus said: the chunks go on from there.
+   *
+   * @generated from field: uint32 offset = 4;
+   */
+  offset: number;
 };
 
 /**
@@ -411,6 +418,45 @@ export declare type UploadHeader = Message<"tutti.v1.UploadHeader"> & {
  * Use `create(UploadHeaderSchema)` to create a new message.
  */
 export declare const UploadHeaderSchema: GenMessage<UploadHeader>;
+
+/**
+ * How much of an upload the coordinator holds, while it is under way or after it was cut.
+ *
+ * @generated from message tutti.v1.UploadStatusRequest
+ */
+export declare type UploadStatusRequest = Message<"tutti.v1.UploadStatusRequest"> & {
+  /**
+   * @generated from field: bytes session = 1;
+   */
+  session: Uint8Array;
+
+  /**
+   * @generated from field: bytes sha256 = 2;
+   */
+  sha256: Uint8Array;
+};
+
+/**
+ * Describes the message tutti.v1.UploadStatusRequest.
+ * Use `create(UploadStatusRequestSchema)` to create a new message.
+ */
+export declare const UploadStatusRequestSchema: GenMessage<UploadStatusRequest>;
+
+/**
+ * @generated from message tutti.v1.UploadStatusReply
+ */
+export declare type UploadStatusReply = Message<"tutti.v1.UploadStatusReply"> & {
+  /**
+   * @generated from field: uint32 held_bytes = 1;
+   */
+  heldBytes: number;
+};
+
+/**
+ * Describes the message tutti.v1.UploadStatusReply.
+ * Use `create(UploadStatusReplySchema)` to create a new message.
+ */
+export declare const UploadStatusReplySchema: GenMessage<UploadStatusReply>;
 
 /**
  * @generated from message tutti.v1.UploadPart

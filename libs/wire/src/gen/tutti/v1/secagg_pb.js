@@ -12,7 +12,7 @@ import { file_tutti_v1_device } from "./device_pb.js";
  * Describes the file tutti/v1/secagg.proto.
  */
 export const file_tutti_v1_secagg = /*@__PURE__*/
-  fileDesc("ChV0dXR0aS92MS9zZWNhZ2cucHJvdG8SCHR1dHRpLnYxIqcBCgVUZXJtcxILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDRISCgptb2RlbF9oYXNoGAQgASgMEhEKCXRhc2tfaGFzaBgFIAEoDBIMCgRiaXRzGAYgASgNEg4KBmxlbmd0aBgHIAEoDRINCgVwbGFpbhgIIAEoCBIPCgdjb3JydXB0GAkgASgNEgwKBGxvc3QYCiABKA0idgoNQWR2ZXJ0aXNlbWVudBIqCgtjZXJ0aWZpY2F0ZRgBIAEoCzIVLnR1dHRpLnYxLkNlcnRpZmljYXRlEhQKDGVudmVsb3BlX2tleRgCIAEoDBIQCghtYXNrX2tleRgDIAEoDBIRCglzaWduYXR1cmUYBCABKAwiYgoQQWR2ZXJ0aXNlUmVxdWVzdBIeCgV0ZXJtcxgBIAEoCzIPLnR1dHRpLnYxLlRlcm1zEi4KDWFkdmVydGlzZW1lbnQYAiABKAsyFy50dXR0aS52MS5BZHZlcnRpc2VtZW50InUKBlJvc3RlchIeCgV0ZXJtcxgBIAEoCzIPLnR1dHRpLnYxLlRlcm1zEigKB21lbWJlcnMYAiADKAsyFy50dXR0aS52MS5BZHZlcnRpc2VtZW50EhEKCXRocmVzaG9sZBgDIAEoDRIOCgZkZWdyZWUYBCABKA0iQQoLUGlja1JlcXVlc3QSDgoGcm9zdGVyGAEgASgMEg8KB2hvbGRlcnMYAiABKAwSEQoJc2lnbmF0dXJlGAMgASgMIjoKBFBpY2sSDgoGbWVtYmVyGAEgASgNEg8KB2hvbGRlcnMYAiABKAwSEQoJc2lnbmF0dXJlGAMgASgMIjYKBVBpY2tzEg4KBnJvc3RlchgBIAEoDBIdCgVwaWNrcxgCIAMoCzIOLnR1dHRpLnYxLlBpY2siNAoIRW52ZWxvcGUSDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIOCgZzZWFsZWQYAyABKAwiVAoMRW52ZWxvcGVCb2R5EgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSFgoObWFza19rZXlfc2hhcmUYAyABKAwSEgoKc2VlZF9zaGFyZRgEIAEoDCJaCgxTaGFyZVJlcXVlc3QSDwoHc2Vzc2lvbhgBIAEoDBIlCgllbnZlbG9wZXMYAiADKAsyEi50dXR0aS52MS5FbnZlbG9wZRISCgpjb21taXRtZW50GAMgASgMIlMKCERlbGl2ZXJ5Eg8KB3Nlc3Npb24YASABKAwSJQoJZW52ZWxvcGVzGAIgAygLMhIudHV0dGkudjEuRW52ZWxvcGUSDwoHc2VuZGVycxgDIAMoCSJFCgxVcGxvYWRIZWFkZXISDwoHc2Vzc2lvbhgBIAEoDBIUCgxwYWNrZWRfYnl0ZXMYAiABKA0SDgoGc2hhMjU2GAMgASgMIk8KClVwbG9hZFBhcnQSKAoGaGVhZGVyGAEgASgLMhYudHV0dGkudjEuVXBsb2FkSGVhZGVySAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0Ii0KCVN1cnZpdm9ycxIPCgdzZXNzaW9uGAEgASgMEg8KB2RldmljZXMYAiADKAkiMwoNQXR0ZXN0UmVxdWVzdBIPCgdzZXNzaW9uGAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCIwCgtBdHRlc3RhdGlvbhIOCgZkZXZpY2UYASABKAkSEQoJc2lnbmF0dXJlGAIgASgMIkYKDEF0dGVzdGF0aW9ucxIPCgdzZXNzaW9uGAEgASgMEiUKBnNpZ25lZBgCIAMoCzIVLnR1dHRpLnYxLkF0dGVzdGF0aW9uIkgKDVJldmVhbGVkU2hhcmUSCgoCb2YYASABKAkSDgoEc2VlZBgCIAEoDEgAEhIKCG1hc2tfa2V5GAMgASgMSABCBwoFc2hhcmUiSQoNUmV2ZWFsUmVxdWVzdBIPCgdzZXNzaW9uGAEgASgMEicKBnNoYXJlcxgCIAMoCzIXLnR1dHRpLnYxLlJldmVhbGVkU2hhcmViBnByb3RvMw", [file_tutti_v1_device]);
+  fileDesc("ChV0dXR0aS92MS9zZWNhZ2cucHJvdG8SCHR1dHRpLnYxIqcBCgVUZXJtcxILCgNydW4YASABKAkSDQoFcm91bmQYAiABKA0SDwoHYXR0ZW1wdBgDIAEoDRISCgptb2RlbF9oYXNoGAQgASgMEhEKCXRhc2tfaGFzaBgFIAEoDBIMCgRiaXRzGAYgASgNEg4KBmxlbmd0aBgHIAEoDRINCgVwbGFpbhgIIAEoCBIPCgdjb3JydXB0GAkgASgNEgwKBGxvc3QYCiABKA0idgoNQWR2ZXJ0aXNlbWVudBIqCgtjZXJ0aWZpY2F0ZRgBIAEoCzIVLnR1dHRpLnYxLkNlcnRpZmljYXRlEhQKDGVudmVsb3BlX2tleRgCIAEoDBIQCghtYXNrX2tleRgDIAEoDBIRCglzaWduYXR1cmUYBCABKAwiYgoQQWR2ZXJ0aXNlUmVxdWVzdBIeCgV0ZXJtcxgBIAEoCzIPLnR1dHRpLnYxLlRlcm1zEi4KDWFkdmVydGlzZW1lbnQYAiABKAsyFy50dXR0aS52MS5BZHZlcnRpc2VtZW50InUKBlJvc3RlchIeCgV0ZXJtcxgBIAEoCzIPLnR1dHRpLnYxLlRlcm1zEigKB21lbWJlcnMYAiADKAsyFy50dXR0aS52MS5BZHZlcnRpc2VtZW50EhEKCXRocmVzaG9sZBgDIAEoDRIOCgZkZWdyZWUYBCABKA0iQQoLUGlja1JlcXVlc3QSDgoGcm9zdGVyGAEgASgMEg8KB2hvbGRlcnMYAiABKAwSEQoJc2lnbmF0dXJlGAMgASgMIjoKBFBpY2sSDgoGbWVtYmVyGAEgASgNEg8KB2hvbGRlcnMYAiABKAwSEQoJc2lnbmF0dXJlGAMgASgMIjYKBVBpY2tzEg4KBnJvc3RlchgBIAEoDBIdCgVwaWNrcxgCIAMoCzIOLnR1dHRpLnYxLlBpY2siNAoIRW52ZWxvcGUSDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIOCgZzZWFsZWQYAyABKAwiVAoMRW52ZWxvcGVCb2R5EgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSFgoObWFza19rZXlfc2hhcmUYAyABKAwSEgoKc2VlZF9zaGFyZRgEIAEoDCJaCgxTaGFyZVJlcXVlc3QSDwoHc2Vzc2lvbhgBIAEoDBIlCgllbnZlbG9wZXMYAiADKAsyEi50dXR0aS52MS5FbnZlbG9wZRISCgpjb21taXRtZW50GAMgASgMIlMKCERlbGl2ZXJ5Eg8KB3Nlc3Npb24YASABKAwSJQoJZW52ZWxvcGVzGAIgAygLMhIudHV0dGkudjEuRW52ZWxvcGUSDwoHc2VuZGVycxgDIAMoCSJVCgxVcGxvYWRIZWFkZXISDwoHc2Vzc2lvbhgBIAEoDBIUCgxwYWNrZWRfYnl0ZXMYAiABKA0SDgoGc2hhMjU2GAMgASgMEg4KBm9mZnNldBgEIAEoDSI2ChNVcGxvYWRTdGF0dXNSZXF1ZXN0Eg8KB3Nlc3Npb24YASABKAwSDgoGc2hhMjU2GAIgASgMIicKEVVwbG9hZFN0YXR1c1JlcGx5EhIKCmhlbGRfYnl0ZXMYASABKA0iTwoKVXBsb2FkUGFydBIoCgZoZWFkZXIYASABKAsyFi50dXR0aS52MS5VcGxvYWRIZWFkZXJIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQiLQoJU3Vydml2b3JzEg8KB3Nlc3Npb24YASABKAwSDwoHZGV2aWNlcxgCIAMoCSIzCg1BdHRlc3RSZXF1ZXN0Eg8KB3Nlc3Npb24YASABKAwSEQoJc2lnbmF0dXJlGAIgASgMIjAKC0F0dGVzdGF0aW9uEg4KBmRldmljZRgBIAEoCRIRCglzaWduYXR1cmUYAiABKAwiRgoMQXR0ZXN0YXRpb25zEg8KB3Nlc3Npb24YASABKAwSJQoGc2lnbmVkGAIgAygLMhUudHV0dGkudjEuQXR0ZXN0YXRpb24iSAoNUmV2ZWFsZWRTaGFyZRIKCgJvZhgBIAEoCRIOCgRzZWVkGAIgASgMSAASEgoIbWFza19rZXkYAyABKAxIAEIHCgVzaGFyZSJJCg1SZXZlYWxSZXF1ZXN0Eg8KB3Nlc3Npb24YASABKAwSJwoGc2hhcmVzGAIgAygLMhcudHV0dGkudjEuUmV2ZWFsZWRTaGFyZWIGcHJvdG8z", [file_tutti_v1_device]);
 
 /**
  * Describes the message tutti.v1.Terms.
@@ -99,51 +99,65 @@ export const UploadHeaderSchema = /*@__PURE__*/
   messageDesc(file_tutti_v1_secagg, 11);
 
 /**
+ * Describes the message tutti.v1.UploadStatusRequest.
+ * Use `create(UploadStatusRequestSchema)` to create a new message.
+ */
+export const UploadStatusRequestSchema = /*@__PURE__*/
+  messageDesc(file_tutti_v1_secagg, 12);
+
+/**
+ * Describes the message tutti.v1.UploadStatusReply.
+ * Use `create(UploadStatusReplySchema)` to create a new message.
+ */
+export const UploadStatusReplySchema = /*@__PURE__*/
+  messageDesc(file_tutti_v1_secagg, 13);
+
+/**
  * Describes the message tutti.v1.UploadPart.
  * Use `create(UploadPartSchema)` to create a new message.
  */
 export const UploadPartSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 12);
+  messageDesc(file_tutti_v1_secagg, 14);
 
 /**
  * Describes the message tutti.v1.Survivors.
  * Use `create(SurvivorsSchema)` to create a new message.
  */
 export const SurvivorsSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 13);
+  messageDesc(file_tutti_v1_secagg, 15);
 
 /**
  * Describes the message tutti.v1.AttestRequest.
  * Use `create(AttestRequestSchema)` to create a new message.
  */
 export const AttestRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 14);
+  messageDesc(file_tutti_v1_secagg, 16);
 
 /**
  * Describes the message tutti.v1.Attestation.
  * Use `create(AttestationSchema)` to create a new message.
  */
 export const AttestationSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 15);
+  messageDesc(file_tutti_v1_secagg, 17);
 
 /**
  * Describes the message tutti.v1.Attestations.
  * Use `create(AttestationsSchema)` to create a new message.
  */
 export const AttestationsSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 16);
+  messageDesc(file_tutti_v1_secagg, 18);
 
 /**
  * Describes the message tutti.v1.RevealedShare.
  * Use `create(RevealedShareSchema)` to create a new message.
  */
 export const RevealedShareSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 17);
+  messageDesc(file_tutti_v1_secagg, 19);
 
 /**
  * Describes the message tutti.v1.RevealRequest.
  * Use `create(RevealRequestSchema)` to create a new message.
  */
 export const RevealRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_secagg, 18);
+  messageDesc(file_tutti_v1_secagg, 20);
 
