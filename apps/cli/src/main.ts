@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { adapterCommand } from "./commands/adapter/adapter.ts";
+import { auditCommand } from "./commands/audit/audit.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { graphCommand } from "./commands/graph/graph.ts";
 import { initCommand } from "./commands/init.ts";
@@ -41,6 +42,7 @@ function program(): Command {
     graphCommand(),
     privacyCommand(),
     benchCommand(),
+    auditCommand(),
   ]) {
     root.addCommand(inheriting(command, root));
   }

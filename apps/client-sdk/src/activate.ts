@@ -47,6 +47,7 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const model = merge(await workshop.base(plan), trainer.adapter, parameters);
   const running = await tried(model, version, by, await workshop.rows(plan));
   await site.store.activate({ digest, run, version, manifest: envelopeJson(manifest), adapter, model });
+  site.audit?.note({ actor: "device", what: "release.activated", subject: digest, detail: { run, version } });
   await holder.swap(running, { run, version, digest });
   report({ run, round, activity: "waiting", progress: 0 });
   site.emit({ kind: "released", version, run, digest });

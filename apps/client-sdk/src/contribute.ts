@@ -14,7 +14,7 @@ import type { Workshop } from "./workshop.ts";
 export type Contributor = {
   readonly device: string;
   /** Its rules, its noise, and its account of what it gave away. */
-  readonly site: Pick<Site, "policy" | "secret" | "spending">;
+  readonly site: Pick<Site, "policy" | "secret" | "spending" | "audit">;
   readonly workshop: Workshop;
   readonly report: Reporter;
   readonly emit: Listener;
@@ -33,6 +33,12 @@ export async function contribute(work: Accepted, by: Contributor): Promise<Contr
   const random = seededRandom(`${plan.seed}/${by.device}/${task.round}`);
   const rows = await by.workshop.rows(plan);
   permitRows(by.site.policy, rows.train.count);
+  by.site.audit?.note({
+    actor: by.device,
+    what: "data.used",
+    subject: rows.digest ?? "the app's own",
+    detail: { run: task.run, round: task.round, rows: rows.train.count, heldOut: rows.heldOut.count },
+  });
   const trainer = await by.workshop.trainer(plan);
   const { parameters } = await by.workshop.adapter(plan, work.parent.release.adapter);
   const layout = activeLayout(work);

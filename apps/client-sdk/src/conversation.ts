@@ -13,6 +13,7 @@ import {
 } from "@tutti/wire/round";
 import type { Terms } from "@tutti/wire/secagg";
 import { type Admitted, activate } from "./activate.ts";
+import { type Audit, acceptance, NO_AUDIT, refusals } from "./audit.ts";
 import { persist } from "./backoff.ts";
 import { type Accepted, checkInvite, checkRelease } from "./check.ts";
 import type { ModelHolder } from "./model.ts";
@@ -40,12 +41,16 @@ type ConversationOptions = {
 export class Conversation {
   readonly #options: ConversationOptions;
   readonly #report: Reporter;
+  readonly #audit: Audit;
+  readonly #noteRefusal: (error: unknown) => void;
   #queue: Promise<void> = Promise.resolve();
   #work: Work | null = null;
   #session: Session | null = null;
 
   constructor(options: ConversationOptions) {
     this.#options = options;
+    this.#audit = options.site.audit ?? NO_AUDIT;
+    this.#noteRefusal = refusals(this.#audit);
     const { link, clock, emit } = options.site;
     this.#report = reporter({ link, clock, emit, signal: options.signal });
   }
@@ -126,6 +131,7 @@ export class Conversation {
   #begin(accepted: Accepted): void {
     const { site, workshop, signal } = this.#options;
     endWork(this.#work, "another task");
+    this.#audit.note(acceptance(accepted));
     const { identity, emit, clock } = site;
     const own = { device: identity.name, site, workshop };
     this.#work = beginWork(accepted, { ...own, report: this.#report, emit, clock, signal });
@@ -206,9 +212,10 @@ export class Conversation {
     await this.#say(answer, work);
   }
 
-  async #say({ uploads, send }: Answer, work: Work): Promise<void> {
+  async #say({ uploads, send, leaves }: Answer, work: Work): Promise<void> {
     const { link, clock, jitter } = this.#options.site;
     const { run, round } = work.accepted.task;
+    if (leaves) this.#audit.note({ ...leaves, actor: "device", detail: { run, round, ...leaves.detail } });
     const onProgress = (progress: number) => this.#report({ run, round, activity: "uploading", progress });
     if (uploads) work.given = true;
     if (uploads) onProgress(0);
@@ -264,6 +271,7 @@ export class Conversation {
     const because = asFault(error);
     // A conflict says that the coordinator went on without this message; its next word says where to.
     if (this.#options.signal.aborted || because.code === "conflict") return;
+    this.#noteRefusal(because);
     this.#options.site.emit({ kind: "refused", because });
   }
 }

@@ -79,7 +79,9 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     model: () => holder.model,
     on,
     rollback: async () => {
+      const { current } = await site.store.pointer();
       await site.store.rollback({ reject: true });
+      site.audit?.note({ actor: "site", what: "release.rolled-back", subject: current ?? "none" });
       await loadModel(site, holder);
     },
     close: async () => {

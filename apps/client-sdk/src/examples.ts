@@ -6,7 +6,12 @@ import type { Plan } from "@tutti/plan/plan";
 import type { Examples } from "@tutti/train/batches";
 
 /** A site's rows for one run: `heldOut` is never trained on. */
-export type Split = { readonly train: Examples; readonly heldOut: Examples };
+export type Split = {
+  readonly train: Examples;
+  readonly heldOut: Examples;
+  /** Hex SHA-256 of the file that they came from, for the audit log: which version of the data was used. */
+  readonly digest?: string;
+};
 
 /** For whom rows are wanted: this device, and the inputs of the base model. */
 export type About = { readonly device: string; readonly inputs: readonly ValueInfo[] };

@@ -1,4 +1,5 @@
-import { equalBytes } from "@tutti/foundation/bytes";
+import type { Detail, Note } from "@tutti/audit/entry";
+import { equalBytes, hex } from "@tutti/foundation/bytes";
 import { demand, unreachable } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { packBits } from "@tutti/kernels/pack";
@@ -42,6 +43,8 @@ export type StageWord = Extract<Instruction["word"], { case: Case }>;
  */
 export type Answer = {
   readonly uploads: boolean;
+  /** What leaves with it that the audit log tells of. */
+  readonly leaves?: Pick<Note, "what" | "subject" | "detail">;
   send(link: Link, signal: AbortSignal, way?: Way): Promise<unknown>;
 };
 
@@ -79,7 +82,7 @@ function plainSession({ own, words }: SessionOptions): Session {
     isFor: (terms) => same(terms, own),
     open: (terms) => {
       mustAgree(terms, own);
-      return upload(session, packBits(words, own.bits));
+      return upload(session, packBits(words, own.bits), { masked: false });
     },
     hear: async (word) => {
       throw new Fault("refused", word.case, { expected: "no stage of a session without masks" });
@@ -130,7 +133,12 @@ class SecureSession implements Session {
       case "attestations": {
         const ahead = await this.#ahead({ kind: "attestations", message: word.value });
         const { message } = this.#reach(reveal(ahead, word.value));
-        return says((link, signal) => link.reveal(message, signal));
+        const leaves = {
+          what: "shares.leave",
+          subject: hex(message.session),
+          detail: { shares: message.shares.length },
+        };
+        return { ...says((link, signal) => link.reveal(message, signal)), leaves };
       }
       default:
         return unreachable(word);
@@ -169,7 +177,10 @@ class SecureSession implements Session {
     }
     if (this.#drawn === null) throw outOfOrder(state, "shared");
     const { packed } = this.#reach(mask(state, delivery, this.#drawn));
-    return upload(delivery.session, packed);
+    return upload(delivery.session, packed, {
+      masked: true,
+      noise: !(this.#options.words instanceof Uint32Array),
+    });
   }
 
   /** The state to take a word with: with its signatures verified, where that takes the platform time. */
@@ -214,8 +225,9 @@ function shares(request: ShareRequest): Answer {
   return says((link, signal) => link.share({ ...request, envelopes }, signal));
 }
 
-function upload(session: Uint8Array, packed: Uint8Array): Answer {
-  return { uploads: true, send: uploader(session, packed) };
+function upload(session: Uint8Array, packed: Uint8Array, how: Detail): Answer {
+  const leaves = { what: "update.leaves", subject: hex(session), detail: { bytes: packed.length, ...how } };
+  return { uploads: true, leaves, send: uploader(session, packed) };
 }
 
 function same(terms: Terms, own: Terms): boolean {

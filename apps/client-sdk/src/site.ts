@@ -7,6 +7,7 @@ import type { Agree, AgreeAll } from "@tutti/secagg/agree";
 import type { VerifyAll } from "@tutti/secagg/device/ahead";
 import type { Ledger } from "@tutti/secagg/device/member";
 import type { Certificate } from "@tutti/wire/device";
+import type { Audit } from "./audit.ts";
 import type { Listener } from "./events.ts";
 import type { Data } from "./examples.ts";
 import type { Link } from "./link.ts";
@@ -52,6 +53,8 @@ export type Site = {
   /** Both, where the platform has them asynchronously only (a browser's WebCrypto). */
   readonly verifyAll?: VerifyAll;
   readonly agreeAll?: AgreeAll;
+  /** What happened here, for whoever answers for this site; absent where the platform keeps no log. */
+  readonly audit?: Audit;
   readonly emit: Listener;
 };
 

@@ -3,6 +3,7 @@ import { resolve, sep } from "node:path";
 import { fromUtf8 } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Plan } from "@tutti/plan/plan";
 import { parseCsv } from "../csv.ts";
@@ -31,7 +32,8 @@ export function csvData(options: CsvOptions = {}) {
       file,
       () => new Fault("bad-input", "plan, field data.csv", { expected: "a file name", got: "none" }),
     );
-    const table = parseCsv(fromUtf8(await readUnder(folder, file), file), file);
+    const bytes = await readUnder(folder, file);
+    const table = parseCsv(fromUtf8(bytes, file), file);
     const floats = inputs.filter(({ dtype }) => dtype === "float32");
     const [input] = floats;
     const got = floats.map(({ name }) => name).join(", ") || "none";
@@ -48,7 +50,7 @@ export function csvData(options: CsvOptions = {}) {
       inputName: input.name,
     });
     options.onRead?.(rows);
-    return rows;
+    return { ...rows, digest: sha256Hex(bytes) };
   };
 }
 

@@ -7,6 +7,7 @@ import { type Device as Opened, openDevice } from "../device.ts";
 import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
 import { nativeAgree } from "./agree.ts";
+import { coordinatorHeads, openAudit } from "./audit.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
 import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
 import { connect } from "./grpc.ts";
@@ -34,6 +35,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
   const identity = await readIdentity(folder, config);
   const { address, addresses, tls, name } = config;
   const clock = systemClock();
+  const audit = openAudit(join(folder, FILES.audit), { device: name, wallMs: () => clock.wallMs() });
   const device = await openDevice({
     identity,
     policy,
@@ -47,6 +49,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
       key: identity.key,
       shows: await readShown(folder),
       clock,
+      onHello: coordinatorHeads(audit),
     }),
     store: await openFolderStore(folder),
     engine: async () => (typeof engine === "object" ? engine : await nodeEngine(engine)),
@@ -56,6 +59,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
     secret: platformRandom(),
     ledger: openLedger(join(folder, "rounds.log")),
     spending: await openSpending(join(folder, FILES.privacy)),
+    audit,
     verify: nativeVerify(),
     agree: nativeAgree,
     ...(events && { events }),

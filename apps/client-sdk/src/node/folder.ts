@@ -17,6 +17,7 @@ export const FILES = {
   certificate: "device.cert",
   policy: "policy.json",
   privacy: "privacy.log",
+  audit: "audit.log",
 };
 
 export const MAX_CERTIFICATE_BYTES = 64 << 10;

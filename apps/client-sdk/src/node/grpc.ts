@@ -32,6 +32,8 @@ export type ConnectOptions = {
   /** What to show where the coordinator asks for a TLS certificate; of the same key. */
   readonly shows?: TlsIdentity;
   readonly clock?: Clock;
+  /** Told of each greeting. */
+  readonly onHello?: (reply: HelloReply) => void;
 };
 
 /** The coordinator over gRPC, as a device calls it. Nothing is sent before the first call. */
@@ -122,6 +124,7 @@ class Channel {
       { ring: this.ring, clock: this.#clock, signal, patienceMs },
     );
     this.#offsetMs = reply.nowMs - this.#clock.wallMs();
+    this.#options.onHello?.(reply);
     return reply;
   }
 

@@ -1,3 +1,4 @@
+import { fromHex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { AckSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
@@ -11,6 +12,7 @@ import type { Driver } from "../drive/driver.ts";
 import { failpoint } from "../failpoint.ts";
 import { type Authenticator, mustBeSame } from "../grpc/authenticate.ts";
 import { LIMITS, type Limits } from "../grpc/limits.ts";
+import type { Store } from "../store/store.ts";
 import { chunksFrom } from "./chunks.ts";
 import { runNow, runOfSession, runOfUpload } from "./find.ts";
 import { Uploads } from "./upload.ts";
@@ -37,11 +39,15 @@ export function federationHandlers(
 
 type Some<K extends keyof Handlers<typeof Federation>> = Pick<Handlers<typeof Federation>, K>;
 
-function arrival({ registry, notices }: Coordinator, authenticator: Authenticator): Some<"hello" | "enroll"> {
+function arrival(
+  { registry, notices, parts }: Coordinator,
+  authenticator: Authenticator,
+): Some<"hello" | "enroll"> {
   return {
     async hello() {
       const { session, nowMs } = authenticator.openSession();
-      return create(HelloReplySchema, { session, nowMs, version: VERSION, notice: notices.notice });
+      const head = await headOf(parts.store);
+      return create(HelloReplySchema, { session, nowMs, version: VERSION, notice: notices.notice, ...head });
     },
     async enroll({ certificate }, { peerKey }) {
       const { name } = await registry.enrol(certificate, (name, publicKey) => {
@@ -131,6 +137,12 @@ function secureSum(
     attest: (request, call) => about(call, request.session, { case: "attested", value: request }),
     reveal: (request, call) => about(call, request.session, { case: "revealed", value: request }),
   };
+}
+
+/** What devices remember of our audit log; a store that does not answer keeps nobody from being greeted. */
+async function headOf(store: Store): Promise<{ auditEntries: number; auditHead: Uint8Array } | undefined> {
+  const head = await store.auditHead().catch(() => undefined);
+  return head && { auditEntries: head.count, auditHead: fromHex(head.hash) };
 }
 
 /** Hands a device's message to the run that it is about; acknowledged when it is durable. */

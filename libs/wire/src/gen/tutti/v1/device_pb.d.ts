@@ -168,6 +168,19 @@ export declare type HelloReply = Message<"tutti.v1.HelloReply"> & {
    * @generated from field: tutti.v1.Notice notice = 4;
    */
   notice?: Notice;
+
+  /**
+   * The head of the coordinator's audit log: so many entries, and the last one's SHA-256. A device writes it down, so
+   * that a log that is cut or written anew later does not fit what devices remember.
+   *
+   * @generated from field: uint32 audit_entries = 15;
+   */
+  auditEntries: number;
+
+  /**
+   * @generated from field: bytes audit_head = 16;
+   */
+  auditHead: Uint8Array;
 };
 
 /**

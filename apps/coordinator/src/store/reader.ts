@@ -1,0 +1,118 @@
+import { access } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
+import { Checker, type Head } from "@tutti/audit/chain";
+import type { Entry } from "@tutti/audit/entry";
+import { Fault } from "@tutti/foundation/fault";
+import { Kysely, PostgresDialect, SqliteDialect, sql } from "kysely";
+import type { Config } from "../folder/config.ts";
+import { PATHS, readText } from "../folder/layout.ts";
+import { AUDIT_OWNER, auditHead, auditLines } from "./audit.ts";
+import { openDriver } from "./driver.ts";
+import { FOLDERS, readMigrations } from "./migrate.ts";
+import { faultOf, openPool } from "./pool.ts";
+import type { Schema } from "./schema.ts";
+
+/** A federation's store, opened beside the coordinator that uses it, or without one; nothing in it is changed. */
+export type Reader = {
+  readonly engine: "sqlite" | "postgres";
+  /** How many migrations it has seen, and how many this version knows. */
+  migrations(): Promise<{ readonly applied: number; readonly known: number }>;
+  /** Who leads; an epoch of 0: nobody ever did. */
+  lease(): Promise<{ readonly epoch: number; readonly holder: string; readonly address: string }>;
+  /** Settings without which an acknowledged commit may be lost, and what they are. */
+  durable(): Promise<Readonly<Record<string, { readonly got: string; readonly ok: boolean }>>>;
+  /** Reads the whole audit log. @throws Fault("refused") naming the first thing wrong. */
+  audit(remembered: readonly Head[], takes?: (entry: Entry) => void): Promise<Head>;
+  close(): Promise<void>;
+};
+
+const LIMITS = { connectMs: 3_000, statementMs: 10_000, lockMs: 1_000, idleMs: 10_000 };
+const PAGE = 1_000;
+
+/** @throws Fault("not-found") for a store that was never made; Fault("unavailable") where nobody answers. */
+export async function openReader(folder: string, { store }: Pick<Config, "store">): Promise<Reader> {
+  const db =
+    store.engine === "sqlite" ? await sqlite(join(folder, PATHS.store)) : await postgres(folder, store);
+  const guarded = async <T>(what: string, body: () => Promise<T>) => {
+    try {
+      return await body();
+    } catch (cause) {
+      throw faultOf(cause, what);
+    }
+  };
+  return {
+    engine: store.engine,
+    migrations: () =>
+      guarded("reading migrations", async () => {
+        const { rows } = await sql<{ count: unknown }>`select count(*) as count from migrations`.execute(db);
+        const known = (await readMigrations(FOLDERS[store.engine])).length;
+        return { applied: Number(rows[0]?.count), known };
+      }),
+    lease: () =>
+      guarded("reading the lease", () =>
+        db.selectFrom("lease").select(["epoch", "holder", "address"]).executeTakeFirstOrThrow(),
+      ),
+    durable: () => guarded("reading settings", () => settings(db, store.engine)),
+    audit: (remembered, takes) => guarded("reading the audit log", () => audited(db, remembered, takes)),
+    close: () => db.destroy(),
+  };
+}
+
+async function sqlite(file: string): Promise<Kysely<Schema>> {
+  await access(file).catch((cause) => {
+    const todo = "`tutti serve` makes it at its first start";
+    throw new Fault("not-found", file, { expected: "a store", got: "none", todo, cause });
+  });
+  try {
+    const driver = openDriver(file);
+    driver.prepare("pragma busy_timeout = 2000").all([]);
+    driver.prepare("pragma query_only = on").all([]);
+    return new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) });
+  } catch (cause) {
+    throw new Fault("storage", file, { expected: "a SQLite database", got: `${cause}`, cause });
+  }
+}
+
+async function postgres(
+  folder: string,
+  { url, urlFile = "" }: Extract<Config["store"], { engine: "postgres" }>,
+): Promise<Kysely<Schema>> {
+  const read = () => readText(isAbsolute(urlFile) ? "/" : folder, urlFile);
+  const pool = openPool({ url: url ?? (await read()).trim(), size: 1, name: "tutti reader", limits: LIMITS });
+  return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+}
+
+async function settings(db: Kysely<Schema>, engine: "sqlite" | "postgres"): ReturnType<Reader["durable"]> {
+  if (engine === "sqlite") {
+    // `synchronous` is each connection's own, and the coordinator checks its own; the journal's mode is the file's.
+    const { rows } = await sql<{ journal_mode: string }>`pragma journal_mode`.execute(db);
+    const got = `${rows[0]?.journal_mode}`;
+    return { journal_mode: { got, ok: got === "wal" } };
+  }
+  const names = ["fsync", "full_page_writes", "synchronous_commit"];
+  const found = await Promise.all(
+    names.map(async (name) => {
+      const { rows } = await sql<{ value: string }>`select current_setting(${name}) as value`.execute(db);
+      const got = `${rows[0]?.value}`;
+      return [name, { got, ok: ["on", "remote_apply"].includes(got) }] as const;
+    }),
+  );
+  return Object.fromEntries(found);
+}
+
+async function audited(
+  db: Kysely<Schema>,
+  remembered: readonly Head[],
+  takes: (entry: Entry) => void = () => {},
+): Promise<Head> {
+  // Read first: what is written while we read comes behind it.
+  const head = await auditHead({ db });
+  const own = head.count > 0 ? [head] : [];
+  const checker = new Checker(AUDIT_OWNER, [...remembered, ...own]);
+  for (let from = 0; ; ) {
+    const lines = await auditLines({ db }, { from, most: PAGE });
+    for (const line of lines) takes(checker.take(line));
+    from += lines.length;
+    if (lines.length < PAGE) return checker.end();
+  }
+}
