@@ -12,7 +12,7 @@ import { FOLDERS, readMigrations } from "./migrate.ts";
 import { faultOf, openPool } from "./pool.ts";
 import type { Schema } from "./schema.ts";
 
-/** A federation's store, opened beside the coordinator that uses it, or without one; nothing in it is changed. */
+/** A federation's store, opened beside its coordinator or without one; nothing in it is changed. */
 export type Reader = {
   readonly engine: "sqlite" | "postgres";
   /** How many migrations it has seen, and how many this version knows. */
@@ -84,7 +84,7 @@ async function postgres(
 
 async function settings(db: Kysely<Schema>, engine: "sqlite" | "postgres"): ReturnType<Reader["durable"]> {
   if (engine === "sqlite") {
-    // `synchronous` is each connection's own, and the coordinator checks its own; the journal's mode is the file's.
+    // The journal's mode is the file's; `synchronous` each connection's, and the coordinator checks its own.
     const { rows } = await sql<{ journal_mode: string }>`pragma journal_mode`.execute(db);
     const got = `${rows[0]?.journal_mode}`;
     return { journal_mode: { got, ok: got === "wal" } };
