@@ -1,0 +1,177 @@
+/** A mistake that somebody could make, as a change of source text that must occur exactly once. */
+export type Bug = {
+  readonly name: string;
+  readonly what: string;
+  readonly patches: readonly { readonly file: string; readonly find: string; readonly replace: string }[];
+};
+
+const DRIVE = "apps/coordinator/src/drive";
+
+export const BUGS: readonly Bug[] = [
+  {
+    name: "early-ack",
+    what: "an entry is acknowledged before its transaction is durable",
+    patches: [
+      {
+        file: `${DRIVE}/driver.ts`,
+        find: "      if (entries.length > 0) {\n        await",
+        replace:
+          "      for (const { settle } of accepted) settle.resolve();\n      if (entries.length > 0) {\n        await",
+      },
+    ],
+  },
+  {
+    name: "added-twice",
+    what: "a vector that comes again is added again",
+    patches: [
+      {
+        file: "apps/coordinator/src/handlers/upload.ts",
+        find: "=== sum) return null;",
+        replace: "=== sum && bytes < 0) return null;",
+      },
+      {
+        file: `${DRIVE}/batch.ts`,
+        find: "      if (next === round) continue;\n",
+        replace: `      if (next === round && item.upload) {
+        const cohort = round.cohorts.findIndex(({ sum }) => sum.members.has(item.device));
+        const again = [{ kind: "add-vector" as const, device: item.device, cohort }];
+        changed = withVector(again, item, { changed, before: sums });
+        entries.push(entry);
+      }
+      if (next === round) continue;
+`,
+      },
+    ],
+  },
+  {
+    name: "forgotten-sum",
+    what: "the running sums are not taken up again after a crash",
+    patches: [
+      {
+        file: `${DRIVE}/driver.ts`,
+        find: "    this.#sums = sums;\n",
+        replace: "    this.#sums = new Map();\n",
+      },
+    ],
+  },
+  {
+    name: "no-deadline",
+    what: "after a recovery nothing looks at the deadline until somebody says something",
+    patches: [
+      {
+        file: `${DRIVE}/driver.ts`,
+        find: "    // In the same turn as the last look at the queue: what comes from now on wakes the worker again.\n    this.#busy = false;\n    this.#arm();",
+        replace: "    this.#busy = false;\n    if (!this.#recovered) this.#arm();",
+      },
+      {
+        file: `${DRIVE}/driver.ts`,
+        find: "  #closed = false;\n",
+        replace: "  #closed = false;\n  #recovered = false;\n",
+      },
+      {
+        file: `${DRIVE}/driver.ts`,
+        find: "    if (!resumed) return;\n",
+        replace: "    if (!resumed) return;\n    this.#recovered = true;\n",
+      },
+    ],
+  },
+  {
+    name: "below-threshold",
+    what: "devices sign, and open, a sum of fewer survivors than they must",
+    patches: [
+      {
+        file: "libs/secagg/src/device/attest.ts",
+        find: '  demand(devices.length >= group.least, refuse(`at least ${group.least}`, `${devices.length}`));\n  atLeast("survivors", member.floor.survivors, devices.length);\n',
+        replace: "",
+      },
+      {
+        file: "libs/round/src/cohorts.ts",
+        find: "  if (count < min) return drop",
+        replace: "  if (count < 1) return drop",
+      },
+      {
+        file: "libs/secagg/src/server/advance.ts",
+        find: "  if (came.length >= least) return next;",
+        replace: "  if (came.length >= 2) return next;",
+      },
+    ],
+  },
+  {
+    name: "wrong-session",
+    what: "a vector that was masked for another session is taken",
+    patches: [
+      {
+        file: "apps/coordinator/src/handlers/upload.ts",
+        find: "  if (!equalBytes(header.session, sid))\n",
+        replace: "  if (header.session.length !== sid.length)\n",
+      },
+    ],
+  },
+  {
+    name: "header-not-synced",
+    what: "a round is closed before its header is durable",
+    patches: [
+      {
+        file: `${DRIVE}/ledger.ts`,
+        find: "      await store.commit(run, {\n        header:",
+        replace: "      void store.commit(run, {\n        header:",
+      },
+    ],
+  },
+  {
+    name: "other-time",
+    what: "a round that is taken up again counts certificates as of now, not as of its beginning",
+    patches: [
+      {
+        file: `${DRIVE}/driver.ts`,
+        find: "const nowS = first?.checkedAtS || trust.nowS;",
+        replace: "const nowS = trust.nowS;",
+      },
+    ],
+  },
+  {
+    name: "stale-ready",
+    what: "a message about another attempt is taken for one about this",
+    patches: [
+      {
+        file: "apps/coordinator/src/handlers/federation.ts",
+        find: "  if (said.run === run && said.round === round && said.attempt === spec?.attempt) return;\n",
+        replace: "  if (said.run === run) return;\n",
+      },
+    ],
+  },
+  {
+    name: "never-gone",
+    what: "nobody is told that a device is gone",
+    patches: [
+      {
+        file: `${DRIVE}/presence.ts`,
+        find: "      this.activities.delete(device);\n      this.#events.onGone(device);\n    };",
+        replace: "      this.activities.delete(device);\n    };",
+      },
+    ],
+  },
+  {
+    name: "two-sums",
+    what: "a device forgets which rounds it has helped to open",
+    patches: [
+      {
+        file: "libs/secagg/src/device/reveal.ts",
+        find: "    state.member.ledger.add(state.terms.run, state.terms.round);\n",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "half-updated",
+    what: "a device answers with a release before its disk holds it",
+    patches: [
+      {
+        file: "apps/client-sdk/src/activate.ts",
+        find: "  await site.store.activate({ digest, run, version, manifest: envelopeJson(manifest), adapter, model });\n  await holder.swap(running, { run, version, digest });\n",
+        replace:
+          "  await holder.swap(running, { run, version, digest });\n  await site.store.activate({ digest, run, version, manifest: envelopeJson(manifest), adapter, model });\n",
+      },
+    ],
+  },
+];

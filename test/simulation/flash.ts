@@ -1,0 +1,88 @@
+import type { Spending } from "@tutti/client-sdk/private";
+import {
+  activated,
+  checkedName,
+  checkedText,
+  checkOffset,
+  EMPTY,
+  type HeldRelease,
+  type Pointer,
+  rolledBack,
+  type Store,
+} from "@tutti/client-sdk/store";
+import { concat } from "@tutti/foundation/bytes";
+import type { Ledger } from "@tutti/secagg/device/member";
+import type { Disk } from "./disk.ts";
+
+/** What a device's disk durably holds; it outlives the device's processes. */
+export class Flash {
+  readonly artifacts = new Map<string, Uint8Array>();
+  readonly partials = new Map<string, Uint8Array>();
+  readonly documents = new Map<string, string>();
+  readonly releases = new Map<string, HeldRelease>();
+  readonly rounds = new Set<string>();
+  readonly spent: Parameters<Spending["add"]>[0][] = [];
+  pointer: Pointer = EMPTY;
+  /** Told of each change of what the device answers with. */
+  onPointer: () => void = () => {};
+
+  point(pointer: Pointer): void {
+    this.pointer = pointer;
+    this.onPointer();
+  }
+}
+
+/** One process's way to its disk. Activation is two writes, as in node/store.ts: the release, then the one pointer. */
+export function openFlash(flash: Flash, disk: Disk): Store {
+  const partial = (sha256: string) => flash.partials.get(sha256) ?? new Uint8Array(0);
+  return {
+    artifact: (sha256) => disk.read("reading an artifact", () => flash.artifacts.get(sha256) ?? null),
+    partial: (sha256) => disk.read("reading an artifact", () => partial(sha256)),
+    append: (sha256, chunk, offset) =>
+      disk.write("writing an artifact", () => {
+        checkOffset(sha256, offset, partial(sha256).length);
+        flash.partials.set(sha256, concat(partial(sha256), chunk));
+      }),
+    complete: (sha256) =>
+      disk.write("writing an artifact", () => {
+        flash.artifacts.set(sha256, partial(sha256));
+        flash.partials.delete(sha256);
+      }),
+    discard: (sha256) =>
+      disk.write("removing an artifact", () => {
+        flash.partials.delete(sha256);
+        flash.artifacts.delete(sha256);
+      }),
+    document: (name) => disk.read("reading a document", () => flash.documents.get(checkedName(name)) ?? null),
+    putDocument: (name, text) =>
+      disk.write(
+        "writing a document",
+        () => void flash.documents.set(checkedName(name), checkedText(name, text)),
+      ),
+    pointer: () => disk.read("reading the pointer", () => flash.pointer),
+    release: (digest) => disk.read("reading a release", () => flash.releases.get(digest) ?? null),
+    setBase: (base) => disk.write("writing the pointer", () => flash.point({ ...flash.pointer, base })),
+    activate: async (release) => {
+      await disk.write("writing a release", () => void flash.releases.set(release.digest, release));
+      await disk.write("writing the pointer", () => flash.point(activated(flash.pointer, release.digest)));
+    },
+    rollback: (options) =>
+      disk.write("writing the pointer", () => flash.point(rolledBack(flash.pointer, options))),
+  };
+}
+
+/** Rounds this device helped to open: on disk before `add` returns. */
+export function openRounds({ rounds }: Flash, disk: Disk): Ledger {
+  const key = (run: string, round: number) => `${round} ${run}`;
+  return {
+    has: (run, round) => rounds.has(key(run, round)),
+    add: (run, round) => disk.writeNow("writing down a round", () => void rounds.add(key(run, round))),
+  };
+}
+
+export function openSpending({ spent }: Flash, disk: Disk): Spending {
+  return {
+    entries: () => spent,
+    add: (entry) => disk.writeNow("writing down a price", () => void spent.push(entry)),
+  };
+}

@@ -1,0 +1,152 @@
+import { Fault } from "@tutti/foundation/fault";
+import type { SeededRandom } from "@tutti/foundation/random";
+import type { Life } from "./life.ts";
+import type { Timeline } from "./timeline.ts";
+
+/** How likely each message meets what; all zero in calm weather. */
+export type NetWeather = {
+  /** Lost, and the sender hears of it or not. */
+  lost: number;
+  /** Far later than the messages sent after it. */
+  late: number;
+  /** A request that arrives once more, at once or much later. */
+  repeated: number;
+};
+
+export const CALM: NetWeather = { lost: 0, late: 0, repeated: 0 };
+
+const SOON_MS = 8;
+const LATE_MS = 4_000;
+const REPEATED_MS = 25_000;
+/** A peer that vanished without a word is noticed by keepalive. */
+const KEEPALIVE_MS = 40_000;
+const RESET_MS = 200;
+
+/** One call in progress, as its two ends see it. */
+export type Call = {
+  readonly device: string;
+  readonly client: Life;
+  /** Null until its request arrived. */
+  server: Life | null;
+  /** Ends it at the client. */
+  readonly fail: (fault: Fault) => void;
+  /** The server's end. */
+  readonly stop: AbortController;
+  /** Called once, as it is over at the client. */
+  readonly left: () => void;
+  over: boolean;
+  /** Nothing gets through it any more, though its ends may not know yet. */
+  broken: boolean;
+};
+
+type Carry = {
+  readonly to: () => Life | null;
+  /** An answer, which nobody waits for once its call is over; a request may arrive all the same. */
+  readonly back?: boolean;
+  readonly deliver: () => void;
+  /** Not before the message before it of the same stream. */
+  readonly notBeforeMs?: number;
+};
+
+/**
+ * What is between devices and coordinator: every message takes its own time and may be lost, late or repeated;
+ * a device may be cut off. A lost message breaks its call, as TCP would, or leaves it to its deadline.
+ */
+export class Network {
+  readonly timeline: Timeline;
+  readonly #chance: SeededRandom;
+  readonly #note: (kind: string) => void;
+  readonly calls = new Set<Call>();
+  /** Devices that are cut off, and until when. */
+  readonly #apart = new Map<string, number>();
+  weather: NetWeather = CALM;
+
+  constructor(timeline: Timeline, chance: SeededRandom, note: (kind: string) => void) {
+    this.timeline = timeline;
+    this.#chance = chance;
+    this.#note = note;
+  }
+
+  /** A message on its way; the moment that it arrives, or null where it never does. */
+  carry(call: Call, message: Carry): number | null {
+    if (call.broken) return null;
+    if (this.#strikes("lost", this.weather.lost)) {
+      // Of a stream nothing can be missing in between.
+      if (message.notBeforeMs !== undefined || this.#chance.uniform() < 0.7) this.break(call);
+      return null;
+    }
+    let ms = 1 + this.#chance.uniform() * SOON_MS;
+    if (this.#strikes("late", this.weather.late)) ms += this.#chance.uniform() * LATE_MS;
+    const atMs = Math.max(this.timeline.nowMs + ms, message.notBeforeMs ?? 0);
+    this.#arrive(call, atMs, message);
+    return atMs;
+  }
+
+  /** When a request arrives once more; null: it does not. */
+  repeatMs(): number | null {
+    if (!this.#strikes("repeated", this.weather.repeated)) return null;
+    const most = this.#chance.uniform() < 0.4 ? SOON_MS : REPEATED_MS;
+    return 1 + this.#chance.uniform() * most;
+  }
+
+  /** Both ends of a call hear that it broke, each in its time; the server sometimes only by keepalive. */
+  break(call: Call, { silent = this.#chance.uniform() < 0.15 } = {}): void {
+    if (call.over || call.broken) return;
+    call.broken = true;
+    const server = call.server;
+    if (server) {
+      const ms = silent
+        ? KEEPALIVE_MS * (0.5 + this.#chance.uniform() / 2)
+        : this.#chance.uniform() * RESET_MS;
+      if (silent) this.#note("half-open");
+      server.later(ms, () => call.stop.abort(new Fault("cancelled", "connection", { got: "its end" })));
+    }
+    call.client.later(this.#chance.uniform() * RESET_MS, () =>
+      call.fail(new Fault("unavailable", "connection", { got: "a reset" })),
+    );
+  }
+
+  /** Every call of a device breaks. */
+  cut(device: string, options: { silent?: boolean } = {}): void {
+    for (const call of this.calls) if (call.device === device) this.break(call, options);
+  }
+
+  /** Every call of a process breaks: it died. */
+  gone(life: Life): void {
+    for (const call of this.calls) if (call.client === life || call.server === life) this.break(call);
+  }
+
+  /** Nothing gets through to or from a device for so long; what is sent meanwhile arrives after. */
+  part(device: string, ms: number): void {
+    const untilMs = this.timeline.nowMs + ms;
+    this.#apart.set(device, Math.max(untilMs, this.#apart.get(device) ?? 0));
+    this.timeline.after(KEEPALIVE_MS / 2, () => {
+      if (this.#isApart(device)) this.cut(device, { silent: false });
+    });
+  }
+
+  #isApart(device: string): boolean {
+    return (this.#apart.get(device) ?? 0) > this.timeline.nowMs;
+  }
+
+  #arrive(call: Call, atMs: number, carry: Carry): void {
+    const { to, deliver, back } = carry;
+    const arrive = () => {
+      if (call.over && back) return;
+      const untilMs = this.#apart.get(call.device) ?? 0;
+      // TCP sends it again until it gets through.
+      if (untilMs > this.timeline.nowMs)
+        return this.#arrive(call, untilMs + this.#chance.uniform() * RESET_MS, carry);
+      const life = to();
+      if (life === null) return void this.break(call);
+      life.later(0, deliver);
+    };
+    this.timeline.after(atMs - this.timeline.nowMs, arrive);
+  }
+
+  #strikes(kind: string, probability: number): boolean {
+    if (probability === 0 || this.#chance.uniform() >= probability) return false;
+    this.#note(kind);
+    return true;
+  }
+}

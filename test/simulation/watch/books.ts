@@ -1,0 +1,88 @@
+import type { Change } from "@tutti/coordinator/store/store";
+import { type Plan, parsePlan } from "@tutti/plan/plan";
+import { type JournalEntry, JournalEntrySchema, type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
+import { decode } from "@tutti/wire/message";
+import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
+import { Violation, type Watcher } from "../witness.ts";
+import type { World } from "../world.ts";
+
+/** What is durable of a run, decoded. */
+export type Book = {
+  readonly run: string;
+  readonly plan: Plan;
+  readonly planEnvelope: SignedEnvelope;
+  header: RunHeader;
+  entries: JournalEntry[];
+  /** Digests of its releases, by version. */
+  readonly releases: { readonly digest: string; readonly envelope: SignedEnvelope }[];
+};
+
+type Case = JournalEntry["event"]["case"];
+
+/** Keeps the durable state of every run decoded, and holds it to what it may become. */
+export class Books implements Watcher {
+  readonly runs = new Map<string, Book>();
+
+  committed({ database }: World, run: string, change: Change): void {
+    const book = this.runs.get(run) ?? open(database.mustRun(run));
+    this.runs.set(run, book);
+    if (change.clearJournal) book.entries = [];
+    for (const { seq, entry } of change.append ?? [])
+      if (seq >= book.entries.length) book.entries.push(decode(JournalEntrySchema, entry, 1 << 22));
+    if (change.release) this.#released(book, change.release);
+    if (change.header) this.#headed(book, decode(RunHeaderSchema, change.header, 1 << 22));
+  }
+
+  /** Whether a device's message is written down, or the round that it is of is over. */
+  holds(
+    { run, round, attempt }: { run: string; round: number; attempt: number },
+    device: string,
+    kind: Case,
+  ): boolean {
+    const book = this.runs.get(run);
+    if (!book) return false;
+    const past = after(book.header, { round, attempt });
+    return past || book.entries.some(({ device: by, event }) => by === device && event.case === kind);
+  }
+
+  #released(book: Book, { version, digest, envelope }: NonNullable<Change["release"]>): void {
+    const held = book.releases[version];
+    if (held && held.digest !== digest) throw new Violation(`two releases of version ${version} are durable`);
+    if (!held && version !== book.releases.length)
+      throw new Violation(`release ${version} follows release ${book.releases.length - 1}`);
+    book.releases[version] = { digest, envelope: decode(SignedEnvelopeSchema, envelope, 1 << 20) };
+  }
+
+  #headed(book: Book, next: RunHeader): void {
+    const { header: before } = book;
+    if (next.state === "running" && after(before, next))
+      throw new Violation(`${name(book)} went back to ${next.round}/${next.attempt}`);
+    if (next.history.length < before.history.length) throw new Violation(`${name(book)} forgot a round`);
+    if (before.state !== "running" && before.state !== "" && next.state !== before.state)
+      throw new Violation(`${name(book)} was ${before.state} and is ${next.state}`);
+    if (/does not replay/.test(next.reason)) throw new Violation(`${name(book)}: ${next.reason}`);
+    book.header = next;
+  }
+}
+
+/** Whether a run is beyond a round's attempt. */
+export function after(header: RunHeader, { round, attempt }: { round: number; attempt: number }): boolean {
+  if (header.state !== "running") return true;
+  return header.round > round || (header.round === round && header.attempt > attempt);
+}
+
+export function name({ run, plan }: Book): string {
+  return `${plan.name} (${run.slice(0, 8)})`;
+}
+
+function open(stored: { run: string; plan: Uint8Array; header: Uint8Array }): Book {
+  const planEnvelope = decode(SignedEnvelopeSchema, stored.plan, 1 << 20);
+  return {
+    run: stored.run,
+    plan: parsePlan(planEnvelope.payload),
+    planEnvelope,
+    header: decode(RunHeaderSchema, stored.header, 1 << 22),
+    entries: [],
+    releases: [],
+  };
+}

@@ -1,0 +1,99 @@
+import { sha256Hex } from "@tutti/foundation/hash";
+import type { SignedEnvelope } from "@tutti/wire/release";
+import type { Instruction } from "@tutti/wire/round";
+import { type Said, Violation, type Watcher } from "../witness.ts";
+import type { World } from "../world.ts";
+import { after, type Books } from "./books.ts";
+import type { Sessions } from "./sessions.ts";
+
+/** The journal's name of each message that is acknowledged. */
+const EVENTS = {
+  ready: "ready",
+  decline: "declined",
+  advertise: "advertised",
+  pick: "picked",
+  share: "shared",
+  upload: "uploaded",
+  attest: "attested",
+  reveal: "revealed",
+} as const;
+
+type At = { readonly run: string; readonly round: number; readonly attempt: number };
+
+/** Promise 1: what is acknowledged is durable, and what devices are told follows from what is durable. */
+export class Durable implements Watcher {
+  readonly #books: Books;
+  readonly #sessions: Sessions;
+
+  constructor(books: Books, sessions: Sessions) {
+    this.#books = books;
+    this.#sessions = sessions;
+  }
+
+  answered(world: World, from: string, said: Said): void {
+    const { localName } = said.method;
+    if (localName === "enroll" && !world.database.device(from))
+      throw new Violation(`the enrolment of ${from} was acknowledged and is not durable`);
+    if (!Object.hasOwn(EVENTS, localName)) return;
+    const at = this.#of(said);
+    if (!at)
+      throw new Violation(`${localName} of ${from} was acknowledged, for a session that nobody opened`);
+    if (!this.#books.holds(at, from, EVENTS[localName as keyof typeof EVENTS]))
+      throw new Violation(
+        `${localName} of ${from} in ${at.round}/${at.attempt} was acknowledged and is not durable`,
+      );
+    const header = this.#books.runs.get(at.run)!.header;
+    // What was written down of a round is over with it: later, it may only be refused.
+    if (after(header, at) && header.state === "running" && !this.#justClosed(world, at))
+      throw new Violation(
+        `${localName} of ${from} in ${at.round}/${at.attempt} was taken in ${header.round}/${header.attempt}`,
+      );
+  }
+
+  said(_world: World, to: string, { word }: Instruction): void {
+    if (word.case === "invite") {
+      const { task, attempt, parent } = word.value;
+      this.#mustBe(to, { run: task!.run, round: task!.round, attempt });
+      this.#mustHold(to, task!.run, parent!);
+    }
+    if (word.case === "openSession") this.#mustBe(to, word.value.terms!);
+    if (word.case === "published") this.#mustHold(to, word.value.run, word.value.manifest!);
+    if (word.case === "runOver") {
+      const { run, outcome, release } = word.value;
+      const state = this.#books.runs.get(run)?.header.state;
+      if (state !== outcome) throw new Violation(`${to} was told that a run is ${outcome}; it is ${state}`);
+      if (release) this.#mustHold(to, run, release);
+    }
+  }
+
+  /** An entry and the end of its round may be one event apart, of which the answer is the later. */
+  #justClosed(world: World, { run }: At): boolean {
+    return world.timeline.nowMs - (this.#closedMs.get(run) ?? Number.NEGATIVE_INFINITY) < 5;
+  }
+
+  readonly #closedMs = new Map<string, number>();
+
+  committed(world: World, run: string, change: { readonly clearJournal?: boolean }): void {
+    if (change.clearJournal) this.#closedMs.set(run, world.timeline.nowMs);
+  }
+
+  #of(said: Said): At | undefined {
+    const message = said.message as unknown as { terms?: At } & At;
+    if (message.terms) return message.terms;
+    return said.method.localName === "ready" || said.method.localName === "decline"
+      ? message
+      : this.#sessions.of(said);
+  }
+
+  #mustBe(to: string, { run, round, attempt }: At): void {
+    const header = this.#books.runs.get(run)?.header;
+    const ahead = !header || header.round < round || (header.round === round && header.attempt < attempt);
+    if (ahead) throw new Violation(`${to} was told of ${round}/${attempt}, which is not durable`);
+  }
+
+  #mustHold(to: string, run: string, manifest: SignedEnvelope): void {
+    const digest = sha256Hex(manifest.payload);
+    const held = this.#books.runs.get(run)?.releases.some((release) => release?.digest === digest);
+    if (!held) throw new Violation(`${to} was told of release ${digest.slice(0, 8)}, which is not durable`);
+  }
+}

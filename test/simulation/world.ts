@@ -1,0 +1,271 @@
+import type { Device } from "@tutti/client-sdk/device";
+import type { DeviceEvent } from "@tutti/client-sdk/events";
+import type { Coordinator } from "@tutti/coordinator/drive/coordinator";
+import { asFault, type Fault } from "@tutti/foundation/fault";
+import type { SeededRandom } from "@tutti/foundation/random";
+import { Admin } from "@tutti/wire/admin";
+import { encode } from "@tutti/wire/message";
+import { Federation, type Instruction } from "@tutti/wire/round";
+import type { DescMethod } from "@tutti/wire/rpc";
+import type { Shelf } from "./artifacts.ts";
+import { identityOf } from "./cast.ts";
+import { bootCoordinator, type Process } from "./coordinator.ts";
+import { bootDevice, type Mood } from "./device.ts";
+import type { DiskWeather, Fate } from "./disk.ts";
+import { Flash } from "./flash.ts";
+import { Life, type Wall } from "./life.ts";
+import { Network } from "./network.ts";
+import { type Owner, ownerOn } from "./owner.ts";
+import { requestLine, wordLine } from "./said.ts";
+import type { Scenario } from "./scenario.ts";
+import { Database } from "./store.ts";
+import { Timeline } from "./timeline.ts";
+import type { Transcript } from "./transcript.ts";
+import { type Ears, type Message, type Server, type WireOptions, wireTo } from "./wire.ts";
+import type { Witness } from "./witness.ts";
+
+/** A device, through all its lives. */
+export type Site = {
+  readonly name: string;
+  readonly flash: Flash;
+  readonly wall: Wall;
+  readonly mood: Mood;
+  life: Life | null;
+  device: Device | null;
+  /** It does not come back: revoked, or its disk is gone. */
+  gone: boolean;
+};
+
+/** How likely a disk's operation fails, and how slow it is. */
+export type StorageWeather = { failed: number; unknown: number; slowMs: number };
+export const SOUND: StorageWeather = { failed: 0, unknown: 0, slowMs: 0 };
+
+const RESTART_MS = 1_500;
+
+/** A whole federation in one thread: the real coordinator, the real devices, everything around them simulated. */
+export class World {
+  readonly scenario: Scenario;
+  readonly timeline = new Timeline();
+  readonly chance: SeededRandom;
+  readonly transcript: Transcript;
+  readonly witness: Witness;
+  readonly network: Network;
+  readonly database = new Database();
+  readonly shelf: Shelf = new Map();
+  readonly sites: ReadonlyMap<string, Site>;
+  readonly owner: Owner;
+  readonly wall: Wall = { offsetMs: 0 };
+  readonly strikes = new Map<string, number>();
+  storage: StorageWeather = SOUND;
+  deviceStorage: StorageWeather = SOUND;
+  /** The coordinator that serves; null while none does. */
+  process: Process | null = null;
+  /** Also while it starts. */
+  life: Life | null = null;
+  /** The last one that was made, dead or alive. */
+  coordinator: Coordinator | null = null;
+  readonly ended: { run: string; state: string; reason: string }[] = [];
+
+  constructor(scenario: Scenario, { transcript, witness }: { transcript: Transcript; witness: Witness }) {
+    this.scenario = scenario;
+    this.transcript = transcript;
+    this.witness = witness;
+    this.chance = scenario.chance.fork("world");
+    this.network = new Network(this.timeline, scenario.chance.fork("network"), (kind) => this.struck(kind));
+    this.sites = new Map(scenario.devices.map((name) => [name, newSite(name)]));
+    this.owner = this.#newOwner();
+    this.database.onCommit = (run, change) => witness.committed(this, run, change);
+  }
+
+  say(who: string, what: string): void {
+    this.transcript.add(this.timeline.nowMs, who, what);
+  }
+
+  /** A fault happened: said, and counted. */
+  struck(kind: string, detail = ""): void {
+    this.strikes.set(kind, (this.strikes.get(kind) ?? 0) + 1);
+    this.say("!", detail ? `${kind}: ${detail}` : kind);
+  }
+
+  /** The coordinator's machine starts a process whenever none runs. */
+  boot(afterMs = 0): void {
+    this.timeline.after(afterMs, () => {
+      if (this.life === null) void this.#boot();
+    });
+  }
+
+  async #boot(): Promise<void> {
+    const life = this.#newLife("coordinator", this.wall);
+    this.life = life;
+    life.whenDead(() => this.#died(life));
+    this.say("coordinator", "starts");
+    const report = (line: string) => {
+      this.say("coordinator", `reports ${line}`);
+      this.witness.reported(this, line);
+    };
+    const made = (coordinator: Coordinator) => {
+      this.coordinator = coordinator;
+    };
+    const weather = this.#weather("coordinator", () => this.storage);
+    const machine = { database: this.database, shelf: this.shelf, weather, report, made };
+    try {
+      const started = await bootCoordinator(life, { ...machine, holdMs: this.scenario.holdMs });
+      if (life.dead) return;
+      this.process = started;
+      this.say("coordinator", "serves");
+      this.witness.served(this);
+    } catch (error) {
+      if (life.dead) return;
+      this.say("coordinator", `cannot start: ${asFault(error).message}`);
+      life.die();
+    }
+  }
+
+  #died(life: Life): void {
+    this.say("coordinator", "is dead");
+    if (this.life !== life) return;
+    this.life = null;
+    this.process = null;
+    this.witness.died(this);
+    this.network.gone(life);
+    this.boot(RESTART_MS * (0.2 + this.chance.uniform()));
+  }
+
+  /** A device's process starts, unless one runs or none will. */
+  bootDevice(name: string, afterMs = 0): void {
+    const site = this.site(name);
+    this.timeline.after(afterMs, () => {
+      if (site.life === null && !site.gone) void this.#bootDevice(site);
+    });
+  }
+
+  async #bootDevice(site: Site): Promise<void> {
+    const { name, flash, wall, mood } = site;
+    const life = this.#newLife(name, wall);
+    site.life = life;
+    life.whenDead(() => this.#deviceDied(site, life));
+    this.say(name, "starts");
+    const link = { ...wireTo(Federation, this.#wire(life, name, "device")), close: () => {} };
+    const weather = this.#weather(name, () => this.deviceStorage);
+    const identity = identityOf(name, { short: this.scenario.short.has(name) });
+    const onEvent = (event: DeviceEvent) => this.#heardOf(site, event);
+    try {
+      const device = await bootDevice(life, { identity, flash, weather, mood, link, onEvent });
+      if (life.dead) return;
+      site.device = device;
+      await device.participate({ once: false });
+    } catch (error) {
+      if (life.dead) return;
+      const fault = asFault(error);
+      this.say(name, `stops: ${fault.message}`);
+      this.witness.stopped(this, name, fault);
+      // Refused at the door: revoked, or its certificate is over.
+      if (fault.code === "refused") site.gone = true;
+    }
+    life.die();
+  }
+
+  #deviceDied(site: Site, life: Life): void {
+    if (site.life !== life) return;
+    site.life = null;
+    site.device = null;
+    this.say(site.name, "is dead");
+    this.network.gone(life);
+  }
+
+  site(name: string): Site {
+    return this.sites.get(name)!;
+  }
+
+  #heardOf({ name }: Site, event: DeviceEvent): void {
+    if (event.kind === "activity") return;
+    if (event.kind === "refused") this.say(name, `refused: ${event.because.message}`);
+    if (event.kind === "released") this.say(name, `answers with release ${event.version}`);
+    if (event.kind === "state" && event.state === "reconnecting") this.say(name, "lost the coordinator");
+    this.witness.event(this, name, event);
+  }
+
+  /** The owner conducts one run after another. */
+  async conduct(): Promise<void> {
+    for (const plan of this.scenario.plans) {
+      const end = await this.owner.conduct(plan);
+      this.say("owner", `run ${end.run.slice(0, 8)} ${end.state} ${end.reason}`);
+      this.ended.push(end);
+    }
+  }
+
+  get isOver(): boolean {
+    return this.ended.length === this.scenario.plans.length;
+  }
+
+  #newOwner(): Owner {
+    const life = this.#newLife("owner", { offsetMs: 0 });
+    return ownerOn(life, wireTo(Admin, this.#wire(life, "owner", "owner")));
+  }
+
+  #newLife(name: string, wall: Wall): Life {
+    const chance = this.scenario.chance.fork(`${name}/${this.timeline.nowMs}`);
+    return new Life(name, { timeline: this.timeline, chance, wall });
+  }
+
+  #wire(life: Life, name: string, role: "device" | "owner"): WireOptions {
+    const server = (): Server | null => this.process;
+    return { life, name, role, network: this.network, server, ears: this.#ears };
+  }
+
+  readonly #ears: Ears = {
+    sent: (from, method, message) => {
+      const bytes = encode(method.input, message);
+      this.say(from, `→ ${requestLine(method, message, bytes)}`);
+      this.witness.sent(this, from, { method, message });
+    },
+    answered: (from, method, request) => {
+      this.say("coordinator", `✓ ${method.localName} of ${from}`);
+      this.witness.answered(this, from, { method, message: request });
+    },
+    said: (to, method, word) => {
+      if (method.localName !== "listen") return;
+      this.say("coordinator", `→ ${to}: ${wordLine(word as Instruction)}`);
+      this.witness.said(this, to, word as Instruction);
+    },
+    refused: (from, method, fault) => this.#refused(from, method, fault),
+    listening: (device, here) => this.witness.listening(this, device, here),
+  };
+
+  #refused(from: string, method: DescMethod, fault: Fault): void {
+    this.say("coordinator", `✗ ${method.localName} of ${from}: ${fault.message}`);
+    this.witness.refused(this, from, { method, fault });
+  }
+
+  #weather(name: string, now: () => StorageWeather): DiskWeather {
+    const chance = this.scenario.chance.fork(`disk of ${name}/${this.timeline.nowMs}`);
+    return {
+      latencyMs: () => 0.2 + chance.uniform() * (2 + now().slowMs),
+      fate: (what) => {
+        const { failed, unknown } = now();
+        if (failed + unknown === 0) return "fine";
+        const drawn = chance.uniform();
+        const fate: Fate = drawn < failed ? "failed" : drawn < failed + unknown ? "unknown" : "fine";
+        if (fate !== "fine") {
+          this.struck(`storage ${fate}`, `${name}, ${what}`);
+          if (name === "coordinator") this.witness.storageFailed(this);
+        }
+        return fate;
+      },
+    };
+  }
+}
+
+export type { Message };
+
+function newSite(name: string): Site {
+  return {
+    name,
+    flash: new Flash(),
+    wall: { offsetMs: 0 },
+    mood: { stepMs: 50, declines: false },
+    life: null,
+    device: null,
+    gone: false,
+  };
+}
