@@ -2,6 +2,7 @@ import { Coordinator } from "@tutti/coordinator/drive/coordinator";
 import type { Federation } from "@tutti/coordinator/folder/federation";
 import { adminHandlers } from "@tutti/coordinator/handlers/admin";
 import { federationHandlers } from "@tutti/coordinator/handlers/federation";
+import { openLog } from "@tutti/coordinator/observe/log";
 import { Fault } from "@tutti/foundation/fault";
 import { verifyCertificate } from "@tutti/identity/certificate";
 import { CertificateSchema } from "@tutti/wire/device";
@@ -19,7 +20,7 @@ export type Machine = {
   readonly shelf: Shelf;
   readonly weather: DiskWeather;
   readonly holdMs: number;
-  /** Lines that the coordinator reports. */
+  /** Lines of its log. */
   readonly report: (line: string) => void;
   /** Told of a coordinator before it starts. */
   readonly made: (coordinator: Coordinator) => void;
@@ -38,7 +39,7 @@ export async function bootCoordinator(life: Life, machine: Machine): Promise<Pro
     owners: [{ name: OWNER.name, publicKey: OWNER.key.publicKey }],
   };
   const coordinator = new Coordinator({
-    store: openModelStore(database, disk),
+    store: await openModelStore(database, disk),
     artifacts: openModelArtifacts(shelf, disk),
     // What a coordinator takes of a federation's folder; nothing here reads one.
     federation: federation as unknown as Federation,
@@ -47,7 +48,7 @@ export async function bootCoordinator(life: Life, machine: Machine): Promise<Pro
     verify,
     agree,
     holdMs,
-    report,
+    log: openLog({ clock: life.clock, write: report }),
   });
   made(coordinator);
   await coordinator.start();

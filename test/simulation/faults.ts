@@ -102,6 +102,14 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
       world.timeline.after(ms, () => life.thaw());
     });
   },
+  "taken over": (world, draw) => {
+    const wokenMs = draw.uniform() * 6_000;
+    world.timeline.after(at(draw, world), () => {
+      if (world.process === null) return;
+      world.struck("taken over");
+      world.takeOver(wokenMs);
+    });
+  },
   "storage failed": (world, draw) => {
     const failed = 0.01 + draw.uniform() * 0.12;
     const begin = () => {

@@ -32,7 +32,7 @@ export class Flash {
   }
 }
 
-/** One process's way to its disk. Activation is two writes, as in node/store.ts: the release, then the one pointer. */
+/** One process's way to it. Activation is two writes, as in node/store.ts: the release, then the pointer. */
 export function openFlash(flash: Flash, disk: Disk): Store {
   const partial = (sha256: string) => flash.partials.get(sha256) ?? new Uint8Array(0);
   return {

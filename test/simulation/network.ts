@@ -49,8 +49,9 @@ type Carry = {
 };
 
 /**
- * What is between devices and coordinator: every message takes its own time and may be lost, late or repeated;
- * a device may be cut off. A lost message breaks its call, as TCP would, or leaves it to its deadline.
+ * What is between devices and coordinator: every message takes its own time and may be lost, late or
+ * repeated; a device may be cut off. A lost message breaks its call, as TCP would, or leaves it to its
+ * deadline.
  */
 export class Network {
   readonly timeline: Timeline;

@@ -3,7 +3,7 @@ import { fromHex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
-import type { Plan } from "@tutti/plan/plan";
+import { type Plan, planBytes } from "@tutti/plan/plan";
 import { signPlan } from "@tutti/release/plan";
 import {
   type Admin,
@@ -38,7 +38,10 @@ export function ownerOn(life: Life, admin: Stub<typeof Admin>): Owner {
     async conduct(plan) {
       for (const bytes of [BASE, INITIAL]) await ask((until) => admin.put(partsOf(bytes), until));
       const request = create(StartRunRequestSchema, { plan: signPlan(plan, OWNER) });
-      const { run } = await ask((until) => admin.startRun(request, until));
+      const run = await ask((until) => admin.startRun(request, until)).then(
+        (reply) => reply.run,
+        (error) => startedBefore(plan, error),
+      );
       for (;;) {
         const { state, reason } = await ask((until) =>
           admin.status(create(RunRequestSchema, { run }), until),
@@ -55,6 +58,12 @@ export function ownerOn(life: Life, admin: Stub<typeof Admin>): Owner {
     },
     stop: async (run) => void (await ask((until) => admin.stopRun(create(RunRequestSchema, { run }), until))),
   };
+}
+
+/** The answer to the first request was lost, and the run is over by now: its id is its plan's. */
+function startedBefore(plan: Plan, error: unknown): string {
+  if (error instanceof Fault && error.code === "conflict") return sha256Hex(planBytes(plan));
+  throw error;
 }
 
 function partsOf(bytes: Uint8Array): AsyncIterable<PutPart> {

@@ -5,8 +5,8 @@ import { BUGS } from "./bugs.ts";
 import { bugOf, replay, replayCommand, search } from "./search.ts";
 import type { Verdict } from "./seed.ts";
 
-const HELP = `The whole federation in one thread, from a seed: the real coordinator and the real devices; clock, dice,
-network, disks and crashes simulated.
+const HELP = `The whole federation in one thread, from a seed: the real coordinator and the real devices;
+clock, dice, network, disks and crashes simulated.
 
   npm run simulate -- --seed 17               one seed, with its transcript
   npm run simulate -- --seeds 1..1000         search; exit code 1 where a promise was broken

@@ -24,6 +24,8 @@ type Run = StoredRun & {
 export class Database {
   readonly devices = new Map<string, NewDevice & { revoked: boolean }>();
   readonly runs = new Map<string, Run>();
+  /** Of the newest leader; what another writes is refused. */
+  epoch = 0;
   /** Told of each change once it is durable. */
   onCommit: (run: string, change: Change) => void = () => {};
 
@@ -91,15 +93,26 @@ function withRelease(releases: readonly StoredRelease[], release: StoredRelease 
   return [...releases];
 }
 
-/** One process's store: every operation takes its time, may fail, and may be the last thing it does. */
-export function openModelStore(base: Database, disk: Disk): Store {
+/**
+ * One process's store, under the next epoch: every operation takes its time, may fail, and may be the last
+ * thing it does. A write checks its epoch in the moment that it becomes durable.
+ */
+export async function openModelStore(base: Database, disk: Disk): Promise<Store> {
+  const epoch = await disk.write("taking the lease", () => ++base.epoch);
+  const write = <T>(what: string, apply: () => T) =>
+    disk.write(what, () => {
+      if (base.epoch !== epoch)
+        throw new Fault("unavailable", "lease", { expected: `epoch ${base.epoch}`, got: `${epoch}` });
+      return apply();
+    });
   const stored = ({ run, name, plan, header, state }: Run): StoredRun => ({ run, name, plan, header, state });
   return {
-    addDevice: (device) => disk.write("adding a device", () => base.addDevice(device)),
+    epoch,
+    addDevice: (device) => write("adding a device", () => base.addDevice(device)),
     device: (name) => disk.read("reading a device", () => base.device(name)),
     devices: () => disk.read("reading devices", () => [...base.devices.values()]),
-    revokeDevice: (name) => disk.write("revoking a device", () => base.revoke(name)),
-    addRun: (run) => disk.write("adding a run", () => base.addRun(run)),
+    revokeDevice: (name) => write("revoking a device", () => base.revoke(name)),
+    addRun: (run) => write("adding a run", () => base.addRun(run)),
     run: (run) => disk.read("reading a run", () => mapped(base.run(run), stored)),
     runs: () => disk.read("reading runs", () => [...base.runs.values()].map(stored)),
     journal: (run) =>
@@ -109,7 +122,7 @@ export function openModelStore(base: Database, disk: Disk): Store {
         if (gap >= 0) throw new Fault("storage", "journal", { expected: `entry ${gap}`, got: "none" });
         return { entries: journal, sums: [...(sums?.values() ?? [])].sort((a, b) => a.cohort - b.cohort) };
       }),
-    commit: (run, change) => disk.write("committing", () => base.commit(run, change)),
+    commit: (run, change) => write("committing", () => base.commit(run, change)),
     releases: (run) => disk.read("reading releases", () => base.run(run)?.releases ?? []),
     integrity: async () => true,
     close: async () => {},

@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 const KEPT = 400;
 
 /**
- * Who said what, and what was done to them, in virtual time: a line each. All lines make the hash, so that two
- * runs of one seed can be compared; who reads along sees each as it comes.
+ * Who said what, and what was done to them, in virtual time: a line each. All lines make the hash, so that
+ * two runs of one seed can be compared; who reads along sees each as it comes.
  */
 export class Transcript {
   readonly #hash = createHash("sha256");

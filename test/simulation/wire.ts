@@ -28,7 +28,7 @@ export type Ears = {
   /** A call ended with a Fault of the coordinator's. */
   refused(from: string, method: DescMethod, fault: Fault): void;
   /** A device's stream of words begins and ends, as the coordinator sees it. */
-  listening(device: string, here: boolean): void;
+  listening(device: string, here: boolean, life: Life): void;
 };
 
 export type WireOptions = {
@@ -76,8 +76,9 @@ class Wire {
     this.#o.ears.sent(this.#o.name, method, request);
     return new Promise((resolve, reject) => {
       const call = this.#open(UNARY_MS, { signal, reject });
-      const serve = (server: Server) => this.#serve(call, server, { method, bytes, resolve });
-      this.#send(call, () => serve(this.#o.server()!));
+      this.#send(call, () =>
+        this.#atServer(call, (server) => this.#serve(call, server, { method, bytes, resolve })),
+      );
       this.#again((server) => void this.#serveOnce(server, method, bytes).catch(() => {}));
     });
   }
@@ -130,7 +131,9 @@ class Wire {
     };
     const longMs = method.name === "Fetch" ? TRANSFER_MS : Number.POSITIVE_INFINITY;
     const call = this.#open(longMs, { signal, reject: put as (fault: Fault) => void });
-    this.#send(call, () => void this.#pump(call, this.#o.server()!, { method, bytes, put }));
+    this.#send(call, () =>
+      this.#atServer(call, (server) => void this.#pump(call, server, { method, bytes, put })),
+    );
     try {
       for (;;) {
         const item = queue.shift();
@@ -158,7 +161,7 @@ class Wire {
     try {
       const caller = server.admit(name, role, method);
       const handler = server.handler(method) as (...args: unknown[]) => AsyncIterable<Message>;
-      if (listens) ears.listening(name, true);
+      if (listens) ears.listening(name, true, server.life);
       for await (const item of handler(read(method.input, bytes), { caller, signal: call.stop.signal })) {
         if (server.life.diesHere() || call.stop.signal.aborted) return;
         ears.said(name, method, item);
@@ -172,7 +175,7 @@ class Wire {
       ears.refused(name, method, asFault(error));
       this.#carryBack(call, { notBeforeMs, deliver: () => call.fail(travelled(error)) });
     } finally {
-      if (listens && !server.life.dead) ears.listening(name, false);
+      if (listens && !server.life.dead) ears.listening(name, false, server.life);
     }
   }
 
@@ -197,7 +200,8 @@ class Wire {
     const { name, ears } = this.#o;
     const sent: Uint8Array[] = [];
     let notBeforeMs = 0;
-    const first = () => this.#serveUp(call, this.#o.server()!, { method, inbox, resolve });
+    const first = () =>
+      this.#atServer(call, (server) => this.#serveUp(call, server, { method, inbox, resolve }));
     for await (const part of parts) {
       const bytes = encode(method.input, part);
       ears.sent(name, method, part);
@@ -298,6 +302,13 @@ class Wire {
     const { network, server } = this.#o;
     const to = () => call.server ?? server()?.life ?? null;
     return network.carry(call, { to, deliver, ...(notBeforeMs !== undefined && { notBeforeMs }) });
+  }
+
+  /** Whoever serves in the moment that it arrives: the process it was meant for may serve no more. */
+  #atServer(call: Call, serve: (server: Server) => void): void {
+    const server = this.#o.server();
+    if (server) serve(server);
+    else this.#o.network.break(call);
   }
 
   /** The network may hold a copy of a request and deliver it once more, to whoever runs then. */

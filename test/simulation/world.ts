@@ -41,8 +41,10 @@ export type StorageWeather = { failed: number; unknown: number; slowMs: number }
 export const SOUND: StorageWeather = { failed: 0, unknown: 0, slowMs: 0 };
 
 const RESTART_MS = 1_500;
+const LEASE_MS = 3_000;
+const ENDS_MS = 2_000;
 
-/** A whole federation in one thread: the real coordinator, the real devices, everything around them simulated. */
+/** A whole federation in one thread: real coordinator, real devices, everything around them simulated. */
 export class World {
   readonly scenario: Scenario;
   readonly timeline = new Timeline();
@@ -94,13 +96,36 @@ export class World {
     });
   }
 
+  /**
+   * The coordinator stands still for so long that another takes its place; woken, it finds out by its first
+   * write, and its process ends.
+   */
+  takeOver(wokenMs: number): void {
+    const { life, process } = this;
+    if (life === null || process === null) return;
+    life.freeze();
+    this.timeline.after(LEASE_MS, () => {
+      if (this.life !== life) return;
+      this.network.gone(life);
+      this.life = null;
+      this.process = null;
+      this.witness.died(this);
+      void this.#boot();
+    });
+    this.timeline.after(LEASE_MS + wokenMs, () => {
+      life.thaw();
+      this.timeline.after(ENDS_MS, () => life.die());
+    });
+  }
+
   async #boot(): Promise<void> {
     const life = this.#newLife("coordinator", this.wall);
     this.life = life;
     life.whenDead(() => this.#died(life));
     this.say("coordinator", "starts");
     const report = (line: string) => {
-      this.say("coordinator", `reports ${line}`);
+      const { at: _, ...told } = JSON.parse(line) as Record<string, unknown>;
+      this.say("coordinator", `logs ${JSON.stringify({ ...told, stack: undefined })}`);
       this.witness.reported(this, line);
     };
     const made = (coordinator: Coordinator) => {
@@ -123,11 +148,11 @@ export class World {
 
   #died(life: Life): void {
     this.say("coordinator", "is dead");
+    this.network.gone(life);
     if (this.life !== life) return;
     this.life = null;
     this.process = null;
     this.witness.died(this);
-    this.network.gone(life);
     this.boot(RESTART_MS * (0.2 + this.chance.uniform()));
   }
 
@@ -229,7 +254,9 @@ export class World {
       this.witness.said(this, to, word as Instruction);
     },
     refused: (from, method, fault) => this.#refused(from, method, fault),
-    listening: (device, here) => this.witness.listening(this, device, here),
+    listening: (device, here, life) => {
+      if (life === this.life) this.witness.listening(this, device, here);
+    },
   };
 
   #refused(from: string, method: DescMethod, fault: Fault): void {

@@ -40,6 +40,9 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   if (current === digest && holder.loaded) return;
   // Each word of the coordinator names the newest release again: without this it would undo a rollback.
   if (rejected.includes(digest)) return skip(opened, by);
+  // A round's parent is served once `ready` got through, which may be long after a newer release came.
+  const newest = await workshop.newest(run);
+  if (newest !== null && newest.release.version > version) return;
   report({ run, round, activity: "verifying", progress: 0 });
   const { parameters, bytes: adapter } = await workshop.adapter(plan, release.adapter);
   report({ run, round, activity: "merging", progress: 0 });

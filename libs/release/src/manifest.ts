@@ -74,6 +74,11 @@ export type Release = {
   readonly createdAt: string;
 };
 
+/** When a release was made, as its envelope says, whose signature is not looked at: seconds since 1970. */
+export function madeAtS({ payload }: Pick<SignedEnvelope, "payload">): number {
+  return Math.floor(Date.parse(decodeStatement(payload).createdAt) / 1000);
+}
+
 /** A release and its name: SHA-256 of the signed payload, in hex. */
 export type OpenedRelease = { readonly release: Release; readonly digest: string };
 

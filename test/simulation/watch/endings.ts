@@ -40,7 +40,8 @@ export class Endings implements Watcher {
   }
 
   reported(_world: World, line: string): void {
-    if ((JSON.parse(line) as { code?: string }).code === "internal") throw new Violation(`a bug: ${line}`);
+    const { event, code } = JSON.parse(line) as { event: string; code?: string };
+    if (event === "bug" || code === "internal") throw new Violation(`a bug: ${line}`);
   }
 
   refused(_world: World, from: string, { method, fault }: { method: DescMethod; fault: Fault }): void {

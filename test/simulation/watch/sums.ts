@@ -83,7 +83,8 @@ export class Sums implements Watcher {
   #checkRunning({ coordinator }: World, book: Book, sums: NonNullable<Change["sums"]>): void {
     const round = coordinator!.drivers().find(({ options }) => options.run === book.run)!.round!;
     const { bits, length } = termsOf(round.spec);
-    const uploaded = book.entries.flatMap(({ device, event }) => (event.case === "uploaded" ? [device] : []));
+    const of = book.entries.flatMap(({ device, event }) => (event.case === "uploaded" ? [device] : []));
+    const uploaded = [...new Set(of)];
     for (const { cohort, words } of sums) {
       const { sum } = round.cohorts[cohort]!;
       const sid = hex(sessionId(sum));

@@ -1,5 +1,6 @@
 import { assert, demand } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { madeAtS } from "@tutti/release/manifest";
 import { owedAfter } from "@tutti/round/excuse";
 import { rhoAtRisk } from "@tutti/round/price";
 import { abandon, beginRound, type Effect, lacksNoise, type Round, step } from "@tutti/round/round";
@@ -331,7 +332,8 @@ export class Driver {
     const spec = { plan, task, attempt, expected: new Set(cohort), owed: new Map(Object.entries(owed)) };
     const trust = this.options.trust();
     const nowMs = first?.nowMs ?? clock.nowMs();
-    const nowS = first?.checkedAtS || trust.nowS;
+    // A clock that was set back: a round is not before what it begins from, or nobody could verify it.
+    const nowS = first?.checkedAtS || Math.max(trust.nowS, madeAtS(this.parent));
     return beginRound(spec, { connected: [], nowMs, trust: { ...trust, nowS } });
   }
 
