@@ -30,7 +30,7 @@ export class Disk {
     life.whenDead(() => this.#settle());
   }
 
-  async write<T>(what: string, apply: () => T): Promise<T> {
+  async write<T>(what: string, apply: () => T | Promise<T>): Promise<T> {
     const { timeline } = this.#life;
     if (this.#life.diesHere()) return never();
     const fate = this.#weather.fate(what);
@@ -59,7 +59,7 @@ export class Disk {
     return result;
   }
 
-  async read<T>(what: string, get: () => T): Promise<T> {
+  async read<T>(what: string, get: () => T | Promise<T>): Promise<T> {
     if (this.#life.diesHere()) return never();
     const fate = this.#weather.fate(what);
     await this.#wait();

@@ -5,15 +5,16 @@ import { syncBuiltinESMExports } from "node:module";
 const AMBIENT = ["setTimeout", "setInterval", "setImmediate"] as const;
 
 /**
- * Runs `body` where nothing real leaks in: ambient timers, dates and dice throw, by the name of what was
- * asked for. `bytes` answers where a package draws its own: shamir-secret-sharing takes Node's randomBytes.
+ * Runs `body` where nothing real leaks in: ambient timers and dates throw, by the name of what was asked for.
+ * `bytes` answers where a package draws its own: shamir-secret-sharing takes Node's randomBytes, kysely names
+ * its queries by Math.random.
  */
 export async function without<T>(bytes: (length: number) => Uint8Array, body: () => Promise<T>): Promise<T> {
   const undo = [
     ...AMBIENT.map((name) => replace(globalThis, name, leak(name))),
     replace(Date, "now", leak("Date.now")),
     replace(performance, "now", leak("performance.now")),
-    replace(Math, "random", leak("Math.random")),
+    replace(Math, "random", () => bytes(1)[0]! / 256),
     replace(globalThis.crypto, "getRandomValues", blinding),
     replace(crypto, "randomBytes", (length: number) => Buffer.from(bytes(length).slice().buffer)),
   ];

@@ -49,7 +49,8 @@ export async function simulate(seed: number, read: ((line: string) => void) | nu
       (length) => secret.bytes(length),
       async () => {
         const world = newWorld(scenarioOf(seed), transcript);
-        const violation = await lived(world, () => stray);
+        const violation = (await lived(world, () => stray)) ?? (await world.database.auditTrouble());
+        world.database.close();
         return verdictOf(seed, { world, violation, transcript });
       },
     );
@@ -118,13 +119,12 @@ function verdictOf(
   seed: number,
   { world, violation, transcript }: { world: World; violation: string | null; transcript: Transcript },
 ): Verdict {
-  const headers = [...world.database.runs.values()];
   return {
     seed,
     violation,
     strikes: Object.fromEntries(world.strikes),
     runs: world.ended.map(({ state, reason }) => (reason ? `${state}: ${reason}` : state)),
-    rounds: headers.reduce((sum, { releases }) => sum + Math.max(0, releases.length - 1), 0),
+    rounds: world.database.releases,
     virtualMs: Math.round(world.timeline.nowMs),
     lines: transcript.lines,
     trace: transcript.digest(),

@@ -14,7 +14,7 @@ export type Server = {
   /** Handlers by method name ("tutti.v1.Federation/Hello"). */
   handler(method: DescMethod): (...args: never[]) => unknown;
   /** @throws Fault("refused") as the real door does. */
-  admit(name: string, role: Caller["role"], method: DescMethod): Caller | null;
+  admit(name: string, method: DescMethod): Promise<Caller | null>;
 };
 
 /** What whoever watches is told; each is called in the moment that it happens. */
@@ -34,7 +34,6 @@ export type Ears = {
 export type WireOptions = {
   readonly life: Life;
   readonly name: string;
-  readonly role: Caller["role"];
   readonly network: Network;
   readonly server: () => Server | null;
   readonly ears: Ears;
@@ -105,10 +104,10 @@ class Wire {
     bytes: Uint8Array,
     signal = new AbortController().signal,
   ): Promise<Message> {
-    const { name, role, ears } = this.#o;
+    const { name, ears } = this.#o;
     const request = read(method.input, bytes);
     try {
-      const caller = server.admit(name, role, method);
+      const caller = await server.admit(name, method);
       const handler = server.handler(method) as (...args: unknown[]) => Promise<Message>;
       const reply = await handler(request, { caller, signal });
       if (server.life.dead) return await never<Message>();
@@ -153,13 +152,13 @@ class Wire {
     server: Server,
     about: { method: DescMethod; bytes: Uint8Array; put: (item: Message | Fault | null) => void },
   ): Promise<void> {
-    const { name, role, ears } = this.#o;
+    const { name, ears } = this.#o;
     const { method, bytes, put } = about;
     call.server = server.life;
     let notBeforeMs = 0;
     const listens = method.name === "Listen";
     try {
-      const caller = server.admit(name, role, method);
+      const caller = await server.admit(name, method);
       const handler = server.handler(method) as (...args: unknown[]) => AsyncIterable<Message>;
       if (listens) ears.listening(name, true, server.life);
       for await (const item of handler(read(method.input, bytes), { caller, signal: call.stop.signal })) {
@@ -245,9 +244,9 @@ class Wire {
     server: Server,
     { method, inbox, signal }: { method: DescMethod; inbox: Inbox; signal: AbortSignal },
   ): Promise<Message> {
-    const { name, role, ears } = this.#o;
+    const { name, ears } = this.#o;
     try {
-      const caller = server.admit(name, role, method);
+      const caller = await server.admit(name, method);
       const handler = server.handler(method) as (...args: unknown[]) => Promise<Message>;
       const reply = await handler(inbox, { caller, signal });
       if (server.life.dead) return await never<Message>();

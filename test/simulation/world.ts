@@ -13,7 +13,7 @@ import { bootCoordinator, type Process } from "./coordinator.ts";
 import { bootDevice, type Mood } from "./device.ts";
 import type { DiskWeather, Fate } from "./disk.ts";
 import { Flash } from "./flash.ts";
-import { Life, type Wall } from "./life.ts";
+import { EPOCH_MS, Life, type Wall } from "./life.ts";
 import { Network } from "./network.ts";
 import { type Owner, ownerOn } from "./owner.ts";
 import { requestLine, wordLine } from "./said.ts";
@@ -52,7 +52,7 @@ export class World {
   readonly transcript: Transcript;
   readonly witness: Witness;
   readonly network: Network;
-  readonly database = new Database();
+  readonly database: Database;
   readonly shelf: Shelf = new Map();
   readonly sites: ReadonlyMap<string, Site>;
   readonly owner: Owner;
@@ -64,7 +64,7 @@ export class World {
   process: Process | null = null;
   /** Also while it starts. */
   life: Life | null = null;
-  /** The last one that was made, dead or alive. */
+  /** The last one that served, dead or alive. */
   coordinator: Coordinator | null = null;
   readonly ended: { run: string; state: string; reason: string }[] = [];
 
@@ -74,6 +74,7 @@ export class World {
     this.witness = witness;
     this.chance = scenario.chance.fork("world");
     this.network = new Network(this.timeline, scenario.chance.fork("network"), (kind) => this.struck(kind));
+    this.database = new Database(() => EPOCH_MS + this.timeline.nowMs + this.wall.offsetMs);
     this.sites = new Map(scenario.devices.map((name) => [name, newSite(name)]));
     this.owner = this.#newOwner();
     this.database.onCommit = (run, change) => witness.committed(this, run, change);
@@ -128,15 +129,13 @@ export class World {
       this.say("coordinator", `logs ${JSON.stringify({ ...told, stack: undefined })}`);
       this.witness.reported(this, line);
     };
-    const made = (coordinator: Coordinator) => {
-      this.coordinator = coordinator;
-    };
     const weather = this.#weather("coordinator", () => this.storage);
-    const machine = { database: this.database, shelf: this.shelf, weather, report, made };
+    const machine = { database: this.database, shelf: this.shelf, weather, report };
     try {
       const started = await bootCoordinator(life, { ...machine, holdMs: this.scenario.holdMs });
       if (life.dead) return;
       this.process = started;
+      this.coordinator = started.coordinator;
       this.say("coordinator", "serves");
       this.witness.served(this);
     } catch (error) {
@@ -170,7 +169,7 @@ export class World {
     site.life = life;
     life.whenDead(() => this.#deviceDied(site, life));
     this.say(name, "starts");
-    const link = { ...wireTo(Federation, this.#wire(life, name, "device")), close: () => {} };
+    const link = { ...wireTo(Federation, this.#wire(life, name)), close: () => {} };
     const weather = this.#weather(name, () => this.deviceStorage);
     const identity = identityOf(name, { short: this.scenario.short.has(name) });
     const onEvent = (event: DeviceEvent) => this.#heardOf(site, event);
@@ -225,7 +224,7 @@ export class World {
 
   #newOwner(): Owner {
     const life = this.#newLife("owner", { offsetMs: 0 });
-    return ownerOn(life, wireTo(Admin, this.#wire(life, "owner", "owner")));
+    return ownerOn(life, wireTo(Admin, this.#wire(life, "owner")));
   }
 
   #newLife(name: string, wall: Wall): Life {
@@ -233,9 +232,9 @@ export class World {
     return new Life(name, { timeline: this.timeline, chance, wall });
   }
 
-  #wire(life: Life, name: string, role: "device" | "owner"): WireOptions {
+  #wire(life: Life, name: string): WireOptions {
     const server = (): Server | null => this.process;
-    return { life, name, role, network: this.network, server, ears: this.#ears };
+    return { life, name, network: this.network, server, ears: this.#ears };
   }
 
   readonly #ears: Ears = {

@@ -24,7 +24,7 @@ export class Books implements Watcher {
   readonly runs = new Map<string, Book>();
 
   committed({ database }: World, run: string, change: Change): void {
-    const book = this.runs.get(run) ?? open(database.mustRun(run));
+    const book = this.runs.get(run) ?? open(database.runs.get(run)!);
     this.runs.set(run, book);
     if (change.clearJournal) book.entries = [];
     for (const { seq, entry } of change.append ?? [])

@@ -32,7 +32,7 @@ export class Durable implements Watcher {
 
   answered(world: World, from: string, said: Said): void {
     const { localName } = said.method;
-    if (localName === "enroll" && !world.database.device(from))
+    if (localName === "enroll" && !world.database.devices.has(from))
       throw new Violation(`the enrolment of ${from} was acknowledged and is not durable`);
     if (!Object.hasOwn(EVENTS, localName)) return;
     const at = this.#of(said);

@@ -36,7 +36,7 @@ export class Oracle {
     const trust = { authority: AUTHORITY, nowS: EPOCH_MS / 1000, verify };
     const parent = openRelease(manifest, trust);
     const accepted = { plan, task, attempt: 0, parent, manifest };
-    const { words } = await contribute(accepted, {
+    const contribution = await contribute(accepted, {
       device,
       site: {
         policy: POLICY,
@@ -49,6 +49,7 @@ export class Oracle {
       clock,
       signal: new AbortController().signal,
     });
+    const words = contribution.words(0);
     if (!(words instanceof Uint32Array)) throw new Error("an oracle knows no noise");
     return words;
   }
