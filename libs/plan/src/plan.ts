@@ -2,6 +2,7 @@ import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import * as v from "valibot";
 import { checkCohort, cohortOfPlan, cohortOfRunFile } from "./cohort.ts";
+import { eligibility } from "./eligibility.ts";
 import { checkStaleness, staleness } from "./staleness.ts";
 
 /**
@@ -168,6 +169,10 @@ const fields = {
     }),
     {},
   ),
+  /** Which devices are asked; absent: all of the federation. */
+  eligibility: v.exactOptional(eligibility),
+  /** The run's share of the devices' time against other runs of the federation; absent: 1. */
+  share: v.exactOptional(natural(1, 100)),
   /** How often a failed round is tried again before the run fails. */
   attempts: v.optional(natural(1, 100), 3),
   seed: v.optional(natural(0, 2 ** 31 - 1), 1),

@@ -5,6 +5,8 @@ export {
   CohortRecordSchema,
   type DeviceActivity,
   DeviceActivitySchema,
+  type Ineligible,
+  IneligibleSchema,
   type ListRunsReply,
   ListRunsReplySchema,
   type ListRunsRequest,

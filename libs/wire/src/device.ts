@@ -6,6 +6,8 @@ export {
   type CertificateBody,
   CertificateBodySchema,
   CertificateSchema,
+  type DeviceState,
+  DeviceStateSchema,
   type EnrollReply,
   EnrollReplySchema,
   type EnrollRequest,
@@ -18,4 +20,6 @@ export {
   NoticeSchema,
   type RequestAuth,
   RequestAuthSchema,
+  type RetryWindow,
+  RetryWindowSchema,
 } from "./gen/tutti/v1/device_pb.js";

@@ -180,9 +180,42 @@ export declare type RunStatus = Message<"tutti.v1.RunStatus"> & {
   history: RoundRecord[];
 
   /**
+   * Those that serve this run, then others while there are few.
+   *
    * @generated from field: repeated tutti.v1.DeviceActivity devices = 10;
    */
   devices: DeviceActivity[];
+
+  /**
+   * Devices that are here; of them those that may serve this run now, and how few its round needs.
+   *
+   * @generated from field: uint32 here = 11;
+   */
+  here: number;
+
+  /**
+   * @generated from field: uint32 eligible = 12;
+   */
+  eligible: number;
+
+  /**
+   * @generated from field: uint32 needed = 13;
+   */
+  needed: number;
+
+  /**
+   * Why the others may not.
+   *
+   * @generated from field: repeated tutti.v1.Ineligible ineligible = 14;
+   */
+  ineligible: Ineligible[];
+
+  /**
+   * Why the round does not begin, as a sentence; empty while nothing is waited for.
+   *
+   * @generated from field: string waiting = 15;
+   */
+  waiting: string;
 };
 
 /**
@@ -190,6 +223,29 @@ export declare type RunStatus = Message<"tutti.v1.RunStatus"> & {
  * Use `create(RunStatusSchema)` to create a new message.
  */
 export declare const RunStatusSchema: GenMessage<RunStatus>;
+
+/**
+ * @generated from message tutti.v1.Ineligible
+ */
+export declare type Ineligible = Message<"tutti.v1.Ineligible"> & {
+  /**
+   * In general terms: "not charging".
+   *
+   * @generated from field: string because = 1;
+   */
+  because: string;
+
+  /**
+   * @generated from field: uint32 devices = 2;
+   */
+  devices: number;
+};
+
+/**
+ * Describes the message tutti.v1.Ineligible.
+ * Use `create(IneligibleSchema)` to create a new message.
+ */
+export declare const IneligibleSchema: GenMessage<Ineligible>;
 
 /**
  * What is known of a finished round: sums only.
@@ -330,6 +386,13 @@ export declare type DeviceActivity = Message<"tutti.v1.DeviceActivity"> & {
    * @generated from field: float progress = 4;
    */
   progress: number;
+
+  /**
+   * The run that it serves, hex; empty for none.
+   *
+   * @generated from field: string run = 5;
+   */
+  run: string;
 };
 
 /**

@@ -131,6 +131,12 @@ export declare const CertificateBodySchema: GenMessage<CertificateBody>;
  * @generated from message tutti.v1.HelloRequest
  */
 export declare type HelloRequest = Message<"tutti.v1.HelloRequest"> & {
+  /**
+   * Of the caller, such as "0.1.0"; empty before callers said it.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
 };
 
 /**
@@ -138,6 +144,77 @@ export declare type HelloRequest = Message<"tutti.v1.HelloRequest"> & {
  * Use `create(HelloRequestSchema)` to create a new message.
  */
 export declare const HelloRequestSchema: GenMessage<HelloRequest>;
+
+/**
+ * When to come again: at a moment drawn evenly from this many milliseconds from now. The coordinator makes it
+ * as wide as there are devices, so that they do not come all at once.
+ *
+ * @generated from message tutti.v1.RetryWindow
+ */
+export declare type RetryWindow = Message<"tutti.v1.RetryWindow"> & {
+  /**
+   * @generated from field: uint32 min_ms = 1;
+   */
+  minMs: number;
+
+  /**
+   * @generated from field: uint32 max_ms = 2;
+   */
+  maxMs: number;
+};
+
+/**
+ * Describes the message tutti.v1.RetryWindow.
+ * Use `create(RetryWindowSchema)` to create a new message.
+ */
+export declare const RetryWindowSchema: GenMessage<RetryWindow>;
+
+/**
+ * What a device says of itself, for runs that ask for it (the plan's `eligibility`); what it does not say is
+ * unknown. Never anything about its data.
+ *
+ * @generated from message tutti.v1.DeviceState
+ */
+export declare type DeviceState = Message<"tutti.v1.DeviceState"> & {
+  /**
+   * @generated from field: optional bool charging = 1;
+   */
+  charging?: boolean;
+
+  /**
+   * On a connection that does not cost by the byte.
+   *
+   * @generated from field: optional bool unmetered = 2;
+   */
+  unmetered?: boolean;
+
+  /**
+   * Nobody uses the device.
+   *
+   * @generated from field: optional bool idle = 3;
+   */
+  idle?: boolean;
+
+  /**
+   * Of its SDK, such as "0.1.0".
+   *
+   * @generated from field: string sdk = 4;
+   */
+  sdk: string;
+
+  /**
+   * What it can train on: "tfjs", "onnxruntime".
+   *
+   * @generated from field: repeated string engines = 5;
+   */
+  engines: string[];
+};
+
+/**
+ * Describes the message tutti.v1.DeviceState.
+ * Use `create(DeviceStateSchema)` to create a new message.
+ */
+export declare const DeviceStateSchema: GenMessage<DeviceState>;
 
 /**
  * A session binds later requests to this server and this connection's lifetime; it is not a secret.
@@ -168,6 +245,13 @@ export declare type HelloReply = Message<"tutti.v1.HelloReply"> & {
    * @generated from field: tutti.v1.Notice notice = 4;
    */
   notice?: Notice;
+
+  /**
+   * For coming back, should the connection be lost.
+   *
+   * @generated from field: tutti.v1.RetryWindow retry = 5;
+   */
+  retry?: RetryWindow;
 
   /**
    * The head of the coordinator's audit log: so many entries, and the last one's SHA-256. A device writes it down, so
@@ -298,6 +382,12 @@ export declare const RequestAuthSchema: GenMessage<RequestAuth>;
  * @generated from message tutti.v1.Ack
  */
 export declare type Ack = Message<"tutti.v1.Ack"> & {
+  /**
+   * Of a report: when the next one is welcome.
+   *
+   * @generated from field: tutti.v1.RetryWindow retry = 1;
+   */
+  retry?: RetryWindow;
 };
 
 /**

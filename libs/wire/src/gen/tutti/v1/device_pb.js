@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file tutti/v1/device.proto.
  */
 export const file_tutti_v1_device = /*@__PURE__*/
-  fileDesc("ChV0dXR0aS92MS9kZXZpY2UucHJvdG8SCHR1dHRpLnYxIlQKC0NlcnRpZmljYXRlEgwKBGJvZHkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEhMKC3N1YmplY3Rfa2V5GAMgASgMEg8KB2JpbmRpbmcYBCABKAwilwIKD0NlcnRpZmljYXRlQm9keRIMCgRyb2xlGAEgASgJEgwKBG5hbWUYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDBIUCgxub3RfYmVmb3JlX3MYBCABKA0SEwoLbm90X2FmdGVyX3MYBSABKA0SDgoGc2VyaWFsGAYgASgMEhEKCWF1dGhvcml0eRgHIAEoDBI1CgZsYWJlbHMYCCADKAsyJS50dXR0aS52MS5DZXJ0aWZpY2F0ZUJvZHkuTGFiZWxzRW50cnkSDAoEc2l0ZRgJIAEoCRISCgpzaXRlX2xpbWl0GAogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiDgoMSGVsbG9SZXF1ZXN0IosBCgpIZWxsb1JlcGx5Eg8KB3Nlc3Npb24YASABKAwSDgoGbm93X21zGAIgASgBEg8KB3ZlcnNpb24YAyABKAkSIAoGbm90aWNlGAQgASgLMhAudHV0dGkudjEuTm90aWNlEhUKDWF1ZGl0X2VudHJpZXMYDyABKA0SEgoKYXVkaXRfaGVhZBgQIAEoDCJICgZOb3RpY2USEwoLcmV2b2NhdGlvbnMYASABKA0SGAoQdGxzX2NlcnRpZmljYXRlcxgCIAEoDRIPCgdyZW5ld2VkGAMgASgIIjsKDUVucm9sbFJlcXVlc3QSKgoLY2VydGlmaWNhdGUYASABKAsyFS50dXR0aS52MS5DZXJ0aWZpY2F0ZSIdCgtFbnJvbGxSZXBseRIOCgZkZXZpY2UYASABKAkiYgoLUmVxdWVzdEF1dGgSDAoEbmFtZRgBIAEoCRIPCgdzZXNzaW9uGAIgASgMEg0KBW5vbmNlGAMgASgMEhIKCmV4cGlyZXNfbXMYBCABKAESEQoJc2lnbmF0dXJlGAUgASgMIgUKA0Fja2IGcHJvdG8z");
+  fileDesc("ChV0dXR0aS92MS9kZXZpY2UucHJvdG8SCHR1dHRpLnYxIlQKC0NlcnRpZmljYXRlEgwKBGJvZHkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEhMKC3N1YmplY3Rfa2V5GAMgASgMEg8KB2JpbmRpbmcYBCABKAwilwIKD0NlcnRpZmljYXRlQm9keRIMCgRyb2xlGAEgASgJEgwKBG5hbWUYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDBIUCgxub3RfYmVmb3JlX3MYBCABKA0SEwoLbm90X2FmdGVyX3MYBSABKA0SDgoGc2VyaWFsGAYgASgMEhEKCWF1dGhvcml0eRgHIAEoDBI1CgZsYWJlbHMYCCADKAsyJS50dXR0aS52MS5DZXJ0aWZpY2F0ZUJvZHkuTGFiZWxzRW50cnkSDAoEc2l0ZRgJIAEoCRISCgpzaXRlX2xpbWl0GAogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiHwoMSGVsbG9SZXF1ZXN0Eg8KB3ZlcnNpb24YASABKAkiLQoLUmV0cnlXaW5kb3cSDgoGbWluX21zGAEgASgNEg4KBm1heF9tcxgCIAEoDSKRAQoLRGV2aWNlU3RhdGUSFQoIY2hhcmdpbmcYASABKAhIAIgBARIWCgl1bm1ldGVyZWQYAiABKAhIAYgBARIRCgRpZGxlGAMgASgISAKIAQESCwoDc2RrGAQgASgJEg8KB2VuZ2luZXMYBSADKAlCCwoJX2NoYXJnaW5nQgwKCl91bm1ldGVyZWRCBwoFX2lkbGUisQEKCkhlbGxvUmVwbHkSDwoHc2Vzc2lvbhgBIAEoDBIOCgZub3dfbXMYAiABKAESDwoHdmVyc2lvbhgDIAEoCRIgCgZub3RpY2UYBCABKAsyEC50dXR0aS52MS5Ob3RpY2USJAoFcmV0cnkYBSABKAsyFS50dXR0aS52MS5SZXRyeVdpbmRvdxIVCg1hdWRpdF9lbnRyaWVzGA8gASgNEhIKCmF1ZGl0X2hlYWQYECABKAwiSAoGTm90aWNlEhMKC3Jldm9jYXRpb25zGAEgASgNEhgKEHRsc19jZXJ0aWZpY2F0ZXMYAiABKA0SDwoHcmVuZXdlZBgDIAEoCCI7Cg1FbnJvbGxSZXF1ZXN0EioKC2NlcnRpZmljYXRlGAEgASgLMhUudHV0dGkudjEuQ2VydGlmaWNhdGUiHQoLRW5yb2xsUmVwbHkSDgoGZGV2aWNlGAEgASgJImIKC1JlcXVlc3RBdXRoEgwKBG5hbWUYASABKAkSDwoHc2Vzc2lvbhgCIAEoDBINCgVub25jZRgDIAEoDBISCgpleHBpcmVzX21zGAQgASgBEhEKCXNpZ25hdHVyZRgFIAEoDCIrCgNBY2sSJAoFcmV0cnkYASABKAsyFS50dXR0aS52MS5SZXRyeVdpbmRvd2IGcHJvdG8z");
 
 /**
  * Describes the message tutti.v1.Certificate.
@@ -34,44 +34,58 @@ export const HelloRequestSchema = /*@__PURE__*/
   messageDesc(file_tutti_v1_device, 2);
 
 /**
+ * Describes the message tutti.v1.RetryWindow.
+ * Use `create(RetryWindowSchema)` to create a new message.
+ */
+export const RetryWindowSchema = /*@__PURE__*/
+  messageDesc(file_tutti_v1_device, 3);
+
+/**
+ * Describes the message tutti.v1.DeviceState.
+ * Use `create(DeviceStateSchema)` to create a new message.
+ */
+export const DeviceStateSchema = /*@__PURE__*/
+  messageDesc(file_tutti_v1_device, 4);
+
+/**
  * Describes the message tutti.v1.HelloReply.
  * Use `create(HelloReplySchema)` to create a new message.
  */
 export const HelloReplySchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 3);
+  messageDesc(file_tutti_v1_device, 5);
 
 /**
  * Describes the message tutti.v1.Notice.
  * Use `create(NoticeSchema)` to create a new message.
  */
 export const NoticeSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 4);
+  messageDesc(file_tutti_v1_device, 6);
 
 /**
  * Describes the message tutti.v1.EnrollRequest.
  * Use `create(EnrollRequestSchema)` to create a new message.
  */
 export const EnrollRequestSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 5);
+  messageDesc(file_tutti_v1_device, 7);
 
 /**
  * Describes the message tutti.v1.EnrollReply.
  * Use `create(EnrollReplySchema)` to create a new message.
  */
 export const EnrollReplySchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 6);
+  messageDesc(file_tutti_v1_device, 8);
 
 /**
  * Describes the message tutti.v1.RequestAuth.
  * Use `create(RequestAuthSchema)` to create a new message.
  */
 export const RequestAuthSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 7);
+  messageDesc(file_tutti_v1_device, 9);
 
 /**
  * Describes the message tutti.v1.Ack.
  * Use `create(AckSchema)` to create a new message.
  */
 export const AckSchema = /*@__PURE__*/
-  messageDesc(file_tutti_v1_device, 8);
+  messageDesc(file_tutti_v1_device, 10);
 

@@ -7,8 +7,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { SignedEnvelope } from "./release_pb.js";
+import type { AckSchema, DeviceState, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema, Notice, RetryWindow } from "./device_pb.js";
 import type { AdvertiseRequestSchema, Attestations, AttestRequestSchema, Delivery, PickRequestSchema, Picks, RevealRequestSchema, Roster, ShareRequestSchema, Survivors, Terms, UploadPartSchema, UploadStatusReplySchema, UploadStatusRequestSchema } from "./secagg_pb.js";
-import type { AckSchema, EnrollReplySchema, EnrollRequestSchema, HelloReplySchema, HelloRequestSchema, Notice } from "./device_pb.js";
 
 /**
  * Describes the file tutti/v1/round.proto.
@@ -122,15 +122,31 @@ export declare type Invite = Message<"tutti.v1.Invite"> & {
 export declare const InviteSchema: GenMessage<Invite>;
 
 /**
+ * No run has work for this device now.
+ *
  * @generated from message tutti.v1.Idle
  */
 export declare type Idle = Message<"tutti.v1.Idle"> & {
   /**
-   * Come back, or expect news, after this long; the device adds jitter.
+   * The least of `retry`, for devices that do not know it.
    *
    * @generated from field: uint32 retry_after_ms = 1;
    */
   retryAfterMs: number;
+
+  /**
+   * When to ask again, without a stream; or to come back, should the stream be lost.
+   *
+   * @generated from field: tutti.v1.RetryWindow retry = 2;
+   */
+  retry?: RetryWindow;
+
+  /**
+   * Why, in general terms: "no run in progress", "not charging".
+   *
+   * @generated from field: string because = 3;
+   */
+  because: string;
 };
 
 /**
@@ -344,6 +360,10 @@ export declare const InstructionSchema: GenMessage<Instruction>;
  * @generated from message tutti.v1.ListenRequest
  */
 export declare type ListenRequest = Message<"tutti.v1.ListenRequest"> & {
+  /**
+   * @generated from field: tutti.v1.DeviceState state = 2;
+   */
+  state?: DeviceState;
 };
 
 /**
@@ -356,6 +376,10 @@ export declare const ListenRequestSchema: GenMessage<ListenRequest>;
  * @generated from message tutti.v1.CheckInRequest
  */
 export declare type CheckInRequest = Message<"tutti.v1.CheckInRequest"> & {
+  /**
+   * @generated from field: tutti.v1.DeviceState state = 2;
+   */
+  state?: DeviceState;
 };
 
 /**
@@ -372,6 +396,13 @@ export declare type CheckInReply = Message<"tutti.v1.CheckInReply"> & {
    * @generated from field: tutti.v1.Instruction instruction = 1;
    */
   instruction?: Instruction;
+
+  /**
+   * When to ask again; sooner in a round than between two.
+   *
+   * @generated from field: tutti.v1.RetryWindow retry = 2;
+   */
+  retry?: RetryWindow;
 };
 
 /**
@@ -512,6 +543,13 @@ export declare type ReportRequest = Message<"tutti.v1.ReportRequest"> & {
    * @generated from field: float progress = 4;
    */
   progress: number;
+
+  /**
+   * What changed of the device's state, if that is why it reports; then the other fields may be empty.
+   *
+   * @generated from field: tutti.v1.DeviceState state = 5;
+   */
+  state?: DeviceState;
 };
 
 /**
