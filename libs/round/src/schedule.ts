@@ -97,6 +97,10 @@ export class Schedule {
     });
   }
 
+  has(name: string): boolean {
+    return this.#runs.has(name);
+  }
+
   /** A run that is over; its devices are free. */
   removeRun(name: string): void {
     const run = this.#runs.get(name);
@@ -172,6 +176,11 @@ export class Schedule {
   /** The devices at a run's disposal that are here; of a run that is over, none. */
   serving(name: string): ReadonlySet<string> {
     return this.#runs.get(name)?.serving ?? new Set();
+  }
+
+  /** Of the devices that are here, how many may serve a run now. */
+  eligible(name: string): number {
+    return this.#runs.get(name)?.eligible ?? 0;
   }
 
   /** Whether a run is short of devices that would do, and are here: it waits for others to let go of them. */

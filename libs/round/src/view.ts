@@ -3,6 +3,7 @@ import { isOver } from "./cohorts.ts";
 import { isExcused } from "./excuse.ts";
 import type { View } from "./schedule.ts";
 import type { Round } from "./state.ts";
+import { survivors } from "./summing.ts";
 
 /** What a round wants of the devices that several runs share, and which of them it is engaged with. */
 export function viewOf(round: Round): View {
@@ -51,4 +52,9 @@ export function sameView(a: Round, b: Round): boolean {
     a.cohorts.length === b.cohorts.length &&
     a.cohorts.every((one, at) => isOver(one) === isOver(b.cohorts[at]!))
   );
+}
+
+/** Whom a round invited, and of them those who gave a vector, whether or not its sum was opened. */
+export function givers({ invited, cohorts }: Round): { invited: string[]; gave: string[] } {
+  return { invited: [...invited], gave: cohorts.flatMap(({ sum }) => survivors(sum)) };
 }

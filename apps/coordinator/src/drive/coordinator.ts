@@ -10,7 +10,7 @@ import { openPlan } from "@tutti/release/plan";
 import { checkPrivacy } from "@tutti/round/privacy";
 import { firstHeader } from "@tutti/round/run";
 import type { Agree } from "@tutti/secagg/agree";
-import { RunHeaderSchema } from "@tutti/wire/journal";
+import { type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
@@ -23,7 +23,7 @@ import { Notices } from "../registry/notices.ts";
 import { Registry } from "../registry/registry.ts";
 import type { Store } from "../store/store.ts";
 import { completer, type SignedRelease } from "./complete.ts";
-import { Dispatch } from "./dispatch.ts";
+import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
@@ -84,11 +84,15 @@ export class Coordinator {
   async start(): Promise<void> {
     await this.notices.start();
     const runs = (await this.parts.store.runs()).filter(({ state }) => state !== "preparing");
+    // Of older ones nobody is told any more.
+    const told = new Set(runs.filter(({ state }) => state !== "running").slice(-ENDED_TOLD));
     const failed: unknown[] = [];
-    for (const { run, plan, header } of runs) {
+    for (const stored of runs) {
+      const { run, plan, header, state } = stored;
       try {
         const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
-        await this.#drive(run, { envelope, header: decodeHeader(header) });
+        const remembers = state === "running" || told.has(stored);
+        await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
       } catch (error) {
         failed.push(error);
         logTrouble(this.parts.log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
@@ -234,8 +238,9 @@ export class Coordinator {
 
   async #drive(
     run: string,
-    { envelope, header }: { envelope: SignedEnvelope; header: ReturnType<typeof firstHeader> },
+    given: { envelope: SignedEnvelope; header: RunHeader; remembers?: boolean },
   ): Promise<void> {
+    const { envelope, header, remembers = true } = given;
     const { store, clock, random, agree, holdMs } = this.parts;
     const log = this.parts.log.of({ run: run.slice(0, 12) });
     // Its signature was checked when the run started; the owner's certificate may expire during a long run.
@@ -246,6 +251,7 @@ export class Coordinator {
         expected: "at least one release",
         got: "none",
       });
+    const past = remembers ? await store.participations(run) : [];
     const driver: Driver = new Driver({
       run,
       plan,
@@ -267,7 +273,7 @@ export class Coordinator {
       ...(holdMs !== undefined && { holdMs }),
     });
     this.#drivers.set(run, driver);
-    this.dispatch.add(driver);
+    this.dispatch.add(driver, past);
     try {
       await driver.start();
     } catch (cause) {

@@ -1,14 +1,24 @@
 import type { Clock } from "@tutti/foundation/clock";
 import { seededRandom } from "@tutti/foundation/random";
+import type { Facts } from "@tutti/round/eligible";
+import type { Window } from "@tutti/round/pace";
 import type { Round } from "@tutti/round/round";
 import { Schedule } from "@tutti/round/schedule";
 import { sameView, viewOf } from "@tutti/round/view";
+import type { DeviceState } from "@tutti/wire/device";
 import type { Instruction } from "@tutti/wire/round";
+import type { StoredParticipation } from "../store/store.ts";
 import type { Driver } from "./driver.ts";
+import { idleWord, pauseInRound, pauseOf, returnOf } from "./pauses.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
+import { Standings } from "./standings.ts";
 
 /** Of runs that are over, so many of the newest are told to who comes back: it may have missed their end. */
-const ENDED_TOLD = 4;
+export const ENDED_TOLD = 4;
+
+/** What an idle word is about, among words that are about runs. */
+const IDLE = "";
+const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
 export type DispatchOptions = {
   readonly clock: Clock;
@@ -30,13 +40,13 @@ export class Dispatch {
   readonly #options: DispatchOptions;
   /** Each run's round, and its newest release, as of the last look. */
   readonly #seen = new Map<string, { round: Round; parent: Driver["parent"] }>();
-  /** Devices that each run ever invited: whom its releases and its end concern. */
-  readonly #invited = new Map<string, Set<string>>();
+  readonly standings: Standings;
   #alarm = new AbortController();
   #alarmMs = Number.POSITIVE_INFINITY;
 
   constructor(options: DispatchOptions) {
     this.#options = options;
+    this.standings = new Standings(this.schedule, () => options.clock.wallMs());
     const events = {
       onCame: (device: string) => this.#came(device),
       onGone: (device: string) => this.#gone(device),
@@ -44,18 +54,20 @@ export class Dispatch {
     this.presence = new Presence(events, options.clock);
   }
 
-  /** A run whose driver is about to start. */
-  add({ options, header }: Driver): void {
-    const { run } = options;
-    this.#invited.set(run, new Set(header.cohort));
+  /** A run whose driver is about to start, and what its store remembers of devices. */
+  add({ options, header }: Driver, past: readonly StoredParticipation[]): void {
+    const { run, plan } = options;
+    this.standings.add(run, plan, { round: header.round, past });
+    for (const device of header.cohort) this.standings.invited(run, device);
     if (header.state !== "running") return;
-    this.schedule.addRun(run, 1);
-    for (const device of this.presence.present()) this.schedule.standing(device, run, "yes");
+    this.schedule.addRun(run, plan.share ?? 1);
+    this.standings.open(run);
   }
 
   /** A run whose driver could not start. */
   remove(run: string): void {
     this.schedule.removeRun(run);
+    this.standings.forget(run);
     this.#seen.delete(run);
   }
 
@@ -73,16 +85,46 @@ export class Dispatch {
       this.#deal();
     }
     if (before && (before.parent !== driver.parent || !driver.round))
-      for (const device of this.#invited.get(run) ?? []) concerned.add(device);
+      for (const device of this.standings.everInvited(run)) concerned.add(device);
     for (const device of concerned) this.#tell(device, driver);
   }
 
-  /** The word to a device that asks, as it should within `forMs` again; of its own run until it answers. */
-  ask(device: string, forMs: number): Instruction | null {
-    const said = this.presence.asked(device, forMs);
+  /** A stream of words to a device. */
+  async *listen(device: string, facts: Facts, signal: AbortSignal): AsyncGenerator<Instruction> {
+    this.standings.know(device, facts);
+    yield* this.presence.listen(device, signal);
+  }
+
+  /** The word to a device that asks, without a stream; of its own run until it answers. */
+  ask(device: string, facts: Facts): { word: Instruction; retry: Window } {
+    const before = this.standings.factsOf(device);
+    this.standings.know(device, facts);
+    // Its next question may be as late as the longest pause that it may have been told of.
+    const said = this.presence.asked(device, pauseOf(this.presence.askers + 1).maxMs);
+    if (before) this.#judgeAnew(device);
     const own = this.schedule.serves(device);
     const driver = own === null ? undefined : this.#options.driver(own);
-    return said ?? driver?.wordTo(device) ?? null;
+    const retry = own === null ? pauseOf(this.presence.askers) : pauseInRound(this.presence.askers);
+    return { word: said ?? driver?.wordTo(device) ?? this.#idle(device, retry), retry };
+  }
+
+  /** What a device says that it is now. */
+  changedState(device: string, state: DeviceState): void {
+    const facts = this.standings.factsOf(device);
+    if (!facts) return;
+    this.standings.know(device, { ...facts, state });
+    this.#judgeAnew(device);
+    if (this.schedule.serves(device) === null) this.#tellIdle(device);
+    this.#options.changed();
+  }
+
+  #judgeAnew(device: string): void {
+    this.standings.here(device);
+    this.#deal();
+  }
+
+  #idle(device: string, window: Window): Instruction {
+    return idleWord(this.standings.whyNone(device) || "no run needs this device now", window);
   }
 
   close(): void {
@@ -94,9 +136,10 @@ export class Dispatch {
     const { plan, task, attempt } = round.spec;
     const { run } = task;
     const fresh = before?.spec !== round.spec;
+    if (fresh && before) this.standings.ended(run, before, task.round);
     if (!fresh && sameView(before, round) && !this.schedule.isStuck(run)) return;
     if (before?.invited !== round.invited)
-      for (const device of round.invited) this.#invited.get(run)?.add(device);
+      for (const device of round.invited) this.standings.invited(run, device);
     const nowMs = this.#options.clock.nowMs();
     const draw = () => seededRandom(`${plan.seed}/${run}/${task.round}/${attempt}/serve`);
     this.schedule.update(run, viewOf(round), { nowMs, ...(fresh && { fresh: draw() }) });
@@ -127,8 +170,7 @@ export class Dispatch {
   }
 
   #came(device: string): void {
-    const running = this.#options.drivers().filter(({ header }) => header.state === "running");
-    this.schedule.here(device, new Map(running.map(({ options }) => [options.run, "yes"])));
+    this.standings.here(device);
     this.#deal();
     this.#greet(device);
     this.#options.changed();
@@ -141,13 +183,20 @@ export class Dispatch {
     const ended = all.filter(({ header }) => header.state !== "running").slice(-ENDED_TOLD);
     const others = all.filter(({ header, options }) => header.state === "running" && options.run !== own);
     for (const driver of [...ended, ...others])
-      if (this.#invited.get(driver.options.run)?.has(device)) this.#tell(device, driver);
+      if (this.standings.wasInvited(driver.options.run, device)) this.#tell(device, driver);
     const serving = own === null ? undefined : this.#options.driver(own);
     if (serving) this.#tell(device, serving);
+    else this.#tellIdle(device);
+  }
+
+  /** That there is nothing to do, why, and when to come back should the stream be lost. */
+  #tellIdle(device: string): void {
+    this.presence.tell(device, IDLE, this.#idle(device, returnOf(this.presence.count)));
   }
 
   #gone(device: string): void {
     this.schedule.gone(device);
+    this.standings.gone(device);
     for (const driver of this.#options.drivers()) driver.dismiss([device]);
     this.#deal();
     this.#options.changed();
@@ -159,18 +208,21 @@ export class Dispatch {
     driver.giveUp(`the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`);
   }
 
-  /** Takes devices back from a run that shows no change for too long. */
+  /** Wakes when a run has shown no change for too long, or somebody's rest ends. */
   #arm(): void {
     const { clock } = this.#options;
-    const { dueMs } = this.schedule;
+    const nowMs = clock.nowMs();
+    const dueMs = Math.min(this.schedule.dueMs, nowMs + this.standings.dueMs - clock.wallMs());
     if (dueMs >= this.#alarmMs) return;
     this.#alarm.abort();
     this.#alarm = new AbortController();
     this.#alarmMs = dueMs;
     const wake = () => {
       this.#alarmMs = Number.POSITIVE_INFINITY;
+      this.standings.wake();
       this.#deal();
     };
-    clock.sleep(Math.max(0, dueMs - clock.nowMs()), this.#alarm.signal).then(wake, () => {});
+    const waitMs = Math.min(Math.max(0, dueMs - nowMs), LONGEST_SLEEP_MS);
+    clock.sleep(waitMs, this.#alarm.signal).then(wake, () => {});
   }
 }

@@ -307,7 +307,8 @@ export class Driver {
   async #close(header: RunHeader, release?: SignedRelease): Promise<void> {
     if (this.#closed) return;
     try {
-      await this.options.ledger.close(header, release);
+      const { ledger, clock } = this.options;
+      await ledger.close(header, { round: this.round, wallMs: clock.wallMs(), release });
     } catch (cause) {
       return this.#reload(cause, "closing a round");
     }

@@ -1,4 +1,6 @@
 import { Fault } from "@tutti/foundation/fault";
+import type { Round } from "@tutti/round/round";
+import { givers } from "@tutti/round/view";
 import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { JournalEntrySchema, RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
@@ -7,6 +9,7 @@ import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Store } from "../store/store.ts";
 import { noteOfClose } from "./notes.ts";
+import type { SignedRelease } from "./complete.ts";
 import type { Sums } from "./waiting.ts";
 
 /** A journal entry holds at most one stage message, which travelled as one message. */
@@ -24,11 +27,17 @@ export type Ledger = {
   }>;
   /** Appends entries, and the running sums that changed, in one transaction. */
   append(entries: readonly JournalEntry[], changed: Sums): Promise<void>;
-  /** Closes the round: new header, maybe a release, an empty journal, in one transaction. */
-  close(
-    header: RunHeader,
-    release?: { version: number; digest: string; envelope: SignedEnvelope },
-  ): Promise<void>;
+  /**
+   * Closes the round: new header, who took part, maybe a release, an empty journal, in one transaction.
+   */
+  close(header: RunHeader, of?: Closing): Promise<void>;
+};
+
+type Closing = {
+  /** The round that ends. */
+  readonly round: Round | null;
+  readonly wallMs: number;
+  readonly release?: SignedRelease | undefined;
 };
 
 export function ledgerOf(store: Store, run: string): Ledger {
@@ -60,12 +69,13 @@ export function ledgerOf(store: Store, run: string): Ledger {
       });
       next += entries.length;
     },
-    async close(header, release) {
+    async close(header, { round, wallMs, release } = { round: null, wallMs: 0 }) {
       await store.commit(run, {
         header: encode(RunHeaderSchema, header),
         state: header.state,
         clearJournal: true,
         note: noteOfClose(run, header, release),
+        ...(round && { took: { round: round.spec.task.round, ...givers(round), wallMs } }),
         ...(release
           ? { release: { ...release, envelope: encode(SignedEnvelopeSchema, release.envelope) } }
           : {}),

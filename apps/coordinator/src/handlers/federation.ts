@@ -1,14 +1,17 @@
 import { fromHex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { AckSchema, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
+import type { Facts } from "@tutti/round/eligible";
+import { AckSchema, type DeviceState, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
-import { CheckInReplySchema, type Federation, InstructionSchema } from "@tutti/wire/round";
+import { CheckInReplySchema, type Federation } from "@tutti/wire/round";
 import type { Call, Handlers } from "@tutti/wire/rpc";
 import { UploadStatusReplySchema } from "@tutti/wire/secagg";
+import { mustUnderstand, VERSION } from "@tutti/wire/version";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
+import { reportPause, retryOf, returnOf } from "../drive/pauses.ts";
 import { failpoint } from "../failpoint.ts";
 import { type Authenticator, mustBeSame } from "../grpc/authenticate.ts";
 import { LIMITS, type Limits } from "../grpc/limits.ts";
@@ -16,10 +19,6 @@ import type { Store } from "../store/store.ts";
 import { chunksFrom } from "./chunks.ts";
 import { runNow, runOfSession, runOfUpload } from "./find.ts";
 import { Uploads } from "./upload.ts";
-
-const VERSION = "0.1.0";
-/** How long an idle device that cannot hold a stream should wait before it asks again. */
-const RETRY_AFTER_MS = 2_000;
 
 /**
  * What devices may ask. Each handler checks who calls, then hands on one message; it decides nothing itself.
@@ -39,15 +38,14 @@ export function federationHandlers(
 
 type Some<K extends keyof Handlers<typeof Federation>> = Pick<Handlers<typeof Federation>, K>;
 
-function arrival(
-  { registry, notices, parts }: Coordinator,
-  authenticator: Authenticator,
-): Some<"hello" | "enroll"> {
+function arrival(coordinator: Coordinator, authenticator: Authenticator): Some<"hello" | "enroll"> {
+  const { registry, notices, presence, parts } = coordinator;
   return {
-    async hello() {
+    async hello({ version }) {
+      mustUnderstand("the device", version);
       const { session, nowMs } = authenticator.openSession();
-      const head = await headOf(parts.store);
-      return create(HelloReplySchema, { session, nowMs, version: VERSION, notice: notices.notice, ...head });
+      const told = { version: VERSION, notice: notices.notice, retry: retryOf(returnOf(presence.count)) };
+      return create(HelloReplySchema, { session, nowMs, ...told, ...(await headOf(parts.store)) });
     },
     async enroll({ certificate }, { peerKey }) {
       const { name } = await registry.enrol(certificate, (name, publicKey) => {
@@ -59,17 +57,14 @@ function arrival(
 }
 
 function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
-  const { presence, parts } = coordinator;
+  const { dispatch, parts } = coordinator;
   return {
-    async *listen(_request, call) {
-      yield* presence.listen(deviceOf(call), call.signal);
+    async *listen({ state }, call) {
+      yield* dispatch.listen(deviceOf(call), factsOf(call, state), call.signal);
     },
-    async checkIn(_request, call) {
-      const word = coordinator.dispatch.ask(deviceOf(call), RETRY_AFTER_MS);
-      const idle = create(InstructionSchema, {
-        word: { case: "idle", value: { retryAfterMs: RETRY_AFTER_MS } },
-      });
-      return create(CheckInReplySchema, { instruction: word ?? idle });
+    async checkIn({ state }, call) {
+      const { word, retry } = dispatch.ask(deviceOf(call), factsOf(call, state));
+      return create(CheckInReplySchema, { instruction: word, retry: retryOf(retry) });
     },
     async *fetch(request, call) {
       deviceOf(call);
@@ -89,13 +84,18 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
       const reason = request.reason.slice(0, 500);
       return await say(runNow(coordinator, request), device, { case: "declined", value: reason });
     },
-    async report({ run, activity, progress }, call) {
-      coordinator.reported(deviceOf(call), {
-        run: run.slice(0, 64),
-        activity: activity.slice(0, 40),
-        progress: Math.min(1, Math.max(0, progress || 0)),
-      });
-      return create(AckSchema);
+    async report({ run, activity, progress, state }, call) {
+      const device = deviceOf(call);
+      if (state) coordinator.dispatch.changedState(device, bounded(state));
+      // What only tells of a state says nothing of what the device does.
+      if (activity !== "" || !state)
+        coordinator.reported(device, {
+          run: run.slice(0, 64),
+          activity: activity.slice(0, 40),
+          progress: Math.min(1, Math.max(0, progress || 0)),
+        });
+      const reporting = coordinator.presence.activities.size;
+      return create(AckSchema, { retry: retryOf(reportPause(reporting)) });
     },
   };
 }
@@ -149,6 +149,17 @@ async function headOf(store: Store): Promise<{ auditEntries: number; auditHead: 
 async function say(driver: Driver, device: string, event: JournalEntry["event"]) {
   await driver.submit(device, event);
   return create(AckSchema);
+}
+
+/** What is known of a caller: the labels that the authority signed, and what it says itself. */
+function factsOf({ caller }: Call, state: DeviceState | undefined): Facts {
+  return { labels: caller?.labels ?? {}, state: state && bounded(state) };
+}
+
+/** Kept for as long as the device is here. */
+function bounded(state: DeviceState): DeviceState {
+  const engines = state.engines.slice(0, 8).map((engine) => engine.slice(0, 64));
+  return { ...state, sdk: state.sdk.slice(0, 64), engines };
 }
 
 function deviceOf({ caller }: Call): string {

@@ -6,6 +6,7 @@ import { addNote } from "./audit.ts";
 import type { Engine, Tx } from "./engine.ts";
 import { mustLead } from "./lease.ts";
 import type { Journal, StoredRelease, StoredSum } from "./store.ts";
+import { putTook, type Took } from "./took.ts";
 
 /** What one transaction may change of a run; fields that are absent stay as they are. */
 export type Change = {
@@ -19,6 +20,8 @@ export type Change = {
   readonly clearJournal?: boolean;
   /** What the audit log says of it. */
   readonly note?: Note;
+  /** Who was in the round that closes. */
+  readonly took?: Took;
 };
 
 /** A database, and the epoch that writes to it. */
@@ -54,6 +57,7 @@ export async function commit(
     for (const entries of pieces(change.append ?? [])) await append(place, entries);
     for (const sum of change.sums ?? []) await putSum(place, sum);
     if (change.release) await addRelease(place, change.release);
+    if (change.took) await putTook(tx, run, change.took);
     await putHeader(place, change);
     if (change.note) await addNote(engine, tx, { note: change.note, wallMs: nowMs() });
     failpoint(`store.${kind}.inside`);

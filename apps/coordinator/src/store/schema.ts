@@ -29,6 +29,7 @@ export type Schema = {
     envelope: Uint8Array;
     epoch: Generated<number>;
   };
+  participations: { run: string; device: string; rounds: number; last_round: number; last_ms: number };
   lease: {
     id: number;
     epoch: number;
@@ -51,6 +52,7 @@ export const TABLES: { readonly [Table in keyof Schema]: readonly (keyof Schema[
   journal: ["run", "seq"],
   sums: ["run", "cohort"],
   releases: ["run", "version"],
+  participations: ["run", "device"],
   lease: ["id"],
   epochs: ["epoch"],
   audit: ["seq"],

@@ -12,6 +12,7 @@ import type { Engine, Tx } from "./engine.ts";
 import { mustLead, readLease, takeLease } from "./lease.ts";
 import { type OpenOptions, openSqlite } from "./open.ts";
 import type { Schema } from "./schema.ts";
+import { type StoredParticipation, tookOf } from "./took.ts";
 import { countAt, type TrustStore, trustStoreOf } from "./trust.ts";
 
 export type Device = {
@@ -83,12 +84,14 @@ export type Store = {
   auditHead(): Promise<Head>;
   /** The audit log's lines from a number on, at most so many. */
   auditLines(range: { from: number; most: number }): Promise<string[]>;
+  /** What a run remembers of the devices that it invited, by their names. */
+  participations(run: string): Promise<StoredParticipation[]>;
   /** Whether the database is whole, as far as its engine can tell. */
   integrity(): Promise<boolean>;
   close(): Promise<void>;
 };
 
-export type { Change, OpenOptions };
+export type { Change, OpenOptions, StoredParticipation };
 
 /**
  * Opens the store in a SQLite file, made if absent, and begins its next epoch. One process at a time: a
@@ -131,6 +134,7 @@ export function storeOf(leading: Leading): Store {
     note: (note) => addNoteAlone(leading, note),
     auditHead: () => auditHead(engine),
     auditLines: (range) => auditLines(engine, range),
+    participations: (run) => tookOf(engine, run),
     integrity: () => engine.integrity(),
     close: () => engine.close(),
   };
@@ -264,6 +268,7 @@ function guarded(store: Store, engine: Engine): Store {
     note: wrap("writing to the audit log", store.note),
     auditHead: wrap("reading the audit log", store.auditHead),
     auditLines: wrap("reading the audit log", store.auditLines),
+    participations: wrap("reading who took part", store.participations),
     integrity: wrap("checking integrity", store.integrity),
     close: wrap("closing", store.close),
   };

@@ -53,6 +53,25 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
     expect((await store.devices()).map(({ name, revoked }) => [name, revoked])).toEqual([["ward-3", true]]);
   });
 
+  test("who took part: a round counts once, whatever its attempts; being invited is remembered", async () => {
+    await store.addRun({ ...aRun, run: "r" });
+    const took = (round: number, gave: readonly string[], wallMs = 7) =>
+      store.commit("r", { took: { round, wallMs, invited: ["a", "b", "c"], gave } });
+    await took(0, ["a", "b"], 1_700_000_000_000);
+    await took(0, ["b"]);
+    await took(1, ["b"], 1_700_000_000_900);
+    await reopen();
+    expect(await store.participations("r")).toEqual([
+      { device: "a", rounds: 1, lastRound: 0, lastMs: 1_700_000_000_000 },
+      { device: "b", rounds: 2, lastRound: 1, lastMs: 1_700_000_000_900 },
+      { device: "c", rounds: 0, lastRound: -1, lastMs: 0 },
+    ]);
+    expect(await store.participations("other")).toEqual([]);
+    const many = Array.from({ length: 1000 }, (_, at) => `d${at}`);
+    await store.commit("r", { took: { round: 2, wallMs: 9, invited: many, gave: many } });
+    expect(await store.participations("r")).toHaveLength(1003);
+  });
+
   test("a site has as many devices as it may, and one that is revoked makes room", async () => {
     const at = (name: string, serial: number) =>
       store.addDevice({
