@@ -105,7 +105,8 @@ export class Dispatch {
     const own = this.schedule.serves(device);
     const driver = own === null ? undefined : this.#options.driver(own);
     const retry = own === null ? pauseOf(this.presence.askers) : pauseInRound(this.presence.askers);
-    return { word: said ?? driver?.wordTo(device) ?? this.#idle(device, retry), retry };
+    const word = said ?? (driver && this.#wordOf(device, driver)) ?? this.#idle(device, retry);
+    return { word, retry };
   }
 
   /** What a device says that it is now. */
@@ -157,7 +158,7 @@ export class Dispatch {
       if (to !== null) {
         for (const other of drivers()) if (other.options.run !== to) other.dismiss([device]);
         came.set(to, [...(came.get(to) ?? []), device]);
-      }
+      } else if (from !== null && driver(from)?.round?.phase === "gathering") driver(from)?.dismiss([device]);
       // First what became of the run that it leaves: so it knows that it is free.
       for (const run of [from, to]) {
         const told = run === null ? undefined : driver(run);
@@ -202,8 +203,15 @@ export class Dispatch {
     this.#options.changed();
   }
 
+  /** A run's releases and its end are no concern of a device that it never invited. */
+  #wordOf(device: string, driver: Driver): Instruction | null {
+    const { run } = driver.options;
+    const concerned = driver.round?.invited.has(device) || this.standings.wasInvited(run, device);
+    return concerned ? driver.wordTo(device) : null;
+  }
+
   #tell(device: string, driver: Driver): void {
-    const word = driver.wordTo(device);
+    const word = this.#wordOf(device, driver);
     if (word === null || this.presence.tell(device, driver.options.run, word)) return;
     driver.giveUp(`the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`);
   }

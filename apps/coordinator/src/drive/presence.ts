@@ -48,8 +48,6 @@ export class Presence {
   readonly #clock: Clock;
   /** When each that is not here was here last, on the wall clock; as many as are enrolled. */
   readonly #seenMs = new Map<string, number>();
-  /** Words said, in all. */
-  said = 0;
 
   constructor(events: PresenceEvents, clock: Clock) {
     this.#events = events;
@@ -105,7 +103,6 @@ export class Presence {
         const [next] = line.queue;
         if (next) {
           line.queue.delete(next[0]);
-          this.said++;
           yield next[1];
         } else
           await new Promise<void>((resolve) => {
@@ -140,7 +137,6 @@ export class Presence {
     const [next] = line.queue;
     if (!next) return null;
     line.queue.delete(next[0]);
-    this.said++;
     return next[1];
   }
 

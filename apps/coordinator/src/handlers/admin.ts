@@ -1,14 +1,12 @@
 import { hex } from "@tutti/foundation/bytes";
 import { checkBytes, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
-import { stageNow } from "@tutti/round/cohorts";
 import {
   type Admin,
   ListRunsReplySchema,
   type PutPart,
   ReleasesReplySchema,
   type RunStatus,
-  RunStatusSchema,
   StartRunReplySchema,
 } from "@tutti/wire/admin";
 import { AckSchema } from "@tutti/wire/device";
@@ -18,6 +16,7 @@ import { type Call, type Handlers, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
 import { chunksFrom } from "./chunks.ts";
+import { statusOf } from "./status.ts";
 
 /** Statuses are sent no more often than this, however fast things change. */
 const WATCH_MS = 100;
@@ -25,7 +24,7 @@ const WATCH_MS = 100;
 /** What a run's owner may ask. */
 export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> {
   const { artifacts, store } = coordinator.parts;
-  const statusOf = (driver: Driver) => status(coordinator, driver);
+  const status = (driver: Driver) => statusOf(coordinator, driver);
   return {
     async put(parts, call) {
       await putArtifact(coordinator, parts, mustBeOwner(call));
@@ -38,7 +37,7 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
     },
     async status({ run }, call) {
       mustBeOwner(call);
-      return statusOf(coordinator.driver(run));
+      return status(coordinator.driver(run));
     },
     async *watch({ run }, call) {
       mustBeOwner(call);
@@ -48,11 +47,11 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       mustBeOwner(call);
       const driver = coordinator.driver(run);
       await driver.stop();
-      return statusOf(driver);
+      return status(driver);
     },
     async listRuns(_request, call) {
       mustBeOwner(call);
-      return create(ListRunsReplySchema, { runs: coordinator.drivers().map(statusOf) });
+      return create(ListRunsReplySchema, { runs: coordinator.drivers().map(status) });
     },
     async releases({ run }, call) {
       mustBeOwner(call);
@@ -121,7 +120,7 @@ async function* watch(
           wake = resolve;
         });
       dirty = false;
-      const now = status(coordinator, driver);
+      const now = statusOf(coordinator, driver);
       yield now;
       if (now.state !== "running") return;
       await coordinator.parts.clock.sleep(WATCH_MS, signal).catch(() => {});
@@ -130,27 +129,6 @@ async function* watch(
     unwatch();
     signal.removeEventListener("abort", poke);
   }
-}
-
-function status({ presence }: Coordinator, { header, round, options }: Driver): RunStatus {
-  const names = new Set([...presence.present(), ...(round?.invited ?? [])]);
-  return create(RunStatusSchema, {
-    run: options.run,
-    name: options.plan.name,
-    state: header.state,
-    reason: header.reason,
-    round: header.round,
-    rounds: options.plan.rounds,
-    attempt: header.attempt,
-    phase: round?.phase === "summing" ? stageNow(round.cohorts) : (round?.phase ?? ""),
-    history: header.history,
-    devices: [...names].sort().map((device) => ({
-      device,
-      connected: presence.isConnected(device),
-      activity: presence.activities.get(device)?.activity ?? "",
-      progress: presence.activities.get(device)?.progress ?? 0,
-    })),
-  });
 }
 
 /** The owner's name. */

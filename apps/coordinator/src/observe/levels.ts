@@ -24,7 +24,7 @@ export function devicesOf(coordinator: Coordinator): Levels["devices"] {
   const sum = (count: (round: (typeof rounds)[number]) => number) =>
     rounds.reduce((total, round) => total + count(round), 0);
   return {
-    present: coordinator.presence.present().length,
+    present: coordinator.presence.count,
     invited: sum(({ invited }) => invited.size),
     ready: sum(({ ready }) => ready.size),
   };

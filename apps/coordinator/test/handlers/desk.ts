@@ -4,7 +4,7 @@ import { packBits } from "@tutti/kernels/pack";
 import type { Plan } from "@tutti/plan/plan";
 import { signPlan } from "@tutti/release/plan";
 import type { Round } from "@tutti/round/round";
-import { AckSchema } from "@tutti/wire/device";
+import { AckSchema, type DeviceState, DeviceStateSchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import {
@@ -41,6 +41,12 @@ export function callOf(name: string, role: string): Call & { readonly stop: Abor
 }
 
 export const STRANGER: Call = { caller: null, signal: new AbortController().signal };
+
+/** What a device that comes brings with it. */
+export type Saying = {
+  readonly labels?: Record<string, string>;
+  readonly state?: Partial<Omit<DeviceState, "$typeName">>;
+};
 
 type Listening = { readonly words: Instruction[]; ended: boolean; readonly call: ReturnType<typeof callOf> };
 
@@ -107,11 +113,16 @@ export class Desk {
     return { round: driver?.round, header: driver?.header, entries };
   }
 
-  listen(device: string): Listening {
-    const listening: Listening = { words: [], ended: false, call: callOf(device, "device") };
+  listen(device: string, { labels = {}, state }: Saying = {}): Listening {
+    const call = callOf(device, "device");
+    const listening: Listening = {
+      words: [],
+      ended: false,
+      call: { ...call, caller: { ...call.caller!, labels } },
+    };
+    const request = create(ListenRequestSchema, state ? { state: create(DeviceStateSchema, state) } : {});
     void (async () => {
-      for await (const word of this.devices.listen(create(ListenRequestSchema), listening.call))
-        listening.words.push(word);
+      for await (const word of this.devices.listen(request, listening.call)) listening.words.push(word);
       listening.ended = true;
     })();
     return listening;

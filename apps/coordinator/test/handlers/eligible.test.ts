@@ -1,0 +1,210 @@
+import { RunRequestSchema } from "@tutti/wire/admin";
+import { DeviceStateSchema, HelloRequestSchema } from "@tutti/wire/device";
+import { create } from "@tutti/wire/message";
+import { CheckInRequestSchema, ReportRequestSchema } from "@tutti/wire/round";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { plan, temporary } from "../drive/house.ts";
+import { callOf, Desk } from "./desk.ts";
+
+const ABC = ["a", "b", "c"];
+let place: ReturnType<typeof temporary>;
+let desk: Desk;
+beforeEach(async () => {
+  place = temporary();
+  desk = await Desk.open(place.folder);
+});
+afterEach(async () => {
+  await desk.close();
+  place.remove();
+});
+
+const serving = (run: string) => [...desk.coordinator.dispatch.schedule.serving(run)].sort();
+const statusOf = (run: string) =>
+  desk.owner.status(create(RunRequestSchema, { run }), callOf("owner", "owner"));
+const charging = (device: string, charging: boolean) =>
+  desk.devices.report(
+    create(ReportRequestSchema, { state: create(DeviceStateSchema, { charging }) }),
+    callOf(device, "device"),
+  );
+
+/** To the end of the run, by these devices; who was in each round that counted. */
+async function finish(run: string, devices: readonly string[], done = () => false): Promise<void> {
+  const driver = desk.coordinator.driver(run);
+  for (let at = 0; driver.header.state === "running" && !done(); at++) {
+    if (at > 3000) throw new Error(`stuck: ${driver.round?.phase}`);
+    const before = driver.round;
+    await desk.answer(...devices);
+    await desk.settle();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (driver.round === before) desk.clock.next();
+  }
+}
+
+describe("which devices are asked", () => {
+  test("those with the labels, in the state, that the plan names; the others are told why not", async () => {
+    const eligibility = { labels: { region: "north" }, charging: true };
+    const run = await desk.startRun(plan({ eligibility }));
+    const north = { labels: { region: "north" } };
+    const far = desk.listen("far", { labels: { region: "south" }, state: { charging: true } });
+    const lines = ABC.map((device) => desk.listen(device, { ...north, state: { charging: device !== "c" } }));
+    await desk.settle();
+    expect(serving(run)).toEqual(["a", "b"]);
+    const told = far.words.at(-1)?.word;
+    expect(told).toMatchObject({ case: "idle", value: { because: "label region is another" } });
+    expect(lines[2]?.words.at(-1)?.word).toMatchObject({ case: "idle", value: { because: "not charging" } });
+    const status = await statusOf(run);
+    expect([status.here, status.eligible, status.needed]).toEqual([4, 2, 3]);
+    expect(status.waiting).toBe(
+      "2 of at least 3 eligible devices are here; 1 is out: label region is another; 1 is out: not charging",
+    );
+    await charging("c", true);
+    await desk.settle();
+    expect(serving(run)).toEqual(ABC);
+    await finish(run, ABC);
+    expect(desk.coordinator.driver(run).header.state).toBe("finished");
+    expect(far.words.map(({ word }) => word.case)).toEqual(["idle"]);
+  });
+
+  test("one that stops charging leaves a round that gathers, and stays in one that trains", async () => {
+    const run = await desk.startRun(plan({ eligibility: { charging: true } }));
+    for (const device of ["a", "b"]) desk.listen(device, { state: { charging: true } });
+    await desk.settle();
+    await charging("a", false);
+    await desk.settle();
+    expect([serving(run), [...desk.round!.connected]]).toEqual([["b"], ["b"]]);
+    await charging("a", true);
+    desk.listen("c", { state: { charging: true } });
+    await desk.settle();
+    while (desk.round?.phase === "gathering" && desk.clock.next()) await desk.settle();
+    await charging("a", false);
+    await desk.settle();
+    expect([serving(run), [...desk.round!.invited].sort()]).toEqual([ABC, ABC]);
+  });
+});
+
+describe("how often a device takes part", () => {
+  const SIX = ["a", "b", "c", "d", "e", "f"];
+
+  test("no more rounds than the plan allows, counted through a restart", async () => {
+    const cohort = { min: 3, max: 3 };
+    const eligibility = { participation: { maxRounds: 1 } };
+    const run = await desk.startRun(
+      plan({ rounds: 1, cohort, eligibility, attempts: 1, deadlines: { joinMs: 5000 } }),
+    );
+    for (const device of SIX) desk.listen(device);
+    await finish(run, SIX, () => desk.coordinator.driver(run).header.round === 1);
+    const first = await desk.store.participations(run);
+    expect(first.filter(({ rounds }) => rounds === 1)).toHaveLength(3);
+    await desk.close();
+    desk = await Desk.open(place.folder);
+    for (const device of SIX) desk.listen(device);
+    await finish(run, SIX);
+    expect(desk.coordinator.driver(run).header.state).toBe("finished");
+    const all = await desk.store.participations(run);
+    expect(all.map(({ device, rounds }) => [device, rounds])).toEqual(SIX.map((device) => [device, 1]));
+  });
+
+  test("rounds and time between two: the run waits, and no attempt is lost", async () => {
+    const wallMs = desk.clock.wallMs();
+    Object.assign(desk.clock, { wallMs: () => wallMs + desk.clock.nowMs() });
+    const everyMs = 3_600_000;
+    const eligibility = { participation: { everyMs } };
+    const run = await desk.startRun(
+      plan({ rounds: 1, attempts: 1, eligibility, deadlines: { joinMs: 5000 } }),
+    );
+    for (const device of ABC) desk.listen(device);
+    await finish(run, ABC, () => desk.coordinator.driver(run).header.round === 1);
+    const sinceMs = desk.clock.nowMs();
+    expect(serving(run)).toEqual([]);
+    expect((await statusOf(run)).waiting).toMatch(/^0 of at least 3 .*; 3 are out: in a round not long ago$/);
+    await finish(run, ABC);
+    const { header } = desk.coordinator.driver(run);
+    expect([header.state, header.attempt]).toEqual(["finished", 0]);
+    expect(desk.clock.nowMs() - sinceMs).toBeGreaterThanOrEqual(everyMs);
+    expect(desk.clock.nowMs() - sinceMs).toBeLessThan(everyMs * 1.1);
+  });
+});
+
+describe("devices without a stream", () => {
+  const ask = (device: string) =>
+    desk.devices.checkIn(create(CheckInRequestSchema), callOf(device, "device"));
+
+  test("are here while they ask, take part like others, and hear when to ask again", async () => {
+    const { instruction, retry } = await ask("a");
+    expect(instruction?.word).toMatchObject({ case: "idle", value: { because: "no run in progress" } });
+    expect(retry!.minMs).toBeLessThan(retry!.maxMs);
+    const run = await desk.startRun(plan());
+    await Promise.all(ABC.map(ask));
+    expect(serving(run)).toEqual(ABC);
+    while (desk.round?.phase === "gathering") {
+      desk.clock.next();
+      await desk.settle();
+      await Promise.all(ABC.map(ask));
+    }
+    const [invited] = await Promise.all(ABC.map(ask));
+    expect(invited?.instruction?.word.case).toBe("invite");
+    // In a round it asks sooner.
+    expect(invited?.retry?.maxMs).toBeLessThan(retry!.maxMs);
+  });
+
+  test("are gone when they stop asking", async () => {
+    await desk.startRun(plan());
+    await Promise.all(ABC.map(ask));
+    await desk.settle();
+    for (let at = 0; at < 20 && desk.coordinator.presence.count > 0; at++) {
+      desk.clock.next();
+      await desk.settle();
+    }
+    expect([desk.coordinator.presence.count, desk.round?.connected.size]).toEqual([0, 0]);
+  });
+});
+
+test("a device of another time is refused by type, and told both versions", async () => {
+  const hello = (version: string) =>
+    desk.devices.hello(create(HelloRequestSchema, { version }), callOf("a", "device"));
+  expect((await hello("0.2.7")).version).toBe("0.1.0");
+  expect((await hello("")).retry?.maxMs).toBeGreaterThan(0);
+  await expect(hello("0.3.0")).rejects.toMatchObject({ code: "unsupported" });
+  await expect(hello("nonsense")).rejects.toMatchObject({ code: "bad-message" });
+});
+
+describe("devices that nobody asks", () => {
+  /** A whole run by three devices beside so many that it does not ask; what that took. */
+  async function cost(idle: number): Promise<{ words: number; told: number; looked: number; asked: number }> {
+    const { folder, remove } = temporary();
+    desk = await Desk.open(folder);
+    const { presence, schedule } = desk.coordinator.dispatch;
+    const lines = Array.from({ length: idle }, (_, at) =>
+      desk.listen(`idle-${at}`, { labels: { tier: "none" } }),
+    );
+    for (const device of ABC) desk.listen(device, { labels: { tier: "gold" } });
+    await desk.settle();
+    const run = await desk.startRun(plan({ eligibility: { labels: { tier: "gold" } } }));
+    await desk.settle();
+    const heard = () => lines.reduce((sum, { words }) => sum + words.length, 0);
+    const [tell, wordTo] = [vi.spyOn(presence, "tell"), vi.spyOn(desk.coordinator.driver(run), "wordTo")];
+    const before = { words: heard(), looked: schedule.looked };
+    await finish(run, ABC);
+    expect(desk.coordinator.driver(run).header.state).toBe("finished");
+    const spent = {
+      words: heard() - before.words,
+      told: tell.mock.calls.length,
+      asked: wordTo.mock.calls.length,
+      looked: schedule.looked - before.looked,
+    };
+    await desk.close();
+    remove();
+    return spent;
+  }
+
+  test("hear nothing of a run, and cost nobody anything", async () => {
+    await desk.close();
+    const [few, many] = [await cost(1), await cost(1500)];
+    expect(many.words).toBe(0);
+    // The same run takes the same; how commits fall together differs a little.
+    expect(many.told).toBeLessThan(few.told * 1.5 + 50);
+    expect(many.asked).toBeLessThan(few.asked * 1.5 + 50);
+    expect(many.looked).toBeLessThan(few.looked * 1.5 + 50);
+    desk = await Desk.open(place.folder);
+  });
+});
