@@ -8,8 +8,8 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Store } from "../store/store.ts";
-import { noteOfClose } from "./notes.ts";
 import type { SignedRelease } from "./complete.ts";
+import { noteOfClose } from "./notes.ts";
 import type { Sums } from "./waiting.ts";
 
 /** A journal entry holds at most one stage message, which travelled as one message. */
