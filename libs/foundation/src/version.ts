@@ -1,6 +1,6 @@
 import { Fault } from "./fault.ts";
 
-/** A version of three numbers, as npm has them; what follows a dash or a plus says nothing of what it can do. */
+/** A version of three numbers, as npm has them; what follows a dash or a plus says nothing of abilities. */
 export type Version = readonly [major: number, minor: number, patch: number];
 
 const VERSION = /^(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+][0-9A-Za-z.+-]{0,64})?$/;

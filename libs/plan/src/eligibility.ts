@@ -1,6 +1,6 @@
 import * as v from "valibot";
 
-/** Which devices a run asks (docs/run-file.md, eligibility); every field is optional, and all must hold. */
+/** Which devices a run asks (docs/run-file.md, Which devices are asked): all that is there must hold. */
 
 const natural = (low: number, high: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));

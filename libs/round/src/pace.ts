@@ -1,6 +1,7 @@
 /*
- * Pace steering (Bonawitz et al., "Towards Federated Learning at Scale", MLSys 2019, section 2.3): every answer
- * says when to come again, so that devices neither come all at once nor more often than they are of use.
+ * Pace steering (Bonawitz et al., "Towards Federated Learning at Scale", MLSys 2019, section 2.3): every
+ * answer says when to come again, so that devices come neither all at once nor more often than they are of
+ * use.
  */
 
 /** When to come again, in milliseconds from now; a device draws a moment in it evenly. */

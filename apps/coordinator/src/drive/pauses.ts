@@ -4,7 +4,7 @@ import { create } from "@tutti/wire/message";
 import { IdleSchema, type Instruction, InstructionSchema } from "@tutti/wire/round";
 
 /*
- * How often devices come, by how many there are: docs/protocol.md, Pace.
+ * How often devices come, by how many there are: docs/protocol.md, Pace steering.
  */
 
 /** New connections and questions a second: each costs a handshake or a signature, a few milliseconds. */
