@@ -20,6 +20,7 @@ import type { ModelHolder } from "./model.ts";
 import { type Reporter, reporter } from "./reporter.ts";
 import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
 import { type Site, trustOf } from "./site.ts";
+import type { Standing } from "./standing.ts";
 import { beginWork, endWork, mayJoinLater, useOf, type Work, wordsOf } from "./work.ts";
 import type { Workshop } from "./workshop.ts";
 
@@ -32,6 +33,8 @@ type ConversationOptions = {
   readonly holder: ModelHolder;
   readonly signal: AbortSignal;
   readonly onRunOver: (end: RunEnd) => void;
+  /** Hears of what there is to fetch beside the rounds. */
+  readonly standing?: Pick<Standing, "heard">;
 };
 
 /**
@@ -83,7 +86,7 @@ export class Conversation {
       case "idle":
         return;
       case "notice":
-        return;
+        return this.#options.standing?.heard(word.value);
       case "invite":
         return await this.#invited(word.value);
       case "openSession":

@@ -5,6 +5,7 @@ import { emitter, type Listener } from "./events.ts";
 import { listen } from "./listen.ts";
 import { type Model, type ModelHolder, modelHolder } from "./model.ts";
 import type { Site } from "./site.ts";
+import { Standing } from "./standing.ts";
 import { openWorkshop } from "./workshop.ts";
 
 export type ParticipateOptions = {
@@ -60,15 +61,20 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       runs.set(end.run, end);
       if (once) stop.abort(new Fault("cancelled", "the run is over"));
     };
-    const conversation = new Conversation({ site, workshop, holder, signal: until, onRunOver });
+    const standing = new Standing(site, until);
+    const conversation = new Conversation({ site, workshop, holder, signal: until, onRunOver, standing });
     const { link, clock, jitter } = site;
     try {
       const hear = (word: Parameters<Conversation["hear"]>[0]) => conversation.hear(word);
-      await listen({ link, patience: { clock, jitter }, emit, signal: until, hear });
+      void standing.watch();
+      const greeted = (notice: Parameters<Standing["heard"]>[0]) => standing.heard(notice);
+      const mends = (because: Fault) => standing.mends(because);
+      await listen({ link, patience: { clock, jitter }, emit, signal: until, hear, greeted, mends });
     } finally {
       stop.abort(new Fault("cancelled", "the device stopped listening"));
       conversation.close();
       await conversation.settled();
+      await standing.settled();
     }
     return { runs: [...runs.values()] };
   }

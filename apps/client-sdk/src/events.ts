@@ -35,6 +35,8 @@ export type DeviceEvent =
   | { readonly kind: "excused"; readonly run: string; readonly round: number; readonly keeps: boolean }
   | { readonly kind: "released"; readonly version: number; readonly run: string; readonly digest: string }
   | { readonly kind: "runOver"; readonly run: string; readonly outcome: string; readonly reason: string }
+  /** The device's own certificate goes on until then, in seconds since 1970. */
+  | { readonly kind: "renewed"; readonly untilS: number }
   | { readonly kind: "refused"; readonly because: Fault };
 
 export type Listener = (event: DeviceEvent) => void;

@@ -120,9 +120,8 @@ function owner(fields: Fields): Policy["owners"][number] {
 
 /** Nothing when the policy allows the owner's plan; else a Fault("refused") naming the rule. */
 export function permit(policy: Policy, plan: Plan, owner: Identity): void {
-  const key = hex(owner.publicKey);
-  const approved = policy.owners.some(({ name, publicKey }) => name === owner.name && publicKey === key);
-  rule(approved, "run owner", { expected: names(policy), got: `${owner.name} ${key.slice(0, 8)}` });
+  const got = `${owner.name} ${hex(owner.publicKey).slice(0, 8)}`;
+  rule(isApproved(policy, owner), "run owner", { expected: names(policy), got });
   const { adapter, cohort, train, update, secureAggregation } = plan;
   rule(policy.methods.includes(adapter.method), "method", {
     expected: policy.methods.join(", "),
@@ -155,6 +154,12 @@ export function permit(policy: Policy, plan: Plan, owner: Identity): void {
 }
 
 /** Refuses to train on fewer rows than the site allows. */
+/** Whether the site approved this owner, by name and key. */
+export function isApproved(policy: Policy, owner: Identity): boolean {
+  const key = hex(owner.publicKey);
+  return policy.owners.some(({ name, publicKey }) => name === owner.name && publicKey === key);
+}
+
 export function permitRows({ minExamples }: Policy, rows: number): void {
   rule(rows >= minExamples, "training rows", { expected: `at least ${minExamples}`, got: `${rows}` });
 }

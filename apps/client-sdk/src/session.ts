@@ -29,6 +29,7 @@ import {
 } from "@tutti/wire/secagg";
 import type { Link } from "./link.ts";
 import { pinPeers } from "./peers.ts";
+import { admitMembers } from "./revoked.ts";
 import { type Site, trustOf } from "./site.ts";
 import { uploader, type Way } from "./upload.ts";
 import type { Words } from "./vector.ts";
@@ -151,6 +152,7 @@ class SecureSession implements Session {
 
   async #pick(roster: Roster): Promise<Answer> {
     const picked = pick(await this.#ahead({ kind: "roster", message: roster }), roster);
+    await admitMembers(this.#options.site.store, roster);
     await pinPeers(this.#options.site.store, picked.state.crew.parties);
     this.#reach(picked);
     return says((link, signal) => link.pick(picked.message, signal));
@@ -158,6 +160,7 @@ class SecureSession implements Session {
 
   async #share(roster: Roster): Promise<Answer> {
     const shared = await share(await this.#ahead({ kind: "roster", message: roster }), roster);
+    await admitMembers(this.#options.site.store, roster);
     await pinPeers(this.#options.site.store, shared.state.group.parties);
     return shares(this.#reach(shared).message);
   }

@@ -21,7 +21,10 @@ export type DeviceIdentity = {
   readonly federation: string;
   readonly name: string;
   readonly key: SigningKey;
+  /** The present one: a renewal puts another in its place. */
   readonly certificate: Certificate;
+  /** Keeps a renewed certificate, through a restart too. Absent: this device's does not renew. */
+  keep?(certificate: Certificate): Promise<void>;
   /** The federation's authority, pinned at joining. */
   readonly authority: Uint8Array;
 };

@@ -8,6 +8,7 @@ import type { Coordinator, CoordinatorParts } from "./drive/coordinator.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
 import { addressOf } from "./folder/config.ts";
 import { openFederation } from "./folder/federation.ts";
+import { shownTls } from "./folder/shown-tls.ts";
 import { observing } from "./grpc/observed.ts";
 import { serveGrpc } from "./grpc/serve.ts";
 import { gated } from "./lead/gate.ts";
@@ -46,6 +47,8 @@ export type Server = {
   onRole(callback: (role: Role) => void): () => void;
   /** What is at work while this process leads. @throws Fault("unavailable") while it stands by. */
   readonly coordinator: Coordinator;
+  /** Looks at once whether tls.key and tls.pem are others than before; it looks by itself now and then. */
+  reloadTls(): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -68,17 +71,9 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   const engine = await openDatabase(folder, config);
   failpoint("serve.opened");
   const unmasking = new LiftPool();
-  const parts: Omit<CoordinatorParts, "store"> = {
-    artifacts: watch.over("artifacts", await artifactsOf(folder, config)),
-    federation,
-    clock,
-    random: platformRandom(),
-    verify: rememberingVerify(nativeVerify),
-    agree: nativeAgree,
-    lift: unmasking.lift,
-    holdMs: HOLD_MS,
-    log,
-  };
+  const shown = await shownTls(folder, federation.tls);
+  const artifacts = watch.over("artifacts", await artifactsOf(folder, config));
+  const parts = partsOf({ artifacts, federation, clock, log, lift: unmasking.lift, shown: shown.ders });
   const office = new Office();
   const grpc = await openPort(office, { parts, port: port ?? config.listen.port, watch });
   failpoint("serve.listening");
@@ -96,6 +91,12 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     await engine.close();
     throw cause;
   });
+  const tls = shown.watch({
+    tell: (ders) => office.coordinator?.notices.shows(ders),
+    show: grpc.showTls,
+    changed: (until) => log.say("tls.changed", { until }),
+    failed: (fault) => log.say("tls.kept", { error: fault.message }),
+  });
   const { connections } = grpc;
   const askStore = () => readLease(engine);
   const operationsPort = await watch.begin({ office, federation, connections, askStore });
@@ -111,8 +112,10 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     get coordinator() {
       return office.term().coordinator;
     },
+    reloadTls: tls.look,
     async close() {
       failpoint("serve.closing");
+      tls.close();
       log.say("serve.stopping");
       watch.stopping();
       await keeping.close();
@@ -122,6 +125,18 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
       await watch.close();
       log.say("serve.stopped");
     },
+  };
+}
+
+type Own = Pick<CoordinatorParts, "artifacts" | "federation" | "clock" | "log" | "lift" | "shown">;
+
+function partsOf(own: Own): Omit<CoordinatorParts, "store"> {
+  return {
+    ...own,
+    random: platformRandom(),
+    verify: rememberingVerify(nativeVerify),
+    agree: nativeAgree,
+    holdMs: HOLD_MS,
   };
 }
 

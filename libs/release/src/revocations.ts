@@ -37,7 +37,12 @@ export function signRevocations(list: RevocationList, owner: Signer): SignedEnve
 /** The list in an envelope that an owner of this federation signed. @throws Fault naming what is wrong. */
 export function openRevocations(envelope: SignedEnvelope, trust: Trust): OpenedList {
   const { payload, signer } = openEnvelope(envelope, { ...trust, payloadType: REVOCATIONS, role: "owner" });
-  return { list: checkShape(decode(RevocationListSchema, payload, MAX_LIST_BYTES)), signer };
+  return { list: readRevocations(payload), signer };
+}
+
+/** The list in an envelope that was opened before. */
+export function readRevocations(payload: Uint8Array): RevocationList {
+  return checkShape(decode(RevocationListSchema, payload, MAX_LIST_BYTES));
 }
 
 /**

@@ -28,6 +28,11 @@ export function signTlsCertificates(
 export function openTlsCertificates(envelope: SignedEnvelope, trust: Trust): TlsCertificates {
   const expected = { ...trust, payloadType: TLS_CERTIFICATES, role: "coordinator" } as const;
   const { payload } = openEnvelope(envelope, expected);
+  return readTlsCertificates(payload);
+}
+
+/** The list in an envelope that was opened before. */
+export function readTlsCertificates(payload: Uint8Array): TlsCertificates {
   return checkShape(decode(TlsCertificatesSchema, payload, MAX_BYTES));
 }
 

@@ -92,9 +92,18 @@ function unanswered(code: FaultCode, details: string): Fault {
     });
   }
   if (/self-signed certificate|certificate/.test(details)) {
-    return new Fault(code, "coordinator", { expected: "the certificate of the join file", got: "another" });
+    return new Fault(code, OTHER_CERTIFICATE, { expected: "the certificate that is pinned", got: "another" });
   }
   return new Fault(code, details.replace(/\s*Resolution note:\s*$/, "") || "call failed");
+}
+
+const OTHER_CERTIFICATE = "coordinator's TLS certificate";
+
+/** Whether a call failed since the coordinator showed a certificate that is not pinned. */
+export function isOtherCertificate(error: unknown): boolean {
+  for (let at = error; at instanceof Fault; at = at.detail.cause)
+    if (at.what === OTHER_CERTIFICATE) return true;
+  return false;
 }
 
 function parseFault(bytes: Uint8Array): Fault | undefined {

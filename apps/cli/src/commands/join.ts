@@ -108,6 +108,8 @@ function lineOf(event: DeviceEvent): string | null {
       return `round ${event.round}: ${trained(event)}`;
     case "released":
       return `now serving version ${event.version} (${event.digest.slice(0, 12)})`;
+    case "renewed":
+      return `certificate renewed until ${new Date(event.untilS * 1000).toISOString().slice(0, 10)}`;
     case "refused":
       return `refused: ${event.because.message}`;
     case "excused":

@@ -14,6 +14,8 @@ export function serveCommand(): Command {
     .action((folder: string, options: { port?: number }, command: Command) =>
       withContext(command, async ({ output, signal }) => {
         const server = await serveFederation({ folder, ...options });
+        const reload = () => void server.reloadTls();
+        process.on("SIGHUP", reload);
         try {
           const at = { address: server.address, federation: server.name };
           output.result(at, `federation ${server.name} listens on ${server.address} (Ctrl-C stops it)`);
@@ -21,6 +23,7 @@ export function serveCommand(): Command {
             signal.addEventListener("abort", () => resolve(), { once: true }),
           );
         } finally {
+          process.off("SIGHUP", reload);
           await server.close();
         }
       }),

@@ -12,6 +12,7 @@ import { type EngineName, nodeEngine } from "./engine.ts";
 import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
 import { connect } from "./grpc.ts";
 import { openLedger } from "./ledger.ts";
+import { openPins } from "./pins.ts";
 import { onnxruntimeNode } from "./runtime.ts";
 import { openSpending } from "./spending.ts";
 import { openFolderStore } from "./store.ts";
@@ -48,6 +49,7 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
       name,
       key: identity.key,
       shows: await readShown(folder),
+      pins: await openPins(folder, identity.authority),
       clock,
       onHello: coordinatorHeads(audit),
     }),

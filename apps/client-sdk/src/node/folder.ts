@@ -4,10 +4,11 @@ import { fromBase64, fromHex, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 
 import { CertificateSchema } from "@tutti/wire/device";
-import { decode } from "@tutti/wire/message";
+import { decode, encode } from "@tutti/wire/message";
 import { fieldsOf } from "../fields.ts";
 import { type Policy, parsePolicy } from "../policy.ts";
 import type { DeviceIdentity } from "../site.ts";
+import { replaceFile } from "./atomic.ts";
 import { nativeSigningKey, type TlsIdentity, tlsIdentity } from "./sign.ts";
 
 /** Files of a device's folder, beside its state (store.ts). The key's is readable by its owner alone. */
@@ -62,13 +63,20 @@ export async function readIdentity(
   { federation, name, authority }: DeviceConfig,
 ): Promise<DeviceIdentity> {
   const seed = await readSeed(folder);
-  const certificate = await readNeeded(join(folder, FILES.certificate), JOIN_AGAIN);
+  const held = await readNeeded(join(folder, FILES.certificate), JOIN_AGAIN);
+  let certificate = decode(CertificateSchema, held, MAX_CERTIFICATE_BYTES);
   return {
     federation,
     name,
     authority,
     key: nativeSigningKey(seed),
-    certificate: decode(CertificateSchema, certificate, MAX_CERTIFICATE_BYTES),
+    get certificate() {
+      return certificate;
+    },
+    async keep(renewed) {
+      await replaceFile(join(folder, FILES.certificate), encode(CertificateSchema, renewed));
+      certificate = renewed;
+    },
   };
 }
 

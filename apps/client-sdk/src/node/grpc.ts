@@ -1,19 +1,21 @@
-import { randomBytes, X509Certificate } from "node:crypto";
-import { ChannelCredentials, Client, Metadata } from "@grpc/grpc-js";
-import { equalBytes } from "@tutti/foundation/bytes";
+import { randomBytes } from "node:crypto";
+import { Client, Metadata } from "@grpc/grpc-js";
 import type { Clock } from "@tutti/foundation/clock";
 import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
+import { denialOf } from "@tutti/identity/denial";
 import type { SigningKey } from "@tutti/identity/keys";
 import { signRequest } from "@tutti/identity/request";
 import { type HelloReply, HelloRequestSchema, RequestAuthSchema } from "@tutti/wire/device";
 import { create, encode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub } from "@tutti/wire/rpc";
-import { AUTH_METADATA } from "@tutti/wire/status";
+import { Standing } from "@tutti/wire/standing";
+import { AUTH_METADATA, isOtherCertificate } from "@tutti/wire/status";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
+import { type PinKeeping, PinnedTls } from "./pins.ts";
 import { askAround, isElsewhere, Ring } from "./ring.ts";
 import type { TlsIdentity } from "./sign.ts";
 
@@ -31,6 +33,8 @@ export type ConnectOptions = {
   readonly key: SigningKey;
   /** What to show where the coordinator asks for a TLS certificate; of the same key. */
   readonly shows?: TlsIdentity;
+  /** How it takes up another TLS certificate of the coordinator; absent: it never does. */
+  readonly pins?: PinKeeping;
   readonly clock?: Clock;
   /** Told of each greeting. */
   readonly onHello?: (reply: HelloReply) => void;
@@ -41,6 +45,8 @@ export function connect(options: ConnectOptions): Link {
   const channel = new Channel(options);
   return {
     ...stubOf(Federation, channel),
+    standing: stubOf(Standing, channel),
+    pins: channel.pins,
     close: () => channel.ring.close(),
   };
 }
@@ -57,7 +63,7 @@ export function connectService<S extends DescService>(
 /** A request is good for this long after it is signed; the server allows at most five minutes. */
 const AUTH_LIFE_MS = 60_000;
 /** These come before there is a session or a name, and carry no signature. */
-const OPEN = new Set(["Hello", "Enroll"]);
+const OPEN = new Set(["Hello", "Enroll", "Renew", "TlsCertificates"]);
 
 /**
  * docs/reliability.md, Connections: bounded messages, keepalive, and a reconnect no slower than the device's
@@ -91,6 +97,7 @@ const HELLO_MS = 3_000;
 /** A TLS connection to whichever coordinator leads, and the session that signatures over it name. */
 class Channel {
   readonly ring: Ring;
+  readonly pins: PinnedTls;
   /** The coordinator's wall clock minus ours, as Hello told it. */
   #offsetMs = 0;
   readonly #options: ConnectOptions;
@@ -101,9 +108,12 @@ class Channel {
     this.#options = options;
     this.#clock = options.clock ?? systemClock();
     const { address, addresses = [], tls, shows } = options;
-    const credentials = pinned(tls, shows);
+    this.pins = new PinnedTls(tls, options.pins);
     const settings = addresses.length > 0 ? ONE_OF_SEVERAL : CHANNEL;
-    this.ring = new Ring([address, ...addresses], (at) => new Client(at, credentials, settings));
+    this.ring = new Ring(
+      [address, ...addresses],
+      (at) => new Client(at, this.pins.credentials(shows), settings),
+    );
   }
 
   /** Opens a new session; later requests are signed for it. */
@@ -119,13 +129,32 @@ class Channel {
     const body = encode(HelloRequestSchema, create(HelloRequestSchema));
     const deadlineMs = this.ring.size > 1 ? HELLO_MS : undefined;
     const { patienceMs = 0 } = this.#options;
-    const reply = await askAround(
-      (client) => unary({ client, method, metadata: new Metadata(), signal, deadlineMs }, body),
-      { ring: this.ring, clock: this.#clock, signal, patienceMs },
-    );
+    // Connections that are in use go on; this is where a new one begins.
+    if (this.pins.isStale) this.ring.renew();
+    const ask = () =>
+      askAround((client) => unary({ client, method, metadata: new Metadata(), signal, deadlineMs }, body), {
+        ring: this.ring,
+        clock: this.#clock,
+        signal,
+        patienceMs,
+      });
+    const reply = await ask().catch(async (error: unknown) => {
+      if (!isOtherCertificate(error) || !(await this.#repinned(signal))) throw error;
+      this.ring.renew();
+      return await ask();
+    });
     this.#offsetMs = reply.nowMs - this.#clock.wallMs();
     this.#options.onHello?.(reply);
     return reply;
+  }
+
+  /** A coordinator with a certificate that is not pinned says which are its own. */
+  async #repinned(signal: AbortSignal | undefined): Promise<boolean> {
+    const { shows } = this.#options;
+    const nowS = Math.floor(this.#clock.wallMs() / 1000);
+    for (const address of this.ring.addresses)
+      if (await this.pins.ask(address, { nowS, shows, signal })) return true;
+    return false;
   }
 
   get client(): Client {
@@ -179,37 +208,13 @@ class Channel {
       const { patienceMs = 0 } = this.#options;
       // Whoever has no patience of his own waits here for the one that leads next.
       if (this.left(error, { session: before, client }) && patienceMs > 0) return await call();
-      if (asFault(error).code !== "refused" || before === null) throw error;
+      const fault = asFault(error);
+      // Who is denied is denied in every session.
+      if (fault.code !== "refused" || before === null || denialOf(fault) !== null) throw error;
       this.forget(before);
       return await call();
     }
   }
-}
-
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
-
-/**
- * TLS that trusts the certificates given and nothing else. Their names are not compared with the address:
- * what is pinned is the certificate itself, so a coordinator may move behind another name without becoming
- * another coordinator.
- */
-function pinned(pem: string, shows?: TlsIdentity): ChannelCredentials {
-  let own: X509Certificate[];
-  try {
-    own = (pem.match(CERTIFICATE) ?? [pem]).map((one) => new X509Certificate(one));
-  } catch (cause) {
-    throw new Fault("bad-input", "TLS certificate", {
-      expected: "PEM certificates",
-      got: "other text",
-      cause,
-    });
-  }
-  return ChannelCredentials.createSsl(Buffer.from(pem), shows?.key ?? null, shows?.certificate ?? null, {
-    checkServerIdentity: (_host, { raw }) =>
-      own.some((one) => equalBytes(raw, one.raw))
-        ? undefined
-        : new Error("not the certificate that was pinned at joining"),
-  });
 }
 
 function stubOf<S extends DescService>(service: S, channel: Channel): Stub<S> {

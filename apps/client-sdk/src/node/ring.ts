@@ -7,22 +7,22 @@ import { FIRST_DELAY_MS, mayPass } from "../backoff.ts";
 /** The coordinators of a federation, of which one leads: a connection to each, and which is asked now. */
 export class Ring {
   readonly #made = new Map<string, Client>();
-  readonly #addresses: readonly string[];
+  readonly addresses: readonly string[];
   readonly #make: (address: string) => Client;
   #at = 0;
 
   /** Connections are made when they are first asked for. */
   constructor(addresses: readonly string[], make: (address: string) => Client) {
-    this.#addresses = [...new Set(addresses)];
+    this.addresses = [...new Set(addresses)];
     this.#make = make;
   }
 
   get size(): number {
-    return this.#addresses.length;
+    return this.addresses.length;
   }
 
   get client(): Client {
-    const address = this.#addresses[this.#at]!;
+    const address = this.addresses[this.#at]!;
     const client = this.#made.get(address) ?? this.#make(address);
     this.#made.set(address, client);
     return client;
@@ -31,6 +31,12 @@ export class Ring {
   /** Goes on to the next, unless somebody has since this one was asked. */
   leave(client: Client): void {
     if (this.client === client) this.#at = (this.#at + 1) % this.size;
+  }
+
+  /** Goes on over new connections; calls on the old ones come to their end there. */
+  renew(): void {
+    this.close();
+    this.#made.clear();
   }
 
   close(): void {

@@ -43,6 +43,8 @@ export type CoordinatorParts = {
   /** Told of what no caller hears of: storage that failed, and bugs. */
   readonly log: Log;
   readonly holdMs?: number;
+  /** The certificates, DER, that are shown in TLS: this process's, then those of others. */
+  readonly shown?: () => readonly Uint8Array[];
 };
 
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */

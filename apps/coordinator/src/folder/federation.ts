@@ -6,6 +6,7 @@ import type { Certificate } from "@tutti/wire/device";
 import { addressOf, type Config } from "./config.ts";
 import { PATHS, readCertificate, readConfig, readHex, readKey, readPeers, readText } from "./layout.ts";
 import type { Tls } from "./tls.ts";
+import { readTls } from "./tls-files.ts";
 
 /** What the coordinator needs of a federation folder; the authority's and owner's keys are not among it. */
 export type Federation = {
@@ -49,10 +50,7 @@ export async function openFederation(folder: string, nowMs = Date.now()): Promis
     authority,
     owners,
     coordinator: { key, certificate },
-    tls: {
-      key: await readText(folder, PATHS.tlsKey),
-      certificate: await readText(folder, PATHS.tlsCertificate),
-    },
+    tls: await readTls(folder),
   };
 }
 

@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server as NetServer } from "node:n
 import type { Server, ServerCredentials } from "@grpc/grpc-js";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import type { Tls } from "../folder/tls.ts";
 import { Connections } from "./connections.ts";
 import { type DoorOptions, guard } from "./door.ts";
 import {
@@ -23,6 +24,8 @@ const BACKLOG = 4_096;
 export type Listener = {
   readonly port: number;
   readonly connections: Connections;
+  /** Shows another certificate from the next connection on; those that are open go on. */
+  showTls(pair: Tls): void;
   /** Takes no more connections. */
   stop(): void;
   /** Cuts those that are open, and takes others. */
@@ -44,7 +47,9 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
   const { credentials, limits, door, shown } = options;
   const connections = new Connections(limits, door.nowMs);
   let guarded = () => false;
+  let http2Server: Http2SecureServer | undefined;
   const prepare = (http: Http2SecureServer) => {
+    http2Server = http;
     guarded = guard(http, door);
     http.on("secureConnection", (socket) => shown.came(socket));
     http.on("session", (session) => {
@@ -66,6 +71,8 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
   return {
     port,
     connections,
+    showTls: ({ key, certificate }) =>
+      http2Server?.setSecureContext({ key, cert: certificate, minVersion: "TLSv1.3" }),
     stop: () => void net.close(),
     drop: () => connections.cut(),
     cut: () => {

@@ -8,6 +8,7 @@ import {
 } from "@grpc/grpc-js";
 import { Fault } from "@tutti/foundation/fault";
 import { type DescMethod, type DescService, type Handlers, MAX_MESSAGE_BYTES, pathOf } from "@tutti/wire/rpc";
+import type { Tls } from "../folder/tls.ts";
 import type { Authenticate } from "./authenticate.ts";
 import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCall } from "./calls.ts";
 import { intake, Received } from "./intake.ts";
@@ -28,7 +29,7 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   /** 0 picks a free one. */
   readonly port: number;
   /** PEM. */
-  readonly tls: { readonly key: string; readonly certificate: string };
+  readonly tls: Tls;
   readonly services: { readonly [At in keyof Services]: Offer<Services[At]> };
   readonly authenticate: Authenticate;
   /** Default: LIMITS. */
@@ -43,6 +44,8 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
 
 export type GrpcServer = {
   readonly port: number;
+  /** Shows another certificate from the next connection on; those that are open go on. */
+  showTls(pair: Tls): void;
   /** How many are open. */
   readonly connections: () => number;
   /** What is open now: connections, those that nobody signed over yet, and calls that do not listen. */
@@ -118,6 +121,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     connections: () => connections.size,
     held: () => ({ connections: connections.size, newcomers: connections.newcomers, calls: load.calls }),
     cut: listener.drop,
+    showTls: listener.showTls,
     close: () => close(server, listener).finally(unwatch),
   };
 }

@@ -21,6 +21,7 @@ export async function beginTerm(parts: CoordinatorParts): Promise<Term> {
   });
   try {
     await coordinator.start();
+    if (parts.shown) await coordinator.notices.shows(parts.shown());
   } catch (cause) {
     await coordinator.close();
     throw cause;

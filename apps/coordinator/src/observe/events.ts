@@ -11,6 +11,11 @@ type Meaning = readonly [level: Level, says: string];
  */
 export const EVENTS = {
   "serve.started": ["info", "It listens. Fields say where, and which store it has."],
+  "tls.changed": [
+    "info",
+    "Another TLS certificate is shown from the next connection on. Fields say until when.",
+  ],
+  "tls.kept": ["warn", "Another TLS certificate could not be taken up; the old one stays. Fields say why."],
   "serve.stopping": ["info", "It was told to stop, and takes on nothing new."],
   "serve.stopped": ["info", "Everything that was acknowledged is durable; the process ends."],
   "lead.began": ["info", "It leads, under the epoch told, and answers devices and owners."],

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
@@ -81,17 +82,22 @@ export class Notices {
   }
 
   /**
-   * The certificate, DER, that this coordinator shows in TLS from now on. Where devices do not know it, a new
-   * list is signed, it first, and after it those of before that are good for longer. Devices hear of it on
-   * their streams; who is away fetches the list before it trusts the connection.
+   * The certificates, DER, that are shown in TLS from now on: this coordinator's, then those of others of the
+   * federation. Where devices do not know them a new list is signed, with those of before that are still good
+   * behind them. Devices hear of it on their streams; who is away fetches the list before it trusts the
+   * connection.
    */
-  async shows(der: Uint8Array, isGood: (der: Uint8Array) => boolean): Promise<void> {
+  async shows(
+    ders: readonly Uint8Array[],
+    isGood = (der: Uint8Array) => isStillGood(der, this.#parts.clock.wallMs()),
+  ): Promise<void> {
     const kept = this.#kept.get("tls");
     const before = kept ? openTlsCertificates(kept.envelope, this.#trust()).certificates : [];
-    const [present] = before;
-    if (present && equalBytes(present, der)) return;
-    const others = before.filter((one) => !equalBytes(one, der) && isGood(one));
-    const certificates = [der, ...others].slice(0, MAX_TLS_CERTIFICATES);
+    const among = (list: readonly Uint8Array[], der: Uint8Array) => list.some((one) => equalBytes(one, der));
+    const isFirst = before[0] !== undefined && ders[0] !== undefined && equalBytes(before[0], ders[0]);
+    if (isFirst && ders.every((der) => among(before, der))) return;
+    const others = before.filter((one) => !among(ders, one) && isGood(one));
+    const certificates = [...ders, ...others].slice(0, MAX_TLS_CERTIFICATES);
     const version = (kept?.version ?? 0) + 1;
     const { coordinator } = this.#parts.federation;
     const envelope = signTlsCertificates({ version, certificates, nowS: this.#trust().nowS }, coordinator);
@@ -113,5 +119,13 @@ export class Notices {
   #trust() {
     const { federation, clock, verify } = this.#parts;
     return { authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify };
+  }
+}
+
+function isStillGood(der: Uint8Array, nowMs: number): boolean {
+  try {
+    return Date.parse(new X509Certificate(der).validTo) > nowMs;
+  } catch {
+    return false;
   }
 }

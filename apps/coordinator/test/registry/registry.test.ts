@@ -200,14 +200,14 @@ describe("TLS certificates", () => {
       Uint8Array,
       Uint8Array,
     ];
-    await notices.shows(one, good);
-    await notices.shows(one, good);
+    await notices.shows([one], good);
+    await notices.shows([one], good);
     expect([shown().version, shown().certificates]).toEqual([1, [one]]);
-    await notices.shows(two, good);
+    await notices.shows([two], good);
     expect([shown().version, shown().certificates]).toEqual([2, [two, one]]);
     await store.close();
     await open();
-    await notices.shows(three, (der) => der[0] !== 1);
+    await notices.shows([three], (der) => der[0] !== 1);
     expect([shown().version, shown().certificates]).toEqual([3, [three, two]]);
     expect(heard.map(({ tlsCertificates }) => tlsCertificates)).toEqual([1, 2, 3]);
   });
