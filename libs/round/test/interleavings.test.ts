@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
+import { placesFor } from "@tutti/plan/cohort";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Round } from "../src/round.ts";
+import { awaitedHere, type Round } from "../src/round.ts";
 import { stageOf, survivors } from "../src/summing.ts";
+import { wordTo } from "../src/words.ts";
 import type { Answer } from "./player.ts";
-import { Stage } from "./stage.ts";
+import { PAPERS, Stage } from "./stage.ts";
 
 /**
  * Everything that can happen to a round, in any order. Answers are real; what is forged is refused or
@@ -75,6 +77,20 @@ function checkCohorts({ cohorts, invited, phase }: Round, stage: Stage): void {
   }
   const members = cohorts.flatMap(({ sum }) => [...sum.members]);
   expect(new Set(members).size).toBe(members.length);
+  expect(members.length).toBeLessThanOrEqual(placesFor(stage.spec.plan, members.length));
+  if (phase === "summing" || phase === "unmasking") checkExcused(stage.round, stage, members);
+}
+
+/** Whoever was invited is in a sum, declined, was revoked, or is told that it is not needed; one of these. */
+function checkExcused(round: Round, stage: Stage, members: readonly string[]): void {
+  const { invited, declined, revoked } = round;
+  const awaited = awaitedHere(round);
+  for (const device of invited) {
+    const excused = wordTo(device, round, PAPERS)?.word.case === "excused";
+    const known = members.includes(device) || declined.has(device) || revoked.has(device);
+    expect(excused, `${device} of ${stage.text()}`).toBe(!known);
+    if (excused) expect(awaited).not.toContain(device);
+  }
 }
 
 async function play(
@@ -206,7 +222,13 @@ async function playAny(
 
 describe("any order of events", { timeout: 300_000 }, () => {
   test("counts each device once, goes forward only, ends, and is the same when replayed", async () => {
-    const ends = await playAny([..."abcde"], [{ min: 3, max: 4 }]);
+    const ends = await playAny(
+      [..."abcde"],
+      [
+        { min: 3, max: 4 },
+        { min: 3, max: 3, overInvite: 1.7 },
+      ],
+    );
     expect(ends.opened).toBeGreaterThan(10);
     expect(ends.failed).toBeGreaterThan(10);
   });
@@ -217,6 +239,7 @@ describe("any order of events", { timeout: 300_000 }, () => {
       { min: 3, max: 5, count: 2 },
       { min: 3, max: 4, count: 3 },
       { min: 3, max: 4, count: 3, combine: "median" },
+      { min: 3, max: 4, count: 2, target: 7, overInvite: 1.3 },
     ];
     // Most of them would never be dealt otherwise.
     const dealt: Act[] = [

@@ -35,6 +35,8 @@ export class Stage {
   /** A running sum for each cohort that has one. */
   readonly sums = new Map<number, Uint32Array>();
   nowMs = 0;
+  /** When the coordinator's present life began. */
+  lifeMs = 0;
   readonly spec: RoundSpec;
   #told = new Map<string, string>();
 
@@ -111,11 +113,23 @@ export class Stage {
     this.say("", { event: { case: "tick", value: true } });
   }
 
+  /** Time passes as a driver has it: each deadline on the way is told of, so much too late. */
+  pass(ms: number, lateMs: () => number): void {
+    const untilMs = this.nowMs + ms;
+    while (Number.isFinite(this.round.deadlineMs)) {
+      const atMs = this.round.deadlineMs + lateMs();
+      if (atMs > untilMs) break;
+      this.wait(Math.max(0, atMs - this.nowMs));
+    }
+    this.nowMs = Math.max(this.nowMs, untilMs);
+  }
+
   /** The coordinator dies and comes back: all it has is the journal, from bytes. Devices keep their keys. */
   crash(): void {
     this.#write("", `# the coordinator crashes and replays ${this.journal.length} entries`);
     this.round = this.replayed();
     this.nowMs = 1_000_000 + this.nowMs;
+    this.lifeMs = this.nowMs;
     this.say("", { event: { case: "recovered", value: true } });
   }
 
