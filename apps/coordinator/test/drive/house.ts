@@ -10,6 +10,7 @@ import type { Role } from "@tutti/identity/certificate";
 import { issue } from "@tutti/identity/certificate";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import type { Plan } from "@tutti/plan/plan";
+import { lateFactor } from "@tutti/plan/staleness";
 import { activeLayout, scaleOf, termsOf } from "@tutti/round/spec";
 import { layoutOf } from "@tutti/update/layout";
 import { quantise } from "@tutti/update/quantise";
@@ -52,15 +53,16 @@ export function plan(change: Partial<Record<keyof Plan, unknown>> = {}): Plan {
   });
 }
 
-/** A device's quantised vector for a round: the same whenever it is asked again. */
-export function wordsOf(given: Plan, task: Task, device: string, rows = 10): Uint32Array {
+/** A device's quantised vector for a round, late for it or not: the same whenever it is asked again. */
+export function wordsOf(given: Plan, task: Task, device: string, rows = 10, late = 0): Uint32Array {
   // Under noise nothing is added to zeros but the noise.
   if (given.privacy) return new Uint32Array(termsOf({ plan: given, task, attempt: 0 }).length);
   const chance = seededRandom(`${device}/${task.round}`);
   const { length } = activeLayout({ plan: given, task });
   const update = Float32Array.from({ length }, () => chance.uniform() - 0.5);
   const metrics = [rows, rows * chance.uniform(), rows / 2, rows, rows * chance.uniform()];
-  return quantise({ update, weight: rows, metrics }, scaleOf(given), chance);
+  const weight = rows * (given.staleness ? lateFactor(given.staleness, late) : 1);
+  return quantise({ update, weight, metrics }, scaleOf(given), chance);
 }
 
 /** Time that passes only when a test says so. Each process has its own, from its own zero. */

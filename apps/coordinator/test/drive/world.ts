@@ -41,6 +41,12 @@ export class World {
   lie: (device: string, words: Uint32Array) => Uint32Array = (_, words) => words;
   /** Rows that a device has; 0 holds nothing out. */
   rows = 10;
+  /** Words that a device never answers, though it is there. */
+  silent: (device: string, word: string) => boolean = () => false;
+  /** Awaited before a device says that it is ready: how long it trains. */
+  trains: (device: string, task: Task) => Promise<void> = async () => {};
+  /** The words that it has for a round. */
+  words = (device: string, task: Task): Uint32Array => wordsOf(this.plan, task, device, this.rows);
   life!: Life;
   readonly errors: unknown[] = [];
   /** What the driver reported, in all its lives. */
@@ -151,6 +157,7 @@ export class World {
     const word = this.driver.wordTo(device);
     const silent = ["published", "runOver", "excused"];
     if (word === null || silent.includes(word.word.case ?? "")) return false;
+    if (this.silent(device, word.word.case ?? "")) return false;
     return this.#done.get(device) !== String(encode(InstructionSchema, word));
   }
 
@@ -159,7 +166,10 @@ export class World {
     const player = this.players.get(device)!;
     const { task, attempt } = driver.round!.spec;
     const about = `${task.round}/${attempt} ${device}`;
-    player.words = this.lie(device, wordsOf(this.plan, task as Task, device, this.rows));
+    if (word.word.case === "invite") await this.trains(device, task as Task);
+    // What it says is about the round that it trained for, and refused in another.
+    if (driver.wordTo(device) !== word) return;
+    player.words = this.lie(device, this.words(device, task as Task));
     weather.busy++;
     const { event, vector, session } = await player.answer(word).finally(() => weather.busy--);
     if (vector && this.acked.includes(about)) throw new Error(`${about}: its acknowledged upload was lost`);
