@@ -61,3 +61,28 @@ test("what must not end halfway ends first", { timeout: 60_000 }, async () => {
   expect(existsSync(out) && readFileSync(out, "utf8")).toBe("whole");
   expect(await undisturbed(async () => 1)).toBe(1);
 });
+
+test("a second signal ends a command that takes its time to stop", { timeout: 60_000 }, async () => {
+  const script = join(home, "hang.mjs");
+  const action = fileURLToPath(new URL("../src/action.ts", import.meta.url));
+  const lines = [
+    `import { Command } from ${JSON.stringify(import.meta.resolve("commander"))};`,
+    `import { withContext } from ${JSON.stringify(action)};`,
+    `await withContext(new Command("it"), async ({ signal }) => {`,
+    `  setInterval(() => {}, 1000);`,
+    `  signal.addEventListener("abort", () => process.stdout.write("stopping"));`,
+    `  process.stdout.write("ready");`,
+    `  await new Promise(() => {});`,
+    `});`,
+  ];
+  writeFileSync(script, lines.join("\n"));
+  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), script]);
+  const ended = new Promise((resolve) => child.once("exit", (...how) => resolve(how)));
+  const said = () => new Promise((resolve) => child.stdout.once("data", (text) => resolve(`${text}`)));
+  expect(await said()).toBe("ready");
+  const next = said();
+  child.kill("SIGTERM");
+  expect(await next).toBe("stopping");
+  child.kill("SIGTERM");
+  expect(await ended).toEqual([130, null]);
+});

@@ -18,6 +18,9 @@ export type Term = Reign & {
   readonly authenticate: Authenticate;
 };
 
+/** By then another may lead, or this process be back; devices spread out by their own jitter. */
+const AGAIN_MS = 500;
+
 /** How a standby answers everything: it is not asked twice by a client that knows other addresses. */
 export function standby(role: Role): Fault {
   const got = role.kind === "leader" ? "one that is just beginning to lead" : "a standby";
@@ -25,7 +28,7 @@ export function standby(role: Role): Fault {
   return new Fault("unavailable", "this coordinator", {
     expected: "the one that leads",
     got,
-    todo: leader ? `Ask ${leader}` : "Ask again in a moment",
+    ...(leader ? { todo: `Ask ${leader}` } : { todo: "Ask again in a moment", retryAfterMs: AGAIN_MS }),
   });
 }
 
@@ -37,6 +40,8 @@ export function gated<S extends DescService>(service: S, current: () => Handlers
       methodKind === "server_streaming"
         ? async function* (...args: unknown[]) {
             yield* now()(...args) as AsyncIterable<unknown>;
+            // A stream that ended since this process gives the word away says so, and when to come back.
+            current();
           }
         : async (...args: unknown[]) => await now()(...args);
     return [localName, call] as const;
