@@ -179,6 +179,31 @@ describe("a plan whose updates may be late", () => {
     expect(joined.weight).toBeCloseTo(32 / Math.sqrt(3), 2);
   });
 
+  test("gives an update to one session: joining a later round closes it", async () => {
+    const settings = prepared({ rounds: 5, staleness: { max: 1 } });
+    const script = scriptOf(settings);
+    const stop = new AbortController();
+    const devices = await Promise.all(["ann", "bob", "eve"].map((name) => deviceOn(script, name)));
+    const eve = devices[2]!;
+    script.holds = (_, { word }) => word.case === "delivery";
+    const taking = devices.map(({ device }) => device.participate({ signal: stop.signal }));
+    await until(() => script.held.length >= 3);
+    // Everybody holds keys and shares, nobody has masked anything.
+    script.quorum = 4;
+    const adapter = adapterOf(settings);
+    script.publish(adapter, sha256Hex(adapter));
+    script.tellAll();
+    await until(() => script.ready.length === 3);
+    for (const { word } of script.held) script.say(word);
+    await until(() => eve.kinds().includes("refused"));
+    stop.abort();
+    await Promise.all(taking);
+    expect(script.uploads).toBe(0);
+    expect(trained(eve.events)).toEqual([0]);
+    const refused = eve.events.flatMap((event) => (event.kind === "refused" ? [event.because.what] : []));
+    expect(new Set(refused)).toEqual(new Set(["delivery"]));
+  });
+
   test("keeps nothing for a round that only evaluates", async () => {
     const late = await three({ staleness: { max: 1 }, rounds: 1 });
     await late.round(2);

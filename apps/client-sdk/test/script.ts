@@ -61,6 +61,9 @@ export class Script {
   parent: { release: Release; envelope: SignedEnvelope };
   /** How many must be ready before a session opens. */
   quorum: number;
+  /** Words that are not said, but kept. */
+  holds: (device: string, word: Instruction) => boolean = () => false;
+  readonly held: Instruction[] = [];
   readonly #lines = new Map<string, Line>();
   #ready = new Set<string>();
   #session: ServerSession | null = null;
@@ -154,7 +157,8 @@ export class Script {
   tellAll(): void {
     for (const [device, line] of this.#lines) {
       const word = this.#wordFor(device);
-      if (word) line.say(word);
+      if (word && this.holds(device, word)) this.held.push(word);
+      else if (word) line.say(word);
     }
   }
 

@@ -99,6 +99,40 @@ describe("a round that invites more than it needs", () => {
   });
 });
 
+describe("a straggler, where updates may be late by a round", () => {
+  const late = { cohort: { min: 3, max: 3, overInvite: 1.3 }, rounds: 3, staleness: { max: 1 } };
+
+  test("straggler-joins: excused from one round, it is asked first for the next, and ready", async () => {
+    const stage = await tell(
+      "straggler-joins",
+      async (round) => {
+        gather(round, [..."abcz"]);
+        await round.answer("z", "a");
+        await answers(round, [..."abcz"], 6);
+        await round.open();
+      },
+      { plan: late, round: 1, owed: new Map([["z", 1]]) },
+    );
+    expect(stage.round.cohorts[0]!.sum.members).toContain("z");
+    expect(owedAfter(stage.round).has("z")).toBe(false);
+  });
+
+  test("straggler-too-late: still training when the next round closes, it is owed no other", async () => {
+    const stage = await tell(
+      "straggler-too-late",
+      async (round) => {
+        gather(round, [..."abcz"]);
+        await answers(round, [..."abc"], 6);
+        round.say("z", { event: { case: "ready", value: true } });
+        await round.open();
+      },
+      { plan: late, round: 1, owed: new Map([["z", 1]]) },
+    );
+    expect(isExcused(stage.round, "z")).toBe(true);
+    expect(owedAfter(stage.round)).toEqual(new Map());
+  });
+});
+
 describe("who is owed an invitation", () => {
   test("is owed one once, or for as many rounds as an update may be late", async () => {
     const owedIn = async (staleness: unknown, owed: ReadonlyMap<string, number>) => {

@@ -20,9 +20,11 @@ function world(devices: readonly string[] = ABC, change: Parameters<typeof plan>
   return new World(place.folder, plan(change), devices);
 }
 
+type Given = readonly [devices?: readonly string[], change?: Parameters<typeof plan>[0]];
+
 /** A whole run without trouble: what every other one is compared with. */
-async function undisturbed(): Promise<{ traces: unknown; operations: string[] }> {
-  const quiet = world();
+async function undisturbed(given: Given = []): Promise<{ traces: unknown; operations: string[] }> {
+  const quiet = world(...given);
   await quiet.boot();
   expect(await quiet.live()).toBe(true);
   const traces = await quiet.traces();
@@ -34,8 +36,8 @@ async function undisturbed(): Promise<{ traces: unknown; operations: string[] }>
 }
 
 /** The run with troubles, in as many lives as they take; what it left, and what it acknowledged. */
-async function disturbed(trouble: Trouble): Promise<World> {
-  const run = world();
+async function disturbed(trouble: Trouble, given: Given = []): Promise<World> {
+  const run = world(...given);
   await run.boot([trouble]);
   if (!(await run.live())) {
     await run.kill();
@@ -57,6 +59,23 @@ describe("a coordinator that is killed at a storage operation", () => {
         expect(await run.traces(), `killed ${when} ${operations[at]} ${at}`).toEqual(traces);
         await run.close();
       }
+    }
+  });
+});
+
+describe("a coordinator that is killed while it asks more devices than it needs", () => {
+  test("takes the same ones, and the others are owed an invitation as before", {
+    timeout: 300_000,
+  }, async () => {
+    const cohort = { min: 3, max: 3, overInvite: 1.3 };
+    const given: Given = [["a", "b", "c", "d"], { cohort, staleness: { max: 2 } }];
+    const { traces, operations } = await undisturbed(given);
+    const { header } = traces as { header: { owed: Record<string, number> } };
+    expect(Object.keys(header.owed)).toHaveLength(1);
+    for (const at of operations.keys()) {
+      const run = await disturbed({ at, when: at % 2 === 0 ? "before" : "after", how: "hang" }, given);
+      expect(await run.traces(), `killed at ${operations[at]} ${at}`).toEqual(traces);
+      await run.close();
     }
   });
 });

@@ -25,10 +25,10 @@ const FOUR_OF_FIVE = { min: 3, max: 5, target: 4, overInvite: 1.25 };
 type Training = { readonly task: Task; readonly done: Promise<void>; given: boolean };
 
 /** A run of five, of whom e takes half as long again; who trains on answers with it as the plan allows. */
-async function run(change: Parameters<typeof plan>[0]) {
+async function run(change: Parameters<typeof plan>[0], devices: readonly string[] = FIVE) {
   const place = temporary();
   places.push(place);
-  const one = new World(place.folder, plan({ rounds: ROUNDS, ...change }), FIVE);
+  const one = new World(place.folder, plan({ rounds: ROUNDS, ...change }), devices);
   open.push(one);
   const most = one.plan.staleness?.max ?? 0;
   const at = new Map<string, Training>();
@@ -93,23 +93,30 @@ describe("one slow device of five", () => {
     expect(summed.filter(({ where }) => where.endsWith("e"))).toHaveLength(ROUNDS + 1);
   });
 
-  test("does not where four are enough; its updates count all the same, once and weighed less", async () => {
-    const { one, ends, summed } = await run({ cohort: FOUR_OF_FIVE, staleness: { max: 2 } });
-    const last = ends.at(-1)!;
-    expect(last).toBeLessThan(ROUNDS * TRAIN_MS + 8_000);
-    expect(history(one).slice(0, ROUNDS)).toEqual(Array(ROUNDS).fill(4));
-    const own = summed.filter(({ where }) => where.endsWith("e") && !where.startsWith(`${ROUNDS}`));
-    expect(own.length).toBeGreaterThan(1);
-    expect(own.some(({ where, begun }) => Number(where[0]) > begun)).toBe(true);
-    expect(new Set(own.map(({ begun }) => begun)).size).toBe(own.length);
+  const two = { min: 3, max: 4, count: 2, target: 7, overInvite: 1.3 };
+  test.each([
+    ["four", FIVE, FOUR_OF_FIVE, 4],
+    ["two cohorts of three or four", [..."abcdefgh"], two, 7],
+  ])(
+    "does not where %s are enough; its updates count, once and weighed less",
+    async (_, devices, cohort, enough) => {
+      const { one, ends, summed } = await run({ cohort, staleness: { max: 2 } }, devices);
+      const last = ends.at(-1)!;
+      expect(last).toBeLessThan(ROUNDS * TRAIN_MS + 8_000);
+      expect(history(one).slice(0, ROUNDS)).toEqual(Array(ROUNDS).fill(enough));
+      const own = summed.filter(({ where }) => where.endsWith("e") && !where.startsWith(`${ROUNDS}`));
+      expect(own.length).toBeGreaterThan(1);
+      expect(own.some(({ where, begun }) => Number(where[0]) > begun)).toBe(true);
+      expect(new Set(own.map(({ begun }) => begun)).size).toBe(own.length);
 
-    const bytes = await openArtifacts(`${one.folder}/artifacts`).read(one.driver.header.adapter);
-    const { tensors } = one.plan;
-    const got = flatten(layoutOf(tensors), readTensors(tensors, bytes));
-    const want = twin(one, summed);
-    // A few steps of the grid; with e's late updates at their full weight it would be several times as far.
-    for (const [at, value] of want.entries()) expect(Math.abs(got[at]! - value)).toBeLessThan(2e-3);
-  });
+      const bytes = await openArtifacts(`${one.folder}/artifacts`).read(one.driver.header.adapter);
+      const { tensors } = one.plan;
+      const got = flatten(layoutOf(tensors), readTensors(tensors, bytes));
+      const want = twin(one, summed);
+      // A few steps of the grid; with e's late updates at their full weight it would be several times as far.
+      for (const [at, value] of want.entries()) expect(Math.abs(got[at]! - value)).toBeLessThan(2e-3);
+    },
+  );
 
   test("that never comes back costs no round its deadline", async () => {
     const place = temporary();

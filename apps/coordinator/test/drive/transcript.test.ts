@@ -79,6 +79,20 @@ test("of several cohorts, one of which is left out since its sum is out of bound
   await world.close();
 });
 
+test("of rounds that ask more devices than they need, and have late updates", async () => {
+  const cohort = { min: 3, max: 4, count: 2, target: 7, overInvite: 1.3 };
+  const many = plan({ cohort, staleness: { max: 2 }, rounds: 3 });
+  const devices = Array.from({ length: 9 }, (_, at) => `d${at + 10}`);
+  const world = new World(place.folder, many, devices);
+  world.trains = (device) => world.life.clock.sleep(device === "d10" ? 15_000 : 10_000);
+  await world.boot();
+  expect(await world.live()).toBe(true);
+  const told = await verifyAll(world);
+  const sizes = told.map((cohorts) => cohorts.map(({ survivors }) => survivors.length).sort());
+  expect(sizes).toEqual(Array(4).fill([3, 4]));
+  await world.close();
+});
+
 test("a round without masks has none", async () => {
   const bare = plan({ secureAggregation: { enabled: false, bits: 24 } });
   const world = new World(place.folder, bare, ["a", "b", "c"]);
