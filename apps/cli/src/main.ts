@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { adapterCommand } from "./commands/adapter/adapter.ts";
 import { auditCommand } from "./commands/audit/audit.ts";
 import { benchCommand } from "./commands/bench.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { graphCommand } from "./commands/graph/graph.ts";
 import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
@@ -42,6 +43,7 @@ function program(): Command {
     graphCommand(),
     privacyCommand(),
     benchCommand(),
+    doctorCommand(),
     auditCommand(),
   ]) {
     root.addCommand(inheriting(command, root));

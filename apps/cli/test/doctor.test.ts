@@ -1,0 +1,200 @@
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server as NetServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openAudit } from "@tutti/client-sdk/node/audit";
+import { examineDevice } from "@tutti/client-sdk/node/doctor";
+import { join as joinFederation } from "@tutti/client-sdk/node/join";
+import { initFederation } from "@tutti/coordinator/folder/init";
+import { newTls } from "@tutti/coordinator/folder/tls";
+import { createToken } from "@tutti/coordinator/folder/token";
+import { examineFederation } from "@tutti/coordinator/operate/doctor/doctor";
+import { clockOf, nodeVersion, openFiles } from "@tutti/coordinator/operate/doctor/machine";
+import { type Server, serveFederation } from "@tutti/coordinator/serve";
+import { expiry, type Finding, skew } from "@tutti/foundation/finding";
+import { platformRandom } from "@tutti/foundation/random";
+import { joinFileText } from "@tutti/identity/join";
+import { Command } from "commander";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { doctorCommand } from "../src/commands/doctor.ts";
+
+const random = platformRandom();
+let home: string;
+let folder: string;
+let device: string;
+let port: number;
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), "tutti-doctor-"));
+  folder = join(home, "federation");
+  device = join(home, "ward-7");
+  port = await freePort();
+  await initFederation({ folder, name: "f", host: "127.0.0.1", port, random, nowMs: Date.now() });
+});
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+async function freePort(): Promise<number> {
+  const probe = await listening(0);
+  const { port } = probe.address() as { port: number };
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
+function listening(port: number): Promise<NetServer> {
+  const server = createServer((socket) => socket.destroy());
+  return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve(server)));
+}
+
+const unreachable = () => Promise.reject(new Error("nobody there"));
+const states = (findings: readonly Finding[]) =>
+  Object.fromEntries(findings.filter(({ state }) => state !== "ok").map(({ what, state }) => [what, state]));
+const look = async () => states(await examineFederation(folder, unreachable));
+const lookAtDevice = async () => states(await examineDevice(device));
+
+/** Changes a file for as long as `body` runs. */
+async function changed<T>(path: string, text: string, body: () => Promise<T>): Promise<T> {
+  const before = await readFile(path);
+  await writeFile(path, text);
+  try {
+    return await body();
+  } finally {
+    await writeFile(path, before);
+  }
+}
+
+/** Runs the command; its exit as a Fault's code, and what it printed. */
+async function doctor(...args: readonly string[]): Promise<{ code: string; out: string }> {
+  let out = "";
+  const spy = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    out += text;
+    return true;
+  });
+  try {
+    const root = new Command("tutti").option("--json").exitOverride();
+    const line = root.addCommand(doctorCommand().copyInheritedSettings(root));
+    const code = await line.parseAsync(["doctor", ...args], { from: "user" }).then(
+      () => "",
+      (error: { code: string }) => error.code,
+    );
+    return { code, out };
+  } finally {
+    spy.mockRestore();
+  }
+}
+
+describe("before the first start", () => {
+  test("all is well, but that there is no store yet and that authority/ is here", async () => {
+    const before = (await readdir(folder, { recursive: true })).sort();
+    expect(await look()).toEqual({ "authority key": "warn", store: "warn" });
+    expect((await readdir(folder, { recursive: true })).sort()).toEqual(before);
+    const { code, out } = await doctor(folder);
+    expect(code).toBe("");
+    expect(out).toMatch(/^ok {4}tutti\.json/m);
+    expect(out).toMatch(/^warn {2}authority key .*Keep authority\/ offline/m);
+    expect(out).toMatch(/\d+ ok, 2 warn, 0 fail\n$/);
+  });
+
+  test("what is wrong is named, with what to do", async () => {
+    const key = join(folder, "coordinator/coordinator.key");
+    await chmod(key, 0o644);
+    const { code, out } = await doctor(folder);
+    await chmod(key, 0o600);
+    expect(code).toBe("refused");
+    expect(out).toMatch(/^fail {2}coordinator key .*644.*chmod 600/m);
+    const config = join(folder, "tutti.json");
+    expect(await changed(config, "{", look)).toEqual({ "tutti.json": "fail" });
+    const other = await newTls({ name: "x", host: "h", nowMs: Date.now() });
+    expect(await changed(join(folder, "coordinator/tls.pem"), other.certificate, look)).toMatchObject({
+      "TLS certificate": "fail",
+    });
+    const later = Date.now() - 900 * 86_400_000;
+    const old = await newTls({ name: "x", host: "h", nowMs: later });
+    const pem = join(folder, "coordinator/tls.pem");
+    const both = () => changed(join(folder, "coordinator/tls.key"), old.key, look);
+    expect(await changed(pem, old.certificate, both)).toMatchObject({ "TLS certificate": "fail" });
+    const seed = join(folder, "coordinator/coordinator.key");
+    expect(await changed(seed, "00".repeat(32), look)).toMatchObject({ "coordinator certificate": "fail" });
+    const given = JSON.parse(await readFile(config, "utf8"));
+    const elsewhere = JSON.stringify({ ...given, artifacts: { folder: "coordinator/coordinator.cert" } });
+    expect(await changed(config, elsewhere, look)).toMatchObject({ artifacts: "fail" });
+  });
+
+  test("a port that another program has", async () => {
+    const other = await listening(port);
+    expect(await look()).toMatchObject({ port: "fail" });
+    await new Promise((resolve) => other.close(resolve));
+  });
+});
+
+describe("beside a running coordinator", () => {
+  let server: Server;
+  beforeAll(async () => {
+    server = await serveFederation({ folder });
+    const token = await createToken({ folder, name: "ward-7", days: 90, random, nowMs: Date.now() });
+    await joinFederation({ joinFile: joinFileText(token), folder: device, random });
+  });
+  afterAll(() => server.close());
+
+  test("its port is known as its own, its store and its log are whole", async () => {
+    const { code, out } = await doctor(folder);
+    expect(code).toBe("");
+    expect(out).toMatch(/^ok {4}port .*this federation's coordinator/m);
+    expect(out).toMatch(/^ok {4}coordinator +0 s .*the coordinator that answers/m);
+    expect(out).toMatch(/^ok {4}store +sqlite, migration (\d+) of \1$/m);
+    expect(out).toMatch(/^ok {4}store settings +journal_mode wal/m);
+    expect(out).toMatch(/^ok {4}leader +epoch 1/m);
+    expect(out).toMatch(/^ok {4}audit log +whole, 2 entries/m);
+  });
+
+  test("a device that joined: all is well; what is not is named", async () => {
+    const { code, out } = await doctor("--device", device);
+    expect(code).toBe("");
+    expect(out).toMatch(
+      /^ok {4}coordinator +127\.0\.0\.1:\d+ answers and shows the pinned certificate; 0 s/m,
+    );
+    await chmod(join(device, "device.key"), 0o640);
+    expect(await lookAtDevice()).toMatchObject({ key: "fail" });
+    await chmod(join(device, "device.key"), 0o600);
+    expect(await changed(join(device, "policy.json"), "{}", lookAtDevice)).toEqual({ policy: "fail" });
+    const config = JSON.parse(await readFile(join(device, "device.json"), "utf8"));
+    const { certificate: tls } = await newTls({ name: "x", host: "h", nowMs: Date.now() });
+    const pinned = () =>
+      changed(join(device, "device.json"), JSON.stringify({ ...config, tls }), lookAtDevice);
+    expect(await pinned()).toEqual({ coordinator: "fail" });
+    const gone = JSON.stringify({ ...config, address: `127.0.0.1:${await freePort()}` });
+    expect(await changed(join(device, "device.json"), gone, lookAtDevice)).toEqual({ coordinator: "fail" });
+    const log = openAudit(join(device, "audit.log"), { device: "ward-7", wallMs: Date.now });
+    log.note({ actor: "a", what: "b", subject: "c" });
+    expect(await lookAtDevice()).toEqual({});
+    expect(await changed(join(device, "audit.log"), "", lookAtDevice)).toEqual({ "audit log": "fail" });
+  }, 60_000);
+});
+
+describe("what each look says", () => {
+  const DAY_S = 86_400;
+  test("certificates: a month before they end it is time", () => {
+    expect(expiry(100 * DAY_S, 0, "renew").state).toBe("ok");
+    expect(expiry(20 * DAY_S, 0, "renew")).toMatchObject({ state: "warn", todo: "renew" });
+    expect(expiry(0, 1, "renew").state).toBe("fail");
+  });
+
+  test("clocks", () => {
+    expect(skew(0, 59_000, "it").state).toBe("ok");
+    expect(skew(0, 61_000, "it")).toMatchObject({ state: "warn", says: "61 s behind it" });
+    expect(skew(4e6, 0, "it").state).toBe("fail");
+    expect(clockOf(0).state).toBe("fail");
+    expect(clockOf(Date.now()).state).toBe("ok");
+  });
+
+  test("machines", () => {
+    expect(nodeVersion("18.20.0").state).toBe("fail");
+    expect(nodeVersion("20.18.9").state).toBe("fail");
+    expect(nodeVersion("20.19.0").state).toBe("ok");
+    expect(nodeVersion("24.1.0").state).toBe("ok");
+    const limit = (soft: string) =>
+      `Max open files            ${soft}              524288               files`;
+    expect(openFiles(limit("1024"), 10_000).state).toBe("warn");
+    expect(openFiles(limit("65536"), 10_000).state).toBe("ok");
+    expect(openFiles(limit("unlimited"), 10_000).state).toBe("ok");
+    expect(openFiles("", 10_000).state).toBe("ok");
+  });
+});

@@ -1,0 +1,117 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { access, constants, stat, statfs } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { equalBytes } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { examine, expiry, type Finding, skew } from "@tutti/foundation/finding";
+import { verifyCertificate } from "@tutti/identity/certificate";
+import { HelloRequestSchema } from "@tutti/wire/device";
+import { create } from "@tutti/wire/message";
+import { read } from "./audit.ts";
+import { FILES, readConfig, readIdentity, readPolicy } from "./folder.ts";
+import { connect } from "./grpc.ts";
+import { nativeSigningKey } from "./sign.ts";
+
+type Look = Omit<Finding, "what">;
+type Config = Awaited<ReturnType<typeof readConfig>>;
+
+const WAIT_MS = 5_000;
+const MB = 2 ** 20;
+
+/** Looks at everything a device in a folder needs, also while it runs; nothing is changed. */
+export async function examineDevice(folder: string): Promise<Finding[]> {
+  const config = await readConfig(folder).catch((error: unknown) => error);
+  if (config instanceof Error) return [await examine(FILES.device, () => Promise.reject(config))];
+  const given = config as Config;
+  return await Promise.all([
+    examine(
+      FILES.device,
+      (): Look => ({ state: "ok", says: `${given.name} of federation ${given.federation}` }),
+    ),
+    examine("policy", () => policy(folder)),
+    examine("key", () => key(folder)),
+    examine("certificate", () => certificate(folder, given)),
+    examine("coordinator", () => coordinator(given)),
+    examine("audit log", () => audit(folder, given.name)),
+    examine("disk space", () => space(folder)),
+  ]);
+}
+
+async function policy(folder: string): Promise<Look> {
+  const { dataFolder, owners } = await readPolicy(folder);
+  const says = `approves ${owners.map(({ name }) => name).join(", ") || "nobody"}`;
+  if (owners.length === 0)
+    return { state: "warn", says, todo: "Name an owner, or this device refuses every task" };
+  if (dataFolder === null) return { state: "ok", says };
+  const place = resolve(folder, dataFolder);
+  const readable = await access(place, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
+  if (readable) return { state: "ok", says: `${says}; rows in ${place}` };
+  return { state: "fail", says: `${place} cannot be read`, todo: "Correct dataFolder in policy.json" };
+}
+
+async function key(folder: string): Promise<Look> {
+  const file = join(folder, FILES.key);
+  const bits = (await stat(file)).mode & 0o777;
+  if ((bits & 0o077) === 0) return { state: "ok", says: `there, mode ${bits.toString(8)}` };
+  return { state: "fail", says: `mode ${bits.toString(8)}: others may read it`, todo: `chmod 600 ${file}` };
+}
+
+async function certificate(folder: string, config: Config): Promise<Look> {
+  const identity = await readIdentity(folder, config);
+  const nowS = Math.floor(Date.now() / 1000);
+  const { authority } = config;
+  const trust = { authority, role: "device", nowS } as const;
+  const { publicKey, notAfterS, name } = verifyCertificate(identity.certificate, trust);
+  if (!equalBytes(publicKey, identity.key.publicKey) || name !== config.name)
+    throw new Fault("refused", FILES.certificate, {
+      expected: `${config.name}'s, for device.key`,
+      got: "another",
+    });
+  return expiry(notAfterS, nowS, "It renews by itself while the device is connected; else ask the operator");
+}
+
+/** Greets it: the address answers, its certificate is the pinned one, and the clocks agree. */
+async function coordinator({ address, addresses, tls, name }: Config): Promise<Look> {
+  // Hello carries no signature, so any key will do.
+  const link = connect({
+    address,
+    addresses,
+    tls,
+    name,
+    key: nativeSigningKey(new Uint8Array(randomBytes(32))),
+  });
+  try {
+    const { nowMs } = await link.hello(create(HelloRequestSchema), AbortSignal.timeout(WAIT_MS));
+    const looked = skew(Date.now(), nowMs, "the coordinator's clock");
+    return { ...looked, says: `${address} answers and shows the pinned certificate; ${looked.says}` };
+  } catch (cause) {
+    const said = cause instanceof Error ? cause.message : String(cause);
+    const todo = /pinned|certificate/.test(said)
+      ? "Somebody else answers there, or the certificate was renewed: ask the operator"
+      : "Check the network: one outgoing connection to that address must be allowed";
+    return { state: "fail", says: `${address}: ${said.slice(0, 200)}`, todo };
+  } finally {
+    link.close();
+  }
+}
+
+function audit(folder: string, name: string): Look {
+  const file = join(folder, FILES.audit);
+  if (!existsSync(file)) return { state: "ok", says: "not begun yet" };
+  const { head, torn } = read(file, name);
+  if (torn === 0) return { state: "ok", says: `whole, ${head.count} entries` };
+  return { state: "warn", says: `its last line is torn (${torn} bytes)`, todo: "The next start cuts it off" };
+}
+
+async function space(folder: string): Promise<Look> {
+  const { bavail, bsize } = await statfs(folder);
+  const free = Math.floor((Number(bavail) * Number(bsize)) / MB);
+  const todo = "Make room for the base model and two releases";
+  return free < 200
+    ? { state: "warn", says: `${free} MiB free`, todo }
+    : { state: "ok", says: `${free} MiB free` };
+}

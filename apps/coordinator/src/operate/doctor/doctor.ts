@@ -1,0 +1,107 @@
+import { access, constants, stat } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
+import { examine, type Finding, skew } from "@tutti/foundation/finding";
+import type { Config } from "../../folder/config.ts";
+import { PATHS, readConfig } from "../../folder/layout.ts";
+import { openReader, type Reader } from "../../store/reader.ts";
+import { keyChecks } from "./keys.ts";
+import { machineChecks } from "./machine.ts";
+import { type Caller, operationsPort, portOf } from "./port.ts";
+
+type Look = Omit<Finding, "what">;
+
+/**
+ * Looks at everything a coordinator needs, also while it runs, and changes nothing: one small file is written
+ * and removed to see that the disk takes it. `hello` asks a coordinator for its clock.
+ */
+export async function examineFederation(folder: string, hello: Caller): Promise<Finding[]> {
+  const config = await readConfig(folder).catch((error: unknown) => error);
+  if (config instanceof Error) return [await examine("tutti.json", () => Promise.reject(config))];
+  const given = config as Config;
+  const findings = await Promise.all([
+    examine("tutti.json", () => ({ state: "ok", says: `federation ${given.name}` }) as const),
+    ...machineChecks(folder, given.limits.connections),
+    ...keyChecks(folder, Date.now()),
+    examine("artifacts", () => artifacts(folder, given)),
+    examine("port", () => portOf(folder, given)),
+    ...(given.operations ? [examine("operations port", () => operationsPort(given.operations!))] : []),
+    examine("coordinator", () => reached(hello)),
+  ]);
+  return [...findings, ...(await storeChecks(folder, given))];
+}
+
+async function reached(hello: Caller): Promise<Look> {
+  const nowMs = await hello().catch(() => null);
+  if (nowMs === null)
+    return { state: "ok", says: "does not answer where devices dial; not running, or out of reach" };
+  return skew(Date.now(), nowMs, "the coordinator that answers there");
+}
+
+async function artifacts(folder: string, { artifacts: given }: Config): Promise<Look> {
+  const at = (path: string) => (isAbsolute(path) ? path : join(folder, path));
+  if (given.s3) {
+    await access(at(given.s3.credentialsFile), constants.R_OK);
+    return { state: "ok", says: `bucket ${given.s3.bucket}; its credentials are readable, it was not asked` };
+  }
+  const place = given.folder ? at(given.folder) : join(folder, PATHS.artifacts);
+  const todo = `Make ${place} a folder that this user may write`;
+  const there = await stat(place).catch(() => null);
+  if (there === null) return { state: "warn", says: `${place} is not there yet`, todo };
+  if (!there.isDirectory()) return { state: "fail", says: `${place} is no folder`, todo };
+  const writable = await access(place, constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  return writable
+    ? { state: "ok", says: place }
+    : { state: "fail", says: `${place} cannot be written`, todo };
+}
+
+async function storeChecks(folder: string, config: Config): Promise<Finding[]> {
+  const opened: { reader?: Reader } = {};
+  const first = await examine("store", async () => {
+    const reader = await openReader(folder, config);
+    opened.reader = reader;
+    return await migrations(reader);
+  });
+  const { reader } = opened;
+  if (!reader)
+    return [first.says.includes("expected a store, got none") ? { ...first, state: "warn" } : first];
+  try {
+    if (first.state === "fail") return [first];
+    return [
+      first,
+      await examine("store settings", () => settings(reader)),
+      await examine("leader", () => leader(reader)),
+      await examine("audit log", async () => {
+        const { count } = await reader.audit([]);
+        return { state: "ok", says: `whole, ${count} entries` };
+      }),
+    ];
+  } finally {
+    await reader.close();
+  }
+}
+
+async function migrations(reader: Reader): Promise<Look> {
+  const { applied, known } = await reader.migrations();
+  const says = `${reader.engine}, migration ${applied} of ${known}`;
+  if (applied === known) return { state: "ok", says };
+  if (applied < known)
+    return { state: "warn", says, todo: "The next start of `tutti serve` migrates it; back it up" };
+  return { state: "fail", says, todo: "It was written by a newer Tutti; use that one" };
+}
+
+async function settings(reader: Reader): Promise<Look> {
+  const all = Object.entries(await reader.durable());
+  const wrong = all.filter(([, { ok }]) => !ok);
+  const told = (some: typeof all) => some.map(([name, { got }]) => `${name} ${got}`).join(", ");
+  if (wrong.length === 0) return { state: "ok", says: told(all) };
+  return { state: "fail", says: told(wrong), todo: "Set it: an acknowledged upload may be lost otherwise" };
+}
+
+async function leader(reader: Reader): Promise<Look> {
+  const { epoch, address } = await reader.lease();
+  if (epoch === 0) return { state: "ok", says: "nobody has led yet" };
+  return { state: "ok", says: `epoch ${epoch}${address ? `, ${address}` : ""}` };
+}

@@ -1,0 +1,68 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { equalBytes } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
+import { examine, expiry, type Finding } from "@tutti/foundation/finding";
+import { verifyCertificate } from "@tutti/identity/certificate";
+import { PATHS, readCertificate, readHex, readKey, readText } from "../../folder/layout.ts";
+
+type Look = Omit<Finding, "what">;
+const RENEW = "Renew it before then (docs/operating.md)";
+
+/** The coordinator's own keys and certificates; of the owner only what the coordinator needs. */
+export function keyChecks(folder: string, nowMs: number): Promise<Finding>[] {
+  return [
+    examine("coordinator key", () => secret(folder, PATHS.coordinatorKey)),
+    examine("coordinator certificate", () => certificate(folder, "coordinator", nowMs)),
+    examine("owner certificate", () => certificate(folder, "owner", nowMs)),
+    examine("TLS key", () => secret(folder, PATHS.tlsKey)),
+    examine("TLS certificate", () => tls(folder, nowMs)),
+    examine("authority key", () => authority(folder)),
+  ];
+}
+
+async function secret(folder: string, path: string): Promise<Look> {
+  await readText(folder, path);
+  return await mode(join(folder, path));
+}
+
+/** A key file is its user's alone. */
+export async function mode(file: string): Promise<Look> {
+  const bits = (await stat(file)).mode & 0o777;
+  if ((bits & 0o077) === 0) return { state: "ok", says: `there, mode ${bits.toString(8)}` };
+  const todo = `chmod 600 ${file}`;
+  return { state: "fail", says: `mode ${bits.toString(8)}: others may read it`, todo };
+}
+
+async function certificate(folder: string, role: "coordinator" | "owner", nowMs: number): Promise<Look> {
+  const path = role === "owner" ? PATHS.ownerCertificate : PATHS.coordinatorCertificate;
+  const given = await readCertificate(folder, path);
+  const authorityKey = await readHex(folder, PATHS.authorityPublic);
+  const nowS = Math.floor(nowMs / 1000);
+  const { notAfterS, publicKey } = verifyCertificate(given, { authority: authorityKey, role, nowS });
+  if (role === "coordinator") {
+    const key = await readKey(folder, PATHS.coordinatorKey);
+    if (!equalBytes(key.publicKey, publicKey))
+      throw new Fault("refused", path, { expected: "the key of coordinator.key", got: "another" });
+  }
+  return expiry(notAfterS, nowS, RENEW);
+}
+
+async function tls(folder: string, nowMs: number): Promise<Look> {
+  const given = new X509Certificate(await readText(folder, PATHS.tlsCertificate));
+  const key = createPrivateKey(await readText(folder, PATHS.tlsKey));
+  if (!given.checkPrivateKey(key))
+    throw new Fault("refused", PATHS.tlsCertificate, { expected: "the key of tls.key", got: "another" });
+  return expiry(Date.parse(given.validTo) / 1000, nowMs / 1000, RENEW);
+}
+
+/** Whoever has it can enrol devices; a coordinator never needs it. */
+async function authority(folder: string): Promise<Look> {
+  const file = join(folder, PATHS.authorityKey);
+  const there = await stat(file).catch(() => null);
+  if (there === null) return { state: "ok", says: "not on this machine" };
+  const looked = await mode(file);
+  if (looked.state !== "ok") return looked;
+  return { state: "warn", says: "on this machine", todo: "Keep authority/ offline: it can enrol devices" };
+}
