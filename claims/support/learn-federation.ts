@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
-import { asOwner, putArtifact } from "tutti/owner";
+import { asOwner, putArtifact, recordsAfter } from "tutti/owner";
 import type { PreparedRun } from "tutti/prepare";
 import { saveRelease } from "tutti/save";
 import { roundLine } from "tutti/status";
@@ -63,7 +63,7 @@ async function trainRun(
     const { run } = await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan });
     let status: RunStatus | undefined;
     for await (const next of admin.watch({ $typeName: "tutti.v1.RunRequest", run })) {
-      const fresh = next.history.slice(status?.history.length ?? 0);
+      const fresh = recordsAfter(status ? status.earlier + status.history.length : 0, next);
       for (const record of fresh) report(`  ${roundLine(record, next.rounds)}`);
       status = next;
     }

@@ -40,6 +40,7 @@ export function openModelArtifacts(shelf: Shelf, disk: Disk): Artifacts {
         yield bytes.slice(at, Math.min(bytes.length, at + PIECE_BYTES));
     },
     size: async (sha256) => held(sha256).length,
+    remove: (sha256) => disk.write("removing an artifact", () => void shelf.delete(sha256)),
   };
   return artifacts;
 }

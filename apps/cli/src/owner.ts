@@ -5,8 +5,9 @@ import { PATHS, readHex } from "@tutti/coordinator/folder/layout";
 import { fromHex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
-import { Admin, type PutPart, PutPartSchema } from "@tutti/wire/admin";
+import { Admin, type PutPart, PutPartSchema, type RoundRecord, type RunStatus } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
+import type { SignedEnvelope } from "@tutti/wire/release";
 import { CHUNK_BYTES, type Stub } from "@tutti/wire/rpc";
 
 export type Owner = Awaited<ReturnType<typeof openOwner>>;
@@ -54,6 +55,41 @@ export async function fetchArtifact(admin: AdminLink, sha256Hex: string): Promis
     throw new Fault("refused", "artifact", { expected: `SHA-256 ${sha256Hex}`, got: "another" });
   }
   return bytes;
+}
+
+/** A run's plan and every signed manifest, oldest first. */
+export async function releasesOf(
+  admin: AdminLink,
+  run: string,
+): Promise<{ manifests: SignedEnvelope[]; plan: SignedEnvelope | undefined }> {
+  const manifests: SignedEnvelope[] = [];
+  for (;;) {
+    const reply = await admin.releases({
+      $typeName: "tutti.v1.ReleasesRequest",
+      run,
+      from: manifests.length,
+    });
+    manifests.push(...reply.manifests);
+    if (!reply.more || reply.manifests.length === 0) return { manifests, plan: reply.plan };
+  }
+}
+
+/** The status with all of its history: a status itself has the newest records. */
+export async function withHistory(admin: AdminLink, status: RunStatus): Promise<RunStatus> {
+  const { run, earlier } = status;
+  const before: RoundRecord[] = [];
+  while (before.length < earlier) {
+    const request = { $typeName: "tutti.v1.HistoryRequest" as const, run, from: before.length };
+    const { records } = await admin.history(request);
+    if (records.length === 0) break;
+    before.push(...records);
+  }
+  return { ...status, history: [...before.slice(0, earlier), ...status.history], earlier: 0 };
+}
+
+/** Records of a status that come after the first `shown` of its run. */
+export function recordsAfter(shown: number, { history, earlier }: RunStatus): RoundRecord[] {
+  return history.slice(Math.max(0, shown - earlier));
 }
 
 /** The full id of a run from its beginning, its name, or (with nothing given) the newest one. */

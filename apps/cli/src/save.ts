@@ -9,7 +9,7 @@ import { read } from "@tutti/graph/read";
 import { parsePlan } from "@tutti/plan/plan";
 import { envelopeJson } from "@tutti/release/envelope-json";
 import { checkArtifact, openRelease, type Release } from "@tutti/release/manifest";
-import { type AdminLink, fetchArtifact } from "./owner.ts";
+import { type AdminLink, fetchArtifact, releasesOf, withHistory } from "./owner.ts";
 import { type SavedRound, saveRound } from "./save-round.ts";
 import { statusValue } from "./status.ts";
 
@@ -37,7 +37,7 @@ export async function saveRelease(
   admin: AdminLink,
   { run, folder, authority }: { run: string; folder: string; authority: Uint8Array },
 ): Promise<Saved> {
-  const { manifests, plan: planEnvelope } = await admin.releases({ $typeName: "tutti.v1.RunRequest", run });
+  const { manifests, plan: planEnvelope } = await releasesOf(admin, run);
   const envelope = manifests.at(-1);
   if (!envelope || !planEnvelope) throw new Fault("not-found", `a release of run ${run.slice(0, 12)}`);
   const { release } = openRelease(envelope, { authority, nowS: Math.floor(Date.now() / 1000) });
@@ -48,7 +48,7 @@ export async function saveRelease(
   const tensors = readTensors(plan.tensors, weights);
   const adapter = resolve(read(base), plan.adapter);
   const peft = toPeft(adapter, tensors);
-  const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
+  const status = await withHistory(admin, await admin.status({ $typeName: "tutti.v1.RunRequest", run }));
   const saved = {
     release,
     manifest: join(folder, "manifest.json"),

@@ -29,6 +29,8 @@ export type Artifacts = {
   stream(sha256: string, offset: number): AsyncIterable<Uint8Array>;
   /** Bytes. */
   size(sha256: string): Promise<number>;
+  /** Gone when this resolves, though it was not there; whoever reads it meanwhile reads it to its end. */
+  remove(sha256: string): Promise<void>;
 };
 
 /** Above any base model that a device could hold. */
@@ -90,6 +92,9 @@ export function openArtifacts(folder: string): Artifacts {
       if (bytes === undefined) throw absent(sha256);
       return bytes;
     },
+    // Not synced: one that is back after a power cut is removed again.
+    remove: (sha256) =>
+      guarded("removing an artifact", async () => await rm(fileOf(sha256), { force: true })),
   };
   return artifacts;
 }

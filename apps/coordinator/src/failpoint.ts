@@ -84,6 +84,8 @@ export const FAILPOINTS = [
   "complete.adapter",
   "complete.signed",
   "complete.done",
+  "keep.removing",
+  "keep.removed",
 ] as const;
 
 export type Failpoint = (typeof FAILPOINTS)[number];

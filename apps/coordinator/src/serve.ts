@@ -6,7 +6,7 @@ import { Register, Standing } from "@tutti/wire/standing";
 import { artifactsOf } from "./artifacts/open.ts";
 import type { Coordinator, CoordinatorParts } from "./drive/coordinator.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
-import { addressOf } from "./folder/config.ts";
+import { addressOf, type Config } from "./folder/config.ts";
 import { openFederation } from "./folder/federation.ts";
 import { shownTls } from "./folder/shown-tls.ts";
 import { observing } from "./grpc/observed.ts";
@@ -22,7 +22,7 @@ import { logTrouble } from "./observe/trouble.ts";
 import { Watch } from "./operate/watch.ts";
 import { openDatabase } from "./store/database.ts";
 import { readLease } from "./store/lease.ts";
-import type { Store } from "./store/store.ts";
+import type { Kept, Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
 export type ServeOptions = {
@@ -137,6 +137,7 @@ function partsOf(own: Own): Omit<CoordinatorParts, "store"> {
     verify: rememberingVerify(nativeVerify),
     agree: nativeAgree,
     holdMs: HOLD_MS,
+    kept: keptBy(own.federation.config),
   };
 }
 
@@ -161,4 +162,12 @@ function openPort(office: Office, { parts: { federation, clock, log }, port, wat
     interceptors: [observing(clock, watch.observe)],
     onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),
   });
+}
+
+/** What the config says of rounds and releases, as kinds of files. */
+function keptBy({ retention: { rounds, releases } }: Config): Kept {
+  return {
+    ...(rounds !== undefined && { evidence: rounds }),
+    ...(releases !== undefined && { adapter: releases }),
+  };
 }

@@ -30,12 +30,12 @@ export type DevicesArgs = {
 
 export type DevicesSaid =
   | { readonly kind: "connected"; readonly device: string }
-  /** Whether the coordinator took it: an acknowledgement that a device has, it may rely on. */
-  | { readonly kind: "acknowledged"; readonly device: string; readonly stage: Stage }
+  /** What a device has an acknowledgement of it may rely on; `about` names run, round and attempt. */
+  | { readonly kind: "acknowledged"; readonly device: string; readonly stage: Stage; readonly about: string }
   | { readonly kind: "refused"; readonly device: string; readonly because: string };
 
-/** What one device does once, instead of saying that it is ready. */
-export type DevicesTold = { readonly device: string; readonly next: "decline" | "silence" };
+/** What one device does instead of saying that it is ready: declines once, or nothing until told to speak. */
+export type DevicesTold = { readonly device: string; readonly next: "decline" | "silence" | "speak" };
 
 export type Stage = "ready" | "decline" | "advertise" | "pick" | "share" | "upload" | "attest" | "reveal";
 
@@ -45,13 +45,15 @@ const [args, say] = asChild<DevicesArgs, DevicesSaid, DevicesTold>(({ device, ne
 });
 const verify = nativeVerify();
 
-/** The same link; what was acknowledged is said, and once a device does what it was told instead. */
+/** The same link; what was acknowledged is said, and a device does what it was told instead. */
 function heard(link: Link, device: string): Link {
+  let about = "";
   const told =
     <Request, Reply>(stage: Stage, call: (request: Request, signal?: AbortSignal) => Promise<Reply>) =>
     async (request: Request, signal?: AbortSignal) => {
+      const now = about;
       const reply = await call(request, signal);
-      say({ kind: "acknowledged", device, stage });
+      say({ kind: "acknowledged", device, stage, about: now });
       return reply;
     };
   const ready = told("ready", link.ready);
@@ -60,11 +62,12 @@ function heard(link: Link, device: string): Link {
     ...link,
     decline,
     async ready(request, signal) {
-      const instead = odd.get(device);
-      odd.delete(device);
-      if (instead === "silence") return await new Promise(() => {});
-      if (instead === undefined) return await ready(request, signal);
       const { run, round, attempt } = request;
+      about = `${run}/${round}/${attempt}`;
+      const instead = odd.get(device);
+      if (instead === "silence") return await new Promise(() => {});
+      odd.delete(device);
+      if (instead !== "decline") return await ready(request, signal);
       return await decline(create(DeclineRequestSchema, { run, round, attempt, reason: "told to" }), signal);
     },
     advertise: told("advertise", link.advertise),

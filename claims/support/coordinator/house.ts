@@ -7,29 +7,31 @@ import { join } from "@tutti/client-sdk/node/join";
 import { type Policy, parsePolicy, policyText } from "@tutti/client-sdk/policy";
 import { initFederation } from "@tutti/coordinator/folder/init";
 import { createToken } from "@tutti/coordinator/folder/token";
-import { asFault } from "@tutti/foundation/fault";
+import { asFault, type FaultCode } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import { mlp } from "@tutti/graph/make/mlp";
 import { write } from "@tutti/graph/write";
-import { joinFileText } from "@tutti/identity/join";
+import { type JoinFile, joinFileText, parseJoinFile } from "@tutti/identity/join";
 import { parseRunFile, type RunFileInput } from "@tutti/plan/plan";
 import { openRelease } from "@tutti/release/manifest";
 import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
-import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact } from "tutti/owner";
+import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact, releasesOf } from "tutti/owner";
 import { type PreparedRun, resolveRun } from "tutti/prepare";
 import { Child } from "../round/child.ts";
 import type { CoordinatorArgs, CoordinatorSaid } from "./coordinator.ts";
-import type { DevicesArgs, DevicesSaid } from "./devices.ts";
+import type { DevicesArgs, DevicesSaid, DevicesTold } from "./devices.ts";
 import { CLASSES, FEATURES } from "./noop.ts";
 
 export type HouseOptions = {
   readonly devices: number;
   /** How many processes the devices share. */
   readonly processes: number;
+  /** Whether the last device has the last process to itself. */
+  readonly lastAlone?: boolean;
   readonly inMemory: boolean;
-  /** Whether the coordinator tells of phases. */
-  readonly watch?: boolean;
+  readonly watch?: CoordinatorArgs["watch"];
   /** Of every site. */
   readonly policy?: Partial<Policy>;
   /** Fields of tutti.json beside those that `init` writes. */
@@ -42,6 +44,8 @@ export type HouseOptions = {
 export class House {
   readonly folder: string;
   readonly devices: Child<DevicesSaid>[] = [];
+  readonly #folders: string[] = [];
+  readonly #tokens = new Map<string, JoinFile>();
   /** All that devices said, in order. */
   readonly said: DevicesSaid[] = [];
   /** Called with all that a coordinator says, through its lives. */
@@ -76,7 +80,7 @@ export class House {
 
   /** Starts the coordinator, again on the same port; resolves once it serves, or ends before. */
   async serve(environment: Readonly<Record<string, string>> = {}): Promise<"serving" | "ended"> {
-    const args: CoordinatorArgs = { folder: this.federation, watch: this.#options.watch ?? false };
+    const args: CoordinatorArgs = { folder: this.federation, watch: this.#options.watch ?? "nothing" };
     const to = {
       log: path(this.folder, "logs", "coordinator.log"),
       environment: { ...this.#options.environment, ...environment },
@@ -90,22 +94,49 @@ export class House {
 
   /** Enrols every device and starts their processes; resolves when all have greeted the coordinator. */
   async populate(): Promise<void> {
-    const { devices, processes, inMemory } = this.#options;
-    const folders: string[] = [];
-    for (let at = 0; at < devices; at++) folders.push(await this.enrol(`device-${at}`));
-    for (let at = 0; at < processes; at++) {
-      const own = folders.filter((_, i) => i % processes === at);
-      const args: DevicesArgs = { folders: own, inMemory };
-      const log = path(this.folder, "logs", `devices-${at}.log`);
-      const child = new Child<DevicesSaid>(new URL("./devices.ts", import.meta.url), args, log);
-      child.on((said) => this.said.push(said));
-      this.devices.push(child);
-    }
+    const { devices, processes } = this.#options;
+    for (let at = 0; at < devices; at++) this.#folders.push(await this.enrol(`device-${at}`));
+    for (let at = 0; at < processes; at++) this.#start(at);
     await this.met(() => this.connected().size === devices);
   }
 
-  connected(): Set<string> {
-    return new Set(this.said.flatMap((said) => (said.kind === "connected" ? [said.device] : [])));
+  /** Starts a process of devices that was killed; resolves when they have greeted the coordinator. */
+  async revive(at: number): Promise<void> {
+    const names = this.#namesIn(at);
+    const from = this.said.length;
+    this.#start(at);
+    await this.met(() => names.every((name) => this.connected(from).has(name)));
+  }
+
+  /** What one device does instead of saying that it is ready. */
+  tell(device: number, next: DevicesTold["next"]): void {
+    this.devices[this.#placeOf(device)]?.tell({ device: `device-${device}`, next });
+  }
+
+  #start(at: number): void {
+    const { inMemory } = this.#options;
+    const folders = this.#folders.filter((_, i) => this.#placeOf(i) === at);
+    const args: DevicesArgs = { folders, inMemory };
+    const log = path(this.folder, "logs", `devices-${at}.log`);
+    const child = new Child<DevicesSaid>(new URL("./devices.ts", import.meta.url), args, log);
+    child.on((said) => this.said.push(said));
+    this.devices[at] = child;
+  }
+
+  #namesIn(at: number): string[] {
+    const all = this.#folders.map((_, i) => i);
+    return all.filter((i) => this.#placeOf(i) === at).map((i) => `device-${i}`);
+  }
+
+  #placeOf(device: number): number {
+    const { devices, processes, lastAlone } = this.#options;
+    if (!lastAlone) return device % processes;
+    return device === devices - 1 ? processes - 1 : device % (processes - 1);
+  }
+
+  /** Who greeted the coordinator, since so many things were said. */
+  connected(from = 0): Set<string> {
+    return new Set(this.said.slice(from).flatMap((said) => (said.kind === "connected" ? [said.device] : [])));
   }
 
   async enrol(name: string): Promise<string> {
@@ -119,6 +150,24 @@ export class House {
     return folder;
   }
 
+  /** As a person would who was given a join file: again while the coordinator is away. */
+  async enrolPatiently(name: string, folder = name): Promise<"joined" | FaultCode> {
+    const random = platformRandom();
+    const about = { folder: this.federation, name, days: 1, random, nowMs: Date.now() };
+    const joinFile = joinFileText(this.#tokens.get(name) ?? (await createToken(about)));
+    this.#tokens.set(name, parseJoinFile(joinFile));
+    for (;;) {
+      try {
+        await join({ joinFile, folder: path(this.folder, "guests", folder), random });
+        return "joined";
+      } catch (error) {
+        const { code } = asFault(error);
+        if (!PASSING.has(code)) return code;
+        await sleep(POLL_MS);
+      }
+    }
+  }
+
   async asOwner<T>(body: (admin: AdminLink, owner: Owner) => Promise<T>): Promise<T> {
     this.#admin ??= await openAdmin(this.federation);
     return await body(this.#admin.link, this.#admin.owner);
@@ -127,9 +176,13 @@ export class House {
   /** Starts a run as its owner, asking again while the coordinator is away, as a person would. */
   async begin({ plan, base, initial }: PreparedRun): Promise<string> {
     return await this.patiently(async (admin, owner) => {
+      const signed = signPlan(plan, owner);
+      const run = sha256Hex(signed.payload);
+      // An earlier try may have been heard.
+      const { runs } = await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" });
+      if (runs.some((known) => known.run === run)) return run;
       await putArtifact(admin, base);
       await putArtifact(admin, initial);
-      const signed = signPlan(plan, owner);
       return (await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan: signed })).run;
     });
   }
@@ -140,8 +193,7 @@ export class House {
       try {
         return await this.asOwner(body);
       } catch (error) {
-        const { code } = asFault(error);
-        if (code !== "unavailable" && code !== "storage" && code !== "deadline") throw error;
+        if (!PASSING.has(asFault(error).code)) throw error;
         await sleep(POLL_MS);
       }
     }
@@ -159,7 +211,7 @@ export class House {
   /** The newest release of a run that is over: its version and its adapter. */
   async newest(run: string): Promise<{ version: number; adapter: Uint8Array }> {
     return await this.patiently(async (admin, { authority }) => {
-      const { manifests } = await admin.releases({ $typeName: "tutti.v1.RunRequest", run });
+      const { manifests } = await releasesOf(admin, run);
       const nowS = Math.floor(Date.now() / 1000);
       const { release } = openRelease(manifests.at(-1)!, { authority, nowS });
       return { version: release.version, adapter: await fetchArtifact(admin, release.adapter.sha256) };
@@ -183,6 +235,8 @@ export class House {
 }
 
 const POLL_MS = 50;
+/** What a person would try again after. */
+const PASSING: ReadonlySet<FaultCode> = new Set<FaultCode>(["unavailable", "storage", "deadline"]);
 const PATIENCE_MS = 90_000;
 
 /** A house in a fresh folder; everything is gone when `body` is done, however it ends. */

@@ -12,7 +12,7 @@ import { joinFileText } from "@tutti/identity/join";
 import { type OpenedRelease, openRelease } from "@tutti/release/manifest";
 import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
-import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact } from "tutti/owner";
+import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact, releasesOf } from "tutti/owner";
 import type { PreparedRun } from "tutti/prepare";
 import { Child } from "./child.ts";
 import type { Committed, CoordinatorArgs, CoordinatorSaid, CrashPoint } from "./coordinator.ts";
@@ -155,7 +155,7 @@ export class House {
 
   /** Releases of a run, oldest first, and the adapter file of each. */
   async releases(run: string): Promise<(OpenedRelease & { readonly adapter: Uint8Array })[]> {
-    return await asOwner(this.federation, async (admin, owner) => await releasesOf(admin, owner, run));
+    return await asOwner(this.federation, async (admin, owner) => await openedReleases(admin, owner, run));
   }
 
   async close(): Promise<void> {
@@ -175,8 +175,8 @@ export class House {
 
 const POLL_MS = 100;
 
-async function releasesOf(admin: AdminLink, { authority }: Owner, run: string) {
-  const { manifests } = await admin.releases({ $typeName: "tutti.v1.RunRequest", run });
+async function openedReleases(admin: AdminLink, { authority }: Owner, run: string) {
+  const { manifests } = await releasesOf(admin, run);
   const nowS = Math.floor(Date.now() / 1000);
   const opened = manifests.map((manifest) => openRelease(manifest, { authority, nowS }));
   return await Promise.all(

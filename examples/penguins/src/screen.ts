@@ -25,9 +25,9 @@ export class Screen {
 
   show(status: RunStatus): void {
     this.#clear();
-    for (const record of status.history.slice(this.#rounds))
+    for (const record of status.history.slice(Math.max(0, this.#rounds - status.earlier)))
       this.#out.write(`  ${roundLine(record, status.rounds)}\n`);
-    this.#rounds = status.history.length;
+    this.#rounds = status.earlier + status.history.length;
     if (!this.#live || status.state !== "running") return;
     const phase = `round ${status.round}/${status.rounds} ${status.phase}`;
     const lines = [phase, ...status.devices.map(bar)];

@@ -1,7 +1,7 @@
 import { openRelease } from "@tutti/release/manifest";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
-import { asOwner, findRun } from "../owner.ts";
+import { asOwner, findRun, releasesOf } from "../owner.ts";
 import { saveRelease } from "../save.ts";
 
 type Options = { federation: string; out?: string };
@@ -19,7 +19,7 @@ export function releasesCommand(): Command {
       withContext(command, ({ output }) =>
         asOwner(options.federation, async (admin, { authority }) => {
           const run = await findRun(admin, said);
-          const { manifests } = await admin.releases({ $typeName: "tutti.v1.RunRequest", run });
+          const { manifests } = await releasesOf(admin, run);
           const nowS = Math.floor(Date.now() / 1000);
           const releases = manifests.map((envelope) => openRelease(envelope, { authority, nowS }));
           for (const { release } of releases) {

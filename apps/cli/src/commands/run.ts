@@ -5,7 +5,15 @@ import type { RunStatus } from "@tutti/wire/admin";
 import { Command } from "commander";
 import { type Context, withContext } from "../action.ts";
 import { follow } from "../follow.ts";
-import { type AdminLink, asOwner, findRun, type Owner, putArtifact } from "../owner.ts";
+import {
+  type AdminLink,
+  asOwner,
+  findRun,
+  type Owner,
+  putArtifact,
+  recordsAfter,
+  withHistory,
+} from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
 import { roundLine, statusValue } from "../status.ts";
 
@@ -53,7 +61,8 @@ function statusCommand(): Command {
         asOwner(options.federation, async (admin, owner) => {
           const run = await findRun(admin, said);
           if (options.watch) return watchRun(admin, { run, owner }, context);
-          const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
+          const newest = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
+          const status = await withHistory(admin, newest);
           for (const record of status.history) context.output.say(roundLine(record, status.rounds));
           context.output.result(statusValue(status), sentence(status));
         }),
@@ -88,11 +97,11 @@ async function watchRun(
   let last: RunStatus | undefined;
   let waiting = "";
   for await (const status of follow(admin, run, { several, signal })) {
-    for (const record of status.history.slice(shown)) output.say(roundLine(record, status.rounds));
+    for (const record of recordsAfter(shown, status)) output.say(roundLine(record, status.rounds));
     const now = waitingLine(status);
     if (now !== waiting && now !== "") output.say(now);
     waiting = now;
-    shown = status.history.length;
+    shown = status.earlier + status.history.length;
     last = status;
   }
   if (signal.aborted)
@@ -102,7 +111,8 @@ async function watchRun(
       expected: "finished",
       got: `${last?.state}: ${last?.reason}`,
     });
-  output.result(statusValue(last), sentence(last));
+  const whole = await withHistory(admin, last);
+  output.result(statusValue(whole), sentence(whole));
 }
 
 /** While a round waits for sites: how many are here. */

@@ -56,6 +56,10 @@ export async function openCache(folder: string, maxBytes: number): Promise<Cache
     hold: (sha256) => holds.take(sha256),
     holding,
     fileOf: (sha256) => join(folder, sha256),
+    async remove(sha256) {
+      sizes.delete(sha256);
+      await kept.remove(sha256);
+    },
   };
 }
 

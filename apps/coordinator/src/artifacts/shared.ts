@@ -48,6 +48,10 @@ export function sharedArtifacts(bucket: Bucket, cache: Cache): Artifacts {
       if (bytes === undefined) throw absent(sha256);
       return bytes;
     },
+    async remove(sha256) {
+      await behind.remove(sha256);
+      await cache.remove(sha256);
+    },
   };
   return artifacts;
 }
@@ -79,6 +83,11 @@ class Behind {
     if (there !== bytes) await this.#bucket.put(sha256, this.#cache.fileOf(sha256), bytes);
     this.#spoilt.delete(sha256);
     this.#know(sha256, bytes);
+  }
+
+  async remove(sha256: string): Promise<void> {
+    this.#known.delete(checkName(sha256));
+    await this.#bucket.remove(sha256);
   }
 
   /** From the bucket into the cache, once though many ask. */

@@ -21,10 +21,11 @@ import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import { Notices } from "../registry/notices.ts";
 import { Registry } from "../registry/registry.ts";
-import type { Store } from "../store/store.ts";
+import type { Kept, Store } from "../store/store.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
+import { Keeper, needs } from "./keep.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
 import type { Activity } from "./presence.ts";
@@ -45,6 +46,8 @@ export type CoordinatorParts = {
   readonly holdMs?: number;
   /** The certificates, DER, that are shown in TLS: this process's, then those of others. */
   readonly shown?: () => readonly Uint8Array[];
+  /** How many rounds' files stay; all, where it is not said. */
+  readonly kept?: Kept;
 };
 
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
@@ -60,6 +63,7 @@ export class Coordinator {
   readonly registry: Registry;
   readonly notices: Notices;
   readonly #drivers = new Map<string, Driver>();
+  readonly #keeper: Keeper;
   readonly #watchers = new Set<() => void>();
   #starting: Promise<unknown> = Promise.resolve();
 
@@ -72,6 +76,12 @@ export class Coordinator {
       drivers: () => this.drivers(),
       driver: (run) => this.#drivers.get(run),
       changed: () => this.#watched(),
+    });
+    this.#keeper = new Keeper({
+      ...parts,
+      kept: parts.kept ?? {},
+      isInUse: (sha256) =>
+        this.drivers().some(({ options, header }) => needs(options.plan, header).includes(sha256)),
     });
   }
 
@@ -107,6 +117,7 @@ export class Coordinator {
   async close(): Promise<void> {
     this.dispatch.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
+    await this.#keeper.close();
   }
 
   /** In the order that their runs were added. */
@@ -247,24 +258,30 @@ export class Coordinator {
     const log = this.parts.log.of({ run: run.slice(0, 12) });
     // Its signature was checked when the run started; the owner's certificate may expire during a long run.
     const plan = parsePlan(envelope.payload);
-    const newest = (await store.releases(run)).at(-1);
+    const newest = await store.newestRelease(run);
     if (!newest)
       throw new Fault("storage", `run ${run.slice(0, 12)}`, {
         expected: "at least one release",
         got: "none",
       });
     const past = remembers ? await store.participations(run) : [];
+    const shelf = this.#keeper.shelf(run);
     const driver: Driver = new Driver({
       run,
       plan,
       planEnvelope: envelope,
       header,
       parent: decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
-      ledger: ledgerOf(store, run),
+      ledger: ledgerOf(store, run, shelf),
       trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
       random,
-      complete: completer({ ...this.parts, ...this.parts.federation.coordinator, log }),
+      complete: completer({
+        ...this.parts,
+        ...this.parts.federation.coordinator,
+        artifacts: shelf.artifacts,
+        log,
+      }),
       present: () => [...this.dispatch.schedule.serving(run)],
       waits: () => this.dispatch.schedule.waits(run),
       changed: () => {

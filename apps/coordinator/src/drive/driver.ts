@@ -306,16 +306,17 @@ export class Driver {
   /** Writes the header and begins the next round, if there is one; only ever inside #exclusively. */
   async #close(header: RunHeader, release?: SignedRelease): Promise<void> {
     if (this.#closed) return;
+    let kept: RunHeader;
     try {
       const { ledger, clock } = this.options;
-      await ledger.close(header, { round: this.round, wallMs: clock.wallMs(), release });
+      kept = await ledger.close(header, { round: this.round, wallMs: clock.wallMs(), release });
     } catch (cause) {
       return this.#reload(cause, "closing a round");
     }
     failpoint("round.closed");
     this.#failures = 0;
     this.#completion.forget();
-    this.header = header;
+    this.header = kept;
     if (release) this.parent = release.envelope;
     this.#sums = new Map();
     this.round = header.state === "running" ? this.#freshRound() : null;
@@ -365,7 +366,6 @@ export class Driver {
     });
   }
 
-  /** Unless it is aborted before. */
   #later(ms: number, { signal }: AbortController, act: () => void): void {
     this.options.clock.sleep(ms, signal).then(act, () => {});
   }

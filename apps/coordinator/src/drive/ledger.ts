@@ -1,14 +1,16 @@
 import { Fault } from "@tutti/foundation/fault";
 import type { Round } from "@tutti/round/round";
 import { givers } from "@tutti/round/view";
+import { RoundRecordSchema } from "@tutti/wire/admin";
 import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { JournalEntrySchema, RunHeaderSchema } from "@tutti/wire/journal";
 import { decode, encode } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
-import type { Store } from "../store/store.ts";
+import type { Change, Store } from "../store/store.ts";
 import type { SignedRelease } from "./complete.ts";
+import type { Shelf } from "./keep.ts";
 import { noteOfClose } from "./notes.ts";
 import type { Sums } from "./waiting.ts";
 
@@ -28,9 +30,10 @@ export type Ledger = {
   /** Appends entries, and the running sums that changed, in one transaction. */
   append(entries: readonly JournalEntry[], changed: Sums): Promise<void>;
   /**
-   * Closes the round: new header, who took part, maybe a release, an empty journal, in one transaction.
+   * Closes the round: new header, who took part, maybe a release, an empty journal, in one transaction. What
+   * is kept is returned: a header holds the newest records of its history, those before are rows.
    */
-  close(header: RunHeader, of?: Closing): Promise<void>;
+  close(header: RunHeader, of?: Closing): Promise<RunHeader>;
 };
 
 type Closing = {
@@ -40,13 +43,17 @@ type Closing = {
   readonly release?: SignedRelease | undefined;
 };
 
-export function ledgerOf(store: Store, run: string): Ledger {
+/** Records that a header holds: it is written whole at every close, and sent with every status. */
+export const NEWEST_RECORDS = 100;
+
+/** `shelf`: the run's files, where they are written down. */
+export function ledgerOf(store: Store, run: string, shelf?: Pick<Shelf, "made" | "closed">): Ledger {
   let next = 0;
   return {
     async read() {
       const { entries, sums } = await store.journal(run);
       const stored = await store.run(run);
-      const newest = (await store.releases(run)).at(-1);
+      const newest = await store.newestRelease(run);
       const got = stored ? "no release" : "none";
       if (!stored || !newest)
         throw new Fault("storage", `run ${run.slice(0, 12)}`, { expected: "a run", got });
@@ -69,10 +76,14 @@ export function ledgerOf(store: Store, run: string): Ledger {
       });
       next += entries.length;
     },
-    async close(header, { round, wallMs, release } = { round: null, wallMs: 0 }) {
+    async close(whole, { round, wallMs, release } = { round: null, wallMs: 0 }) {
+      const { header, history } = parted(whole);
+      const files = shelf?.made(header) ?? [];
       await store.commit(run, {
         header: encode(RunHeaderSchema, header),
         state: header.state,
+        ...(history.length > 0 && { history }),
+        ...(files.length > 0 && { files }),
         clearJournal: true,
         note: noteOfClose(run, header, release),
         ...(round && { took: { round: round.spec.task.round, ...givers(round), wallMs } }),
@@ -81,8 +92,20 @@ export function ledgerOf(store: Store, run: string): Ledger {
           : {}),
       });
       next = 0;
+      shelf?.closed(header);
+      return header;
     },
   };
+}
+
+/** The header with the newest records, and those before as rows; one of an older Tutti may have many. */
+function parted(whole: RunHeader): { header: RunHeader; history: NonNullable<Change["history"]> } {
+  const over = Math.max(0, whole.history.length - NEWEST_RECORDS);
+  const history = whole.history
+    .slice(0, over)
+    .map((record, i) => ({ at: whole.earlier + i, record: encode(RoundRecordSchema, record) }));
+  const header = { ...whole, history: whole.history.slice(over), earlier: whole.earlier + over };
+  return { header, history };
 }
 
 export function decodeHeader(bytes: Uint8Array): RunHeader {

@@ -87,6 +87,24 @@ const artifacts = v.pipe(
   v.check((it) => it.folder === undefined || it.s3 === undefined, "either folder or s3"),
 );
 
+const retention = v.strictObject({
+  rounds: v.exactOptional(
+    v.pipe(
+      whole(1, 1_000_000_000),
+      says(
+        "Newest rounds of a run whose evidence stays: strategy states, sums, transcripts. Absent: all." +
+          " Older rounds cannot be checked any more.",
+      ),
+    ),
+  ),
+  releases: v.exactOptional(
+    v.pipe(
+      whole(2, 1_000_000_000),
+      says("Newest rounds of a run whose adapters stay. Absent: all. Signed manifests stay in any case."),
+    ),
+  ),
+});
+
 const operations = v.strictObject({
   host: v.optional(
     v.pipe(host, says("Where it listens. It has no login: keep it off the internet.")),
@@ -217,6 +235,7 @@ export const schema = v.strictObject({
     },
   ),
   artifacts: v.optional(v.pipe(artifacts, says("Where models and releases are kept.")), {}),
+  retention: v.optional(v.pipe(retention, says("How long files of old rounds are kept.")), {}),
   operations: v.exactOptional(v.pipe(operations, says("Metrics and probes over HTTP. Absent: off."))),
   log: v.optional(v.pipe(log, says("What is written to stderr.")), {}),
   tracing: v.exactOptional(v.pipe(tracing, says("OpenTelemetry traces. Absent: off."))),

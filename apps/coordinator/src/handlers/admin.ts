@@ -3,9 +3,11 @@ import { checkBytes, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import {
   type Admin,
+  HistoryReplySchema,
   ListRunsReplySchema,
   type PutPart,
   ReleasesReplySchema,
+  RoundRecordSchema,
   type RunStatus,
   StartRunReplySchema,
 } from "@tutti/wire/admin";
@@ -20,6 +22,9 @@ import { statusOf } from "./status.ts";
 
 /** Statuses are sent no more often than this, however fast things change. */
 const WATCH_MS = 100;
+/** Of what grows with every round, a reply has so many at most, and as many as fit in half a message. */
+const PAGE = 500;
+const PAGE_BYTES = MAX_MESSAGE_BYTES / 2;
 
 /** What a run's owner may ask. */
 export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> {
@@ -53,14 +58,22 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       mustBeOwner(call);
       return create(ListRunsReplySchema, { runs: coordinator.drivers().map(status) });
     },
-    async releases({ run }, call) {
+    async releases({ run, from }, call) {
       mustBeOwner(call);
       const { planEnvelope: plan } = coordinator.driver(run).options;
-      const stored = await store.releases(run);
-      const manifests = stored.map(({ envelope }) =>
-        decode(SignedEnvelopeSchema, envelope, MAX_MESSAGE_BYTES),
-      );
-      return create(ReleasesReplySchema, { manifests, plan });
+      const stored = await store.releases(run, { from, most: PAGE });
+      const fitting = whatFits(stored.map(({ envelope }) => envelope));
+      const manifests = fitting.map((envelope) => decode(SignedEnvelopeSchema, envelope, MAX_MESSAGE_BYTES));
+      const more = fitting.length < stored.length || stored.length === PAGE;
+      return create(ReleasesReplySchema, { manifests, plan, more });
+    },
+    async history({ run, from }, call) {
+      mustBeOwner(call);
+      const { earlier, history } = coordinator.driver(run).header;
+      if (from >= earlier) return create(HistoryReplySchema, { records: history.slice(from - earlier) });
+      const stored = whatFits(await store.history(run, { from, most: PAGE }));
+      const records = stored.map((bytes) => decode(RoundRecordSchema, bytes, MAX_MESSAGE_BYTES));
+      return create(HistoryReplySchema, { records });
     },
     async revoke({ device, revocations }, call) {
       await coordinator.revoke(device, revocations, mustBeOwner(call));
@@ -71,6 +84,16 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       yield* chunksFrom(artifacts, request);
     },
   };
+}
+
+/** The first of them that a message has room for, and at least one. */
+function whatFits(all: readonly Uint8Array[]): Uint8Array[] {
+  let bytes = 0;
+  const over = all.findIndex((one) => {
+    bytes += one.length;
+    return bytes > PAGE_BYTES;
+  });
+  return all.slice(0, over < 0 ? all.length : Math.max(1, over));
 }
 
 async function putArtifact(

@@ -25,6 +25,7 @@ export function statusOf(coordinator: Coordinator, driver: Driver): RunStatus {
     attempt: header.attempt,
     phase: round?.phase === "summing" ? stageNow(round.cohorts) : (round?.phase ?? ""),
     history: header.history,
+    earlier: header.earlier,
     devices: devicesOf(coordinator, driver),
     here: presence.count,
     eligible: schedule.eligible(run),

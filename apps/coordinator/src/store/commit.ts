@@ -4,6 +4,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { failpoint } from "../failpoint.ts";
 import { addNote } from "./audit.ts";
 import type { Engine, Tx } from "./engine.ts";
+import { addFiles, addHistory, type StoredFile } from "./kept.ts";
 import { mustLead } from "./lease.ts";
 import type { Journal, StoredRelease, StoredSum } from "./store.ts";
 import { putTook, type Took } from "./took.ts";
@@ -16,6 +17,10 @@ export type Change = {
   readonly header?: Uint8Array;
   readonly state?: string;
   readonly release?: StoredRelease;
+  /** Records that the header no longer holds, with their place in the run's history. */
+  readonly history?: readonly { readonly at: number; readonly record: Uint8Array }[];
+  /** Artifacts that the round made. */
+  readonly files?: readonly StoredFile[];
   /** Deletes the round's entries and sums; done before `append` and `sums` of the same change. */
   readonly clearJournal?: boolean;
   /** What the audit log says of it. */
@@ -33,7 +38,7 @@ export type Leading = {
 };
 
 /** A run in the transaction that changes it. */
-type Place = { readonly tx: Tx; readonly run: string; readonly epoch: number };
+export type Place = { readonly tx: Tx; readonly run: string; readonly epoch: number };
 
 export async function commit(
   { engine, epoch, nowMs = Date.now }: Leading,
@@ -58,6 +63,8 @@ export async function commit(
     for (const sum of change.sums ?? []) await putSum(place, sum);
     if (change.release) await addRelease(place, change.release);
     if (change.took) await putTook(tx, run, change.took);
+    for (const records of pieces(change.history ?? [])) await addHistory(place, records);
+    for (const files of pieces(change.files ?? [])) await addFiles(place, files);
     await putHeader(place, change);
     if (change.note) await addNote(engine, tx, { note: change.note, wallMs: nowMs() });
     failpoint(`store.${kind}.inside`);

@@ -30,6 +30,8 @@ export type Schema = {
     epoch: Generated<number>;
   };
   participations: { run: string; device: string; rounds: number; last_round: number; last_ms: number };
+  history: { run: string; at: number; record: Uint8Array };
+  files: { run: string; sha256: string; kind: "adapter" | "evidence"; round: number };
   lease: {
     id: number;
     epoch: number;
@@ -53,6 +55,8 @@ export const TABLES: { readonly [Table in keyof Schema]: readonly (keyof Schema[
   sums: ["run", "cohort"],
   releases: ["run", "version"],
   participations: ["run", "device"],
+  history: ["run", "at"],
+  files: ["run", "sha256"],
   lease: ["id"],
   epochs: ["epoch"],
   audit: ["seq"],

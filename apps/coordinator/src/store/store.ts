@@ -9,6 +9,7 @@ import { failpoint } from "../failpoint.ts";
 import { addNote, auditHead, auditLines } from "./audit.ts";
 import { type Change, commit, journalOf, type Leading } from "./commit.ts";
 import type { Engine, Tx } from "./engine.ts";
+import { filesBeyond, forgetFile, historyOf, isFileOfAnother, type Kept, type StoredFile } from "./kept.ts";
 import { mustLead, readLease, takeLease } from "./lease.ts";
 import { type OpenOptions, openSqlite } from "./open.ts";
 import type { Schema } from "./schema.ts";
@@ -78,7 +79,16 @@ export type Store = {
    */
   commit(run: string, change: Change): Promise<void>;
   /** By version, oldest first. */
-  releases(run: string): Promise<StoredRelease[]>;
+  releases(run: string, page?: Page): Promise<StoredRelease[]>;
+  newestRelease(run: string): Promise<StoredRelease | undefined>;
+  /** Records that the header no longer holds, oldest first. */
+  history(run: string, page: Page): Promise<Uint8Array[]>;
+  /** Some of the files of older rounds than the newest `kept` before `round`. */
+  filesBeyond(run: string, about: { round: number; kept: Kept }): Promise<string[]>;
+  /** Whether another run has the file too. */
+  isFileOfAnother(run: string, sha256: string): Promise<boolean>;
+  /** Forgets a file that was removed. */
+  forgetFile(run: string, sha256: string): Promise<void>;
   /** An entry of the audit log that belongs to no change of the store. */
   note(note: Note): Promise<void>;
   auditHead(): Promise<Head>;
@@ -91,7 +101,11 @@ export type Store = {
   close(): Promise<void>;
 };
 
-export type { Change, OpenOptions, StoredParticipation };
+export type { Change, Kept, OpenOptions, StoredFile, StoredParticipation };
+
+/** From a version or place on, and how many at most. */
+export type Page = { readonly from: number; readonly most: number };
+const ALL: Page = { from: 0, most: 2 ** 31 - 1 };
 
 /**
  * Opens the store in a SQLite file, made if absent, and begins its next epoch. One process at a time: a
@@ -124,13 +138,13 @@ export function storeOf(leading: Leading): Store {
     runs: () => selectRuns(db).orderBy("added_ms").execute(),
     journal: (run) => journalOf(leading, run),
     commit: (run, change) => commit(leading, run, change),
-    releases: (run) =>
-      db
-        .selectFrom("releases")
-        .select(["version", "digest", "envelope"])
-        .where("run", "=", run)
-        .orderBy("version")
-        .execute(),
+    releases: (run, { from, most } = ALL) =>
+      selectReleases(db, run).where("version", ">=", from).orderBy("version").limit(most).execute(),
+    newestRelease: (run) => selectReleases(db, run).orderBy("version", "desc").limit(1).executeTakeFirst(),
+    history: (run, page) => historyOf(leading, run, page),
+    filesBeyond: (run, about) => filesBeyond(leading, run, about),
+    isFileOfAnother: (run, sha256) => isFileOfAnother(leading, run, sha256),
+    forgetFile: (run, sha256) => forgetFile(leading, run, sha256),
     note: (note) => addNoteAlone(leading, note),
     auditHead: () => auditHead(engine),
     auditLines: (range) => auditLines(engine, range),
@@ -158,6 +172,10 @@ function selectDevices(db: Kysely<Schema>) {
 
 function deviceOf(row: { name: string; certificate: Uint8Array; revoked: number }): Device {
   return { ...row, revoked: row.revoked !== 0 };
+}
+
+function selectReleases(db: Kysely<Schema>, run: string) {
+  return db.selectFrom("releases").select(["version", "digest", "envelope"]).where("run", "=", run);
 }
 
 function selectRuns(db: Kysely<Schema>) {
@@ -269,6 +287,11 @@ function guarded(store: Store, engine: Engine): Store {
     auditHead: wrap("reading the audit log", store.auditHead),
     auditLines: wrap("reading the audit log", store.auditLines),
     participations: wrap("reading who took part", store.participations),
+    newestRelease: wrap("reading a release", store.newestRelease),
+    history: wrap("reading history", store.history),
+    filesBeyond: wrap("reading files", store.filesBeyond),
+    isFileOfAnother: wrap("reading files", store.isFileOfAnother),
+    forgetFile: wrap("forgetting a file", store.forgetFile),
     integrity: wrap("checking integrity", store.integrity),
     close: wrap("closing", store.close),
   };

@@ -2,10 +2,10 @@ import type { Fault } from "@tutti/foundation/fault";
 import { firstHeader } from "@tutti/round/run";
 import { sessionId, stageOf } from "@tutti/round/summing";
 import { RoundRecordSchema } from "@tutti/wire/admin";
-import { create } from "@tutti/wire/message";
+import { create, decode } from "@tutti/wire/message";
 import { afterEach, describe, expect, test } from "vitest";
 import { Player } from "../../../../libs/round/test/player.ts";
-import { ledgerOf } from "../../src/drive/ledger.ts";
+import { ledgerOf, NEWEST_RECORDS } from "../../src/drive/ledger.ts";
 import { plan, temporary } from "./house.ts";
 import { World } from "./world.ts";
 
@@ -231,15 +231,27 @@ describe("an upload", () => {
 });
 
 describe("the header", () => {
-  test("with ten thousand rounds behind it goes through the store", async () => {
+  test("holds the newest records of ten thousand rounds, and those before are rows", async () => {
     const one = await world();
     await one.driver.shutdown();
-    const ledger = ledgerOf(one.life.store, one.run);
-    const { header } = await ledger.read();
-    const record = create(RoundRecordSchema, { survivors: 100, release: "ab".repeat(32), loss: 0.5 });
-    const long = { ...header, history: Array.from({ length: 10_000 }, () => record) };
-    await ledger.close(long);
-    expect((await ledger.read()).header.history).toHaveLength(10_000);
+    const { store } = one.life;
+    const ledger = ledgerOf(store, one.run);
+    let { header } = await ledger.read();
+    const record = (round: number) =>
+      create(RoundRecordSchema, { round, release: "ab".repeat(32), loss: 0.5 });
+    // As a coordinator before this one left it.
+    header = await ledger.close({
+      ...header,
+      history: Array.from({ length: 10_000 }, (_, round) => record(round)),
+    });
+    header = await ledger.close({ ...header, history: [...header.history, record(10_000)] });
+    expect((await ledger.read()).header).toEqual(header);
+    expect(header.earlier + header.history.length).toBe(10_001);
+    expect(header.history).toHaveLength(NEWEST_RECORDS);
+    const rows = await store.history(one.run, { from: 0, most: 20_000 });
+    const rounds = rows.map((bytes) => decode(RoundRecordSchema, bytes, bytes.length).round);
+    expect([...rounds, ...header.history.map(({ round }) => round)]).toEqual([...Array(10_001).keys()]);
+    expect(await store.history(one.run, { from: 9_899, most: 7 })).toHaveLength(2);
   });
 
   test("begins running, with nothing behind it", () => {

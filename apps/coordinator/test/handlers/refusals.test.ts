@@ -1,7 +1,13 @@
 import type { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { termsOf } from "@tutti/round/spec";
-import { RevokeRequestSchema, RunRequestSchema, StartRunRequestSchema } from "@tutti/wire/admin";
+import {
+  HistoryRequestSchema,
+  ReleasesRequestSchema,
+  RevokeRequestSchema,
+  RunRequestSchema,
+  StartRunRequestSchema,
+} from "@tutti/wire/admin";
 import { EnrollRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import {
@@ -85,7 +91,8 @@ describe("who may say what", () => {
     watch: (call) => desk.owner.watch(create(RunRequestSchema, now()), call),
     stopRun: (call) => desk.owner.stopRun(create(RunRequestSchema, now()), call),
     listRuns: (call) => desk.owner.listRuns(create(RunRequestSchema) as never, call),
-    releases: (call) => desk.owner.releases(create(RunRequestSchema, now()), call),
+    releases: (call) => desk.owner.releases(create(ReleasesRequestSchema, { run: now().run }), call),
+    history: (call) => desk.owner.history(create(HistoryRequestSchema, { run: now().run }), call),
     revoke: (call) => desk.owner.revoke(create(RevokeRequestSchema, { device: "a" }), call),
     fetch: (call) => desk.owner.fetch(create(FetchRequestSchema, { sha256: new Uint8Array(32) }), call),
   };

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Store } from "../../src/store/store.ts";
+import type { Kept, Store } from "../../src/store/store.ts";
 import { aRun, BENCHES, bytes, lead, type Place } from "./bench.ts";
 
 /** One suite for every engine: what a coordinator relies on must not depend on which it has. */
@@ -244,6 +244,47 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
     expect(Object.getPrototypeOf(plan)).toBe(Uint8Array.prototype);
     expect(plan.byteOffset).toBe(0);
     expect(Buffer.compare(plan, big.subarray(1000, 2_000_000))).toBe(0);
+  });
+
+  test("releases come in pages, and the newest alone", async () => {
+    await store.addRun(aRun);
+    expect(await store.newestRelease("r1")).toBeUndefined();
+    for (let version = 0; version < 5; version++) {
+      const release = { version, digest: `d${version}`, envelope: bytes(version) };
+      await store.commit("r1", { release });
+    }
+    expect((await store.newestRelease("r1"))?.version).toBe(4);
+    const versions = (await store.releases("r1", { from: 1, most: 2 })).map(({ version }) => version);
+    expect(versions).toEqual([1, 2]);
+  });
+
+  test("history is kept once, in order", async () => {
+    await store.addRun(aRun);
+    await store.commit("r1", { history: [0, 1, 2].map((at) => ({ at, record: bytes(at) })) });
+    await store.commit("r1", { history: [2, 3].map((at) => ({ at, record: bytes(at) })) });
+    expect(await store.history("r1", { from: 1, most: 10 })).toEqual([bytes(1), bytes(2), bytes(3)]);
+    expect(await store.history("r2", { from: 0, most: 10 })).toEqual([]);
+  });
+
+  test("files beyond what is kept, by kind; one that is made again counts from then", async () => {
+    for (const run of ["r1", "r2"]) await store.addRun({ ...aRun, run });
+    const file = (sha256: string, round: number, kind: "adapter" | "evidence") => ({ sha256, round, kind });
+    for (const round of [1, 2, 3, 4])
+      await store.commit("r1", {
+        files: [file(`a${round}`, round, "adapter"), file(`e${round}`, round, "evidence")],
+      });
+    await store.commit("r1", { files: [file("e1", 4, "evidence")] });
+    await store.commit("r2", { files: [file("e2", 1, "evidence")] });
+    const beyond = (kept: Kept) => store.filesBeyond("r1", { round: 4, kept });
+    expect(await beyond({})).toEqual([]);
+    expect(await beyond({ evidence: 1 })).toEqual(["e2", "e3"]);
+    expect(await beyond({ adapter: 3 })).toEqual(["a1"]);
+    expect((await beyond({ adapter: 2, evidence: 2 })).sort()).toEqual(["a1", "a2", "e2"]);
+    expect(await store.isFileOfAnother("r1", "e2")).toBe(true);
+    expect(await store.isFileOfAnother("r1", "e3")).toBe(false);
+    await store.forgetFile("r1", "e2");
+    expect(await beyond({ evidence: 1 })).toEqual(["e3"]);
+    expect(await store.isFileOfAnother("r2", "e2")).toBe(false);
   });
 
   test("errors of the engine are Faults that say what was done", async () => {

@@ -175,6 +175,8 @@ export declare type RunStatus = Message<"tutti.v1.RunStatus"> & {
   phase: string;
 
   /**
+   * The newest; `earlier` says how many there were before these, which History has.
+   *
    * @generated from field: repeated tutti.v1.RoundRecord history = 9;
    */
   history: RoundRecord[];
@@ -185,6 +187,11 @@ export declare type RunStatus = Message<"tutti.v1.RunStatus"> & {
    * @generated from field: repeated tutti.v1.DeviceActivity devices = 10;
    */
   devices: DeviceActivity[];
+
+  /**
+   * @generated from field: uint32 earlier = 16;
+   */
+  earlier: number;
 
   /**
    * Devices that are here; of them those that may serve this run now, and how few its round needs.
@@ -443,10 +450,35 @@ export declare type RevokeRequest = Message<"tutti.v1.RevokeRequest"> & {
 export declare const RevokeRequestSchema: GenMessage<RevokeRequest>;
 
 /**
+ * @generated from message tutti.v1.ReleasesRequest
+ */
+export declare type ReleasesRequest = Message<"tutti.v1.ReleasesRequest"> & {
+  /**
+   * @generated from field: string run = 1;
+   */
+  run: string;
+
+  /**
+   * The first version asked for.
+   *
+   * @generated from field: uint32 from = 2;
+   */
+  from: number;
+};
+
+/**
+ * Describes the message tutti.v1.ReleasesRequest.
+ * Use `create(ReleasesRequestSchema)` to create a new message.
+ */
+export declare const ReleasesRequestSchema: GenMessage<ReleasesRequest>;
+
+/**
  * @generated from message tutti.v1.ReleasesReply
  */
 export declare type ReleasesReply = Message<"tutti.v1.ReleasesReply"> & {
   /**
+   * As many as fit in a message, by version; more may follow.
+   *
    * @generated from field: repeated tutti.v1.SignedEnvelope manifests = 1;
    */
   manifests: SignedEnvelope[];
@@ -457,6 +489,11 @@ export declare type ReleasesReply = Message<"tutti.v1.ReleasesReply"> & {
    * @generated from field: tutti.v1.SignedEnvelope plan = 2;
    */
   plan?: SignedEnvelope;
+
+  /**
+   * @generated from field: bool more = 3;
+   */
+  more: boolean;
 };
 
 /**
@@ -464,6 +501,47 @@ export declare type ReleasesReply = Message<"tutti.v1.ReleasesReply"> & {
  * Use `create(ReleasesReplySchema)` to create a new message.
  */
 export declare const ReleasesReplySchema: GenMessage<ReleasesReply>;
+
+/**
+ * @generated from message tutti.v1.HistoryRequest
+ */
+export declare type HistoryRequest = Message<"tutti.v1.HistoryRequest"> & {
+  /**
+   * @generated from field: string run = 1;
+   */
+  run: string;
+
+  /**
+   * How many records are left out, counted from the first.
+   *
+   * @generated from field: uint32 from = 2;
+   */
+  from: number;
+};
+
+/**
+ * Describes the message tutti.v1.HistoryRequest.
+ * Use `create(HistoryRequestSchema)` to create a new message.
+ */
+export declare const HistoryRequestSchema: GenMessage<HistoryRequest>;
+
+/**
+ * @generated from message tutti.v1.HistoryReply
+ */
+export declare type HistoryReply = Message<"tutti.v1.HistoryReply"> & {
+  /**
+   * As many as fit in a message; none where there are no more.
+   *
+   * @generated from field: repeated tutti.v1.RoundRecord records = 1;
+   */
+  records: RoundRecord[];
+};
+
+/**
+ * Describes the message tutti.v1.HistoryReply.
+ * Use `create(HistoryReplySchema)` to create a new message.
+ */
+export declare const HistoryReplySchema: GenMessage<HistoryReply>;
 
 /**
  * @generated from service tutti.v1.Admin
@@ -518,11 +596,19 @@ export declare const Admin: GenService<{
     output: typeof ListRunsReplySchema;
   },
   /**
+   * @generated from rpc tutti.v1.Admin.History
+   */
+  history: {
+    methodKind: "unary";
+    input: typeof HistoryRequestSchema;
+    output: typeof HistoryReplySchema;
+  },
+  /**
    * @generated from rpc tutti.v1.Admin.Releases
    */
   releases: {
     methodKind: "unary";
-    input: typeof RunRequestSchema;
+    input: typeof ReleasesRequestSchema;
     output: typeof ReleasesReplySchema;
   },
   /**

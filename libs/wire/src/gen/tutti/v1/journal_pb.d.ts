@@ -217,9 +217,16 @@ export declare type RunHeader = Message<"tutti.v1.RunHeader"> & {
   cohort: string[];
 
   /**
+   * The newest; `earlier` were before these, and are rows of their own.
+   *
    * @generated from field: repeated tutti.v1.RoundRecord history = 10;
    */
   history: RoundRecord[];
+
+  /**
+   * @generated from field: uint32 earlier = 14;
+   */
+  earlier: number;
 
   /**
    * Of zero-concentrated differential privacy: what the rounds so far cost a device that was in each; and the

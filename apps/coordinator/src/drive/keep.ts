@@ -1,0 +1,120 @@
+import { sha256Hex } from "@tutti/foundation/hash";
+import type { Plan } from "@tutti/plan/plan";
+import type { RunHeader } from "@tutti/wire/journal";
+import type { Artifacts } from "../artifacts.ts";
+import { failpoint } from "../failpoint.ts";
+import type { Log } from "../observe/log.ts";
+import { logTrouble } from "../observe/trouble.ts";
+import type { Kept, Store, StoredFile } from "../store/store.ts";
+
+export type KeeperOptions = {
+  readonly store: Store;
+  readonly artifacts: Artifacts;
+  /** How many rounds' files stay; a kind that is not named stays for good. */
+  readonly kept: Kept;
+  /** Whether a run needs a file that no row of its own may tell of: a base model, where it goes on from. */
+  readonly isInUse: (sha256: string) => boolean;
+  readonly log: Log;
+};
+
+/** What a run cannot do without, whatever the rule. */
+export function needs({ base, initial }: Plan, { adapter, strategy }: RunHeader): string[] {
+  return [base.sha256, initial.sha256, adapter, strategy];
+}
+
+/** One run's files, as its rounds make them. */
+export type Shelf = {
+  /** The same artifacts; what is put through them is the round's in progress until that is closed. */
+  readonly artifacts: Artifacts;
+  /** What the round in progress made, as it is written down with the header that ends it. */
+  made(header: RunHeader): StoredFile[];
+  /** That header is durable: what is older than it should be goes, beside whatever comes next. */
+  closed(header: RunHeader): void;
+};
+
+/**
+ * Removes what old rounds left, by the federation's rule. Killed at any point it goes on after the next
+ * round: a file goes first and its row after it. A file stays while a row of another run has it, or a round
+ * in progress put it again.
+ */
+export class Keeper {
+  readonly #options: KeeperOptions;
+  /** Put by rounds that are not closed, by run. */
+  readonly #fresh = new Map<string, Set<string>>();
+  readonly #going = new Map<string, Promise<void>>();
+  readonly #tidying = new Map<string, Promise<void>>();
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  shelf(run: string): Shelf {
+    const { artifacts } = this.#options;
+    const fresh = new Set<string>();
+    this.#fresh.set(run, fresh);
+    const putting = async (sha256: string, put: () => Promise<unknown>) => {
+      // From here on it is not removed; if it just is, it is put when it is gone.
+      fresh.add(sha256);
+      await this.#going.get(sha256);
+      await put();
+      return sha256;
+    };
+    return {
+      artifacts: {
+        ...artifacts,
+        put: async (sha256, chunks, bytes) =>
+          void (await putting(sha256, () => artifacts.put(sha256, chunks, bytes))),
+        putBytes: (bytes) => putting(sha256Hex(bytes), () => artifacts.putBytes(bytes)),
+      },
+      made: ({ round, adapter }) =>
+        [...fresh].map((sha256) => ({ sha256, round, kind: sha256 === adapter ? "adapter" : "evidence" })),
+      closed: (header) => {
+        fresh.clear();
+        this.#tidy(run, header.round);
+      },
+    };
+  }
+
+  /** Ends with what is being removed. */
+  async close(): Promise<void> {
+    await Promise.all(this.#tidying.values());
+  }
+
+  #tidy(run: string, round: number): void {
+    if (Object.keys(this.#options.kept).length === 0 || this.#tidying.has(run)) return;
+    const tidying = this.#removeOld(run, round)
+      .catch((error: unknown) => logTrouble(this.#options.log, error, { doing: "removing old files" }))
+      .finally(() => this.#tidying.delete(run));
+    this.#tidying.set(run, tidying);
+  }
+
+  async #removeOld(run: string, round: number): Promise<void> {
+    const { store, kept } = this.#options;
+    for (const sha256 of await store.filesBeyond(run, { round, kept })) {
+      if (!(await this.#remove(run, sha256))) continue;
+      failpoint("keep.removed");
+      await store.forgetFile(run, sha256);
+    }
+  }
+
+  /** False for one that is needed after all, or just put again. */
+  async #remove(run: string, sha256: string): Promise<boolean> {
+    const { artifacts, store, isInUse } = this.#options;
+    // In one turn: who puts it from now on waits, and who put it before is seen here or by its row.
+    if (isInUse(sha256) || [...this.#fresh.values()].some((names) => names.has(sha256))) return false;
+    failpoint("keep.removing");
+    const going = store
+      .isFileOfAnother(run, sha256)
+      .then((another) => (another ? undefined : artifacts.remove(sha256)));
+    this.#going.set(
+      sha256,
+      going.catch(() => {}),
+    );
+    try {
+      await going;
+      return true;
+    } finally {
+      this.#going.delete(sha256);
+    }
+  }
+}

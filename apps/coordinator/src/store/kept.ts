@@ -1,0 +1,95 @@
+import type { Change, Leading, Place } from "./commit.ts";
+import { mustLead } from "./lease.ts";
+
+/** An artifact of a run: its hash, what it is, and the round that began when it was last put. */
+export type StoredFile = {
+  readonly sha256: string;
+  /** A release's adapter; or what a third party checks a round with: states, sums, transcripts. */
+  readonly kind: "adapter" | "evidence";
+  readonly round: number;
+};
+
+/** Of a run: the newest rounds of which its files stay, by kind. */
+export type Kept = Readonly<Partial<Record<StoredFile["kind"], number>>>;
+
+/** As many as are removed after one round at most: a rule that was just set has years of them. */
+const MOST = 100;
+
+export async function addHistory({ tx, run }: Place, records: NonNullable<Change["history"]>): Promise<void> {
+  await tx
+    .insertInto("history")
+    .values(records.map(({ at, record }) => ({ run, at, record })))
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+/** One that is made again counts from then. */
+export async function addFiles({ tx, run }: Place, files: readonly StoredFile[]): Promise<void> {
+  await tx
+    .insertInto("files")
+    .values(files.map((file) => ({ ...file, run })))
+    .onConflict((at) =>
+      at.columns(["run", "sha256"]).doUpdateSet(({ ref }) => ({
+        kind: ref("excluded.kind"),
+        round: ref("excluded.round"),
+      })),
+    )
+    .execute();
+}
+
+/** Some of a run's files that are of older rounds than it keeps, oldest first. */
+export async function filesBeyond(
+  { engine }: Leading,
+  run: string,
+  { round, kept }: { round: number; kept: Kept },
+): Promise<string[]> {
+  const bounds = Object.entries(kept) as [StoredFile["kind"], number][];
+  if (bounds.length === 0) return [];
+  const rows = await engine.db
+    .selectFrom("files")
+    .select("sha256")
+    .where("run", "=", run)
+    .where(({ or, and, eb }) =>
+      or(bounds.map(([kind, rounds]) => and([eb("kind", "=", kind), eb("round", "<=", round - rounds)]))),
+    )
+    .orderBy("round")
+    .limit(MOST)
+    .execute();
+  return rows.map(({ sha256 }) => sha256);
+}
+
+export async function isFileOfAnother({ engine }: Leading, run: string, sha256: string): Promise<boolean> {
+  const row = await engine.db
+    .selectFrom("files")
+    .select("run")
+    .where("sha256", "=", sha256)
+    .where("run", "!=", run)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Forgets a file that is removed already. */
+export async function forgetFile({ engine, epoch }: Leading, run: string, sha256: string): Promise<void> {
+  await engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch });
+    await tx.deleteFrom("files").where("run", "=", run).where("sha256", "=", sha256).execute();
+  });
+}
+
+/** Records of a run's history that its header no longer holds, from one place on. */
+export async function historyOf(
+  { engine }: Leading,
+  run: string,
+  { from, most }: { from: number; most: number },
+): Promise<Uint8Array[]> {
+  const rows = await engine.db
+    .selectFrom("history")
+    .select("record")
+    .where("run", "=", run)
+    .where("at", ">=", from)
+    .orderBy("at")
+    .limit(most)
+    .execute();
+  return rows.map(({ record }) => record);
+}
