@@ -1,7 +1,9 @@
 import { Command, CommanderError } from "commander";
 import { adapterCommand } from "./commands/adapter/adapter.ts";
 import { auditCommand } from "./commands/audit/audit.ts";
+import { authorityCommand } from "./commands/authority/authority.ts";
 import { benchCommand } from "./commands/bench.ts";
+import { devicesCommand } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { graphCommand } from "./commands/graph/graph.ts";
 import { initCommand } from "./commands/init.ts";
@@ -11,6 +13,7 @@ import { releasesCommand } from "./commands/releases.ts";
 import { revokeCommand } from "./commands/revoke.ts";
 import { runCommand } from "./commands/run.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { tlsCommand } from "./commands/tls/tls.ts";
 import { tokenCommand } from "./commands/token.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { verifyRoundCommand } from "./commands/verify-round.ts";
@@ -35,6 +38,9 @@ function program(): Command {
     tokenCommand(),
     joinCommand(),
     revokeCommand(),
+    devicesCommand(),
+    authorityCommand(),
+    tlsCommand(),
     runCommand(),
     releasesCommand(),
     verifyCommand(),

@@ -9,6 +9,7 @@ import { Admin, type PutPart, PutPartSchema, type RoundRecord, type RunStatus } 
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { CHUNK_BYTES, type Stub } from "@tutti/wire/rpc";
+import { Register } from "@tutti/wire/standing";
 
 export type Owner = Awaited<ReturnType<typeof openOwner>>;
 export type AdminLink = Stub<typeof Admin>;
@@ -23,16 +24,37 @@ export async function asOwner<T>(
   folder: string,
   body: (admin: AdminLink, owner: Owner) => Promise<T>,
 ): Promise<T> {
-  const owner = await openOwner(folder);
-  const { address, addresses, tls, key, name } = owner;
-  const shows = tlsIdentity(await readHex(folder, PATHS.ownerKey));
-  const about = { address, addresses, tls, key, name, shows, patienceMs: TAKEOVER_MS };
+  const { owner, about } = await ownerOf(folder);
   const admin = connectService(Admin, about);
   try {
     return await body(admin, owner);
   } finally {
     admin.close();
   }
+}
+
+/** The same for what an owner asks about devices. */
+export async function asRegistrar<T>(
+  folder: string,
+  body: (register: Stub<typeof Register>, owner: Owner) => Promise<T>,
+): Promise<T> {
+  const { owner, about } = await ownerOf(folder);
+  const register = connectService(Register, about);
+  try {
+    return await body(register, owner);
+  } finally {
+    register.close();
+  }
+}
+
+async function ownerOf(folder: string) {
+  const owner = await openOwner(folder);
+  const { address, addresses, tls, key, name, authority } = owner;
+  const shows = tlsIdentity(await readHex(folder, PATHS.ownerKey));
+  // A coordinator that has another TLS certificate by now says so, signed, each time it is asked.
+  const pins = { authority, kept: null, keep: async () => {} };
+  const about = { address, addresses, tls, key, name, shows, pins, patienceMs: TAKEOVER_MS };
+  return { owner, about };
 }
 
 /** Uploads a file under its hash, in chunks. */

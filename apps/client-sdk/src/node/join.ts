@@ -7,13 +7,19 @@ import { platformRandom, type SecretRandom } from "@tutti/foundation/random";
 import { bind, verifyCertificate } from "@tutti/identity/certificate";
 import { type JoinFile, joinFileText, parseJoinFile, spent } from "@tutti/identity/join";
 import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
-import { type Certificate, CertificateSchema, EnrollRequestSchema } from "@tutti/wire/device";
+import {
+  type Certificate,
+  CertificateSchema,
+  EnrollRequestSchema,
+  HelloRequestSchema,
+} from "@tutti/wire/device";
 import { create, decode, encode } from "@tutti/wire/message";
 import type { Link } from "../link.ts";
 import { defaultPolicy, policyText } from "../policy.ts";
 import { readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
 import { configText, FILES, MAX_CERTIFICATE_BYTES } from "./folder.ts";
 import { connect } from "./grpc.ts";
+import { openPins } from "./pins.ts";
 import { type TlsIdentity, tlsIdentity } from "./sign.ts";
 
 export type JoinOptions = {
@@ -47,7 +53,7 @@ export async function join(options: JoinOptions): Promise<void> {
   await mkdir(staging, { recursive: true });
   const { key, shows } = await keptKey(folder, random);
   const { certificate, name } = certify(token, key, file.authority);
-  await enrol({ file, key, shows, certificate, name, link }).catch(async (error: unknown) => {
+  await enrol({ file, folder, key, shows, certificate, name, link }).catch(async (error: unknown) => {
     // A token that was used will not be good again; a coordinator that is away may be back.
     if (asFault(error).code === "refused") await rm(staging, { recursive: true, force: true });
     throw error;
@@ -151,17 +157,22 @@ function certify(
 }
 
 type Enrolment = OwnKey & {
+  readonly folder: string;
   readonly file: JoinFile;
   readonly certificate: Certificate;
   readonly name: string;
   readonly link: Pick<Link, "enroll"> | undefined;
 };
 
-async function enrol({ file, key, shows, certificate, name, link }: Enrolment): Promise<void> {
+async function enrol({ file, folder, key, shows, certificate, name, link }: Enrolment): Promise<void> {
   const { address, addresses = [] } = file;
   const tls = pinnedBy(file);
-  const own = link ? null : connect({ address, addresses, tls, patienceMs: TAKEOVER_MS, name, key, shows });
+  const pins = await openPins(folder, file.authority);
+  const where = { address, addresses, tls, pins, patienceMs: TAKEOVER_MS };
+  const own = link ? null : connect({ ...where, name, key, shows });
   try {
+    // Greeting first finds out whether the coordinator has another TLS certificate than the join file says.
+    await own?.hello(create(HelloRequestSchema));
     await (link ?? own)?.enroll(create(EnrollRequestSchema, { certificate }));
   } catch (error) {
     const { code } = asFault(error);

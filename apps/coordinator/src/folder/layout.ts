@@ -12,8 +12,12 @@ import { type Config, parseConfig } from "./config.ts";
 export const PATHS = {
   config: "tutti.json",
   authorityKey: join("authority", "authority.key"),
+  /** Devices whose certificates were renewed with the authority's key. */
+  renewed: join("authority", "renewed.json"),
   authorityPublic: join("authority", "authority.pub"),
   ownerKey: join("owner", "owner.key"),
+  /** Who was revoked, as the owner signed it last. */
+  revocations: join("owner", "revocations.json"),
   ownerCertificate: join("owner", "owner.cert"),
   coordinatorKey: join("coordinator", "coordinator.key"),
   coordinatorCertificate: join("coordinator", "coordinator.cert"),

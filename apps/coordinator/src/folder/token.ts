@@ -12,6 +12,9 @@ export type TokenOptions = {
   /** The device's name, unique in the federation. */
   readonly name: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Where it is, and how many of there may be enrolled, and in one sum. */
+  readonly site?: string;
+  readonly siteLimit?: number;
   /** How long the device's certificate will be valid. */
   readonly days: number;
   readonly random: SecretRandom;
@@ -29,7 +32,7 @@ const MAX_DAYS = 3650;
  * the coordinator knows the token as used when the first key bound to its serial enrols.
  */
 export async function createToken(options: TokenOptions): Promise<JoinFile> {
-  const { folder, name, labels, days, random, nowMs } = options;
+  const { folder, name, labels, site, siteLimit, days, random, nowMs } = options;
   checkInteger("days", days, [1, MAX_DAYS]);
   const config = await readConfig(folder);
   const authority = await openAuthority(folder);
@@ -43,7 +46,8 @@ export async function createToken(options: TokenOptions): Promise<JoinFile> {
     notBeforeS: nowS - SKEW_S,
     notAfterS: nowS + days * DAY_S,
     serial: random.bytes(16),
-    ...(labels ? { labels } : {}),
+    ...(labels && { labels }),
+    ...(site && { site, siteLimit: siteLimit ?? 0 }),
   });
   return {
     version: 1,
