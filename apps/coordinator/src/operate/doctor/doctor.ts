@@ -1,5 +1,5 @@
 import { access, constants, stat } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { examine, type Finding, skew } from "@tutti/foundation/finding";
 import type { Config } from "../../folder/config.ts";
 import { PATHS, readConfig } from "../../folder/layout.ts";
@@ -20,7 +20,7 @@ export async function examineFederation(folder: string, hello: Caller): Promise<
   const given = config as Config;
   const findings = await Promise.all([
     examine("tutti.json", () => ({ state: "ok", says: `federation ${given.name}` }) as const),
-    ...machineChecks(folder, given.limits.connections),
+    ...machineChecks(lasting(folder, given), given.limits.connections),
     ...keyChecks(folder, Date.now()),
     examine("artifacts", () => artifacts(folder, given)),
     examine("port", () => portOf(folder, given)),
@@ -28,6 +28,13 @@ export async function examineFederation(folder: string, hello: Caller): Promise<
     examine("coordinator", () => reached(hello)),
   ]);
   return [...findings, ...(await storeChecks(folder, given))];
+}
+
+/** Where this machine keeps what must last. */
+function lasting(folder: string, { store, artifacts: { folder: own, s3 } }: Config): string | null {
+  if (store.engine === "sqlite") return dirname(join(folder, PATHS.store));
+  if (s3) return null;
+  return own ? (isAbsolute(own) ? own : join(folder, own)) : join(folder, PATHS.artifacts);
 }
 
 async function reached(hello: Caller): Promise<Look> {

@@ -8,14 +8,15 @@ type Look = Omit<Finding, "what">;
 const NODE: readonly [number, number] = [20, 19];
 const MB = 2 ** 20;
 
-/** What any machine that runs a coordinator needs, whatever is on it. */
-export function machineChecks(folder: string, connections: number): Promise<Finding>[] {
+/** `folder`: where this machine keeps what must last; null where other machines do. */
+export function machineChecks(folder: string | null, connections: number): Promise<Finding>[] {
   return [
     examine("Node.js", () => nodeVersion(process.versions.node)),
     examine("clock", () => clockOf(Date.now())),
     examine("open files", async () => openFiles(await limits(), connections)),
-    examine("disk space", () => space(folder)),
-    examine("disk writes", () => writes(folder)),
+    ...(folder === null
+      ? []
+      : [examine("disk space", () => space(folder)), examine("disk writes", () => writes(folder))]),
   ];
 }
 
