@@ -8,8 +8,13 @@ const UNUSED_MS = 5 * 60_000;
 const MAX_SESSIONS = 50_000;
 /** A device has one link, and after a crash or two some that nobody closed. */
 const SESSIONS_PER_NAME = 8;
-/** A nonce is remembered for 5 minutes at most; a device sends a few requests a second. */
-const MAX_NONCES = 20_000;
+/**
+ * Of a name, in all its sessions: 2 MB, and 270 requests a second for the minute that our clients sign for.
+ * Who sends more is asked to come back, and takes no room from others.
+ */
+const NONCES_PER_NAME = 16_384;
+/** Freed at once, so that a flood is not looked through for each of its requests. */
+const ROOM = 1_000;
 
 /** The sessions a coordinator opened; in memory alone, so a restart makes every older signature worthless. */
 export class Sessions {
@@ -43,25 +48,43 @@ export class Sessions {
    */
   use(session: Session, request: Signed, nowMs: number): void {
     const fresh = !session.used;
-    session.use(request, nowMs);
+    const before = this.#named.get(request.name) ?? [];
+    session.use(request, nowMs, NONCES_PER_NAME - remembered(before, session, nowMs));
     if (!fresh) return;
-    const own = (this.#named.get(request.name) ?? []).filter(({ id }) => this.#all.has(id));
+    const own = before.filter(({ id }) => this.#all.has(id));
     own.push(session);
     for (const { id } of own.splice(0, own.length - SESSIONS_PER_NAME)) this.#all.delete(id);
     this.#named.set(request.name, own);
   }
 
-  /** Drops what is over; if that is not enough, the oldest that nobody used, so that a flood drops itself. */
+  /**
+   * Drops what is over; if that is not enough, the oldest that nobody used, so that a flood drops itself; and
+   * then of names with more than one session all but the newest, the one that a link is on.
+   */
   #makeRoom(nowMs: number): void {
     if (this.#all.size < MAX_SESSIONS) return;
-    for (const [id, session] of this.#all) if (session.isOver(nowMs)) this.#all.delete(id);
-    for (const [id, session] of this.#all) {
-      if (this.#all.size < MAX_SESSIONS) return;
-      if (!session.used) this.#all.delete(id);
-    }
+    const dropIf = (isGone: (session: Session) => boolean) => {
+      for (const [id, session] of this.#all) {
+        if (this.#all.size <= MAX_SESSIONS - ROOM) return;
+        if (isGone(session)) this.#all.delete(id);
+      }
+    };
+    dropIf((session) => session.isOver(nowMs));
+    dropIf((session) => !session.used);
+    const newest = new Set([...this.#named.values()].map((own) => own.at(-1)));
+    dropIf((session) => !newest.has(session));
     if (this.#all.size >= MAX_SESSIONS)
       throw new Fault("unavailable", "session", { got: "too many open ones", todo: "Try again later" });
   }
+}
+
+/** Nonces of a name's other sessions; looked through for those that are over only when there are many. */
+function remembered(sessions: readonly Session[], but: Session, nowMs: number): number {
+  const others = sessions.filter((session) => session !== but);
+  const count = () => others.reduce((sum, { nonces }) => sum + nonces, 0);
+  if (count() < NONCES_PER_NAME / 2) return count();
+  for (const session of others) session.forget(nowMs, true);
+  return count();
 }
 
 type Signed = { readonly name: string; readonly nonce: Uint8Array; readonly expiresMs: number };
@@ -78,6 +101,10 @@ export class Session {
     this.#lastMs = nowMs;
   }
 
+  get nonces(): number {
+    return this.#nonces.size;
+  }
+
   get used(): boolean {
     return this.#name !== null;
   }
@@ -90,15 +117,15 @@ export class Session {
    * Records a request whose signature is good. @throws Fault("refused") for a nonce or a session used
    * already.
    */
-  use(request: Signed, nowMs: number): void {
+  use(request: Signed, nowMs: number, most: number): void {
     const { name, expiresMs } = request;
     if (this.#name !== null && this.#name !== name)
       throw new Fault("refused", `request by ${name}`, { expected: "its own session", got: "another's" });
     const nonce = hex(request.nonce);
     if (this.#nonces.has(nonce))
       throw new Fault("refused", `request by ${name}`, { expected: "a fresh nonce", got: "a replay" });
-    this.#forget(nowMs);
-    if (this.#nonces.size >= MAX_NONCES)
+    this.forget(nowMs, this.#nonces.size >= most);
+    if (this.#nonces.size >= most)
       throw new Fault("unavailable", `request by ${name}`, {
         expected: "fewer requests",
         todo: "Try again later",
@@ -108,12 +135,11 @@ export class Session {
     this.#lastMs = nowMs;
   }
 
-  #forget(nowMs: number): void {
-    const full = this.#nonces.size >= MAX_NONCES;
+  /** What expired; usually one look at the oldest is enough. */
+  forget(nowMs: number, all: boolean): void {
     for (const [nonce, expiresMs] of this.#nonces) {
       if (expiresMs <= nowMs) this.#nonces.delete(nonce);
-      // Usually one look at the oldest is enough; when full, every one is looked at.
-      else if (!full) return;
+      else if (!all) return;
     }
   }
 }

@@ -12,9 +12,11 @@ import type { Term } from "./gate.ts";
 export async function beginTerm(parts: CoordinatorParts): Promise<Term> {
   const { clock, store } = parts;
   const coordinator = new Coordinator(parts);
+  // Expiries count on a clock that nobody sets: no step of the wall clock makes a captured request good.
+  const originMs = clock.wallMs() - clock.nowMs();
   const auth = authenticator({
     lookup: (name) => coordinator.registry.lookup(name),
-    nowMs: () => clock.wallMs(),
+    nowMs: () => originMs + clock.nowMs(),
     random: platformRandom(),
     // Each request's signature is another one.
     verify: nativeVerify,
