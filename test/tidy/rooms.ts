@@ -48,6 +48,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "privacy",
     "round/spec",
     "round/privacy",
+    "round/eligible",
   ],
   "apps/coordinator": [
     "foundation",

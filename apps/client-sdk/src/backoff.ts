@@ -1,6 +1,7 @@
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
+import type { RetryWindow } from "@tutti/wire/device";
 
 export const FIRST_DELAY_MS = 200;
 export const LONGEST_DELAY_MS = 10_000;
@@ -19,6 +20,29 @@ export function delayMs(attempt: number, jitter: SeededRandom, because?: Fault |
   if (asked !== undefined) return Math.max(asked, FIRST_DELAY_MS) * (1 + jitter.uniform() / 2);
   const whole = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10));
   return whole * (0.5 + jitter.uniform() / 2);
+}
+
+/** A coordinator that asks devices to stay away for longer has asked them not to come at all. */
+const LONGEST_WINDOW_MS = 3_600_000;
+
+/**
+ * The pause before coming back to the coordinator: drawn evenly in the window that it told (docs/protocol.md,
+ * Pace steering), so that the devices of a federation do not come all at once. While it stays away the window
+ * moves to where `delayMs` is, and is never narrower; without one, `delayMs` it is.
+ */
+export function returnMs(
+  attempt: number,
+  { jitter }: Pick<Patience, "jitter">,
+  { because, window }: { because?: Fault | null; window?: RetryWindow | undefined },
+): number {
+  const backOff = delayMs(attempt, jitter, because);
+  if (!window) return backOff;
+  const maxMs = Math.min(Math.max(window.maxMs, FIRST_DELAY_MS), LONGEST_WINDOW_MS);
+  const minMs = Math.min(window.minMs, maxMs);
+  const later = Math.max(0, backOff - maxMs);
+  const until = maxMs + later;
+  const from = Math.min(minMs + later, Math.max(minMs, until / 2));
+  return from + (until - from) * jitter.uniform();
 }
 
 /**

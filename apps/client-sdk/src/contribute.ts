@@ -8,13 +8,14 @@ import { permitRows } from "./policy.ts";
 import { permitRound, privateWords, vectorOf } from "./private.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Site } from "./site.ts";
+import { mustBeEligible } from "./state.ts";
 import { type Contribution, contributionOf, type Outcome, slotsOf, updateOf } from "./vector.ts";
 import type { Workshop } from "./workshop.ts";
 
 export type Contributor = {
   readonly device: string;
   /** Its rules, its noise, and its account of what it gave away. */
-  readonly site: Pick<Site, "policy" | "secret" | "spending" | "audit">;
+  readonly site: Pick<Site, "policy" | "secret" | "spending" | "audit" | "state" | "engines">;
   readonly workshop: Workshop;
   readonly report: Reporter;
   readonly emit: Listener;
@@ -33,6 +34,7 @@ export async function contribute(work: Accepted, by: Contributor): Promise<Contr
   const random = seededRandom(`${plan.seed}/${by.device}/${task.round}`);
   const rows = await by.workshop.rows(plan);
   permitRows(by.site.policy, rows.train.count);
+  await mustBeEligible(plan, by.site, rows.train.count);
   by.site.audit?.note({
     actor: by.device,
     what: "data.used",

@@ -16,6 +16,7 @@ import { type Admitted, activate } from "./activate.ts";
 import { type Audit, acceptance, NO_AUDIT, refusals } from "./audit.ts";
 import { persist } from "./backoff.ts";
 import { type Accepted, checkInvite, checkRelease } from "./check.ts";
+import { Engagement } from "./engaged.ts";
 import type { ModelHolder } from "./model.ts";
 import { type Reporter, reporter } from "./reporter.ts";
 import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
@@ -49,13 +50,14 @@ export class Conversation {
   #queue: Promise<void> = Promise.resolve();
   #work: Work | null = null;
   #session: Session | null = null;
+  readonly #engaged = new Engagement();
 
   constructor(options: ConversationOptions) {
     this.#options = options;
     this.#audit = options.site.audit ?? NO_AUDIT;
     this.#noteRefusal = refusals(this.#audit);
-    const { link, clock, emit } = options.site;
-    this.#report = reporter({ link, clock, emit, signal: options.signal });
+    const { link, clock, emit, jitter } = options.site;
+    this.#report = reporter({ link, clock, emit, jitter, signal: options.signal });
   }
 
   /**
@@ -64,6 +66,11 @@ export class Conversation {
    */
   hear(instruction: Instruction): void {
     this.#enqueue(() => this.#take(instruction));
+  }
+
+  /** A new stream begins: whatever round it was in, the coordinator says anew. */
+  connected(): void {
+    this.#enqueue(async () => this.#engaged.reset());
   }
 
   /** Resolves when every word heard so far was answered; training may go on. */
@@ -116,6 +123,7 @@ export class Conversation {
     let accepted: Accepted;
     try {
       accepted = checkInvite(invite, rules);
+      this.#engaged.enter(accepted.task.run);
     } catch (error) {
       this.#refuse(error);
       return await this.#decline(invite, discreet(error));
@@ -168,6 +176,7 @@ export class Conversation {
 
   async #decline({ task, attempt }: Pick<Invite, "task" | "attempt">, reason: string): Promise<void> {
     const request = { run: task?.run ?? "", round: task?.round ?? 0, attempt, reason };
+    this.#engaged.leave(request.run);
     await this.#persist((signal) =>
       this.#options.site.link.decline(create(DeclineRequestSchema, request), signal),
     );
@@ -175,6 +184,7 @@ export class Conversation {
 
   /** Not needed in this round after all. What is trained is kept: another attempt may want it. */
   #excused({ run, round, attempt }: Excused): void {
+    this.#engaged.leave(run);
     const work = this.#work;
     const { task, attempt: own } = work?.accepted ?? {};
     if (!work || task?.run !== run || task.round !== round || own !== attempt) return;
@@ -235,6 +245,7 @@ export class Conversation {
   async #published(run: string, manifest: SignedEnvelope | undefined): Promise<void> {
     const { site, workshop } = this.#options;
     demand(manifest, () => new Fault("bad-message", "published", { expected: "a manifest", got: "none" }));
+    this.#engaged.leave(run);
     const plan = await workshop.planOf(run);
     // A run this device was never invited to has no plan here, so nothing to judge its releases by.
     if (plan === null) return;
@@ -246,15 +257,20 @@ export class Conversation {
 
   async #activate(admitted: Admitted): Promise<void> {
     const { site, workshop, holder } = this.#options;
+    // The app's model is of one run; others are only trained for.
+    if (site.serves !== undefined && site.serves !== admitted.plan.name) return;
     await activate(admitted, { site, workshop, holder, report: this.#report });
   }
 
   async #runOver({ run, outcome, reason, release }: RunOver): Promise<void> {
     // A coordinator without a run tells everybody of its last one; only who was invited to it took part.
     if ((await this.#options.workshop.planOf(run)) === null) return;
-    endWork(this.#work, "the run is over");
-    this.#work = null;
-    this.#endSession();
+    this.#engaged.leave(run);
+    if (this.#work?.accepted.task.run === run) {
+      endWork(this.#work, "the run is over");
+      this.#work = null;
+      this.#endSession();
+    }
     if (release) await this.#published(run, release).catch((error) => this.#refuse(error));
     this.#options.site.emit({ kind: "runOver", run, outcome, reason });
     this.#options.onRunOver({ run, outcome, reason });

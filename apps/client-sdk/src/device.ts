@@ -1,11 +1,14 @@
 import { demand } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { create } from "@tutti/wire/message";
+import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
 import { emitter, type Listener } from "./events.ts";
 import { listen } from "./listen.ts";
 import { type Model, type ModelHolder, modelHolder } from "./model.ts";
 import type { Site } from "./site.ts";
 import { Standing } from "./standing.ts";
+import { stateOf } from "./state.ts";
 import { openWorkshop } from "./workshop.ts";
 
 export type ParticipateOptions = {
@@ -29,6 +32,11 @@ export type Device = {
   /** The model on this device, the same object before and after a release. */
   model(): Model;
   on(listener: Listener): () => void;
+  /**
+   * Says what the device is now (the `state` it was opened with) to runs that ask for it. Told anyway whenever
+   * it connects; one that is not connected needs none of it.
+   */
+  stateChanged(): Promise<void>;
   /**
    * Goes back to the model before the newest one, offline. The one gone back from is not served again; a
    * newer one is.
@@ -67,9 +75,13 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     try {
       const hear = (word: Parameters<Conversation["hear"]>[0]) => conversation.hear(word);
       void standing.watch();
-      const greeted = (notice: Parameters<Standing["heard"]>[0]) => standing.heard(notice);
+      const greeted = (notice: Parameters<Standing["heard"]>[0]) => {
+        standing.heard(notice);
+        conversation.connected();
+      };
       const mends = (because: Fault) => standing.mends(because);
-      await listen({ link, patience: { clock, jitter }, emit, signal: until, hear, greeted, mends });
+      const state = () => stateOf(site);
+      await listen({ link, patience: { clock, jitter }, emit, signal: until, hear, greeted, mends, state });
     } finally {
       stop.abort(new Fault("cancelled", "the device stopped listening"));
       conversation.close();
@@ -84,6 +96,11 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     participate,
     model: () => holder.model,
     on,
+    stateChanged: async () => {
+      const state = await stateOf(site);
+      // Whoever is away says it on coming back.
+      await site.link.report(create(ReportRequestSchema, { state }), life.signal).catch(() => {});
+    },
     rollback: async () => {
       const { current } = await site.store.pointer();
       await site.store.rollback({ reject: true });

@@ -37,6 +37,8 @@ export type DeviceEvent =
   | { readonly kind: "runOver"; readonly run: string; readonly outcome: string; readonly reason: string }
   /** The device's own certificate goes on until then, in seconds since 1970. */
   | { readonly kind: "renewed"; readonly untilS: number }
+  /** No run has work for this device now, and why, in the coordinator's words. */
+  | { readonly kind: "idle"; readonly because: string }
   | { readonly kind: "refused"; readonly because: Fault };
 
 export type Listener = (event: DeviceEvent) => void;

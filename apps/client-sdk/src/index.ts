@@ -9,6 +9,7 @@ export type { Link } from "./link.ts";
 export type { Model, ModelRelease, Running, Runtime } from "./model.ts";
 export { defaultPolicy, type Policy, parsePolicy, permit, policyText } from "./policy.ts";
 export type { DeviceIdentity, Site } from "./site.ts";
+export type { OwnState } from "./state.ts";
 export { type HeldRelease, memoryStore, type Store } from "./store.ts";
 export { openTrainer, type Score, type Trained, type Trainer, type TrainOptions } from "./trainer.ts";
 

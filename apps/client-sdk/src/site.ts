@@ -14,6 +14,7 @@ import type { Link } from "./link.ts";
 import type { Runtime } from "./model.ts";
 import type { Policy } from "./policy.ts";
 import type { Spending } from "./private.ts";
+import type { OwnState } from "./state.ts";
 import type { Store } from "./store.ts";
 
 /** Who this device is, as it joined: its key never leaves it. */
@@ -58,6 +59,12 @@ export type Site = {
   readonly agreeAll?: AgreeAll;
   /** What happened here, for whoever answers for this site; absent where the platform keeps no log. */
   readonly audit?: Audit;
+  /** What it can say of itself to runs that ask; absent: nothing. */
+  readonly state?: () => OwnState | Promise<OwnState>;
+  /** Names of the engines that it can train on: "tfjs", "onnxruntime". */
+  readonly engines?: readonly string[];
+  /** The run, by its name, whose releases answer here; absent: those of any run it takes part in. */
+  readonly serves?: string;
   readonly emit: Listener;
 };
 

@@ -60,6 +60,8 @@ export type Score = { readonly examples: number; readonly lossSum: number; reado
 export type Trainer = {
   readonly adapter: ResolvedAdapter;
   readonly engine: string;
+  /** While something runs on it. */
+  readonly busy: boolean;
   /** The base model's own inputs. */
   readonly inputs: readonly ValueInfo[];
   train(options: TrainOptions): Promise<Trained>;
@@ -88,12 +90,22 @@ export async function openTrainer({ base, plan, engine }: TrainerOptions): Promi
   const programs = programsOf({ model, adapter, plan, engine });
   const all = layoutOf(plan.tensors);
   const { batchSize } = plan.train;
-  return {
+  let running = 0;
+  async function counted<T>(work: () => Promise<T>): Promise<T> {
+    running++;
+    try {
+      return await work();
+    } finally {
+      running--;
+    }
+  }
+  const trainer: Trainer = {
     adapter,
     // Asked anew: "auto" has a name only when its first step has chosen.
     get engine() {
       return engine.name;
     },
+    busy: false,
     inputs: model.graph.inputs,
     dispose: programs.dispose,
     async train({ parameters, active, examples, steps, random, onStep, pause, signal }) {
@@ -120,6 +132,17 @@ export async function openTrainer({ base, plan, engine }: TrainerOptions): Promi
       const { lossSum, correct, count } = await evaluate(options);
       return { examples: count, lossSum, correct };
     },
+  };
+  return {
+    ...trainer,
+    get engine() {
+      return trainer.engine;
+    },
+    get busy() {
+      return running > 0;
+    },
+    train: (options) => counted(() => trainer.train(options)),
+    evaluate: (options) => counted(() => trainer.evaluate(options)),
   };
 }
 

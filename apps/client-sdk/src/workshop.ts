@@ -6,11 +6,12 @@ import { type Plan, parsePlan, planBytes } from "@tutti/plan/plan";
 import type { OpenedRelease } from "@tutti/release/manifest";
 import { type Split, splitExamples } from "./examples.ts";
 import { openFetcher, type Wanted } from "./fetch.ts";
+import { keepLatest } from "./kept.ts";
 import type { Site } from "./site.ts";
 import { openTrainer, type Trainer } from "./trainer.ts";
 import type { Parameters } from "./vector.ts";
 
-/** What a device has at hand for a run: fetched, opened and split once, then kept until another run comes. */
+/** What a device has at hand for a run: fetched, opened and split once, then kept until others come. */
 export type Workshop = {
   base(plan: Plan): Promise<Uint8Array>;
   rows(plan: Plan): Promise<Split>;
@@ -29,25 +30,35 @@ export type Workshop = {
   close(): Promise<void>;
 };
 
+/** Plans whose base, trainer and rows are at hand: a device may serve two runs in turn. */
+const PLANS = 2;
+
 export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
   const { link, store } = site;
   const patience = { clock: site.clock, jitter: site.jitter };
   const fetched = openFetcher({ link, store, patience, signal });
-  const trainer = latest(
-    async (plan) => openTrainer({ base: await fetched(plan.base), plan, engine: await site.engine() }),
-    (old) => old.dispose(),
-  );
-  let adapter: string | null = null;
-  const rows = latest(async (plan) => rowsFor(site, plan, (await trainer.get(plan)).inputs));
+  const trainer = keepLatest({
+    most: PLANS,
+    make: async (plan) => openTrainer({ base: await fetched(plan.base), plan, engine: await site.engine() }),
+    drop: (old) => old.dispose(),
+    inUse: ({ busy }) => busy,
+  });
+  /** The adapter that each plan's run is at. */
+  const adapters = new Map<string, string>();
+  const rows = keepLatest({
+    most: PLANS,
+    make: async (plan) => rowsFor(site, plan, (await trainer.get(plan)).inputs),
+  });
   return {
     base: (plan) => fetched(plan.base),
     rows: rows.get,
     trainer: trainer.get,
     adapter: async (plan, wanted) => {
       const bytes = await fetched(wanted);
-      // One adapter at a time: a release keeps its own copy, and a long run would fill the disk.
-      if (adapter !== null && adapter !== wanted.sha256) await store.discard(adapter);
-      adapter = wanted.sha256;
+      // One adapter of a run: a release keeps its own copy, and a long run would fill the disk.
+      const before = adapters.get(plan.initial.sha256 + plan.name);
+      adapters.set(plan.initial.sha256 + plan.name, wanted.sha256);
+      if (before && ![...adapters.values()].includes(before)) await store.discard(before);
       return { parameters: readTensors(plan.tensors, bytes), bytes };
     },
     planOf: async (run) => {
@@ -79,27 +90,4 @@ async function rowsFor(
     plan.evaluation.holdout,
     seededRandom(`${plan.seed}/${identity.name}`).fork("split"),
   );
-}
-
-/** Keeps what was made for the latest plan; making it failed: the next call tries again. */
-function latest<T>(make: (plan: Plan) => Promise<T>, drop: (old: T) => Promise<void> = async () => {}) {
-  let held: { key: string; value: Promise<T> } | null = null;
-  const close = async () => {
-    const old = held;
-    held = null;
-    if (old) await old.value.then(drop, () => {});
-  };
-  const get = async (plan: Plan): Promise<T> => {
-    const key = JSON.stringify(plan);
-    if (held?.key !== key) {
-      await close();
-      const made = { key, value: make(plan) };
-      held = made;
-      made.value.catch(() => {
-        if (held === made) held = null;
-      });
-    }
-    return await held.value;
-  };
-  return { get, close };
 }

@@ -212,6 +212,7 @@ test("reports: at most one a second, then what is so when it is over", async () 
       sleep: (ms) => new Promise((wake) => sleeps.push({ untilMs: nowMs + ms, wake })),
     },
     emit: (event) => event.kind === "activity" && events.push(event.progress),
+    jitter: seededRandom("reports"),
     signal,
   });
   for (let step = 0; step < 250; step++, nowMs += 10) {

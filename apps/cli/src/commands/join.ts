@@ -116,6 +116,8 @@ function lineOf(event: DeviceEvent): string | null {
       return `round ${event.round}: not needed${event.keeps ? " yet, may join a later one" : " this time"}`;
     case "runOver":
       return `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`;
+    case "idle":
+      return `nothing to do: ${event.because}`;
     case "activity":
       return null;
   }

@@ -6,6 +6,7 @@ import type { Engine } from "@tutti/graph/ir";
 import { type Device as Opened, openDevice } from "../device.ts";
 import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
+import type { OwnState } from "../state.ts";
 import { nativeAgree } from "./agree.ts";
 import { coordinatorHeads, openAudit } from "./audit.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
@@ -24,13 +25,17 @@ export type DeviceOptions = {
   readonly data: Data;
   readonly engine?: EngineName | Engine;
   readonly events?: Listener;
+  /** What the app knows of this machine, for runs that ask for it; say `stateChanged` when it changes. */
+  readonly state?: () => OwnState | Promise<OwnState>;
+  /** The run, by its name, whose releases `model()` answers with; absent: those of whichever run is newest. */
+  readonly serves?: string;
 };
 
 /**
  * A device in Node, from the folder it joined with. @throws Fault naming the file that is missing or not as
  * it must be.
  */
-async function open({ folder, data, engine, events }: DeviceOptions): Promise<Opened> {
+async function open({ folder, data, engine, events, ...own }: DeviceOptions): Promise<Opened> {
   const config = await readConfig(folder);
   const policy = await readPolicy(folder);
   const identity = await readIdentity(folder, config);
@@ -64,9 +69,17 @@ async function open({ folder, data, engine, events }: DeviceOptions): Promise<Op
     audit,
     verify: nativeVerify(),
     agree: nativeAgree,
+    engines: enginesOf(engine),
+    ...own,
     ...(events && { events }),
   });
   return device;
+}
+
+/** What it can train on; "auto" chooses between the two. */
+function enginesOf(engine: EngineName | Engine = "tfjs"): string[] {
+  if (typeof engine === "object") return [engine.name.split("/")[0] ?? ""];
+  return engine === "auto" ? ["tfjs", "onnxruntime"] : [engine];
 }
 
 export const Device = { open };

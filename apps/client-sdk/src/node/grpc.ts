@@ -13,6 +13,7 @@ import { Federation } from "@tutti/wire/round";
 import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub } from "@tutti/wire/rpc";
 import { Standing } from "@tutti/wire/standing";
 import { AUTH_METADATA, isOtherCertificate } from "@tutti/wire/status";
+import { mustUnderstand, VERSION } from "@tutti/wire/version";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
 import { type PinKeeping, PinnedTls } from "./pins.ts";
@@ -126,7 +127,7 @@ class Channel {
 
   async #hello(signal: AbortSignal | undefined): Promise<HelloReply> {
     const method = Federation.method.hello;
-    const body = encode(HelloRequestSchema, create(HelloRequestSchema));
+    const body = encode(HelloRequestSchema, create(HelloRequestSchema, { version: VERSION }));
     const deadlineMs = this.ring.size > 1 ? HELLO_MS : undefined;
     const { patienceMs = 0 } = this.#options;
     // Connections that are in use go on; this is where a new one begins.
@@ -143,6 +144,7 @@ class Channel {
       this.ring.renew();
       return await ask();
     });
+    mustUnderstand("the coordinator", reply.version);
     this.#offsetMs = reply.nowMs - this.#clock.wallMs();
     this.#options.onHello?.(reply);
     return reply;

@@ -5,6 +5,7 @@ import type { Window } from "@tutti/round/pace";
 import type { Round } from "@tutti/round/round";
 import { Schedule } from "@tutti/round/schedule";
 import { sameView, viewOf } from "@tutti/round/view";
+import { publishedWord } from "@tutti/round/words";
 import type { DeviceState } from "@tutti/wire/device";
 import type { Instruction } from "@tutti/wire/round";
 import type { StoredParticipation } from "../store/store.ts";
@@ -41,6 +42,8 @@ export class Dispatch {
   /** Each run's round, and its newest release, as of the last look. */
   readonly #seen = new Map<string, { round: Round; parent: Driver["parent"] }>();
   readonly standings: Standings;
+  /** The run that each device which is here served last. */
+  readonly #last = new Map<string, string>();
   #alarm = new AbortController();
   #alarmMs = Number.POSITIVE_INFINITY;
 
@@ -159,15 +162,23 @@ export class Dispatch {
         for (const other of drivers()) if (other.options.run !== to) other.dismiss([device]);
         came.set(to, [...(came.get(to) ?? []), device]);
       } else if (from !== null && driver(from)?.round?.phase === "gathering") driver(from)?.dismiss([device]);
-      // First what became of the run that it leaves: so it knows that it is free.
-      for (const run of [from, to]) {
-        const told = run === null ? undefined : driver(run);
-        if (told) this.#tell(device, told);
-      }
+      this.#part(device, from, to);
     }
     for (const [run, devices] of came) if (run !== fresh) driver(run)?.welcome(devices);
     this.#arm();
     if (moves.length > 0) this.#options.changed();
+  }
+
+  /** First what became of the run that it served last, so that it knows that it is free; then its own word. */
+  #part(device: string, from: string | null, to: string | null): void {
+    const { driver } = this.#options;
+    const last = from ?? this.#last.get(device);
+    const left = last === undefined ? undefined : driver(last);
+    if (left && last !== to) this.#tell(device, left, to !== null);
+    if (to === null) return;
+    this.#last.set(device, to);
+    const joined = driver(to);
+    if (joined) this.#tell(device, joined);
   }
 
   #came(device: string): void {
@@ -198,6 +209,7 @@ export class Dispatch {
   #gone(device: string): void {
     this.schedule.gone(device);
     this.standings.gone(device);
+    this.#last.delete(device);
     for (const driver of this.#options.drivers()) driver.dismiss([device]);
     this.#deal();
     this.#options.changed();
@@ -205,13 +217,18 @@ export class Dispatch {
 
   /** A run's releases and its end are no concern of a device that it never invited. */
   #wordOf(device: string, driver: Driver): Instruction | null {
-    const { run } = driver.options;
-    const concerned = driver.round?.invited.has(device) || this.standings.wasInvited(run, device);
-    return concerned ? driver.wordTo(device) : null;
+    return this.#concerns(device, driver) ? driver.wordTo(device) : null;
   }
 
-  #tell(device: string, driver: Driver): void {
-    const word = this.#wordOf(device, driver);
+  #concerns(device: string, { options, round }: Driver): boolean {
+    return round?.invited.has(device) || this.standings.wasInvited(options.run, device);
+  }
+
+  #tell(device: string, driver: Driver, leaves = false): void {
+    const due = this.#wordOf(device, driver);
+    // Its round is over for a device that goes to another run, though there be nothing more to say of it.
+    const parting = leaves && due === null && this.#concerns(device, driver);
+    const word = parting ? publishedWord(driver.options.run, driver.parent) : due;
     if (word === null || this.presence.tell(device, driver.options.run, word)) return;
     driver.giveUp(`the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`);
   }
