@@ -2,8 +2,8 @@ import { Fault } from "@tutti/foundation/fault";
 
 /**
  * Which run's round this device is in, as far as it was told: one at a time, whatever a coordinator asks. A
- * round ends for it when it hears that it does (excused, a release, the run's end), when it declines, and when
- * the stream is lost: on a new one the coordinator says what is so.
+ * round ends for it when it hears that it does (excused, a release, the run's end), when it declines, and
+ * when the stream is lost: on a new one the coordinator says what is so.
  */
 export class Engagement {
   #run: string | null = null;

@@ -26,8 +26,8 @@ type Told = { window?: RetryWindow | undefined };
 
 /**
  * Keeps one Listen stream open until the signal: after a loss it comes back, within the window that the
- * coordinator told it, else jittered, 0.2 s to 10 s later, and hears the coordinator's current words again. @throws what waiting cannot mend: revoked, expired,
- * refused.
+ * coordinator told it, else jittered, 0.2 s to 10 s later, and hears the coordinator's current words anew.
+ * @throws what waiting cannot mend: revoked, expired, refused.
  */
 export async function listen(options: ListenOptions): Promise<void> {
   const { patience, emit, signal } = options;

@@ -45,7 +45,7 @@ describe("coming back", () => {
     expect(returnMs(0, { jitter: seededRandom(1) }, { window })).toBeLessThanOrEqual(3_600_000);
   });
 
-  test("listening says its state each time, keeps to the newest window, and tells why it is idle", async () => {
+  test("listening says its state each time, keeps to the newest window, tells why it is idle", async () => {
     const stop = new AbortController();
     const said: ListenRequest[] = [];
     const slept: number[] = [];

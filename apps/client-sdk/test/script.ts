@@ -310,6 +310,7 @@ export class Script {
       if (word) yield word;
       else await new Promise<void>((resolve) => (wake = resolve));
     }
+    if (this.#lines.get(device)?.cut === cut) this.#lines.delete(device);
     if (!signal?.aborted) throw new Fault("unavailable", "the line was cut");
   }
 

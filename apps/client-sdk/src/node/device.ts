@@ -27,7 +27,7 @@ export type DeviceOptions = {
   readonly events?: Listener;
   /** What the app knows of this machine, for runs that ask for it; say `stateChanged` when it changes. */
   readonly state?: () => OwnState | Promise<OwnState>;
-  /** The run, by its name, whose releases `model()` answers with; absent: those of whichever run is newest. */
+  /** The run, by its name, whose releases `model()` answers with; absent: whichever comes last. */
   readonly serves?: string;
 };
 

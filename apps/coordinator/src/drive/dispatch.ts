@@ -169,7 +169,7 @@ export class Dispatch {
     if (moves.length > 0) this.#options.changed();
   }
 
-  /** First what became of the run that it served last, so that it knows that it is free; then its own word. */
+  /** First what became of the run that it served last, so that it knows that it is free; then its word. */
   #part(device: string, from: string | null, to: string | null): void {
     const { driver } = this.#options;
     const last = from ?? this.#last.get(device);
