@@ -33,8 +33,8 @@ export type Device = {
   model(): Model;
   on(listener: Listener): () => void;
   /**
-   * Says what the device is now (the `state` it was opened with) to runs that ask for it. Told anyway whenever
-   * it connects; one that is not connected needs none of it.
+   * Says what the device is now (the `state` it was opened with) to runs that ask for it. It is told whenever
+   * the device connects; one that is not connected needs none of this.
    */
   stateChanged(): Promise<void>;
   /**

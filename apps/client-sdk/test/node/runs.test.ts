@@ -75,7 +75,7 @@ test("three devices serve two runs at once; one waits until they charge", { time
     ["finished", ""],
   ]);
   for (const { history } of ends) expect(history.map(({ survivors }) => survivors)).toEqual([3, 3, 3]);
-  await until(() => devices.every((device) => device.model().release?.version === 2));
+  await until(() => events.filter(({ kind }) => kind === "runOver").length === 6);
   stop.abort();
   const taken = await Promise.all(taking);
   for (const { runs } of taken) expect(runs.map(({ run }) => run).sort()).toEqual([one, two].sort());
