@@ -29,10 +29,11 @@ export class Cluster {
   }
 
   /** Makes the cluster and starts it; `hosts` is where it listens besides its socket. */
-  static async open({ hosts = "127.0.0.1" }: { hosts?: string } = {}): Promise<Cluster> {
+  static async open(options: { hosts?: string; port?: number } = {}): Promise<Cluster> {
+    const { hosts = "127.0.0.1", port = await freePort() } = options;
     if (POSTGRES === null) throw new Error(NO_POSTGRES);
     const folder = await mkdtemp(join(tmpdir(), "tutti-postgres-"));
-    const cluster = new Cluster({ folder, port: await freePort(), password: randomWord() });
+    const cluster = new Cluster({ folder, port, password: randomWord() });
     try {
       await cluster.#make(hosts);
       await cluster.start();

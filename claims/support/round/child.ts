@@ -4,7 +4,12 @@ import { createWriteStream } from "node:fs";
 /** How a process ended: its exit code, or the signal that ended it. */
 export type Ending = { readonly code: number | null; readonly signal: string | null };
 
-type Output = { readonly log: string; readonly environment?: Readonly<Record<string, string>> };
+type Output = {
+  readonly log: string;
+  readonly environment?: Readonly<Record<string, string>>;
+  /** A command that becomes Node, with its arguments before Node's: what it is, its process stays. */
+  readonly through?: readonly string[];
+};
 
 type Listener<Said> = (said: Said) => void;
 
@@ -17,9 +22,11 @@ export class Child<Said> {
 
   /** Its output goes to a log; what is said of the environment is added to our own. */
   constructor(program: URL, args: unknown, to: string | Output) {
-    const { log, environment = {} } = typeof to === "string" ? { log: to } : to;
+    const { log, environment = {}, through = [] } = typeof to === "string" ? { log: to } : to;
+    const [execPath = "", ...execArgv] = [...through, process.execPath, "--import", "tsx"];
     this.#process = fork(program, [JSON.stringify(args)], {
-      execArgv: ["--import", "tsx"],
+      execPath,
+      execArgv,
       env: { ...process.env, ...environment },
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
@@ -69,6 +76,10 @@ export class Child<Said> {
   /** Whether the process has ended. */
   get over(): boolean {
     return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    if (!this.over) this.#process.kill(name);
   }
 
   /** A word to a process that may just have ended. */

@@ -175,7 +175,7 @@ export class House {
 
 const POLL_MS = 100;
 
-async function openedReleases(admin: AdminLink, { authority }: Owner, run: string) {
+export async function openedReleases(admin: AdminLink, { authority }: Owner, run: string) {
   const { manifests } = await releasesOf(admin, run);
   const nowS = Math.floor(Date.now() / 1000);
   const opened = manifests.map((manifest) => openRelease(manifest, { authority, nowS }));

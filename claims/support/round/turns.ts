@@ -6,7 +6,7 @@ export type Turns = {
 };
 
 /** Lets one site at a time upload: the next one when the last one's upload was acknowledged. */
-export function takeTurns(house: House): Turns {
+export function takeTurns(house: Pick<House, "sites" | "onSite">): Turns {
   const waiting: string[] = [];
   let uploading = false;
   let acknowledged = 0;

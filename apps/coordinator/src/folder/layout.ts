@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { base64, fromBase64, fromHex, hex } from "@tutti/foundation/bytes";
@@ -29,6 +30,7 @@ export const PATHS = {
   artifacts: join("coordinator", "artifacts"),
 } as const;
 
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 const MAX_CERTIFICATE_BYTES = 16 << 10;
 
 /** A key file holds its 32-byte seed in hex, a certificate file its message in base64: one line each. */
@@ -67,19 +69,28 @@ export async function readCertificate(folder: string, path: string): Promise<Cer
   return decode(CertificateSchema, fromBase64(text, path), MAX_CERTIFICATE_BYTES);
 }
 
-/** Each PEM certificate of `peers.pem`; none where there is no such file. */
+/** Each PEM certificate of `peers.pem` beside our own; none where there is no such file. */
 export async function readPeers(folder: string): Promise<string[]> {
   const text = await readText(folder, PATHS.peerCertificates).catch((fault: Fault) => {
     if (fault.code === "not-found") return "";
     throw fault;
   });
-  const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? [];
-  if (text.trim() !== "" && found.length === 0)
-    throw new Fault("bad-input", join(folder, PATHS.peerCertificates), {
-      expected: "PEM certificates",
-      got: "other text",
-    });
-  return [...found];
+  if (text.trim() === "") return [];
+  const wrong = (expected: string, got: string) =>
+    new Fault("bad-input", join(folder, PATHS.peerCertificates), { expected, got });
+  const own = new X509Certificate(await readText(folder, PATHS.tlsCertificate));
+  let found: X509Certificate[];
+  try {
+    found = (text.match(CERTIFICATE) ?? [text]).map((one) => new X509Certificate(one));
+  } catch {
+    throw wrong("PEM certificates", "other text");
+  }
+  const others = found.filter(({ raw }) => !raw.equals(own.raw));
+  // A device could not tell them apart (tls.ts).
+  const subjects = new Set([own, ...others].map(({ subject }) => subject));
+  if (subjects.size <= others.length)
+    throw wrong("certificates with a subject of their own each", "a subject twice");
+  return others.map(String);
 }
 
 export async function readText(folder: string, path: string): Promise<string> {

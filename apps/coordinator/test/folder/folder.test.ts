@@ -11,6 +11,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseConfig } from "../../src/folder/config.ts";
 import { openAuthority, openFederation, openOwner } from "../../src/folder/federation.ts";
 import { initFederation } from "../../src/folder/init.ts";
+import { newTls } from "../../src/folder/tls.ts";
 import { createToken } from "../../src/folder/token.ts";
 
 const random = platformRandom();
@@ -155,6 +156,32 @@ describe("opening fails closed, by name", () => {
 });
 
 describe("createToken", () => {
+  test("it names further coordinators, and the certificates of those that have their own", async () => {
+    await init();
+    const file = join(folder, "tutti.json");
+    const plain = JSON.parse(await readFile(file, "utf8"));
+    const addresses = ["two.example.org:7443"];
+    await writeFile(file, JSON.stringify({ ...plain, addresses }));
+    const peer = await newTls({ name: "hearts", host: "two.example.org", nowMs });
+    const own = await readFile(join(folder, "coordinator", "tls.pem"), "utf8");
+    const peers = join(folder, "coordinator", "peers.pem");
+    await writeFile(peers, `${own}\n${peer.certificate}`);
+    const token = await createToken({ folder, name: "ward-9", days: 1, random, nowMs });
+    expect(token).toMatchObject({ addresses, tls: { certificate: own } });
+    expect(token.tls.others?.map((one) => new X509Certificate(one).fingerprint256)).toEqual([
+      new X509Certificate(peer.certificate).fingerprint256,
+    ]);
+    // A device finds what it pinned by its subject.
+    const [one, other] = [own, peer.certificate].map((pem) => new X509Certificate(pem).subject);
+    expect(one).not.toBe(other);
+    await writeFile(peers, `${peer.certificate}\n${peer.certificate}`);
+    const twice = createToken({ folder, name: "ward-9", days: 1, random, nowMs });
+    await expect(twice).rejects.toMatchObject({ code: "bad-input", detail: { got: "a subject twice" } });
+    await writeFile(peers, "not one");
+    const odd = createToken({ folder, name: "ward-9", days: 1, random, nowMs });
+    await expect(odd).rejects.toMatchObject({ code: "bad-input" });
+  });
+
   test("a device that binds its own key to it is known to the federation; nothing was stored", async () => {
     await init();
     const before = await readdir(folder, { recursive: true });
