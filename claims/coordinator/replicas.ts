@@ -14,9 +14,9 @@ const TAKEOVER_MS = 5_000;
 export const claim: Claim = {
   name: "coordinator/replicas",
   target:
-    "three coordinators on one PostgreSQL: a leader that is killed, stopped and woken, or cut from the database " +
-    "is followed within 5 s, its later writes are refused by epoch, no epoch has two writers, and the round in " +
-    "progress ends with the exact sum",
+    "three coordinators on one PostgreSQL: a leader that is killed, stopped and woken, or cut from the " +
+    "database is followed within 5 s, its later writes are refused by epoch, no epoch has two writers, and " +
+    "the round in progress ends with the exact sum",
   async run(report) {
     const folder = await mkdtemp(join(tmpdir(), "tutti-claim-"));
     const house = await Replicas.open(folder, new Map(SITES.map((site) => [site, ROWS])));

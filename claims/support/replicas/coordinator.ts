@@ -2,6 +2,8 @@
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
 import type { Store } from "@tutti/coordinator/store/store";
 import { asFault } from "@tutti/foundation/fault";
+import { RunHeaderSchema } from "@tutti/wire/journal";
+import { decode } from "@tutti/wire/message";
 import { asChild } from "../round/child.ts";
 
 export type ReplicaArgs = { readonly folder: string };
@@ -11,7 +13,14 @@ export type ReplicaSaid =
   /** `atMs`: the machine's clock, which all its processes share. */
   | { readonly kind: "role"; readonly epoch: number | null; readonly atMs: number }
   /** A change that this process knows to be durable. */
-  | { readonly kind: "committed"; readonly run: string; readonly epoch: number }
+  | {
+      readonly kind: "committed";
+      readonly run: string;
+      readonly epoch: number;
+      /** Of the round that it closed or began; null where it did neither. */
+      readonly attempt: number | null;
+      readonly reason: string;
+    }
   | { readonly kind: "tried"; readonly epoch: number; readonly met: string };
 
 /** Writes as the leader that it was last, whatever it is now. */
@@ -39,7 +48,10 @@ function watched(store: Store): Store {
     ...store,
     async commit(run, change) {
       await store.commit(run, change);
-      say({ kind: "committed", run, epoch: store.epoch });
+      const { header } = change;
+      const closed = header ? decode(RunHeaderSchema, header, header.length) : null;
+      const { attempt = null, reason = "" } = closed ?? {};
+      say({ kind: "committed", run, epoch: store.epoch, attempt, reason });
     },
   };
 }

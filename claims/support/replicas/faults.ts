@@ -17,8 +17,11 @@ export type Met = {
   readonly nextEpoch: boolean;
   readonly finished: boolean;
   readonly attempts: number;
-  /** Every site's vector became durable exactly once, and the adapter is the undisturbed run's, bit for bit. */
+  /** Why attempts failed, where any did. */
+  readonly failures: readonly string[];
+  /** Every site's vector became durable exactly once. */
   readonly once: boolean;
+  /** The adapter is the undisturbed run's, bit for bit. */
   readonly same: boolean;
   /** What the old leader's own write met afterwards; null of one that was killed. */
   readonly refused: string | null;
@@ -66,11 +69,21 @@ export async function struck(
     takeoverMs,
     nextEpoch: epochOf(next) === before + 1,
     finished: status.state === "finished",
-    attempts: 1 + status.attempt,
+    ...attemptsOf(house, run),
     once: uploads.length === house.sites.size && new Set(uploads).size === uploads.length,
     same: equalBytes(adapter, undisturbed),
     refused,
     stoodDownFirst: kind === "cut" ? rolesSince(leader, sleptFrom, null) < leadsAt(next) : null,
+  };
+}
+
+/** Of any round of the run, as whoever led told. */
+function attemptsOf({ replicas }: Replicas, run: string): Pick<Met, "attempts" | "failures"> {
+  const told = replicas.flatMap(({ child }) => child.said).filter((said) => said.kind === "committed");
+  const failed = told.filter((said) => said.run === run && (said.attempt ?? 0) > 0);
+  return {
+    attempts: 1 + Math.max(0, ...failed.map(({ attempt }) => attempt ?? 0)),
+    failures: failed.map(({ reason }) => reason),
   };
 }
 

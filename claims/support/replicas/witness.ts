@@ -8,8 +8,8 @@ import type { Cluster } from "../postgres/cluster.ts";
  */
 const TRIGGERS = `
 create table witness (
-  at bigserial primary key, what text not null, run text not null, epoch bigint not null, lease bigint not null,
-  writer text not null, entry bytea
+  at bigserial primary key, what text not null, run text not null,
+  epoch bigint not null, lease bigint not null, writer text not null, entry bytea
 );
 create function see() returns trigger language plpgsql as $$
 declare

@@ -1,8 +1,8 @@
 import type { Lease } from "../store/lease.ts";
 
 /** How long a lease lasts from each renewal, and how often it is renewed. */
-export const LEASE_MS = 3_000;
-export const RENEW_MS = 1_000;
+export const LEASE_MS = 2_500;
+export const RENEW_MS = 750;
 /** How often a standby looks; a hint makes it look at once. */
 export const POLL_MS = 500;
 /** A leader serves no longer than this before its lease may pass on. */
