@@ -39,6 +39,7 @@ export const EVENTS = {
     "A device revealed a share that fits nothing; the sum did without it. Ask its site.",
   ],
   bug: ["error", "Something that must not happen did. Please report it with this line."],
+  "traces.lost": ["warn", "The collector of `tracing.endpoint` did not take so many spans; rounds go on."],
   "log.suppressed": ["warn", "The same line came too often and was left out `count` times within a minute."],
 } as const satisfies Readonly<Record<string, Meaning>>;
 

@@ -49,14 +49,18 @@ export class Watch {
     const late: { watch?: Watch } = {};
     const levels = () => late.watch?.levels() ?? NOTHING;
     const meters = config.operations && (await import("../observe/meters.ts")).openMeters(levels);
-    const all = [logging(log), ...(meters ? [meters.observe] : [])];
-    late.watch = new Watch(parts, { meters, observers: all });
+    const traces = config.tracing && (await openTraces(config.tracing, { log, federation: config.name }));
+    const more = [meters, traces].flatMap((one) => (one ? [one.observe] : []));
+    late.watch = new Watch(parts, { meters, observers: [logging(log), ...more] });
+    if (traces) late.watch.#ends.push(() => traces.close());
     return late.watch;
   }
 
   /** A store, or a shelf of artifacts, whose operations are seen; as it is where nobody looks. */
   over<T extends object>(what: string, inner: T): T {
-    return this.#meters ? observed(what, inner, { clock: this.#clock, observe: this.observe }) : inner;
+    return this.#meters || this.#config.tracing
+      ? observed(what, inner, { clock: this.#clock, observe: this.observe })
+      : inner;
   }
 
   /** Begins to watch, and opens the port for metrics and probes where there is one; its number. */
@@ -117,6 +121,14 @@ export class Watch {
       },
     };
   }
+}
+
+/** Both libraries are loaded here, and only here: without a section nothing of them runs. */
+async function openTraces(config: NonNullable<Config["tracing"]>, about: { log: Log; federation: string }) {
+  const { openOtlp } = await import("../observe/otlp.ts");
+  const { tracing } = await import("../observe/traces.ts");
+  const { tracer, close } = openOtlp(config, about);
+  return { observe: tracing(tracer), close };
 }
 
 const NOTHING: Levels = {
