@@ -129,13 +129,13 @@ export const DEVICES: readonly Scenario[] = [
     harness: "device",
     mutations: [
       without(
-        "no request of a revoked device is taken, and its stream ends",
+        "no request of a revoked device is taken, and it is out of what goes on",
         patch(
-          "apps/coordinator/src/serve.ts",
-          "if (!device || device.revoked) return undefined;",
-          "if (!device) return undefined;",
+          "apps/coordinator/src/registry/registry.ts",
+          'if (device.revoked) return { ...party, denied: denied(name, "revoked") };',
+          "",
         ),
-        patch("apps/coordinator/src/drive/coordinator.ts", "this.presence.expel(device);", ""),
+        patch("apps/coordinator/src/drive/coordinator.ts", "await this.#dismiss(device);\n    list", "list"),
       ),
     ],
     run: againstCoordinator(revoked),

@@ -1,9 +1,14 @@
+import { openFolderStore } from "@tutti/client-sdk/node/store";
+import { REVOKED } from "@tutti/client-sdk/revoked";
 import { fromHex, hex } from "@tutti/foundation/bytes";
 import { bind } from "@tutti/identity/certificate";
 import { newSeed, signingKey } from "@tutti/identity/keys";
+import { envelopeJson } from "@tutti/release/dsse";
+import { NO_REVOCATIONS, signRevocations, withRevoked } from "@tutti/release/revocations";
 import type { KeyPair } from "@tutti/secagg/keys";
 import { create } from "@tutti/wire/message";
 import { type Advertisement, AdvertisementSchema, type Terms } from "@tutti/wire/secagg";
+import type { RevocationList } from "@tutti/wire/standing";
 import { Corrupt } from "../harness/corrupt.ts";
 import { againstDevice, type Lab } from "../harness/lab.ts";
 import { surrounded, surroundedIn } from "../harness/sybil.ts";
@@ -190,6 +195,37 @@ export const ROSTER: readonly Scenario[] = [
       lab.bought(...NAMES);
       return await surroundedIn(lab, await lab.begin({ ...invite, attempt: 1 }));
     }),
+  },
+  {
+    row: 3,
+    name: "devices that the device knows as revoked, kept in its roster",
+    harness: "coordinator",
+    mutations: [
+      without(
+        "an owner's list of who was revoked, which the device keeps",
+        patch("apps/client-sdk/src/revoked.ts", "revoked === undefined,", "true,"),
+      ),
+    ],
+    run: againstDevice(async (lab) => {
+      const grow = (list: RevocationList, name: string) =>
+        withRevoked(list, { name, serial: random.bytes(16), nowS: nowS() });
+      const list = signRevocations(NAMES.reduce(grow, NO_REVOCATIONS), lab.world.owner);
+      await (await openFolderStore(lab.victim.folder)).putDocument(REVOKED, envelopeJson(list));
+      lab.bought(...NAMES);
+      return await surroundedIn(lab, await lab.begin());
+    }),
+  },
+  {
+    row: 3,
+    name: "more devices of one site than the authority signed for it",
+    harness: "coordinator",
+    mutations: [
+      without(
+        "as many devices of a site in a roster as their certificates say",
+        patch("libs/identity/src/sites.ts", "if (count <= limit) continue;", "continue;"),
+      ),
+    ],
+    run: invented((lab, name) => papersFor(name, lab.world.authority, { site: "north", siteLimit: 1 })),
   },
   {
     row: 4,

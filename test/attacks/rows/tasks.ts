@@ -121,7 +121,7 @@ export const TASKS: readonly Scenario[] = [
     mutations: [
       without(
         "the owners in the site's policy, by name and key",
-        patch("apps/client-sdk/src/policy.ts", 'rule(approved, "run owner"', 'rule(true, "run owner"'),
+        patch("apps/client-sdk/src/policy.ts", 'rule(isApproved(policy, owner), "run', 'rule(true, "run'),
       ),
     ],
     run: againstDevice((lab) =>

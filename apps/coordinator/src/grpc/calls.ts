@@ -5,7 +5,8 @@ import type {
   ServerWritableStream,
   sendUnaryData,
 } from "@grpc/grpc-js";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { denialOf } from "@tutti/identity/denial";
 import { type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
 import { type Call, type Caller, type DescMethod, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import { AUTH_METADATA } from "@tutti/wire/status";
@@ -131,7 +132,8 @@ async function describe(call: AnyCall, body: Uint8Array, around: Around): Promis
   const peerKey = shown.keyOf(peer);
   const request = { auth: auth instanceof Buffer ? new Uint8Array(auth) : undefined, method, body, peerKey };
   const caller = await authenticate(request).catch((error: unknown) => {
-    shown.doubt(peer);
+    if (denialOf(asFault(error)) === null) shown.doubt(peer);
+    else shown.deny(peer);
     throw error;
   });
   if (caller) {

@@ -7,6 +7,9 @@ export type ClientCertificates = "off" | "optional" | "required";
 /** How long a connection may stay on which no signed request was good: long enough to greet and to enrol. */
 export const PROBATION_MS = 10_000;
 
+/** How long a denied device has to hear why. */
+export const DENIED_MS = 1_000;
+
 type Peer = { readonly key: Uint8Array | null; timer: NodeJS.Timeout | null };
 
 /**
@@ -49,9 +52,19 @@ export class Shown {
 
   /** A signed request was not: the connection is cut unless a good one follows. */
   doubt(peer: string): void {
+    this.#cutIn(peer, PROBATION_MS);
+  }
+
+  /** A device that is denied: once that has reached it there is nothing more to say. */
+  deny(peer: string): void {
+    this.vouch(peer);
+    this.#cutIn(peer, DENIED_MS);
+  }
+
+  #cutIn(peer: string, ms: number): void {
     const known = this.#peers.get(peer);
     if (this.mode !== "required" || !known || known.timer) return;
-    known.timer = setTimeout(() => known.socket.destroy(), PROBATION_MS);
+    known.timer = setTimeout(() => known.socket.destroy(), ms);
     known.timer.unref();
   }
 

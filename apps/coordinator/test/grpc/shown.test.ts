@@ -4,7 +4,7 @@ import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { selfSigned } from "@tutti/identity/x509";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { PROBATION_MS, Shown } from "../../src/grpc/shown.ts";
+import { DENIED_MS, PROBATION_MS, Shown } from "../../src/grpc/shown.ts";
 
 const key = signingKey(newSeed(platformRandom()));
 const PEER = "10.0.0.1:5000";
@@ -63,6 +63,16 @@ describe("keys that TLS peers show", () => {
     vi.advanceTimersByTime(PROBATION_MS);
     expect([stranger.socket.destroyed, device.socket.destroyed]).toEqual([true, false]);
     expect(stranger.shown.keyOf(PEER)).toBe(null);
+  });
+
+  test("required: a device that is denied is cut as soon as it was told why", () => {
+    const { shown, socket } = arrive("required");
+    shown.vouch(PEER);
+    shown.deny(PEER);
+    vi.advanceTimersByTime(DENIED_MS - 1);
+    expect(socket.destroyed).toBe(false);
+    vi.advanceTimersByTime(1);
+    expect(socket.destroyed).toBe(true);
   });
 
   test("required: a refusal begins the probation anew, and a good request ends it", () => {
