@@ -24,6 +24,8 @@ export type Identity = {
   /** Of a device: where it is, and how many of there may be in one sum; "" and 0 say nothing. */
   readonly site: string;
   readonly siteLimit: number;
+  /** Until when a key may be enrolled with the token; 0: as long as the certificate is valid. */
+  readonly enrolBeforeS: number;
 };
 
 /** What the authority states; for a device `publicKey` is the one-time token's. */
@@ -37,6 +39,7 @@ export type Statement = {
   readonly labels?: Readonly<Record<string, string>>;
   readonly site?: string;
   readonly siteLimit?: number;
+  readonly enrolBeforeS?: number;
 };
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
@@ -98,8 +101,8 @@ export type CertificateTrust = {
 type Refuse = (expected: string, got: string) => () => Fault;
 
 function identityOf(body: CertificateBody, role: Role): Identity {
-  const { name, labels, publicKey, notAfterS, serial, site, siteLimit } = body;
-  return { name, role, labels: { ...labels }, publicKey, notAfterS, serial, site, siteLimit };
+  const { name, labels, publicKey, notAfterS, serial, site, siteLimit, enrolBeforeS } = body;
+  return { name, role, labels: { ...labels }, publicKey, notAfterS, serial, site, siteLimit, enrolBeforeS };
 }
 
 function firstLink(
@@ -128,6 +131,19 @@ function firstLink(
   demand(nowS >= body.notBeforeS, refuse("one that is already valid", `valid from ${date(body.notBeforeS)}`));
   demand(nowS <= body.notAfterS, refuse("one that is still valid", `expired ${date(body.notAfterS)}`));
   return { body, refuse };
+}
+
+/** @throws Fault("refused") for a token that nobody enrolled with in time. */
+export function checkToken({ name, enrolBeforeS }: Identity, nowS: number): void {
+  demand(
+    enrolBeforeS === 0 || nowS <= enrolBeforeS,
+    () =>
+      new Fault("refused", `token of ${name}`, {
+        expected: "one that is enrolled with in time",
+        got: `one for until ${date(enrolBeforeS)}`,
+        todo: "Ask the federation's operator for a new join file",
+      }),
+  );
 }
 
 /** What a certificate says of its own times; nothing about it is checked. */

@@ -39,6 +39,7 @@ describe("certificates", () => {
       serial: Uint8Array.of(1, 2, 3),
       site: "",
       siteLimit: 0,
+      enrolBeforeS: 0,
     });
   });
 

@@ -62,6 +62,7 @@ describe("a certificate goes on", () => {
       labels: { ward: "7" },
       site: "north",
       siteLimit: 3,
+      enrolBeforeS: 0,
       publicKey: device.publicKey,
       notAfterS: nowS + 90 * DAY_S,
       serial: Uint8Array.of(9),

@@ -11,6 +11,7 @@ type Options = {
   federation: string;
   out?: string;
   days: number;
+  tokenDays?: number;
   count?: number;
   site?: string;
   siteLimit?: number;
@@ -29,6 +30,7 @@ export function tokenCommand(): Command {
     .option("--federation <folder>", "federation folder with the authority key", "federation")
     .option("--out <file>", "where to write the join file (default: <name>.join.json)")
     .option("--days <number>", "how long the device's certificate is valid", integerIn(1, 3650), 365)
+    .option("--token-days <number>", "until when it can be used (default: 30 days)", integerIn(1, 3650))
     .option("--count <number>", "make so many: <name>-1, <name>-2, …", integerIn(1, MAX_COUNT))
     .option("--site <site>", "where the devices are")
     .option(
@@ -61,7 +63,7 @@ function namesOf(name: string, { count, out, site, siteLimit }: Options): string
 }
 
 async function makeToken(name: string, options: Options): Promise<string> {
-  const { federation: folder, days, site, siteLimit, label: labels, out } = options;
+  const { federation: folder, days, tokenDays, site, siteLimit, label: labels, out } = options;
   const file = out ?? `${name}.join.json`;
   const join = await createToken({
     folder,
@@ -69,6 +71,7 @@ async function makeToken(name: string, options: Options): Promise<string> {
     days,
     random: platformRandom(),
     nowMs: Date.now(),
+    ...(tokenDays !== undefined && { tokenDays }),
     ...(site && { site, ...(siteLimit !== undefined && { siteLimit }) }),
     ...(labels && { labels }),
   });

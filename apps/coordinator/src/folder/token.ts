@@ -17,6 +17,8 @@ export type TokenOptions = {
   readonly siteLimit?: number;
   /** How long the device's certificate will be valid. */
   readonly days: number;
+  /** How long the token can be used: 30 days unless told, and no longer than the certificate. */
+  readonly tokenDays?: number;
   readonly random: SecretRandom;
   /** The wall clock. */
   readonly nowMs: number;
@@ -26,6 +28,8 @@ const DAY_S = 86_400;
 /** A device's clock may run behind ours. */
 const SKEW_S = 3_600;
 const MAX_DAYS = 3650;
+/** A join file that nobody used lies in somebody's mail. */
+export const TOKEN_DAYS = 30;
 
 /**
  * A join file for one device: the authority's grant on a fresh token key. Nothing about it is stored here;
@@ -33,7 +37,9 @@ const MAX_DAYS = 3650;
  */
 export async function createToken(options: TokenOptions): Promise<JoinFile> {
   const { folder, name, labels, site, siteLimit, days, random, nowMs } = options;
+  const { tokenDays = Math.min(days, TOKEN_DAYS) } = options;
   checkInteger("days", days, [1, MAX_DAYS]);
+  checkInteger("days of the token", tokenDays, [1, days]);
   const config = await readConfig(folder);
   const authority = await openAuthority(folder);
   const others = await readPeers(folder);
@@ -46,6 +52,7 @@ export async function createToken(options: TokenOptions): Promise<JoinFile> {
     notBeforeS: nowS - SKEW_S,
     notAfterS: nowS + days * DAY_S,
     serial: random.bytes(16),
+    enrolBeforeS: nowS + tokenDays * DAY_S,
     ...(labels && { labels }),
     ...(site && { site, siteLimit: siteLimit ?? 0 }),
   });

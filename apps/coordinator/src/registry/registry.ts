@@ -2,7 +2,13 @@ import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
-import { type Identity, validityOf, verifyCertificate, verifyGrant } from "@tutti/identity/certificate";
+import {
+  checkToken,
+  type Identity,
+  validityOf,
+  verifyCertificate,
+  verifyGrant,
+} from "@tutti/identity/certificate";
 import { denied } from "@tutti/identity/denial";
 import type { Verify } from "@tutti/identity/keys";
 import { checkRenewal, checkSuccessor } from "@tutti/identity/renewal";
@@ -69,6 +75,9 @@ export class Registry {
     const limits = [siteLimit, federation.config.identity.devicesPerSite ?? 0].filter((n) => n > 0);
     const limit = limits.length > 0 ? Math.min(...limits) : 0;
     const bytes = encode(CertificateSchema, certificate);
+    // A joining that was cut short after it enrolled is finished whenever it comes again.
+    const known = await store.device(name);
+    if (!known || !equalBytes(known.certificate, bytes)) checkToken(identity, this.#nowS());
     await store.addDevice({ name, serial, certificate: bytes, site, siteLimit: limit });
     failpoint("enrol.durable");
     return identity;

@@ -32,9 +32,11 @@ const signer = (role: "owner" | "coordinator", key: SigningKey) => ({
 });
 const [owner, coordinator] = [signer("owner", ownerKey), signer("coordinator", coordinatorKey)];
 
-function deviceOf(name: string, change: { site?: string; siteLimit?: number; days?: number } = {}) {
+type Change = { site?: string; siteLimit?: number; days?: number; enrolBeforeS?: number };
+
+function deviceOf(name: string, change: Change = {}) {
   const [token, key] = [newKey(), newKey()];
-  const { site = "", siteLimit = 0, days = 90 } = change;
+  const { site = "", siteLimit = 0, days = 90, enrolBeforeS = 0 } = change;
   const grant = issue(authority, {
     role: "device",
     name,
@@ -44,6 +46,7 @@ function deviceOf(name: string, change: { site?: string; siteLimit?: number; day
     serial: random.bytes(16),
     site,
     siteLimit,
+    enrolBeforeS,
   });
   return { name, key, certificate: bind(grant, token, key.publicKey) };
 }
@@ -146,6 +149,20 @@ describe("certificates", () => {
     const other = grant(authority, { publicKey: bob.key.publicKey });
     await expect(registry.grant("ann", other)).rejects.toThrow("the key it enrolled with");
     await expect(registry.grant("ann", grant(authority))).rejects.toThrow("no request");
+  });
+
+  test("a token ends before the certificate does, but not for who used it in time", async () => {
+    const enrolBeforeS = START_S + 14 * DAY_S;
+    const [ann, bob] = [deviceOf("ann", { enrolBeforeS }), deviceOf("bob", { enrolBeforeS })];
+    nowS = enrolBeforeS;
+    await registry.enrol(ann.certificate);
+    nowS += 1;
+    await expect(registry.enrol(bob.certificate)).rejects.toMatchObject({
+      code: "refused",
+      what: "token of bob",
+    });
+    await registry.enrol(ann.certificate);
+    expect(await why("ann")).toBe(undefined);
   });
 
   test("a site is full at the authority's limit, whatever the operator allows, or sooner", async () => {

@@ -119,6 +119,13 @@ export declare type CertificateBody = Message<"tutti.v1.CertificateBody"> & {
    * @generated from field: uint32 site_limit = 10;
    */
   siteLimit: number;
+
+  /**
+   * Of a token's: until when a key may be enrolled with it, in seconds since 1970; 0: as long as it is valid.
+   *
+   * @generated from field: uint32 enrol_before_s = 11;
+   */
+  enrolBeforeS: number;
 };
 
 /**
