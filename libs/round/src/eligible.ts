@@ -16,7 +16,10 @@ export type Past = { readonly rounds: number; readonly lastRound: number; readon
 export type Judgement = {
   readonly standing: Standing;
   readonly because: string;
-  /** "later": from this round, or this moment of the wall clock, whichever is said. */
+  /**
+   * From which round on, or from which moment of the wall clock on, it may again. Time passes by itself, so a
+   * run may wait for it ("later"); a next round may never come, so none waits for that.
+   */
   readonly fromRound?: number;
   readonly fromMs?: number;
 };
@@ -74,7 +77,7 @@ function rested(
     return { standing: "no", because: "in as many rounds as it may be" };
   const because = "in a round not long ago";
   const fromRound = lastRound + (minRoundsBetween ?? 0) + 1;
-  if (round < fromRound) return { standing: "later", because, fromRound };
+  if (round < fromRound) return { standing: "no", because, fromRound };
   // A wall clock that was set back since would make it wait for longer than it should.
   const fromMs = lastMs + (everyMs ?? 0);
   if (wallMs < fromMs && wallMs >= lastMs) return { standing: "later", because, fromMs };

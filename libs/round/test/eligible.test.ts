@@ -58,7 +58,7 @@ describe("how often one takes part", () => {
 
   test("rounds between two", () => {
     expect(judged({ minRoundsBetween: 1 }, past).standing).toBe("yes");
-    expect(judged({ minRoundsBetween: 2 }, past)).toMatchObject({ standing: "later", fromRound: 6 });
+    expect(judged({ minRoundsBetween: 2 }, past)).toMatchObject({ standing: "no", fromRound: 6 });
   });
 
   test("time between two, also when the clock was set back", () => {

@@ -16,13 +16,13 @@ import { backOffMs } from "./backoff.ts";
 import { type Batch, takeBatch } from "./batch.ts";
 import type { SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
+import { Deadline } from "./deadline.ts";
 import { Hold } from "./hold.ts";
 import type { DriverOptions } from "./options.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
 /** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
 export const RECONNECT_MS = 12_000;
-const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
 /**
  * Performs what libs/round decides, for one run. Entries that arrive while a transaction is being written
@@ -43,7 +43,7 @@ export class Driver {
   #closed = false;
   /** Ends every wait when the driver shuts down. */
   readonly #ending = new AbortController();
-  #alarm = new AbortController();
+  readonly #deadline: Deadline;
   /** Of storage, in a row: reading may work where writing does not, so only a write ends the row. */
   #failures = 0;
   readonly #completion: Completion;
@@ -55,6 +55,11 @@ export class Driver {
     this.parent = options.parent;
     const { complete, clock, holdMs = 0 } = options;
     this.#hold = new Hold(clock, holdMs);
+    this.#deadline = new Deadline({
+      clock,
+      waits: options.waits ?? (() => false),
+      say: (event) => this.#say("", { case: event, value: true }),
+    });
     this.#completion = new Completion({
       complete,
       sleep: (ms) => clock.sleep(ms, this.#ending.signal),
@@ -68,7 +73,10 @@ export class Driver {
     const resumed = await this.#load();
     if (!resumed) return;
     this.#say("", { case: "recovered", value: true });
-    this.#later(RECONNECT_MS, this.#ending, () => this.#missAbsent());
+    this.options.clock.sleep(RECONNECT_MS, this.#ending.signal).then(
+      () => this.#missAbsent(),
+      () => {},
+    );
   }
 
   /** Takes up what is durable: true where a round was in progress. */
@@ -180,7 +188,7 @@ export class Driver {
     this.#closed = true;
     this.#ending.abort();
     this.#hold.end();
-    this.#alarm.abort();
+    this.#deadline.off();
     await this.#working;
   }
 
@@ -215,7 +223,7 @@ export class Driver {
     }
     // In the same turn as the last look at the queue: what comes from now on wakes the worker again.
     this.#busy = false;
-    this.#arm();
+    if (!this.#closed) this.#deadline.arm(this.round);
   }
 
   async #commit(waiting: readonly Waiting[]): Promise<void> {
@@ -352,22 +360,6 @@ export class Driver {
   #missAbsent(): void {
     const here = new Set(this.options.present());
     this.dismiss([...(this.round?.connected ?? [])].filter((device) => !here.has(device)));
-  }
-
-  #arm(): void {
-    this.#alarm.abort();
-    if (this.#closed || this.round === null || !Number.isFinite(this.round.deadlineMs)) return;
-    const waitMs = Math.max(1, this.round.deadlineMs - this.options.clock.nowMs());
-    this.#alarm = new AbortController();
-    this.#later(Math.min(waitMs, LONGEST_SLEEP_MS), this.#alarm, () => {
-      // Waiting for devices that other runs have is no failure of this one: its deadline starts anew.
-      const waits = this.round?.phase === "gathering" && this.options.waits?.();
-      this.#say("", { case: waits ? "recovered" : "tick", value: true });
-    });
-  }
-
-  #later(ms: number, { signal }: AbortController, act: () => void): void {
-    this.options.clock.sleep(ms, signal).then(act, () => {});
   }
 
   /** An entry of the coordinator's own; nobody waits for its acknowledgement. */
