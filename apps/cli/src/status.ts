@@ -1,4 +1,4 @@
-import type { RoundRecord, RunStatus } from "@tutti/wire/admin";
+import type { DeviceActivity, RoundRecord, RunStatus } from "@tutti/wire/admin";
 
 /**
  * One finished round for people. Round r evaluates the release that it starts from, on rows held out at the
@@ -25,9 +25,24 @@ function devicesOf({ survivors, cohorts }: RoundRecord): string {
   return [`${sizes.join("+")} devices`, ...lost].join("; ");
 }
 
+/** A run in one line: where it is, what it waits for. */
+export function statusLine({ run, name, state, round, rounds, phase, reason, waiting }: RunStatus): string {
+  const where = state === "running" ? `round ${round} of ${rounds}, ${phase}` : state;
+  const why = waiting || reason;
+  return `${name} (${run.slice(0, 12)}): ${where}${why ? ` (${why})` : ""}`;
+}
+
+/** A device that does something, for people: "ann serves 1a2b3c4d5e6f, training 40 %". */
+export function deviceLine({ device, connected, run, activity, progress }: DeviceActivity): string {
+  const serves = run ? `serves ${run.slice(0, 12)}` : "serves no run";
+  const does = activity ? `, ${activity} ${Math.round(progress * 100)} %` : "";
+  return `  ${device}: ${connected ? serves : "away"}${connected && run ? does : ""}`;
+}
+
 /** A status as plain JSON. */
 export function statusValue(status: RunStatus): Record<string, unknown> {
   const { run, name, state, reason, round, rounds, attempt, phase, history, devices } = status;
+  const { here, eligible, needed, ineligible, waiting } = status;
   return {
     run,
     name,
@@ -39,7 +54,17 @@ export function statusValue(status: RunStatus): Record<string, unknown> {
     phase,
     history: history.map(recordValue),
     devices: devices.map(bare),
+    here,
+    eligible,
+    needed,
+    ineligible: ineligible.map(bare),
+    waiting,
   };
+}
+
+/** Another run than the one that is told in full. */
+export function briefValue({ run, name, state, reason, round, rounds, phase, waiting }: RunStatus) {
+  return { run, name, state, reason, round, rounds, phase, waiting };
 }
 
 /** Without noise there is no ε: null, not 0. */

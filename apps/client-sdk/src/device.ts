@@ -81,7 +81,9 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       };
       const mends = (because: Fault) => standing.mends(because);
       const state = () => stateOf(site);
-      await listen({ link, patience: { clock, jitter }, emit, signal: until, hear, greeted, mends, state });
+      const asks = site.stream === false;
+      const patience = { clock, jitter };
+      await listen({ link, patience, emit, signal: until, hear, greeted, mends, state, asks });
     } finally {
       stop.abort(new Fault("cancelled", "the device stopped listening"));
       conversation.close();

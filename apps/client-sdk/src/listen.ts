@@ -1,14 +1,22 @@
+import { equalBytes } from "@tutti/foundation/bytes";
 import { asFault, type Fault } from "@tutti/foundation/fault";
 import { type DeviceState, HelloRequestSchema, type Notice, type RetryWindow } from "@tutti/wire/device";
-import { create } from "@tutti/wire/message";
-import { type Instruction, ListenRequestSchema } from "@tutti/wire/round";
+import { create, encode } from "@tutti/wire/message";
+import {
+  CheckInRequestSchema,
+  type Instruction,
+  InstructionSchema,
+  ListenRequestSchema,
+} from "@tutti/wire/round";
 import { mustUnderstand, VERSION } from "@tutti/wire/version";
 import { mayPass, type Patience, returnMs } from "./backoff.ts";
 import type { Listener } from "./events.ts";
 import type { Link } from "./link.ts";
 
 type ListenOptions = {
-  readonly link: Pick<Link, "hello" | "listen">;
+  readonly link: Pick<Link, "hello" | "listen" | "checkIn">;
+  /** Where no stream can live: asks now and then instead. */
+  readonly asks?: boolean;
   readonly patience: Patience;
   readonly emit: Listener;
   readonly signal: AbortSignal;
@@ -51,9 +59,10 @@ export async function listen(options: ListenOptions): Promise<void> {
 
 /** One stream: the Fault that ended it, if one did, and how long it held once greeted. */
 async function stream(
-  { link, patience, emit, signal, hear, greeted, state }: ListenOptions,
+  options: ListenOptions,
   told: Told,
 ): Promise<{ because: Fault | null; heldMs: number }> {
+  const { link, patience, emit, signal, hear, greeted, state } = options;
   const nowMs = () => patience.clock.nowMs();
   let greetedMs = Number.POSITIVE_INFINITY;
   const held = () => Math.max(0, nowMs() - greetedMs);
@@ -69,7 +78,8 @@ async function stream(
     const request = create(ListenRequestSchema, state ? { state: await state() } : {});
     greeted?.(notice);
     emit({ kind: "state", state: "connected" });
-    for await (const word of link.listen(request, signal)) {
+    const words = options.asks ? asking(options) : link.listen(request, signal);
+    for await (const word of words) {
       if (word.word.case === "idle") {
         told.window = word.word.value.retry ?? told.window;
         emit({ kind: "idle", because: word.word.value.because.slice(0, MAX_BECAUSE) });
@@ -83,3 +93,27 @@ async function stream(
 }
 
 const MAX_BECAUSE = 200;
+/** However often a coordinator wants to be asked, and however seldom. */
+const [SHORTEST_ASK_MS, LONGEST_ASK_MS] = [100, 3_600_000];
+
+/**
+ * The same words without a stream: asked for, again within the window that each reply tells. A word that is
+ * said again is heard once: it is what the device answers already.
+ */
+async function* asking({ link, patience, signal, state }: ListenOptions): AsyncGenerator<Instruction> {
+  const { clock, jitter } = patience;
+  let last: Uint8Array = new Uint8Array();
+  while (!signal.aborted) {
+    const request = create(CheckInRequestSchema, state ? { state: await state() } : {});
+    const { instruction, retry } = await link.checkIn(request, signal);
+    if (instruction) {
+      const bytes = encode(InstructionSchema, instruction);
+      const idles = instruction.word.case === "idle" && last.length === 0;
+      if (idles || (instruction.word.case !== "idle" && !equalBytes(bytes, last))) yield instruction;
+      last = bytes;
+    }
+    const { minMs = 2_000, maxMs = 3_000 } = retry ?? {};
+    const askMs = minMs + Math.max(0, maxMs - minMs) * jitter.uniform();
+    await clock.sleep(Math.min(Math.max(askMs, SHORTEST_ASK_MS), LONGEST_ASK_MS), signal);
+  }
+}

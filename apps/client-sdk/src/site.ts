@@ -63,6 +63,8 @@ export type Site = {
   readonly state?: () => OwnState | Promise<OwnState>;
   /** Names of the engines that it can train on: "tfjs", "onnxruntime". */
   readonly engines?: readonly string[];
+  /** False where no stream can live: the device asks now and then instead. */
+  readonly stream?: boolean;
   /** The run, by its name, whose releases answer here; absent: those of any run it takes part in. */
   readonly serves?: string;
   readonly emit: Listener;

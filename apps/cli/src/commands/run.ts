@@ -15,7 +15,7 @@ import {
   withHistory,
 } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
-import { roundLine, statusValue } from "../status.ts";
+import { briefValue, deviceLine, roundLine, statusLine, statusValue } from "../status.ts";
 
 type Options = { federation: string; watch?: boolean; base?: string };
 
@@ -52,7 +52,7 @@ function startCommand(): Command {
 
 function statusCommand(): Command {
   return new Command("status")
-    .description("Say how a run is doing; without a name, the newest.")
+    .description("Say how a run is doing; without a name, how all are, and the newest in full.")
     .argument("[run]", "name of the run, or the beginning of its id")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
     .option("--watch", "follow it until it is over")
@@ -61,10 +61,10 @@ function statusCommand(): Command {
         asOwner(options.federation, async (admin, owner) => {
           const run = await findRun(admin, said);
           if (options.watch) return watchRun(admin, { run, owner }, context);
+          const others = said === undefined ? await othersThan(admin, run) : [];
           const newest = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
           const status = await withHistory(admin, newest);
-          for (const record of status.history) context.output.say(roundLine(record, status.rounds));
-          context.output.result(statusValue(status), sentence(status));
+          showStatus(status, others, context);
         }),
       ),
     );
@@ -80,10 +80,23 @@ function stopCommand(): Command {
         asOwner(options.federation, async (admin) => {
           const run = await findRun(admin, said);
           const status = await admin.stopRun({ $typeName: "tutti.v1.RunRequest", run });
-          output.result(statusValue(status), sentence(status));
+          output.result(statusValue(status), statusLine(status));
         }),
       ),
     );
+}
+
+function showStatus(status: RunStatus, others: readonly RunStatus[], { output }: Context): void {
+  for (const other of others) output.say(statusLine(other));
+  for (const record of status.history) output.say(roundLine(record, status.rounds));
+  if (status.state === "running") for (const device of status.devices) output.say(deviceLine(device));
+  const value = statusValue(status);
+  output.result(others.length > 0 ? { ...value, others: others.map(briefValue) } : value, statusLine(status));
+}
+
+async function othersThan(admin: AdminLink, run: string): Promise<RunStatus[]> {
+  const { runs } = await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" });
+  return runs.filter((other) => other.run !== run);
 }
 
 /** Prints a line for each finished round until the run is over; a run that failed is a Fault. */
@@ -112,17 +125,15 @@ async function watchRun(
       got: `${last?.state}: ${last?.reason}`,
     });
   const whole = await withHistory(admin, last);
-  output.result(statusValue(whole), sentence(whole));
+  output.result(statusValue(whole), statusLine(whole));
 }
 
-/** While a round waits for sites: how many are here. */
-function waitingLine({ phase, round, attempt, devices }: RunStatus): string {
+/** While a round waits for sites: how many are here, and why others do not count. */
+function waitingLine({ phase, round, attempt, devices, waiting }: RunStatus): string {
+  if (phase !== "gathering") return "";
+  const said = `round ${round}, attempt ${attempt + 1}: waiting for sites`;
+  if (waiting) return `${said}: ${waiting}`;
+  if (round > 0 && attempt === 0) return "";
   const here = devices.filter(({ connected }) => connected).map(({ device }) => device);
-  if (phase !== "gathering" || (round > 0 && attempt === 0)) return "";
-  return `round ${round}, attempt ${attempt + 1}: waiting for sites; here: ${here.join(", ") || "none yet"}`;
-}
-
-function sentence({ name, state, round, rounds, phase, reason }: RunStatus): string {
-  const where = state === "running" ? `round ${round} of ${rounds}, ${phase}` : state;
-  return `${name}: ${where}${reason ? ` (${reason})` : ""}`;
+  return `${said}; here: ${here.join(", ") || "none yet"}`;
 }

@@ -27,6 +27,8 @@ export type DeviceOptions = {
   readonly events?: Listener;
   /** What the app knows of this machine, for runs that ask for it; say `stateChanged` when it changes. */
   readonly state?: () => OwnState | Promise<OwnState>;
+  /** False where the network lets no stream live: the device asks now and then instead. */
+  readonly stream?: boolean;
   /** The run, by its name, whose releases `model()` answers with; absent: whichever comes last. */
   readonly serves?: string;
 };

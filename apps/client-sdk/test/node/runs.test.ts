@@ -41,7 +41,8 @@ test("three devices serve two runs at once; one waits until they charge", { time
       const token = await createToken({ folder: federation, name, days: 1, random, nowMs: Date.now() });
       const folder = path(home, name);
       await join({ joinFile: joinFileText({ ...token, address }), folder, random });
-      const own = { state: () => ({ charging }), serves: "day" };
+      // One of them has no stream, and asks.
+      const own = { state: () => ({ charging }), serves: "day", stream: name !== "eve" };
       const hear = (event: DeviceEvent) => void events.push(event);
       return await Device.open({ folder, data: clouds(40, seededRandom(name)), events: hear, ...own });
     }),

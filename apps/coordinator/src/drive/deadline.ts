@@ -42,7 +42,7 @@ export class Deadline {
     );
   }
 
-  /** Waiting for devices that other runs have is no failure of this one: its deadline starts anew after it. */
+  /** Waiting for devices that others have is no failure of this run: its deadline starts anew after it. */
   #due(round: Round): void {
     const { clock, waits, say } = this.#options;
     if (round.phase === "gathering" && waits()) {

@@ -154,8 +154,9 @@ export class Presence {
     if (bytes.length > MAX_WORD_BYTES) return false;
     line.last.set(about, word);
     if (last !== undefined && equalBytes(encodeKept(InstructionSchema, last), bytes)) return true;
-    // Last in the line: what is said of one run may answer what was said before it of another.
-    line.queue.delete(about);
+    // What is asked of a device comes last, after all that tells it that it is free. News take the place of
+    // what they replace, so they never fall behind it.
+    if (word.word.case !== "published" && word.word.case !== "runOver") line.queue.delete(about);
     line.queue.set(about, word);
     line.wake();
     return true;

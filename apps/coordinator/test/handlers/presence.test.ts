@@ -31,6 +31,27 @@ describe("a device's line", () => {
     presence.close();
   });
 
+  test("says what is asked of a device after all that tells it that it is free", async () => {
+    const presence = new Presence(NOBODY, new TestClock());
+    const stop = new AbortController();
+    const line = presence.listen("a", stop.signal);
+    const first = line.next();
+    presence.tell("a", "x", idle(0));
+    await first;
+    const news = (run: string) => create(InstructionSchema, { word: { case: "published", value: { run } } });
+    presence.tell("a", "one", news("one"));
+    presence.tell("a", "two", idle(2));
+    // A release of the first in between does not fall behind what the second asks.
+    presence.tell("a", "one", news("one again"));
+    expect((await line.next()).value).toEqual(news("one again"));
+    presence.tell("a", "one", news("one more"));
+    presence.tell("a", "two", news("two"));
+    presence.tell("a", "one", idle(1));
+    expect([(await line.next()).value, (await line.next()).value]).toEqual([news("two"), idle(1)]);
+    stop.abort();
+    presence.close();
+  });
+
   test("tells who came and, after the grace period, who went", async () => {
     const said: string[] = [];
     const clock = new TestClock();
