@@ -1,9 +1,6 @@
-import { execFile } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { connectService } from "@tutti/client-sdk/node/grpc";
 import { Device, join as joinFederation } from "@tutti/client-sdk/node/index";
 import { openOwner } from "@tutti/coordinator/folder/federation";
@@ -17,7 +14,9 @@ import { joinFileText } from "@tutti/identity/join";
 import { signPlan } from "@tutti/release/plan";
 import { Admin, PutPartSchema, StartRunRequestSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
+import { Command } from "commander";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { auditCommand } from "../../apps/cli/src/commands/audit/audit.ts";
 import { clouds, prepared } from "../../apps/client-sdk/test/mlp.ts";
 
 /**
@@ -27,7 +26,6 @@ import { clouds, prepared } from "../../apps/client-sdk/test/mlp.ts";
 
 const random = platformRandom();
 const NAMES = ["ann", "bob", "eve"];
-const TUTTI = fileURLToPath(new URL("../../apps/cli/bin/tutti.mjs", import.meta.url));
 const lines: string[] = [];
 /** Of every key, seed and token there is: its bytes. */
 const secrets: Uint8Array[] = [];
@@ -101,9 +99,21 @@ async function joined(name: string): Promise<Device> {
   return await Device.open({ folder, data: clouds(40, seededRandom(name)) });
 }
 
+/** A command line's JSON. */
 async function tutti(...args: readonly string[]): Promise<Record<string, unknown>> {
-  const { stdout } = await promisify(execFile)(process.execPath, [TUTTI, "--json", ...args]);
-  return JSON.parse(stdout.trim().split("\n").at(-1)!);
+  let out = "";
+  const spy = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    out += text;
+    return true;
+  });
+  try {
+    const root = new Command("tutti").option("--json").exitOverride();
+    root.addCommand(auditCommand().copyInheritedSettings(root));
+    await root.parseAsync(["--json", ...args], { from: "user" });
+    return JSON.parse(out.trim().split("\n").at(-1)!);
+  } finally {
+    spy.mockRestore();
+  }
 }
 
 test("the log tells of the run in events, each a JSON object", () => {

@@ -97,9 +97,8 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     changed: (until) => log.say("tls.changed", { until }),
     failed: (fault) => log.say("tls.kept", { error: fault.message }),
   });
-  const { connections } = grpc;
-  const askStore = () => readLease(engine);
-  const operationsPort = await watch.begin({ office, federation, connections, askStore });
+  const seen = { held: grpc.held, tls: () => shown.ders()[0]!, askStore: () => readLease(engine) };
+  const operationsPort = await watch.begin({ office, federation, ...seen });
   const { host } = config.listen;
   const about = { host, port: grpc.port, operationsPort, store: engine.name, federation: config.name };
   log.say("serve.started", about);

@@ -20,6 +20,8 @@ const MAX_HEADER_BYTES = 64 << 20;
 
 /** One run's part of the store: its journal in order, its running sums, its header. */
 export type Ledger = {
+  /** Entries of the round in progress, as far as this process knows. */
+  entries(): number;
   /** As the last commit left them: header, newest release, and the round in progress. */
   read(): Promise<{
     header: RunHeader;
@@ -50,6 +52,7 @@ export const NEWEST_RECORDS = 100;
 export function ledgerOf(store: Store, run: string, shelf?: Pick<Shelf, "made" | "closed">): Ledger {
   let next = 0;
   return {
+    entries: () => next,
     async read() {
       const { entries, sums } = await store.journal(run);
       const stored = await store.run(run);

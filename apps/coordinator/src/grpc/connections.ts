@@ -2,6 +2,7 @@ import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { Caller } from "@tutti/wire/rpc";
 import { type Limits, NARROW_WINDOW_BYTES, NEWCOMER_MS, WIDE_WINDOW_BYTES } from "./limits.ts";
+import { Turned } from "./turned.ts";
 
 /** One connection of a peer. */
 type Connection = {
@@ -30,9 +31,12 @@ export class Connections {
   readonly #perAddress = new Map<string, number>();
   readonly #ofName = new Map<string, Connection[]>();
 
-  constructor(caps: Caps, nowMs: () => number) {
+  readonly #turned: Turned;
+
+  constructor(caps: Caps, nowMs: () => number, turned = new Turned()) {
     this.#caps = caps;
     this.#nowMs = nowMs;
+    this.#turned = turned;
   }
 
   get size(): number {
@@ -48,7 +52,10 @@ export class Connections {
     const address = socket.remoteAddress ?? "";
     const { connections, connectionsPerAddress, newcomers } = this.#caps;
     const beside = this.#perAddress.get(address) ?? 0;
-    if (this.#all.size >= connections || beside >= connectionsPerAddress) return false;
+    if (this.#all.size >= connections || beside >= connectionsPerAddress) {
+      this.#turned.add("full");
+      return false;
+    }
     // Who says nothing gives way to who may: honest newcomers are through in well under a second.
     if (this.#newcomers.size >= newcomers) this.#evict();
     const peer = `${address}:${socket.remotePort}`;
@@ -81,7 +88,9 @@ export class Connections {
     const own = this.#ofName.get(name) ?? [];
     own.push(connection);
     this.#ofName.set(name, own);
-    if (own.length > this.#caps.connectionsPerSite) own.shift()!.socket.destroy();
+    if (own.length <= this.#caps.connectionsPerSite) return;
+    this.#turned.add("site");
+    own.shift()!.socket.destroy();
   }
 
   /** Room for an upload on a peer's connection, until it is told that this one is over. */
@@ -99,6 +108,7 @@ export class Connections {
     const nowMs = this.#nowMs();
     for (const { openedMs, socket } of this.#newcomers) {
       if (nowMs - openedMs < NEWCOMER_MS) return;
+      this.#turned.add("silent");
       socket.destroy();
     }
   }
@@ -111,6 +121,7 @@ export class Connections {
     const [oldest] = this.#newcomers;
     if (!oldest) return;
     this.#newcomers.delete(oldest);
+    this.#turned.add("newcomer");
     oldest.socket.destroy();
   }
 

@@ -10,6 +10,7 @@ import { FAULT_METADATA } from "@tutti/wire/status";
 import { statusOf } from "./faults.ts";
 import { type Limits, MAX_CONTROL_FRAMES } from "./limits.ts";
 import type { Load } from "./load.ts";
+import { Turned } from "./turned.ts";
 
 type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => void;
 
@@ -20,6 +21,8 @@ export type DoorOptions = {
   readonly limits: Pick<Limits, "callsPerSecond">;
   readonly load: Load;
   readonly nowMs: () => number;
+  /** Counts who is turned away. */
+  readonly turned?: Turned;
 };
 
 const WINDOW_MS = 10_000;
@@ -31,7 +34,7 @@ const LINGER_MS = 5_000;
  * grpc-js adds its own listeners; says, when asked, whether grpc-js came in by it.
  */
 export function guard(server: Http2SecureServer, options: DoorOptions): () => boolean {
-  const { limits, load, nowMs } = options;
+  const { limits, load, nowMs, turned = new Turned() } = options;
   const doings = new WeakMap<ServerHttp2Session, Doings>();
   const count = (session: ServerHttp2Session, what: "calls" | "frames", most: number) => {
     const atMs = nowMs();
@@ -40,8 +43,10 @@ export function guard(server: Http2SecureServer, options: DoorOptions): () => bo
       own = { sinceMs: atMs, calls: 0, frames: 0 };
       doings.set(session, own);
     }
-    if (++own[what] > most) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    return own[what] <= most;
+    if (++own[what] <= most) return true;
+    turned.add("rate");
+    session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    return false;
   };
   const onControl = function (this: ServerHttp2Session) {
     count(this, "frames", MAX_CONTROL_FRAMES);
@@ -57,7 +62,9 @@ export function guard(server: Http2SecureServer, options: DoorOptions): () => bo
         mustBePlain(headers);
         stream.once("close", load.enter(nameOf(headers)));
       } catch (error) {
-        return turnAway(stream, asFault(error));
+        const fault = asFault(error);
+        turned.add(fault.code === "unsupported" ? "compressed" : "busy");
+        return turnAway(stream, fault);
       }
       stream.once("finish", linger);
       onStream(stream, headers, ...rest);

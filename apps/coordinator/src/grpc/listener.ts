@@ -45,7 +45,7 @@ export type ListenOptions = {
 
 export async function listen(server: Server, options: ListenOptions): Promise<Listener> {
   const { credentials, limits, door, shown } = options;
-  const connections = new Connections(limits, door.nowMs);
+  const connections = new Connections(limits, door.nowMs, door.turned);
   let guarded = () => false;
   let http2Server: Http2SecureServer | undefined;
   const prepare = (http: Http2SecureServer) => {

@@ -17,6 +17,7 @@ import { type Listener, listen } from "./listener.ts";
 import { Load, watchLoad } from "./load.ts";
 import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
+import { type Cause, Turned } from "./turned.ts";
 
 /** A service and its handlers, kept together by `offer`. */
 export type Offer<S extends DescService = DescService> = {
@@ -49,7 +50,13 @@ export type GrpcServer = {
   /** How many are open. */
   readonly connections: () => number;
   /** What is open now: connections, those that nobody signed over yet, and calls that do not listen. */
-  held(): { readonly connections: number; readonly newcomers: number; readonly calls: number };
+  held(): {
+    readonly connections: number;
+    readonly newcomers: number;
+    readonly calls: number;
+    /** Who was turned away, since the start. */
+    readonly turned: ReadonlyMap<Cause, number>;
+  };
   /** Cuts every connection that is open; new ones are taken. */
   cut(): void;
   /** Lets calls in progress end for up to 2 s, then cuts them. */
@@ -112,14 +119,20 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   }
   const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
   const credentials = ServerCredentials.createSsl(null, [pair]);
-  const door = { limits, load, nowMs: () => performance.now() };
+  const turned = new Turned();
+  const door = { limits, load, nowMs: () => performance.now(), turned };
   listener = await listen(server, { host, port, credentials, limits, door, shown });
   const { connections } = listener;
   const unwatch = watchLoad(load);
   return {
     port: listener.port,
     connections: () => connections.size,
-    held: () => ({ connections: connections.size, newcomers: connections.newcomers, calls: load.calls }),
+    held: () => ({
+      connections: connections.size,
+      newcomers: connections.newcomers,
+      calls: load.calls,
+      turned: turned.counts,
+    }),
     cut: listener.drop,
     showTls: listener.showTls,
     close: () => close(server, listener).finally(unwatch),

@@ -55,6 +55,7 @@ export async function keepOffice(options: KeepOptions): Promise<{ close(): Promi
 }
 
 async function begin(store: Store, { office, parts, around, watch, cut }: KeepOptions) {
+  await store.note({ actor: "coordinator", what: "epoch.began", subject: `${store.epoch}` });
   const term = await beginTerm({ ...parts, store: around(store) });
   const unwatch = watch(term.coordinator);
   office.enter(term);

@@ -1,5 +1,6 @@
 import { unreachable } from "@tutti/foundation/check";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { CAUSES } from "../grpc/turned.ts";
 import type { Levels } from "./levels.ts";
 import type { Observe, Seen } from "./seen.ts";
 
@@ -92,7 +93,26 @@ function gauges(registry: Registry, levels: () => Levels): void {
   });
   gauge("runs_running", "Runs in progress.", { read: (set, now) => set.set(now.runsRunning) });
   gauge("connections", "Open connections of devices and owners.", {
-    read: (set, now) => set.set(now.connections),
+    read: (set, { held }) => set.set(held.connections),
+  });
+  gauge("newcomers", "Open connections over which nothing was signed yet.", {
+    read: (set, { held }) => set.set(held.newcomers),
+  });
+  gauge("calls_in_progress", "Requests being answered, streams to devices not counted.", {
+    read: (set, { held }) => set.set(held.calls),
+  });
+  gauge("journal_entries", "Entries of the rounds in progress: what a restart has to read again.", {
+    read: (set, now) => set.set(now.journalEntries),
+  });
+  new Counter({
+    name: "tutti_turned_away_total",
+    help: `Connections cut and requests turned away unheard, by cause: ${causes()}.`,
+    labelNames: ["cause"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [cause, count] of levels().held.turned) this.inc({ cause }, count);
+    },
   });
   gauge("leader", "1 where this coordinator leads, 0 where it stands by.", {
     read: (set, now) => set.set(now.role === "leader" ? 1 : 0),
@@ -106,6 +126,12 @@ function gauges(registry: Registry, levels: () => Levels): void {
       for (const [certificate, seconds] of Object.entries(certificates)) set.set({ certificate }, seconds);
     },
   });
+}
+
+function causes(): string {
+  return Object.entries(CAUSES)
+    .map(([cause, says]) => `${cause} (${says})`)
+    .join("; ");
 }
 
 type Made = ReturnType<typeof counters> & ReturnType<typeof histograms>;

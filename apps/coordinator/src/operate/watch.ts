@@ -3,7 +3,7 @@ import type { Coordinator } from "../drive/coordinator.ts";
 import type { Config } from "../folder/config.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Office } from "../lead/office.ts";
-import { devicesOf, expiries, type Levels } from "../observe/levels.ts";
+import { devicesOf, expiries, type Held, type Levels } from "../observe/levels.ts";
 import type { Log } from "../observe/log.ts";
 import type { Meters } from "../observe/meters.ts";
 import { watchRounds } from "../observe/rounds.ts";
@@ -16,7 +16,9 @@ import { serveHttp } from "./http.ts";
 export type Watched = {
   readonly office: Pick<Office, "role" | "coordinator">;
   readonly federation: Federation;
-  readonly connections: () => number;
+  readonly held: () => Held;
+  /** The TLS certificate that is shown now, DER. */
+  readonly tls: () => Uint8Array;
   /** Any small question; that it is answered is enough. */
   readonly askStore: () => Promise<unknown>;
 };
@@ -90,14 +92,17 @@ export class Watch {
   levels(): Levels {
     const watched = this.#watched;
     if (!watched) return NOTHING;
-    const { office, federation, connections } = watched;
+    const { office, federation, held, tls } = watched;
     const { role, coordinator } = office;
     const nowS = this.#clock.wallMs() / 1000;
-    const ends = Object.entries(expiries(federation));
+    const ends = Object.entries(expiries(federation, tls()));
+    const drivers = coordinator?.drivers() ?? [];
+    const entries = drivers.map(({ options, round }) => (round ? options.ledger.entries() : 0));
     return {
       devices: coordinator ? devicesOf(coordinator) : NOTHING.devices,
-      runsRunning: coordinator?.drivers().filter(({ header }) => header.state === "running").length ?? 0,
-      connections: connections(),
+      runsRunning: drivers.filter(({ header }) => header.state === "running").length,
+      journalEntries: entries.reduce((sum, count) => sum + count, 0),
+      held: held(),
       stopping: this.#stopping,
       role: role.kind,
       epoch: role.kind === "leader" ? role.epoch : 0,
@@ -134,7 +139,8 @@ async function openTraces(config: NonNullable<Config["tracing"]>, about: { log: 
 const NOTHING: Levels = {
   devices: { present: 0, invited: 0, ready: 0 },
   runsRunning: 0,
-  connections: 0,
+  journalEntries: 0,
+  held: { connections: 0, newcomers: 0, calls: 0, turned: new Map() },
   stopping: false,
   role: "none",
   epoch: 0,

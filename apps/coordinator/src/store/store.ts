@@ -161,9 +161,7 @@ export async function leadHere(engine: Engine, nowMs?: () => number): Promise<St
   const claimant = { holder: `${process.pid}`, address: "", leaseMs: 0, stuck };
   const epoch = await takeLease(engine, claimant);
   assert(epoch !== null, "a lease that is stuck can be taken");
-  const store = storeOf({ engine, epoch, ...(nowMs && { nowMs }) });
-  await store.note({ actor: "coordinator", what: "epoch.began", subject: `${epoch}` });
-  return store;
+  return storeOf({ engine, epoch, ...(nowMs && { nowMs }) });
 }
 
 function selectDevices(db: Kysely<Schema>) {

@@ -47,6 +47,7 @@ describe("docs/reliability.md, Connections: calls", () => {
     stream.write(Buffer.concat([Buffer.from([1, 0, 0, bomb.length >> 8, bomb.length & 255]), bomb]));
     const [headers] = (await once(stream, "response")) as [IncomingHttpHeaders];
     expect(faultIn(headers)).toMatchObject({ code: "unsupported", detail: { got: "gzip" } });
+    expect(world?.server.held().turned).toEqual(new Map([["compressed", 1]]));
     session.destroy();
   });
 
@@ -118,13 +119,14 @@ describe("docs/reliability.md, Connections: who is connected", () => {
       await unary(one, report, { body, metadata: signed(report, body, { world, session }) });
     await until(() => server.held().connections === 2);
     expect(server.held().newcomers).toBe(0);
+    expect(server.held().turned).toEqual(new Map([["site", 2]]));
   });
 
   test("connections of one address have a number; others' are taken", async () => {
     world = await openWorld({}, { connectionsPerAddress: 2 });
     const sessions = [raw(world), raw(world), raw(world)];
     await until(() => sessions.filter(({ destroyed }) => destroyed).length === 1);
-    expect(world.server.held().connections).toBe(2);
+    expect(world.server.held()).toMatchObject({ connections: 2, turned: new Map([["full", 1]]) });
     for (const session of sessions) session.destroy();
     await until(() => world?.server.held().connections === 0);
     await hello(world);

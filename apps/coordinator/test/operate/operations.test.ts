@@ -31,7 +31,8 @@ async function federation(more: Partial<ConfigInput>): Promise<string> {
 const LEVELS: Levels = {
   devices: { present: 3, invited: 2, ready: 1 },
   runsRunning: 1,
-  connections: 4,
+  journalEntries: 9,
+  held: { connections: 4, newcomers: 2, calls: 1, turned: new Map([["busy", 3]] as const) },
   stopping: false,
   role: "leader",
   epoch: 7,
@@ -144,6 +145,9 @@ describe("metrics", () => {
       'tutti_store_failures_total{operation="store.commit"} 1',
       'tutti_devices{state="ready"} 1',
       "tutti_epoch 7",
+      "tutti_connections 4",
+      "tutti_journal_entries 9",
+      'tutti_turned_away_total{cause="busy"} 3',
     ])
       expect(text).toContain(`${line}\n`);
   });
@@ -153,7 +157,7 @@ describe("metrics", () => {
     expect(all.length).toBeGreaterThan(15);
     for (const { name, help } of all) {
       expect(name).toMatch(/^tutti_[a-z_]+$/);
-      expect(help).toMatch(/^[A-Z0-9].{15,}\.$/);
+      expect(help).toMatch(/^[A-Z0-9].{15,}\.$/s);
     }
   });
 });
