@@ -26,8 +26,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: "apps/coordinator/src/handlers/upload.ts",
-        find: "=== sum) return null;",
-        replace: "=== sum && bytes < 0) return null;",
+        find: "      if (isIn(sum, device)) return",
+        replace: "      if (isIn(sum, device) && bytes < 0) return",
       },
       {
         file: `${DRIVE}/batch.ts`,
@@ -139,9 +139,9 @@ export const BUGS: readonly Bug[] = [
     what: "a message about another attempt is taken for one about this",
     patches: [
       {
-        file: "apps/coordinator/src/handlers/federation.ts",
-        find: "  if (said.run === run && said.round === round && said.attempt === spec?.attempt) return;\n",
-        replace: "  if (said.run === run) return;\n",
+        file: "apps/coordinator/src/handlers/find.ts",
+        find: "const now = spec && said.round === spec.task.round && said.attempt === spec.attempt;",
+        replace: "const now = spec !== undefined;",
       },
     ],
   },
@@ -151,8 +151,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/presence.ts`,
-        find: "      this.activities.delete(device);\n      this.#events.onGone(device);\n    };",
-        replace: "      this.activities.delete(device);\n    };",
+        find: "    this.activities.delete(device);\n    this.#events.onGone(device);\n",
+        replace: "    this.activities.delete(device);\n",
       },
     ],
   },

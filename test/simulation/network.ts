@@ -61,6 +61,8 @@ export class Network {
   /** Devices that are cut off, and until when. */
   readonly #apart = new Map<string, number>();
   weather: NetWeather = CALM;
+  /** Copies of requests that wait for the next of their kind and device. */
+  readonly #held = new Map<string, (() => void)[]>();
 
   constructor(timeline: Timeline, chance: SeededRandom, note: (kind: string) => void) {
     this.timeline = timeline;
@@ -83,11 +85,17 @@ export class Network {
     return atMs;
   }
 
-  /** When a request arrives once more; null: it does not. */
-  repeatMs(): number | null {
-    if (!this.#strikes("repeated", this.weather.repeated)) return null;
-    const most = this.#chance.uniform() < 0.4 ? SOON_MS : REPEATED_MS;
-    return 1 + this.#chance.uniform() * most;
+  /**
+   * A request may arrive once more: soon, much later, or just when its sender makes the next of its kind,
+   * which is of another round or session by then.
+   */
+  repeat(kind: string, arrive: () => void): void {
+    for (const act of this.#held.get(kind)?.splice(0) ?? [])
+      this.timeline.after(this.#chance.uniform() * SOON_MS, act);
+    if (!this.#strikes("repeated", this.weather.repeated)) return;
+    const drawn = this.#chance.uniform();
+    if (drawn < 0.3) this.#held.set(kind, [...(this.#held.get(kind) ?? []), arrive]);
+    else this.timeline.after(1 + this.#chance.uniform() * (drawn < 0.6 ? SOON_MS : REPEATED_MS), arrive);
   }
 
   /** Both ends of a call hear that it broke, each in its time; the server sometimes only by keepalive. */

@@ -9,8 +9,9 @@ export type Scenario = {
   readonly devices: readonly string[];
   /** Devices whose certificate ends half an hour after the beginning. */
   readonly short: ReadonlySet<string>;
-  /** One after another. */
   readonly plans: readonly Plan[];
+  /** When each run is started; one that waits for the run before it has none. */
+  readonly startsMs: readonly (number | null)[];
   readonly holdMs: number;
   /** When the weather calms and everybody who can comes back. */
   readonly calmMs: number;
@@ -21,12 +22,15 @@ export function scenarioOf(seed: number): Scenario {
   const chance = seededRandom(`tutti/simulation/${seed}`);
   const draw = chance.fork("scenario");
   const devices = NAMES.slice(0, draw.uniform() < 0.15 ? 3 : 4 + draw.below(4));
-  const runs = draw.uniform() < 0.2 ? 2 : 1;
+  const drawn = draw.uniform();
+  const runs = drawn < 0.06 ? 3 : drawn < 0.3 ? 2 : 1;
+  const together = draw.uniform() < 0.6;
   return {
     seed,
     devices,
     short: new Set(draw.uniform() < 0.2 ? [devices[0]!] : []),
     plans: Array.from({ length: runs }, (_, at) => planFor(draw, { at, seed, size: devices.length })),
+    startsMs: Array.from({ length: runs }, () => (together ? draw.uniform() * 4_000 : null)),
     holdMs: draw.uniform() < 0.5 ? 50 : 0,
     calmMs: 12_000 + draw.below(20_000),
     chance,
@@ -46,7 +50,7 @@ function planFor(draw: SeededRandom, { at, seed, size }: { at: number; seed: num
     server: pick(draw, [{ name: "fedavg" }, { name: "momentum" }, { name: "adam", learningRate: 0.1 }]),
     cohort: cohorts ? { min: 3, max: 4, count: 2 } : { min: 3, max: size },
     secureAggregation: { enabled: !plain },
-    ...(noised && { privacy: privacyFor(draw) }),
+    ...(noised ? { privacy: privacyFor(draw) } : draw.uniform() < 0.1 && { staleness: { max: 2 } }),
     attempts: 3 + draw.below(6),
     deadlines: {
       joinMs: 6_000 + draw.below(14_000),

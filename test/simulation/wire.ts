@@ -78,7 +78,7 @@ class Wire {
       this.#send(call, () =>
         this.#atServer(call, (server) => this.#serve(call, server, { method, bytes, resolve })),
       );
-      this.#again((server) => void this.#serveOnce(server, method, bytes).catch(() => {}));
+      this.#again(method, (server) => void this.#serveOnce(server, method, bytes).catch(() => {}));
     });
   }
 
@@ -212,7 +212,7 @@ class Wire {
       notBeforeMs = (this.#send(call, deliver, notBeforeMs) ?? notBeforeMs) + 0.001;
     }
     this.#send(call, () => inbox.put(null), notBeforeMs);
-    this.#again((server) => void this.#replay(server, method, sent).catch(() => {}));
+    this.#again(method, (server) => void this.#replay(server, method, sent).catch(() => {}));
   }
 
   #serveUp(
@@ -310,12 +310,10 @@ class Wire {
     else this.#o.network.break(call);
   }
 
-  /** The network may hold a copy of a request and deliver it once more, to whoever runs then. */
-  #again(serve: (server: Server) => void): void {
-    const { network, server, life } = this.#o;
-    const ms = network.repeatMs();
-    if (ms === null) return;
-    life.timeline.after(ms, () => {
+  /** The network may hold a copy of a request and deliver it once more, to whoever serves then. */
+  #again(method: DescMethod, serve: (server: Server) => void): void {
+    const { network, server, name } = this.#o;
+    network.repeat(`${name} ${method.localName}`, () => {
       const now = server();
       if (now) now.life.later(0, () => serve(now));
     });

@@ -3,6 +3,7 @@ import type { DeviceEvent } from "@tutti/client-sdk/events";
 import type { Coordinator } from "@tutti/coordinator/drive/coordinator";
 import { asFault, type Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
+import type { Plan } from "@tutti/plan/plan";
 import { Admin } from "@tutti/wire/admin";
 import { encode } from "@tutti/wire/message";
 import { Federation, type Instruction } from "@tutti/wire/round";
@@ -209,13 +210,23 @@ export class World {
     this.witness.event(this, name, event);
   }
 
-  /** The owner conducts one run after another. */
+  /** The owner conducts every run: those that have a time at once, the others one after another. */
   async conduct(): Promise<void> {
-    for (const plan of this.scenario.plans) {
-      const end = await this.owner.conduct(plan);
-      this.say("owner", `run ${end.run.slice(0, 8)} ${end.state} ${end.reason}`);
-      this.ended.push(end);
-    }
+    const { plans, startsMs } = this.scenario;
+    let before: Promise<unknown> = Promise.resolve();
+    const all = plans.map((plan, at) => {
+      const startMs = startsMs[at] ?? null;
+      const mine = startMs === null ? before : new Promise<void>((go) => this.timeline.after(startMs, go));
+      before = mine.then(() => this.#conduct(plan));
+      return before;
+    });
+    await Promise.all(all);
+  }
+
+  async #conduct(plan: Plan): Promise<void> {
+    const end = await this.owner.conduct(plan);
+    this.say("owner", `run ${end.run.slice(0, 8)} ${end.state} ${end.reason}`);
+    this.ended.push(end);
   }
 
   get isOver(): boolean {

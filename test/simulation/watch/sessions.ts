@@ -26,15 +26,22 @@ export class Sessions implements Watcher {
     if (terms?.plain) this.#know(hex(plainSessionId(terms)), terms, 0);
   }
 
-  sent(_world: World, from: string, { method, message }: Said): void {
+  sent({ coordinator }: World, from: string, { method, message }: Said): void {
     if (method.localName === "advertise") {
       const { terms } = message as unknown as { terms: Terms };
       this.#terms.set(from, terms);
     }
     if (method.localName !== "share") return;
     const { session } = message as unknown as { session: Uint8Array };
+    const sid = hex(session);
+    const sums = coordinator?.drivers().flatMap(({ round }) => round?.cohorts.map(({ sum }) => sum) ?? []);
+    for (const sum of sums ?? []) {
+      if (sum.kind !== "secure" || !sum.session.sid || hex(sum.session.sid) !== sid) continue;
+      return this.#know(sid, sum.session.terms, sum.session.group?.parties.size ?? 0);
+    }
+    // The coordinator went on, or is another by now.
     const terms = this.#terms.get(from);
-    if (terms) this.#know(hex(session), terms, this.#roster.get(from) ?? 0);
+    if (terms) this.#know(sid, terms, this.#roster.get(from) ?? 0);
   }
 
   /** Of a message that names its session. */
