@@ -168,6 +168,17 @@ export const BUGS: readonly Bug[] = [
     ],
   },
   {
+    name: "left-behind",
+    what: "a run that storage did not give back at the start is not taken up (found by a seed, and mended)",
+    patches: [
+      {
+        file: `${DRIVE}/coordinator.ts`,
+        find: "if (this.#missing.has(stored.run)) this.#takeUpLater",
+        replace: 'if (this.#missing.delete(stored.run) && stored.run === "") this.#takeUpLater',
+      },
+    ],
+  },
+  {
     name: "older-release",
     what: "a round's parent is served however late `ready` got through (found by a seed, and mended)",
     patches: [

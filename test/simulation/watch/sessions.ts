@@ -37,7 +37,8 @@ export class Sessions implements Watcher {
     const sums = coordinator?.drivers().flatMap(({ round }) => round?.cohorts.map(({ sum }) => sum) ?? []);
     for (const sum of sums ?? []) {
       if (sum.kind !== "secure" || !sum.session.sid || hex(sum.session.sid) !== sid) continue;
-      return this.#know(sid, sum.session.terms, sum.session.group?.parties.size ?? 0);
+      this.#know(sid, sum.session.terms, sum.session.group?.parties.size ?? 0);
+      return;
     }
     // The coordinator went on, or is another by now.
     const terms = this.#terms.get(from);

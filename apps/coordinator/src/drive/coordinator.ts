@@ -1,6 +1,6 @@
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault, type FaultCode } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SecretRandom } from "@tutti/foundation/random";
 import type { Verify } from "@tutti/identity/keys";
@@ -21,7 +21,8 @@ import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import { Notices } from "../registry/notices.ts";
 import { Registry } from "../registry/registry.ts";
-import type { Kept, Store } from "../store/store.ts";
+import type { Kept, Store, StoredRun } from "../store/store.ts";
+import { backOffMs } from "./backoff.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
@@ -53,6 +54,9 @@ export type CoordinatorParts = {
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
 const MAX_PLAN_BYTES = 512 << 10;
 
+/** What may be otherwise the next time. */
+const PASSING: ReadonlySet<FaultCode> = new Set<FaultCode>(["storage", "unavailable"]);
+
 /** Each keeps a round and its journal at hand. */
 const MAX_RUNNING = 64;
 
@@ -64,6 +68,9 @@ export class Coordinator {
   readonly notices: Notices;
   readonly #drivers = new Map<string, Driver>();
   readonly #keeper: Keeper;
+  /** Runs that storage did not give back yet. */
+  readonly #missing = new Set<string>();
+  readonly #closing = new AbortController();
   readonly #watchers = new Set<() => void>();
   #starting: Promise<unknown> = Promise.resolve();
 
@@ -91,7 +98,7 @@ export class Coordinator {
 
   /**
    * Takes up every run that the store knows, in the order they were added. One that cannot be taken up holds
-   * no other up: it is reported, and starting it again tries again.
+   * no other up: it is reported, and tried again for as long as storage may give it back.
    */
   async start(): Promise<void> {
     await this.notices.start();
@@ -100,21 +107,41 @@ export class Coordinator {
     const told = new Set(runs.filter(({ state }) => state !== "running").slice(-ENDED_TOLD));
     const failed: unknown[] = [];
     for (const stored of runs) {
-      const { run, plan, header, state } = stored;
-      try {
-        const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
-        const remembers = state === "running" || told.has(stored);
-        await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
-      } catch (error) {
-        failed.push(error);
-        logTrouble(this.parts.log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
-      }
+      const error = await this.#takeUp(stored, stored.state === "running" || told.has(stored));
+      if (error !== null) failed.push(error);
     }
     // Storage that gives nothing back is no coordinator to be.
     if (runs.length > 0 && failed.length === runs.length) throw failed[0];
+    for (const stored of runs) if (this.#missing.has(stored.run)) this.#takeUpLater(stored).catch(() => {});
+  }
+
+  /** What went wrong, where it did. */
+  async #takeUp({ run, plan, header }: StoredRun, remembers = true): Promise<unknown> {
+    try {
+      const driver = this.#drivers.get(run);
+      const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
+      if (driver) await this.#dismissRevoked(driver);
+      else await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
+      this.#missing.delete(run);
+      return null;
+    } catch (error) {
+      if (PASSING.has(asFault(error).code)) this.#missing.add(run);
+      else this.#missing.delete(run);
+      logTrouble(this.parts.log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
+      return error;
+    }
+  }
+
+  /** A run that storage did not give back: its round has a deadline, which waits for no restart. */
+  async #takeUpLater(stored: StoredRun): Promise<void> {
+    for (let failures = 1; this.#missing.has(stored.run); failures++) {
+      await this.parts.clock.sleep(backOffMs(failures), this.#closing.signal);
+      await this.#takeUp(stored);
+    }
   }
 
   async close(): Promise<void> {
+    this.#closing.abort();
     this.dispatch.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
     await this.#keeper.close();
@@ -125,13 +152,17 @@ export class Coordinator {
     return [...this.#drivers.values()];
   }
 
-  /** The run of this id, if there is one. */
+  /** The run of this id, if there is one. @throws Fault("unavailable") for one that is not taken up yet. */
   find(run: string): Driver | undefined {
+    demand(
+      !this.#missing.has(run),
+      () => new Fault("unavailable", `run ${run.slice(0, 12)}`, { todo: "Ask again" }),
+    );
     return this.#drivers.get(run);
   }
 
   driver(run: string): Driver {
-    const driver = this.#drivers.get(run);
+    const driver = this.find(run);
     if (driver) return driver;
     throw new Fault("not-found", `run ${run.slice(0, 12)}`, {
       todo: "List the runs with `tutti run status`",
