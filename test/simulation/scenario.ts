@@ -21,7 +21,7 @@ export type Scenario = {
 export function scenarioOf(seed: number): Scenario {
   const chance = seededRandom(`tutti/simulation/${seed}`);
   const draw = chance.fork("scenario");
-  const devices = NAMES.slice(0, draw.uniform() < 0.15 ? 3 : 4 + draw.below(4));
+  const devices = NAMES.slice(0, draw.uniform() < 0.15 ? 3 : pick(draw, [4, 4, 5, 5, 6, 7]));
   const drawn = draw.uniform();
   const runs = drawn < 0.06 ? 3 : drawn < 0.3 ? 2 : 1;
   const together = draw.uniform() < 0.6;
@@ -44,7 +44,7 @@ function planFor(draw: SeededRandom, { at, seed, size }: { at: number; seed: num
   const cohorts = !plain && size >= 6 && draw.uniform() < 0.7;
   return planOf({
     name: `run-${at}`,
-    rounds: 1 + draw.below(3),
+    rounds: pick(draw, [1, 1, 2, 2, 3]),
     seed: seed % 2 ** 31,
     adapter: { method: pick(draw, ["fedit", "ffa", "rolora"]) },
     server: pick(draw, [{ name: "fedavg" }, { name: "momentum" }, { name: "adam", learningRate: 0.1 }]),

@@ -24,6 +24,8 @@ export type SearchOptions = {
   readonly onVerdict?: (verdict: Verdict) => void;
 };
 
+/** A simulation is all small objects that die young. */
+const HEAP = ["--max-semi-space-size=64"];
 const CHILD = fileURLToPath(new URL("child.ts", import.meta.url));
 const REGISTER = new URL("../attacks/mutate/register.mjs", import.meta.url).href;
 
@@ -83,7 +85,7 @@ export function replayCommand(seed: number, bug?: Bug): string {
 function started(range: Range, bug: Bug | undefined) {
   const patches = bug ? ["--import", REGISTER] : [];
   const env = { ...process.env, TUTTI_TEST_PATCHES: JSON.stringify(bug?.patches ?? []) };
-  return spawn(process.execPath, [...patches, "--import", "tsx", CHILD, JSON.stringify(range)], {
+  return spawn(process.execPath, [...HEAP, ...patches, "--import", "tsx", CHILD, JSON.stringify(range)], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });

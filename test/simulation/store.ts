@@ -21,6 +21,8 @@ export class Database {
   /** Whom it has enrolled, and every run. */
   readonly devices = new Set<string>();
   readonly runs = new Map<string, StoredRun>();
+  /** Of whom a revocation was begun. */
+  readonly revoked = new Set<string>();
   /** Releases that rounds made. */
   releases = 0;
   /** Told of each change once it is durable. */
@@ -99,7 +101,14 @@ export async function openSimulatedStore(base: Database, disk: Disk, wallMs: () 
       base.onCommit(run, change);
     },
   };
-  return { ...slowed(noted, disk), trust: slowed(store.trust, disk), close: async () => {} };
+  const trust = {
+    ...store.trust,
+    async revoke(...about: Parameters<typeof store.trust.revoke>) {
+      base.revoked.add(about[0]);
+      return await store.trust.revoke(...about);
+    },
+  };
+  return { ...slowed(noted, disk), trust: slowed(trust, disk), close: async () => {} };
 }
 
 type Operation = (...given: unknown[]) => Promise<unknown>;

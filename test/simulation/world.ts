@@ -130,8 +130,9 @@ export class World {
       this.say("coordinator", `logs ${JSON.stringify({ ...told, stack: undefined })}`);
       this.witness.reported(this, line);
     };
+    const isShort = (name: string) => this.scenario.short.has(name);
     const weather = this.#weather("coordinator", () => this.storage);
-    const machine = { database: this.database, shelf: this.shelf, weather, report };
+    const machine = { database: this.database, shelf: this.shelf, weather, report, isShort };
     try {
       const started = await bootCoordinator(life, { ...machine, holdMs: this.scenario.holdMs });
       if (life.dead) return;

@@ -1,14 +1,14 @@
 import { canonical } from "@tutti/foundation/bytes";
 import { hkdf } from "@tutti/foundation/hash";
 import type { SecretRandom } from "@tutti/foundation/random";
-import { publicKeyOf } from "./agree.ts";
+import { type Agree, publicKeyOf } from "./agree.ts";
 
 /** An X25519 pair of one device, for one session. */
 export type KeyPair = { readonly publicKey: Uint8Array; readonly secretKey: Uint8Array };
 
-export function newKeyPair(random: SecretRandom): KeyPair {
+export function newKeyPair(random: SecretRandom, agree?: Agree): KeyPair {
   const secretKey = random.bytes(32);
-  return { publicKey: publicKeyOf(secretKey), secretKey };
+  return { publicKey: publicKeyOf(secretKey, agree), secretKey };
 }
 
 /**

@@ -20,8 +20,8 @@ export function advertise(terms: Terms, member: Member): { state: Advertised; me
   checkMember(member);
   checkLedger(member, terms);
   const vault = newVault();
-  const envelopeKeys = newKeyPair(member.random);
-  const maskKeys = newKeyPair(member.random);
+  const envelopeKeys = newKeyPair(member.random, member.agree);
+  const maskKeys = newKeyPair(member.random, member.agree);
   keep(vault, envelopeKeys.secretKey);
   keep(vault, maskKeys.secretKey);
   const keys = { envelopeKey: envelopeKeys.publicKey, maskKey: maskKeys.publicKey };
