@@ -156,11 +156,12 @@ class Wire {
     const { method, bytes, put } = about;
     call.server = server.life;
     let notBeforeMs = 0;
-    const listens = method.name === "Listen";
+    let begun = false;
     try {
       const caller = await server.admit(name, method);
       const handler = server.handler(method) as (...args: unknown[]) => AsyncIterable<Message>;
-      if (listens) ears.listening(name, true, server.life);
+      begun = method.name === "Listen";
+      if (begun) ears.listening(name, true, server.life);
       for await (const item of handler(read(method.input, bytes), { caller, signal: call.stop.signal })) {
         if (server.life.diesHere() || call.stop.signal.aborted) return;
         ears.said(name, method, item);
@@ -174,7 +175,7 @@ class Wire {
       ears.refused(name, method, asFault(error));
       this.#carryBack(call, { notBeforeMs, deliver: () => call.fail(travelled(error)) });
     } finally {
-      if (listens && !server.life.dead) ears.listening(name, false, server.life);
+      if (begun && !server.life.dead) ears.listening(name, false, server.life);
     }
   }
 
