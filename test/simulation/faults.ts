@@ -42,6 +42,28 @@ function kill(world: World, site: Site, backMs: number): void {
   world.bootDevice(site.name, backMs);
 }
 
+const STAGES = new Set(["advertise", "share", "upload", "attest", "reveal"]);
+
+/**
+ * After so many messages of secure sums; sometimes the machine's clock is set then, too, so that certificates
+ * are over when the round is taken up again.
+ */
+function killInSum(world: World, draw: SeededRandom): void {
+  const [effects, isSet] = [1 + draw.below(12), draw.uniform() < 0.4];
+  let left = 1 + draw.below(30);
+  world.onAnswer.push((_, method) => {
+    if (!STAGES.has(method) || --left !== 0) return;
+    const life = world.life;
+    life?.whenDead(() => {
+      world.struck("killed in a sum");
+      if (!isSet) return;
+      world.struck("clock step", `coordinator by ${HOUR_MS} ms`);
+      world.wall.offsetMs += HOUR_MS;
+    });
+    life?.dieAtEffect(effects);
+  });
+}
+
 export const FAULTS: Readonly<Record<string, Plan>> = {
   lost: ({ network }, draw) => {
     network.weather = { ...network.weather, lost: 0.01 + draw.uniform() * 0.05 };
@@ -84,6 +106,7 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
         life?.dieAtEffect(effects);
       });
     }),
+  "killed in a sum": (world, draw) => times(draw, 2, () => killInSum(world, draw)),
   restarted: (world, draw) =>
     world.timeline.after(at(draw, world), () => {
       const now = world.process;

@@ -24,6 +24,8 @@ export class Life {
   /** How many effects until it dies at one; null: it does not. */
   #effectsLeft: number | null = null;
   dead = false;
+  /** When it was woken last. */
+  wokenMs = Number.NEGATIVE_INFINITY;
 
   constructor(name: string, about: { timeline: Timeline; chance: SeededRandom; wall: Wall }) {
     const { timeline, chance, wall } = about;
@@ -63,6 +65,7 @@ export class Life {
 
   thaw(): void {
     const missed = this.#frozen ?? [];
+    this.wokenMs = this.timeline.nowMs;
     this.#frozen = null;
     for (const act of missed) this.later(0, act);
   }

@@ -143,9 +143,9 @@ export class Network {
     const arrive = () => {
       if (call.over && back) return;
       const untilMs = this.#apart.get(call.device) ?? 0;
-      // TCP sends it again until it gets through.
-      if (untilMs > this.timeline.nowMs)
-        return this.#arrive(call, untilMs + this.#chance.uniform() * RESET_MS, carry);
+      // TCP sends it again until it gets through; of a stream everything in its order.
+      const late = carry.notBeforeMs === undefined ? this.#chance.uniform() * RESET_MS : 0;
+      if (untilMs > this.timeline.nowMs) return this.#arrive(call, untilMs + late, carry);
       const life = to();
       if (life === null) return void this.break(call);
       life.later(0, deliver);

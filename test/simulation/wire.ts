@@ -22,7 +22,7 @@ export type Ears = {
   /** A request leaves a client. */
   sent(from: string, method: DescMethod, message: Message): void;
   /** A handler answered without a Fault: what it acknowledges must hold from now on. */
-  answered(from: string, method: DescMethod, request: Message): void;
+  answered(from: string, method: DescMethod, about: { request: Message; life: Life }): void;
   /** A word leaves the coordinator. */
   said(to: string, method: DescMethod, word: Message): void;
   /** A call ended with a Fault of the coordinator's. */
@@ -111,7 +111,7 @@ class Wire {
       const handler = server.handler(method) as (...args: unknown[]) => Promise<Message>;
       const reply = await handler(request, { caller, signal });
       if (server.life.dead) return await never<Message>();
-      ears.answered(name, method, request);
+      ears.answered(name, method, { request, life: server.life });
       return reply;
     } catch (error) {
       if (!server.life.dead) ears.refused(name, method, asFault(error));
@@ -251,7 +251,7 @@ class Wire {
       const handler = server.handler(method) as (...args: unknown[]) => Promise<Message>;
       const reply = await handler(inbox, { caller, signal });
       if (server.life.dead) return await never<Message>();
-      ears.answered(name, method, inbox.first!);
+      ears.answered(name, method, { request: inbox.first!, life: server.life });
       return reply;
     } catch (error) {
       if (!server.life.dead) ears.refused(name, method, asFault(error));

@@ -3,10 +3,16 @@ import type { Change } from "@tutti/coordinator/store/store";
 import type { Fault } from "@tutti/foundation/fault";
 import type { Instruction } from "@tutti/wire/round";
 import type { DescMethod } from "@tutti/wire/rpc";
+import type { Life } from "./life.ts";
 import type { Message } from "./wire.ts";
 import type { World } from "./world.ts";
 
-export type Said = { readonly method: DescMethod; readonly message: Message };
+export type Said = {
+  readonly method: DescMethod;
+  readonly message: Message;
+  /** Of an answer: the process that gave it. */
+  readonly life?: Life;
+};
 
 /** What watches a world. Each is called in the moment that it happens; `check` after every event. */
 export type Watcher = {

@@ -67,6 +67,8 @@ export class World {
   life: Life | null = null;
   /** The last one that served, dead or alive. */
   coordinator: Coordinator | null = null;
+  /** Told of each request that the coordinator acknowledged. */
+  onAnswer: ((from: string, method: string) => void)[] = [];
   readonly ended: { run: string; state: string; reason: string }[] = [];
 
   constructor(scenario: Scenario, { transcript, witness }: { transcript: Transcript; witness: Witness }) {
@@ -255,9 +257,10 @@ export class World {
       this.say(from, `→ ${requestLine(method, message, bytes)}`);
       this.witness.sent(this, from, { method, message });
     },
-    answered: (from, method, request) => {
+    answered: (from, method, { request, life }) => {
       this.say("coordinator", `✓ ${method.localName} of ${from}`);
-      this.witness.answered(this, from, { method, message: request });
+      this.witness.answered(this, from, { method, message: request, life });
+      for (const act of this.onAnswer) act(from, method.localName);
     },
     said: (to, method, word) => {
       if (method.localName !== "listen") return;

@@ -18,6 +18,9 @@ const EVENTS = {
   reveal: "revealed",
 } as const;
 
+/** A process that was woken answers what it had written down before. */
+const WOKEN_MS = 1_000;
+
 type At = { readonly run: string; readonly round: number; readonly attempt: number };
 
 /** Promise 1: what is acknowledged is durable, and what devices are told follows from what is durable. */
@@ -44,7 +47,7 @@ export class Durable implements Watcher {
       );
     const header = this.#books.runs.get(at.run)!.header;
     // What was written down of a round is over with it: later, it may only be refused.
-    if (after(header, at) && header.state === "running" && !this.#justClosed(world, at))
+    if (after(header, at) && header.state === "running" && !this.#justClosed(world, at, said.life))
       throw new Violation(
         `${localName} of ${from} in ${at.round}/${at.attempt} was taken in ${header.round}/${header.attempt}`,
       );
@@ -66,9 +69,13 @@ export class Durable implements Watcher {
     }
   }
 
-  /** An entry and the end of its round may be one event apart, of which the answer is the later. */
-  #justClosed(world: World, { run }: At): boolean {
-    return world.timeline.nowMs - (this.#closedMs.get(run) ?? Number.NEGATIVE_INFINITY) < 5;
+  /**
+   * An entry and the end of its round may be one event apart, of which the answer is the later; a process that
+   * stood still in between may be told by another that took its place.
+   */
+  #justClosed({ timeline }: World, { run }: At, life: Said["life"]): boolean {
+    const sinceMs = timeline.nowMs - (this.#closedMs.get(run) ?? Number.NEGATIVE_INFINITY);
+    return sinceMs < 5 || (life !== undefined && timeline.nowMs - life.wokenMs < WOKEN_MS);
   }
 
   readonly #closedMs = new Map<string, number>();
