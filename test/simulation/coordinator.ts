@@ -76,8 +76,8 @@ const OPEN = new Set(["hello", "enroll", "renew", "tlsCertificates"]);
 type Admit = (name: string, method: DescMethod) => Promise<Caller | null>;
 
 /**
- * Who may call, as the real door has it (grpc/authenticate.ts), of which only signatures are left out. What it
- * found of a device is remembered while nothing about it can have changed, which saves a third of all reading.
+ * Who may call, as the real door has it (grpc/authenticate.ts), of which only signatures are left out. What
+ * it found of a device is remembered while nothing about it can have changed: a third of all reading.
  */
 function admitting(coordinator: Coordinator, { database, isShort }: Machine): Admit {
   const known = new Map<string, Caller>();

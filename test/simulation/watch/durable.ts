@@ -70,8 +70,8 @@ export class Durable implements Watcher {
   }
 
   /**
-   * An entry and the end of its round may be one event apart, of which the answer is the later; a process that
-   * stood still in between may be told by another that took its place.
+   * An entry and the end of its round may be one event apart, of which the answer is the later; a process
+   * that stood still in between may answer when another has taken its place.
    */
   #justClosed({ timeline }: World, { run }: At, life: Said["life"]): boolean {
     const sinceMs = timeline.nowMs - (this.#closedMs.get(run) ?? Number.NEGATIVE_INFINITY);
