@@ -75,8 +75,8 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     try {
       const hear = (word: Parameters<Conversation["hear"]>[0]) => conversation.hear(word);
       void standing.watch();
-      const greeted = (notice: Parameters<Standing["heard"]>[0]) => {
-        standing.heard(notice);
+      const greeted = (notice: Parameters<Standing["greeted"]>[0]) => {
+        standing.greeted(notice);
         conversation.connected();
       };
       const mends = (because: Fault) => standing.mends(because);

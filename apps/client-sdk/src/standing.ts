@@ -17,6 +17,8 @@ import { type Site, trustOf } from "./site.ts";
 const ASK_AGAIN_MS = 6 * 3_600_000;
 /** A renewal falls due on some day; timers are not made for longer. */
 const LONGEST_SLEEP_MS = 24 * 3_600_000;
+/** A federation's devices fetch what all of them are told of within this time. */
+const SPREAD_MS = 2_000;
 /** An expired device has no stream to be told on. */
 const EXPIRED_WAIT_MS = { least: 1_000, most: 15 * 60_000 } as const;
 
@@ -35,13 +37,24 @@ export class Standing {
     this.#signal = signal;
   }
 
-  /** On every greeting and every notice: fetches what is new, one after the other. */
-  heard(notice: Notice | undefined): void {
+  /** What a greeting says there is to fetch: fetched at once, one after the other. */
+  greeted(notice: Notice | undefined): void {
     const { link } = this.#site;
     if (!notice || !link.standing) return;
     this.#later(() => this.#fetchRevocations(notice.revocations));
     this.#later(() => this.#fetchTls(notice.tlsCertificates));
     if (notice.renewed) this.#later(() => this.#renew().then(() => {}));
+  }
+
+  /** What the stream says: every device hears it at the same moment, so each waits for one of its own. */
+  heard(notice: Notice): void {
+    const { clock, jitter } = this.#site;
+    const forAll = notice.revocations + notice.tlsCertificates > 0;
+    const waitMs = forAll ? jitter.uniform() * SPREAD_MS : 0;
+    clock.sleep(waitMs, this.#signal).then(
+      () => this.greeted(notice),
+      () => {},
+    );
   }
 
   /** Asks for a new certificate when the present one is two thirds through, until the signal. */
