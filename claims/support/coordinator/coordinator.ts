@@ -1,4 +1,5 @@
 // A coordinator as a process: node --import tsx coordinator.ts '<CoordinatorArgs as JSON>'.
+import type { Coordinator } from "@tutti/coordinator/drive/coordinator";
 import { armFailpoints } from "@tutti/coordinator/failpoint";
 import { serveFederation } from "@tutti/coordinator/serve";
 import type { Store } from "@tutti/coordinator/store/store";
@@ -33,9 +34,12 @@ const serving = serveFederation({
   folder: args.folder,
   ...(args.watch === "commits" && { around: heard }),
 });
-const { address, coordinator } = await serving;
-say({ kind: "serving", address });
-if (args.watch === "phases") watch();
+const server = await serving;
+// On PostgreSQL it stands by until it has the lease, and can answer nobody before.
+const leading = new Promise<void>((resolve) => server.onRole(({ kind }) => kind === "leader" && resolve()));
+await leading;
+say({ kind: "serving", address: server.address });
+if (args.watch === "phases") watch(server.coordinator);
 
 /** Says what became durable, once it is. */
 function heard(store: Store): Store {
@@ -51,7 +55,7 @@ function heard(store: Store): Store {
   };
 }
 
-function watch(): void {
+function watch(coordinator: Coordinator): void {
   let [phase, present] = ["", -1];
   coordinator.watch(() => {
     const driver = coordinator.drivers().at(-1);

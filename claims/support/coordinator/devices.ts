@@ -32,12 +32,27 @@ export type DevicesSaid =
   | { readonly kind: "connected"; readonly device: string }
   /** What a device has an acknowledgement of it may rely on; `about` names run, round and attempt. */
   | { readonly kind: "acknowledged"; readonly device: string; readonly stage: Stage; readonly about: string }
+  | {
+      readonly kind: "failed";
+      readonly device: string;
+      readonly stage: Stage;
+      readonly because: string;
+    }
   | { readonly kind: "refused"; readonly device: string; readonly because: string };
 
 /** What one device does instead of saying that it is ready: declines once, or nothing until told to speak. */
 export type DevicesTold = { readonly device: string; readonly next: "decline" | "silence" | "speak" };
 
-export type Stage = "ready" | "decline" | "advertise" | "pick" | "share" | "upload" | "attest" | "reveal";
+export type Stage =
+  | "ready"
+  | "decline"
+  | "advertise"
+  | "pick"
+  | "share"
+  | "upload"
+  | "attest"
+  | "reveal"
+  | "uploadStatus";
 
 const odd = new Map<string, DevicesTold["next"]>();
 const [args, say] = asChild<DevicesArgs, DevicesSaid, DevicesTold>(({ device, next }) => {
@@ -52,7 +67,10 @@ function heard(link: Link, device: string): Link {
     <Request, Reply>(stage: Stage, call: (request: Request, signal?: AbortSignal) => Promise<Reply>) =>
     async (request: Request, signal?: AbortSignal) => {
       const now = about;
-      const reply = await call(request, signal);
+      const reply = await call(request, signal).catch((error: unknown) => {
+        say({ kind: "failed", device, stage, because: String(error) });
+        throw error;
+      });
       say({ kind: "acknowledged", device, stage, about: now });
       return reply;
     };
@@ -74,6 +92,7 @@ function heard(link: Link, device: string): Link {
     pick: told("pick", link.pick),
     share: told("share", link.share),
     upload: told("upload", link.upload),
+    uploadStatus: told("uploadStatus", link.uploadStatus),
     attest: told("attest", link.attest),
     reveal: told("reveal", link.reveal),
   };

@@ -245,7 +245,7 @@ export async function withHouse<T>(options: HouseOptions, body: (house: House) =
   const house = new House(folder, options);
   try {
     await house.found();
-    await house.serve();
+    if ((await house.serve()) === "ended") throw new Error("the coordinator did not start");
     await house.populate();
     return await body(house);
   } finally {

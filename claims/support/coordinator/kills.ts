@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Failpoint } from "@tutti/coordinator/failpoint";
 import { type Audit, audit } from "./audit.ts";
 import type { CoordinatorSaid } from "./coordinator.ts";
-import { type House, withHouse } from "./house.ts";
+import { type House, type HouseOptions, withHouse } from "./house.ts";
 import { Lives } from "./lives.ts";
 import { casesOf, type Ending, HOUSES, SCENARIOS, type Scenario, type ScenarioName } from "./scenarios.ts";
 
@@ -35,8 +35,9 @@ export async function killAll(
     );
     if (cases.length === 0) continue;
     const url = await where.url?.();
-    const config = url ? { store: { engine: "postgres", url } } : {};
-    await withHouse({ ...HOUSES[house], watch: "commits", config }, async (open) => {
+    const options: HouseOptions = HOUSES[house];
+    const config = { ...options.config, ...(url && { store: { engine: "postgres", url } }) };
+    await withHouse({ ...options, watch: "commits", config }, async (open) => {
       for (const [name, points] of cases) {
         const undisturbed = await play(open, name, { tag: `${name}-undisturbed` });
         report(`${where.name}, ${name}: ${JSON.stringify(undisturbed.ending)}`);

@@ -19,7 +19,13 @@ export type Scenario = {
 
 /** Federations that scenarios share: a few devices, one that adds noise, and more than a hundred. */
 export const HOUSES = {
-  main: { devices: 4, processes: 2, lastAlone: true, inMemory: false },
+  main: {
+    devices: 4,
+    processes: 2,
+    lastAlone: true,
+    inMemory: false,
+    config: { retention: { rounds: 1, releases: 2 } },
+  },
   private: {
     devices: 3,
     processes: 1,
@@ -41,10 +47,15 @@ async function playRun(
   const run = await house.begin(
     noopRun({ name: tag, cohort: { min: 4, max: 4 }, deadlines: PATIENT, ...change }),
   );
-  const { state, history, attempt } = await house.over(run);
+  return await trained(house, run);
+}
+
+/** A reason is also there where an attempt failed and the next one did not. */
+async function trained(house: House, run: string): Promise<Ending> {
+  const { state, reason, history, attempt } = await house.over(run);
   const { version, adapter } = await house.newest(run);
   const survivors = history.map((round) => round.survivors);
-  return { state, attempt, survivors, version, adapter: sha256Hex(adapter) };
+  return { state, reason, attempt, survivors, version, adapter: sha256Hex(adapter) };
 }
 
 /** Everything that a federation's owner does while a round waits for one device. */
@@ -67,6 +78,8 @@ export const SCENARIOS = {
   round: { house: "main", play: (house, tag) => playRun(house, tag) },
   /** The same, and the coordinator dies in the midst of it before it dies again where it is told to. */
   back: { house: "main", first: "ack.shared", play: (house, tag) => playRun(house, tag) },
+  /** So many rounds that files of old ones are removed. */
+  old: { house: "main", play: (house, tag) => playRun(house, tag, { rounds: 3 }) },
   owner: { house: "main", play: playOwner },
   /** One device declines, so too few are ready, and the round is tried again. */
   decline: {
@@ -95,11 +108,9 @@ export const SCENARIOS = {
       const change = { name: tag, cohort: { min: 3, max: 4 }, deadlines: PATIENT };
       const run = await house.begin(noopRun(change));
       await house.devices[1]?.kill();
-      const { state, history, attempt } = await house.over(run);
-      const { version, adapter } = await house.newest(run);
+      const ending = await trained(house, run);
       await house.revive(1);
-      const survivors = history.map((round) => round.survivors);
-      return { state, attempt, survivors, version, adapter: sha256Hex(adapter) };
+      return ending;
     },
   },
   /** Storage fails so often that a sum cannot be completed, and the round ends by name. */
@@ -145,6 +156,7 @@ const PASSES: readonly (readonly [RegExp, ScenarioName])[] = [
   [/^(serve|load)\./, "back"],
   [/^(store\.(device|revoke)|enrol|revoke|run\.stop)|^ack\.revoked$/, "owner"],
   [/^(ack\.declined|round\.failing)$/, "decline"],
+  [/^keep\./, "old"],
   [/^ack\.tick$/, "late"],
   [/^ack\.disconnected$/, "gone"],
   [/^ack\.broken$/, "broken"],
