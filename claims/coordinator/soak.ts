@@ -23,9 +23,9 @@ type Held = {
 export const claim: Claim = {
   name: "coordinator/soak",
   target:
-    `${ROUNDS} rounds of ${DEVICES} devices: resident size, handles and artifacts of the coordinator within ` +
-    `${MOST * 100} % of what they were after ${WARM_UP}; the database grows by what stays for good, at most ` +
-    `${MOST_PER_ROUND >> 10} KiB a round`,
+    `${ROUNDS} rounds of ${DEVICES} devices: resident size, handles and artifacts of the coordinator ` +
+    `within ${MOST * 100} % of what they were after ${WARM_UP}; the database grows by what stays for ` +
+    `good, at most ${MOST_PER_ROUND >> 10} KiB a round`,
   async run(report) {
     const options = {
       devices: DEVICES,
