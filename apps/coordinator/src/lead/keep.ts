@@ -42,11 +42,7 @@ export async function keepOffice(options: KeepOptions): Promise<{ close(): Promi
     address,
     clock: parts.clock,
     log: parts.log,
-    reign: async (epoch) => {
-      const store = storeOf({ engine, epoch });
-      await store.note({ actor: "coordinator", what: "epoch.began", subject: `${epoch}` });
-      return await begin(store, options);
-    },
+    reign: (epoch) => begin(storeOf({ engine, epoch }), options),
     onRole: (role) => office.become(role),
   });
   office.holds = () => keeper.holds();
