@@ -13,7 +13,8 @@ import type { DeviceEvent } from "../src/events.ts";
 import { keepLatest } from "../src/kept.ts";
 import { listen } from "../src/listen.ts";
 import { mustBeEligible, stateOf } from "../src/state.ts";
-import { deviceOn, scriptOf, settings, until } from "./scripted.ts";
+import { prepared } from "./mlp.ts";
+import { deviceOn, NAMES, scriptOf, settings, until } from "./scripted.ts";
 
 describe("coming back", () => {
   const windows = fc.record({
@@ -162,6 +163,32 @@ describe("one run's round at a time", () => {
     engaged.enter("b");
     engaged.reset();
     engaged.enter("a");
+  });
+
+  test("a coordinator that asks for both is told no, and the round that is on goes on", async () => {
+    const script = scriptOf();
+    const other = scriptOf(prepared({ rounds: 1, name: "another" }));
+    const stop = new AbortController();
+    const devices = await Promise.all(NAMES.map((name) => deviceOn(script, name)));
+    const taking = devices.map(({ device }) => device.participate({ signal: stop.signal }));
+    await until(() => script.here.length === 3);
+    const sum = script.round();
+    script.say(other.invitation().word);
+    await until(() => script.declined.size === 3);
+    expect(new Set(script.declined.values())).toEqual(new Set(["conflict: another run's round"]));
+    expect((await sum).length).toBeGreaterThan(0);
+    // What was merely too soon is no refusal to tell the app of.
+    expect(devices.flatMap(({ kinds }) => kinds()).includes("refused")).toBe(false);
+    // Once a device hears that the first round is over, it is free.
+    script.declined.clear();
+    script.say({ case: "published", value: { run: script.run, manifest: script.parent.envelope } as never });
+    const trained = () =>
+      devices.every(({ kinds }) => kinds().filter((kind) => kind === "trained").length === 2);
+    script.say(other.invitation().word);
+    await until(trained);
+    expect(script.declined.size).toBe(0);
+    stop.abort();
+    await Promise.all(taking);
   });
 
   test("trainers of two runs are kept, and none is let go of while it works", async () => {

@@ -259,6 +259,17 @@ export class Script {
     this.tellAll();
   }
 
+  /** To the present round, signed by everybody who must. */
+  invitation(): Instruction {
+    const value = {
+      plan: signPlan(this.plan, this.fed.owner),
+      task: this.task,
+      parent: this.parent.envelope,
+      attempt: this.attempt,
+    };
+    return create(InstructionSchema, { word: { case: "invite", value } });
+  }
+
   #wordFor(device: string): Instruction | null {
     if (this.#members?.has(device) === false) {
       const { run, round } = this.task;
@@ -280,14 +291,7 @@ export class Script {
       return this.#plain.has(device)
         ? null
         : create(InstructionSchema, { word: { case: "openSession", value: { terms: termsOf(this) } } });
-    if (this.#ready.has(device)) return null;
-    const value = {
-      plan: signPlan(this.plan, this.fed.owner),
-      task: this.task,
-      parent: this.parent.envelope,
-      attempt: this.attempt,
-    };
-    return create(InstructionSchema, { word: { case: "invite", value } });
+    return this.#ready.has(device) ? null : this.invitation();
   }
 
   async *#listen(device: string, signal: AbortSignal | undefined): AsyncGenerator<Instruction> {

@@ -266,3 +266,39 @@ describe("plan", () => {
     expect(() => parsePlan(utf8("{"))).toThrow("plan: expected JSON");
   });
 });
+
+describe("which devices a run asks", () => {
+  const asks = (eligibility: unknown) => parseRunFile({ ...RUN_FILE, eligibility });
+
+  test("every condition is optional, and none is made up", () => {
+    expect(asks({}).eligibility).toEqual({});
+    expect(parseRunFile(RUN_FILE)).not.toHaveProperty("eligibility");
+    const all = {
+      labels: { region: ["north", "south"], tier: "gold" },
+      charging: true,
+      unmetered: true,
+      idle: false,
+      minExamples: 20,
+      sdk: ">=0.1.0",
+      engines: ["onnxruntime"],
+      participation: { maxRounds: 5, everyMs: 86_400_000, minRoundsBetween: 2 },
+    };
+    expect(asks(all).eligibility).toEqual(all);
+    expect(parseRunFile({ ...RUN_FILE, share: 3 }).share).toBe(3);
+  });
+
+  test.each([
+    ["labels.region", { labels: { region: [] } }],
+    ["labels.region", { labels: { region: 3 } }],
+    ["charging", { charging: "yes" }],
+    ["minExamples", { minExamples: 0 }],
+    ["sdk", { sdk: "0.1.0" }],
+    ["engines", { engines: [] }],
+    ["participation.maxRounds", { participation: { maxRounds: 0 } }],
+    ["participation.everyMs", { participation: { everyMs: 10 } }],
+    ["participation.ever", { participation: { ever: 1 } }],
+    ["chargin", { chargin: true }],
+  ])("a bad %s is named", (field, eligibility) => {
+    expect(() => asks(eligibility)).toThrow(`run file, field eligibility.${field}`);
+  });
+});

@@ -58,7 +58,8 @@ export class Desk {
   readonly clock = new TestClock();
   readonly store: Store;
   readonly weather: Weather;
-  readonly #players = new Map<string, Player>();
+  /** Devices and what they hold; a desk on the same folder may go on with them. */
+  players = new Map<string, Player>();
 
   static async open(folder: string, troubles: readonly Trouble[] = []): Promise<Desk> {
     const store = await openStore({ file: join(folder, "tutti.sqlite") });
@@ -147,8 +148,8 @@ export class Desk {
     const driver = this.driverOf(device);
     // A player keeps its keys of one run's session.
     const key = `${device} ${driver.options.run}`;
-    const player = this.#players.get(key) ?? new Player(device);
-    this.#players.set(key, player);
+    const player = this.players.get(key) ?? new Player(device);
+    this.players.set(key, player);
     player.words = wordsOf(driver.options.plan, driver.round!.spec.task, device);
     return await player.answer(driver.wordTo(device)!);
   }

@@ -23,19 +23,20 @@ describe("several runs at once", () => {
   const begun = () => running().filter(({ round }) => round && round.phase !== "gathering");
 
   /** Every device that has a word answers it, once; time passes only when nobody has anything to say. */
-  async function turn(devices: readonly string[]): Promise<void> {
+  async function turn(devices: readonly string[], at: Desk): Promise<void> {
     const before = running().map(({ round }) => round);
-    for (const device of devices) await desk.answer(device);
-    await desk.settle();
+    for (const device of devices) await at.answer(device);
+    await at.settle();
     await new Promise((resolve) => setTimeout(resolve, 1));
-    if (running().every(({ round }, at) => round === before[at])) desk.clock.next();
-    await desk.settle();
+    if (running().every(({ round }, i) => round === before[i])) at.clock.next();
+    await at.settle();
   }
 
   async function until(done: () => boolean, devices: readonly string[] = SIX): Promise<void> {
-    for (let at = 0; !done(); at++) {
-      if (at > 2000) throw new Error(`stuck: ${running().map(({ round }) => round?.phase)}`);
-      await turn(devices);
+    const at = desk;
+    for (let count = 0; !done(); count++) {
+      if (count > 2000) throw new Error(`stuck: ${running().map(({ round }) => round?.phase)}`);
+      await turn(devices, at);
     }
   }
 
@@ -134,6 +135,42 @@ describe("several runs at once", () => {
       return running().length === 0;
     });
     expect([state(one), state(two)]).toEqual(["finished", "finished"]);
+  });
+
+  test("killed between any two writes, both runs go on and finish, and no device is in two rounds", async () => {
+    // A few of the many places: each is a process that ends before or after a transaction.
+    for (const at of [3, 9, 16, 24, 33]) {
+      const when = at % 2 === 0 ? "before" : "after";
+      const { folder, remove } = temporary();
+      const doomed = await Desk.open(folder, [{ at, when, how: "hang" }]);
+      await desk.close();
+      desk = doomed;
+      for (const device of SIX) desk.listen(device);
+      const cohort = { min: 3, max: 3 };
+      const start = async () => {
+        for (const name of ["one", "two"]) await desk.startRun(plan({ name, cohort }));
+      };
+      const ended = start().then(() => until(() => doomed.weather.dead || running().length === 0));
+      await Promise.race([ended, doomed.weather.died]);
+      expect(doomed.weather.dead).toBe(true);
+      await doomed.store.close();
+      desk = await Desk.open(folder);
+      desk.players = doomed.players;
+      for (const device of SIX) desk.listen(device);
+      await start();
+      await until(() => {
+        apart();
+        return running().length === 0;
+      });
+      const headers = desk.coordinator.drivers().map(({ header }) => [header.state, header.history.length]);
+      expect(headers, `killed ${when} write ${at}`).toEqual([
+        ["finished", 2],
+        ["finished", 2],
+      ]);
+      await desk.close();
+      remove();
+    }
+    desk = await Desk.open(place.folder);
   });
 
   test("a run whose journal cannot be read holds up no other", async () => {
