@@ -55,6 +55,8 @@ type Run = {
   passed: number;
   /** Its place among those that are overdue; none: infinity. */
   overdue: number;
+  /** When it last showed a change, or got the devices that it needs. */
+  sinceMs: number;
   /** Past its deadline by so much that nobody drives it: it gets nothing until it shows a change. */
   stuck: boolean;
 };
@@ -93,6 +95,7 @@ export class Schedule {
       could: false,
       passed: 0,
       overdue: Number.POSITIVE_INFINITY,
+      sinceMs: this.#nowMs,
       stuck: false,
     });
   }
@@ -119,6 +122,7 @@ export class Schedule {
     const run = this.#known(name);
     run.view = view;
     run.stuck = false;
+    run.sinceMs = this.#nowMs;
     if (fresh) {
       run.draw = fresh;
       for (const device of [...run.serving]) this.#assign(device, null);
@@ -197,8 +201,7 @@ export class Schedule {
 
   /** When a run's devices are taken from it unless it shows a change; infinity for none. */
   get dueMs(): number {
-    const holding = [...this.#runs.values()].filter(({ serving, stuck }) => serving.size > 0 && !stuck);
-    return Math.min(...holding.map(({ view }) => view.untilMs + STUCK_MS));
+    return Math.min(...[...this.#runs.values()].map(stuckFromMs));
   }
 
   /** Deals out the devices that are free, and says who moved since it was last asked. */
@@ -235,7 +238,7 @@ export class Schedule {
   /** A run that nobody drives any more holds up no other. */
   #reclaim(nowMs: number): void {
     for (const run of this.#runs.values()) {
-      if (run.stuck || nowMs < run.view.untilMs + STUCK_MS) continue;
+      if (nowMs < stuckFromMs(run)) continue;
       run.stuck = true;
       run.view = NOTHING;
       for (const device of [...run.serving]) this.#assign(device, null);
@@ -257,6 +260,7 @@ export class Schedule {
     this.#take(run, lack);
     if (isShort(run)) return false;
     [run.passed, run.overdue] = [0, Number.POSITIVE_INFINITY];
+    run.sinceMs = this.#nowMs;
     // A round costs a millisecond at least, so that those that cost nothing take turns too.
     run.tag += run.serving.size / run.weight;
     return true;
@@ -330,6 +334,13 @@ function byPrecedence(a: Run, b: Run): number {
 
 function lackOf({ view, serving }: Run): number {
   return Math.max(0, (view.need?.fewest ?? 0) - serving.size);
+}
+
+/** One that has too few, or nobody, holds nothing that others could use. */
+function stuckFromMs(run: Run): number {
+  const { serving, stuck, view, sinceMs } = run;
+  if (stuck || serving.size === 0 || isShort(run)) return Number.POSITIVE_INFINITY;
+  return Math.max(view.untilMs, sinceMs) + STUCK_MS;
 }
 
 /** It gathers, and has too few. */

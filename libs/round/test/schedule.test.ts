@@ -122,6 +122,21 @@ describe("who serves which run", () => {
   });
 });
 
+test("one that waits past its deadline is not taken for one that nobody drives", () => {
+  const schedule = hall(["a", "b"], names(3));
+  schedule.update("a", gathering(3), { nowMs });
+  schedule.deal(0);
+  schedule.update("a", at(names(3)), { nowMs });
+  schedule.update("b", { ...gathering(3), untilMs: 100 }, { nowMs });
+  const lateMs = 100 + 10 * STUCK_MS;
+  schedule.deal(lateMs);
+  expect([schedule.isStuck("b"), schedule.waits("b")]).toEqual([false, true]);
+  schedule.update("a", gathering(3), { nowMs: lateMs, fresh: seededRandom(1) });
+  expect(to(schedule.deal(lateMs), "b")).toHaveLength(3);
+  // From now on it has a while to show that it goes on.
+  expect(schedule.dueMs).toBe(lateMs + STUCK_MS);
+});
+
 test("an event about one device costs no work for those that nobody asks for", () => {
   const cost = (idle: number) => {
     const schedule = hall(["a", "b"], names(idle));

@@ -95,7 +95,12 @@ export class Dispatch {
   /** A stream of words to a device. */
   async *listen(device: string, facts: Facts, signal: AbortSignal): AsyncGenerator<Instruction> {
     this.standings.know(device, facts);
-    yield* this.presence.listen(device, signal);
+    try {
+      yield* this.presence.listen(device, signal);
+    } finally {
+      // Nothing is kept of one that was not let in.
+      if (!this.presence.isHere(device)) this.standings.gone(device);
+    }
   }
 
   /** The word to a device that asks, without a stream; of its own run until it answers. */
