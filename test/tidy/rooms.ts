@@ -89,7 +89,7 @@ export const HOMES: Readonly<Record<string, readonly string[]>> = {
   "@noble/ciphers": ["libs/kernels/"],
   "@noble/curves": ["libs/identity/src/keys.ts"],
   "@bufbuild/protobuf": ["libs/wire/"],
-  valibot: ["libs/plan/", "apps/coordinator/src/folder/"],
+  valibot: ["libs/plan/", "apps/coordinator/src/folder/", "apps/coordinator/src/backup/"],
   tweetnacl: ["libs/secagg/"],
   "shamir-secret-sharing": ["libs/secagg/"],
   "@tensorflow/tfjs-core": ["libs/graph/src/engines/tfjs/", "apps/client-sdk/src/node/engine.ts"],

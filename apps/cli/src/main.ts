@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { adapterCommand } from "./commands/adapter/adapter.ts";
 import { auditCommand } from "./commands/audit/audit.ts";
 import { authorityCommand } from "./commands/authority/authority.ts";
+import { backupCommand } from "./commands/backup.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { devicesCommand } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
@@ -10,6 +11,7 @@ import { initCommand } from "./commands/init.ts";
 import { joinCommand } from "./commands/join.ts";
 import { privacyCommand } from "./commands/privacy/privacy.ts";
 import { releasesCommand } from "./commands/releases.ts";
+import { restoreCommand } from "./commands/restore.ts";
 import { revokeCommand } from "./commands/revoke.ts";
 import { runCommand } from "./commands/run.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -38,6 +40,8 @@ function program(): Command {
     tokenCommand(),
     joinCommand(),
     revokeCommand(),
+    backupCommand(),
+    restoreCommand(),
     devicesCommand(),
     authorityCommand(),
     tlsCommand(),

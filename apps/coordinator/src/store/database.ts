@@ -9,8 +9,14 @@ import { openPostgres } from "./postgres.ts";
 /** Opens the database that a federation's config names; paths in it count from its folder. */
 export async function openDatabase(folder: string, { store }: Pick<Config, "store">): Promise<Engine> {
   if (store.engine === "sqlite") return await openSqlite({ file: join(folder, PATHS.store) });
-  const { url, urlFile = "", poolSize } = store;
-  const read = () => readText(isAbsolute(urlFile) ? "/" : folder, urlFile);
   const name = `tutti ${hostname()} ${process.pid}`.slice(0, 48);
-  return await openPostgres({ url: url ?? (await read()).trim(), poolSize, name });
+  return await openPostgres({ url: await postgresUrl(folder, store), poolSize: store.poolSize, name });
+}
+
+/** From the config itself, or from the file that it names. */
+export async function postgresUrl(
+  folder: string,
+  { url, urlFile = "" }: { url?: string; urlFile?: string },
+): Promise<string> {
+  return url ?? (await readText(isAbsolute(urlFile) ? "/" : folder, urlFile)).trim();
 }

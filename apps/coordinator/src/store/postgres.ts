@@ -67,6 +67,13 @@ export async function openPostgres(options: PostgresOptions): Promise<Engine> {
   };
 }
 
+/** To read from at leisure: nothing is looked up, migrated or listened to. */
+export function readPostgres(url: string): Pick<Engine, "name" | "db" | "faultOf" | "close"> {
+  const limits = { connectMs: 10_000, statementMs: 120_000, lockMs: 10_000, idleMs: 600_000 };
+  const db = kyselyOn(openPool({ url, size: 1, name: "tutti reader", limits }));
+  return { name: "postgres", db, faultOf, close: () => db.destroy() };
+}
+
 function kyselyOn(pool: ReturnType<typeof openPool>): Kysely<Schema> {
   return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
 }

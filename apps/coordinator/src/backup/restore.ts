@@ -1,0 +1,149 @@
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, readFile, rm, stat, writeFile as write } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { openArtifacts } from "../artifacts.ts";
+import { type Config, configText, parseConfig } from "../folder/config.ts";
+import { publish } from "../folder/files.ts";
+import { PATHS } from "../folder/layout.ts";
+import { openDatabase } from "../store/database.ts";
+import { load, TABLE_NAMES } from "../store/dump.ts";
+import { FOLDERS, readMigrations } from "../store/migrate.ts";
+import { shelfOf } from "./backup.ts";
+import { checkFile, syncTree, writeFile } from "./files.ts";
+import { MANIFEST, type Manifest, parseManifest } from "./manifest.ts";
+
+export type RestoreOptions = {
+  /** The folder that `backUp` made. */
+  readonly from: string;
+  /** A new folder for the coordinator. */
+  readonly folder: string;
+  /** Instead of the database that the backup's tutti.json names; for PostgreSQL an empty one. */
+  readonly store?: Config["store"];
+  /** Hex SHA-256 of the manifest, as it was noted when the backup was made. */
+  readonly expected?: string;
+  /** The wall clock. */
+  readonly nowMs: number;
+  readonly progress?: (line: string) => void;
+};
+
+export type Restored = { readonly manifest: Manifest; readonly epoch: number; readonly sha256: string };
+
+/** A manifest with a million artifacts is below it. */
+const MAX_MANIFEST_BYTES = 512 << 20;
+
+/**
+ * Makes a coordinator's folder and fills its database from a backup. Every file is checked before anything is
+ * written, and nothing that is there is overwritten. The epoch that follows is above any that may have
+ * followed the backup's, so a coordinator of before that still runs can write nothing here.
+ */
+export async function restore(options: RestoreOptions): Promise<Restored> {
+  const { from, nowMs, progress = () => {} } = options;
+  const folder = resolve(options.folder);
+  const { manifest, sha256 } = await checked(from, options.expected);
+  progress(`${manifest.files.length} files are as the manifest says`);
+  await mustBeNew(folder);
+  const part = `${folder}.${process.pid}.part`;
+  try {
+    await mkdir(dirname(folder), { recursive: true });
+    await mkdir(part, { mode: 0o700 });
+    const config = await placeFolder(part, { manifest, ...options });
+    const shelf = shelfOf(part, config);
+    if (shelf !== null) await placeArtifacts(from, { manifest, shelf });
+    // The database last but one: once it is filled, only a rename is left.
+    const database = await openDatabase(part, config);
+    const lines = (table: string) => linesOf(join(from, "store", `${table}.jsonl`));
+    const filling = { lines, epoch: manifest.epoch, manifest: sha256, wallMs: nowMs };
+    const epoch = await load(database, filling).finally(() => database.close());
+    progress(`the database, at epoch ${epoch}`);
+    await syncTree(part);
+    await publish(part, folder);
+    return { manifest, epoch, sha256 };
+  } catch (cause) {
+    await rm(part, { recursive: true, force: true });
+    const code = (cause as NodeJS.ErrnoException).code ?? "an error";
+    throw cause instanceof Fault ? cause : new Fault("storage", folder, { got: code, cause });
+  }
+}
+
+/** The manifest, once all that it names was found as it says. */
+async function checked(
+  from: string,
+  expected: string | undefined,
+): Promise<{ manifest: Manifest; sha256: string }> {
+  const file = join(from, MANIFEST);
+  const found = await stat(file).catch(() => undefined);
+  if (!found || found.size > MAX_MANIFEST_BYTES)
+    throw new Fault("not-found", file, {
+      expected: "a backup's manifest",
+      got: found ? `${found.size} bytes` : "none",
+      todo: "Name the folder that `tutti backup` made",
+    });
+  const bytes = await readFile(file);
+  const sha256 = sha256Hex(new Uint8Array(bytes));
+  if (expected !== undefined && expected.toLowerCase() !== sha256)
+    throw new Fault("refused", file, { expected: `SHA-256 ${expected}`, got: sha256 });
+  const manifest = parseManifest(bytes.toString("utf8"));
+  const names = new Set(manifest.files.map(({ path }) => path));
+  const missing = TABLE_NAMES.find((table) => !names.has(`store/${table}.jsonl`));
+  const { length: known } = await readMigrations(FOLDERS.sqlite);
+  if (manifest.migrations !== known || missing !== undefined)
+    throw new Fault("unsupported", file, {
+      expected: `migration ${known}`,
+      got: `${manifest.migrations}`,
+      todo: "Restore with the Tutti that made it, and then go on with this one",
+    });
+  for (const one of manifest.files) await checkFile(from, one);
+  return { manifest, sha256 };
+}
+
+type Placing = RestoreOptions & { readonly manifest: Manifest };
+
+async function placeFolder(part: string, { manifest, from, store }: Placing): Promise<Config> {
+  for (const { path } of manifest.files) {
+    if (!path.startsWith("folder/")) continue;
+    await writeFile(part, path.slice("folder/".length), createReadStream(join(from, path)));
+  }
+  const file = join(part, PATHS.config);
+  const config = parseConfig(await readFile(file, "utf8"));
+  if (!store) return config;
+  const text = configText({ ...JSON.parse(await readFile(file, "utf8")), store });
+  await write(file, text);
+  return parseConfig(text);
+}
+
+async function placeArtifacts(
+  from: string,
+  { manifest, shelf }: { manifest: Manifest; shelf: string },
+): Promise<void> {
+  await mkdir(shelf, { recursive: true });
+  const there = new Set(await readdir(shelf));
+  const artifacts = openArtifacts(shelf);
+  for (const { path, bytes, sha256 } of manifest.files) {
+    if (!path.startsWith("artifacts/")) continue;
+    if (path !== `artifacts/${sha256}`)
+      throw new Fault("refused", join(from, path), { expected: "a file named by its hash", got: sha256 });
+    // A shelf that coordinators share may have it still; it is checked all the same.
+    if (there.has(sha256) && (await artifacts.read(sha256).catch(() => null))) continue;
+    await artifacts.put(sha256, createReadStream(join(from, path)), bytes);
+  }
+}
+
+function linesOf(file: string): AsyncIterable<string> {
+  return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY });
+}
+
+async function mustBeNew(folder: string): Promise<void> {
+  const there = await stat(folder).then(
+    () => true,
+    () => false,
+  );
+  if (!there) return;
+  throw new Fault("conflict", folder, {
+    expected: "a new folder",
+    got: "one that exists",
+    todo: "Name another; a restore overwrites nothing",
+  });
+}
