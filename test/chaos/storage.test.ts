@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { mkdtemp, open, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { openFolderStore } from "@tutti/client-sdk/node/store";
 import { openArtifacts } from "@tutti/coordinator/artifacts";
 import { openDriver } from "@tutti/coordinator/store/driver";
@@ -89,6 +91,43 @@ describe("bit-flipped and truncated: the database", () => {
     const file = join(folder, "tutti.sqlite");
     await writeFile(file, "a note that somebody saved here by mistake, longer than any header of a file is");
     expect(await outcome(file)).toBe("refused");
+  });
+});
+
+describe("a disk that is full", () => {
+  test("refuses entries or ends the process; what it acknowledged is there, and no more", async () => {
+    const file = join(folder, "tutti.sqlite");
+    const child = fileURLToPath(new URL("./full.ts", import.meta.url));
+    // No file may grow beyond 256 KiB: what a write beyond it meets is an error, as on a full disk.
+    const limited = `ulimit -f 256; exec "$0" --import tsx "$1" "$2"`;
+    const { stdout } = spawnSync("bash", ["-c", limited, process.execPath, child, file], {
+      encoding: "utf8",
+    });
+    const acknowledged = stdout.split("\n").filter((line) => line.startsWith("acknowledged")).length;
+    expect(acknowledged).toBeGreaterThan(10);
+    expect(acknowledged).toBeLessThan(2_000);
+    const store = await openStore({ file });
+    try {
+      expect(await store.integrity()).toBe(true);
+      const { entries } = await store.journal("r");
+      // One more may be there: an error says "unknown", never "no".
+      expect(entries.length - acknowledged).toBeOneOf([0, 1]);
+      await store.commit("r", { append: [{ seq: entries.length, entry: new Uint8Array(300) }] });
+    } finally {
+      await store.close();
+    }
+  });
+
+  test("leaves no half of an artifact", async () => {
+    const artifacts = openArtifacts(join(folder, "artifacts"));
+    async function* cut(): AsyncGenerator<Uint8Array> {
+      yield BYTES.subarray(0, 1000);
+      throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    }
+    const name = sha256Hex(BYTES);
+    await expect(artifacts.put(name, cut(), BYTES.length)).rejects.toMatchObject({ code: "storage" });
+    expect(await readdir(join(folder, "artifacts"))).toEqual([]);
+    expect(await artifacts.putBytes(BYTES)).toBe(name);
   });
 });
 
