@@ -6,7 +6,7 @@ import { completeRenewal, daysOf, isDue, requestRenewal } from "@tutti/identity/
 import { envelopeJson } from "@tutti/release/dsse";
 import { checkGrown, openRevocations } from "@tutti/release/revocations";
 import { openTlsCertificates } from "@tutti/release/tls";
-import type { Notice } from "@tutti/wire/device";
+import { type Notice, NoticeSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { RevocationsRequestSchema, TlsCertificatesRequestSchema } from "@tutti/wire/standing";
 import { isApproved } from "./policy.ts";
@@ -31,6 +31,11 @@ export class Standing {
   readonly #signal: AbortSignal;
   #queue: Promise<void> = Promise.resolve();
   readonly #known = { revocations: 0, tls: 0 };
+  /** What the stream said and was not looked at yet. */
+  #waiting: Notice | null = null;
+  #isAsking = false;
+  /** Whether a coordinator has this device's request. */
+  #asked = false;
 
   constructor(site: Site, signal: AbortSignal) {
     this.#site = site;
@@ -43,27 +48,34 @@ export class Standing {
     if (!notice || !link.standing) return;
     this.#later(() => this.#fetchRevocations(notice.revocations));
     this.#later(() => this.#fetchTls(notice.tlsCertificates));
-    if (notice.renewed) this.#later(() => this.#renew().then(() => {}));
+    // What could not be asked for while nobody answered.
+    if (notice.renewed || (this.#isDue() && !this.#asked)) this.#askLater();
   }
 
   /** What the stream says: every device hears it at the same moment, so each waits for one of its own. */
   heard(notice: Notice): void {
     const { clock, jitter } = this.#site;
+    const waiting = this.#waiting;
+    this.#waiting = waiting ? newest(waiting, notice) : notice;
+    // However many come, they are looked at together.
+    if (waiting) return;
     const forAll = notice.revocations + notice.tlsCertificates > 0;
     const waitMs = forAll ? jitter.uniform() * SPREAD_MS : 0;
-    clock.sleep(waitMs, this.#signal).then(
-      () => this.greeted(notice),
-      () => {},
-    );
+    const look = () => {
+      const all = this.#waiting;
+      this.#waiting = null;
+      this.greeted(all ?? undefined);
+    };
+    clock.sleep(waitMs, this.#signal).then(look, () => {});
   }
 
   /** Asks for a new certificate when the present one is two thirds through, until the signal. */
   async watch(): Promise<void> {
-    const { clock, identity, link } = this.#site;
-    if (!identity.keep || !link.standing) return;
+    const { clock } = this.#site;
+    if (!this.#renews()) return;
     while (!this.#signal.aborted) {
-      const due = isDue(identity.certificate, this.#nowS());
-      if (due) this.#later(() => this.#renew().then(() => {}));
+      const due = this.#isDue();
+      if (due) this.#askLater();
       await clock.sleep(due ? ASK_AGAIN_MS : LONGEST_SLEEP_MS, this.#signal).catch(() => {});
     }
   }
@@ -73,8 +85,7 @@ export class Standing {
    * now, or soon; how long to wait before that. Null where waiting mends nothing.
    */
   async mends(because: Fault): Promise<number | null> {
-    const { identity, link } = this.#site;
-    if (denialOf(because) !== "expired" || !identity.keep || !link.standing) return null;
+    if (denialOf(because) !== "expired" || !this.#renews()) return null;
     try {
       const waitMs = await this.#inTurn(() => this.#renew());
       return Math.min(EXPIRED_WAIT_MS.most, Math.max(EXPIRED_WAIT_MS.least, waitMs));
@@ -92,6 +103,25 @@ export class Standing {
     await this.#queue;
   }
 
+  #renews(): boolean {
+    const { identity, link } = this.#site;
+    return identity.keep !== undefined && link.standing !== undefined;
+  }
+
+  #isDue(): boolean {
+    return this.#renews() && isDue(this.#site.identity.certificate, this.#nowS());
+  }
+
+  /** Once, however often it is said before that is done. */
+  #askLater(): void {
+    if (!this.#renews() || this.#isAsking) return;
+    this.#isAsking = true;
+    this.#later(async () => {
+      this.#isAsking = false;
+      await this.#renew();
+    });
+  }
+
   /** Asks for what is due, and takes what was granted. How long to wait where that is not there yet. */
   async #renew(): Promise<number> {
     const { identity, link, clock, emit, verify } = this.#site;
@@ -101,6 +131,7 @@ export class Standing {
     const days = isDue(present, nowS) ? daysOf(present) : 0;
     const ask = requestRenewal(key, { certificate: present, days, nowS });
     const { grant, retryAfterMs } = await link.standing!.renew(ask, this.#signal);
+    this.#asked = true;
     if (!grant) return days === 0 ? 0 : retryAfterMs;
     const trusting = { authority, nowS: Math.floor(clock.wallMs() / 1000), ...(verify && { verify }) };
     const certificate = completeRenewal(key, { grant, present, ...trusting });
@@ -160,4 +191,12 @@ export class Standing {
   #nowS(): number {
     return Math.floor(this.#site.clock.wallMs() / 1000);
   }
+}
+
+function newest(one: Notice, other: Notice): Notice {
+  return create(NoticeSchema, {
+    revocations: Math.max(one.revocations, other.revocations),
+    tlsCertificates: Math.max(one.tlsCertificates, other.tlsCertificates),
+    renewed: one.renewed || other.renewed,
+  });
 }
