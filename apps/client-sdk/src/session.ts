@@ -79,11 +79,14 @@ function plainSession({ own, words }: SessionOptions): Session {
     words instanceof Uint32Array,
     () => new Fault("refused", "session", { expected: "masks under noise", got: "none" }),
   );
+  let answer: Answer | null = null;
   return {
     isFor: (terms) => same(terms, own),
     open: (terms) => {
       mustAgree(terms, own);
-      return upload(session, packBits(words, own.bits), { masked: false });
+      // The same when the word is said again: it knows what it sent.
+      answer ??= upload(session, packBits(words, own.bits), { masked: false });
+      return answer;
     },
     hear: async (word) => {
       throw new Fault("refused", word.case, { expected: "no stage of a session without masks" });
@@ -99,6 +102,7 @@ class SecureSession implements Session {
   #state: DeviceState;
   /** One draw of noise a session, however often its delivery is said. */
   #drawn: Uint32Array | null = null;
+  #upload: Answer | null = null;
 
   constructor(options: SessionOptions) {
     const { own, cohort, site } = options;
@@ -180,10 +184,12 @@ class SecureSession implements Session {
     }
     if (this.#drawn === null) throw outOfOrder(state, "shared");
     const { packed } = this.#reach(mask(state, delivery, this.#drawn));
-    return upload(delivery.session, packed, {
+    // The same when the word is said again: it knows what it sent.
+    this.#upload ??= upload(delivery.session, packed, {
       masked: true,
       noise: !(this.#options.words instanceof Uint32Array),
     });
+    return this.#upload;
   }
 
   /** The state to take a word with: with its signatures verified, where that takes the platform time. */

@@ -17,11 +17,17 @@ type UploadLink = Pick<Link, "upload" | "uploadStatus">;
 /** How an upload waits between tries, and whom it tells which share of it has come: 0..1. */
 export type Way = { readonly patience: Patience; readonly onProgress: (share: number) => void };
 
+type Start = { readonly offset?: number; readonly hash?: Uint8Array };
+
 /** A packed vector as an upload: a header, then chunks from `offset` on. It can be walked again. */
-export function uploadParts(session: Uint8Array, packed: Uint8Array, offset = 0): AsyncIterable<UploadPart> {
+export function uploadParts(
+  session: Uint8Array,
+  packed: Uint8Array,
+  { offset = 0, hash = sha256(packed) }: Start = {},
+): AsyncIterable<UploadPart> {
   return {
     async *[Symbol.asyncIterator]() {
-      const header = { session, packedBytes: packed.length, sha256: sha256(packed), offset };
+      const header = { session, packedBytes: packed.length, sha256: hash, offset };
       yield create(UploadPartSchema, { part: { case: "header", value: header } });
       for (let at = offset; at < packed.length; at += UPLOAD_CHUNK_BYTES) {
         yield create(UploadPartSchema, {
@@ -41,7 +47,7 @@ export function uploader(session: Uint8Array, packed: Uint8Array) {
   const hash = sha256(packed);
   let tried = false;
   return async (link: UploadLink, signal: AbortSignal, way?: Way): Promise<void> => {
-    if (!way) return void (await link.upload(uploadParts(session, packed), signal));
+    if (!way) return void (await link.upload(uploadParts(session, packed, { hash }), signal));
     const { onProgress } = way;
     const { clock, jitter } = way.patience;
     const held = async () => {
@@ -52,7 +58,8 @@ export function uploader(session: Uint8Array, packed: Uint8Array) {
     for (let offset = tried ? await held() : 0; ; ) {
       tried = true;
       try {
-        return await told(link.upload(uploadParts(session, packed, offset), signal), { clock, held, signal });
+        const upload = link.upload(uploadParts(session, packed, { offset, hash }), signal);
+        return await told(upload, { clock, held, signal });
       } catch (error) {
         // Turned away before anything was taken: the caller waits as long as it was told to.
         const turnedAway = error instanceof Fault && error.detail.retryAfterMs !== undefined;

@@ -1,11 +1,11 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** What a link does to bytes of one direction. */
+/** What a link does to bytes of one direction; it may change while bytes are under way. */
 export type Way = {
   /** From the moment that they come until they go on. */
-  readonly delayMs?: number;
+  delayMs?: number;
   /** The most that go on; what comes faster waits, and beyond QUEUE_BYTES the sender does. */
-  readonly bytesPerS?: number;
+  bytesPerS?: number;
 };
 
 export type ProxyOptions = {
@@ -27,7 +27,7 @@ export type Break = "close" | "reset" | "silence";
 /** Bytes of all connections, up (to the server) and down: as they came from the sender, and went on. */
 export type Counts = { upTaken: number; upPassed: number; downTaken: number; downPassed: number };
 
-export type Proxy = {
+export type Relay = {
   readonly port: number;
   readonly counts: Counts;
   /** Connections that are open. */
@@ -41,6 +41,8 @@ export type Proxy = {
   close(): Promise<void>;
 };
 
+/** What a router in front of a narrow link holds. */
+const BUFFER_MS = 10;
 /** What waits in the delay line; TCP's own buffers are larger on long links. */
 const QUEUE_BYTES = 16 << 20;
 
@@ -48,7 +50,7 @@ const QUEUE_BYTES = 16 << 20;
  * A link in user space, for machines whose kernel has none to offer: delay, bandwidth and breaks, with every
  * byte counted. TLS goes through it unopened.
  */
-export async function openProxy(options: ProxyOptions): Promise<Proxy> {
+export async function openProxy(options: ProxyOptions): Promise<Relay> {
   const { host = "127.0.0.1", port, up = {}, down = {} } = options;
   const counts: Counts = { upTaken: 0, upPassed: 0, downTaken: 0, downPassed: 0 };
   const pairs = new Set<Pair>();
@@ -153,8 +155,7 @@ class Pair {
 /** A direction of a connection: bytes leave it in order, each piece when it is due. */
 class Line {
   readonly #to: Socket;
-  readonly #delayMs: number;
-  readonly #bytesPerS: number;
+  readonly #way: Way;
   readonly #onPassed: (bytes: number) => void;
   #queue: { readonly dueMs: number; readonly data: Uint8Array }[] = [];
   #queued = 0;
@@ -163,14 +164,9 @@ class Line {
   #paused: Socket | null = null;
   #onEmpty: (() => void) | null = null;
 
-  constructor(
-    to: Socket,
-    { delayMs = 0, bytesPerS = Number.POSITIVE_INFINITY }: Way,
-    onPassed: (bytes: number) => void,
-  ) {
+  constructor(to: Socket, way: Way, onPassed: (bytes: number) => void) {
     this.#to = to;
-    this.#delayMs = delayMs;
-    this.#bytesPerS = bytesPerS;
+    this.#way = way;
     this.#onPassed = onPassed;
     to.on("drain", () => this.#go());
   }
@@ -178,12 +174,13 @@ class Line {
   push(data: Uint8Array, from: Socket): void {
     if (data.length === 0) return;
     const nowMs = performance.now();
+    const { delayMs = 0, bytesPerS = Number.POSITIVE_INFINITY } = this.#way;
     // The last byte has crossed the narrow place before the delay begins.
-    this.#freeMs = Math.max(this.#freeMs, nowMs) + (data.length / this.#bytesPerS) * 1000;
-    this.#queue.push({ dueMs: this.#freeMs + this.#delayMs, data });
+    this.#freeMs = Math.max(this.#freeMs, nowMs) + (data.length / bytesPerS) * 1000;
+    this.#queue.push({ dueMs: this.#freeMs + delayMs, data });
     this.#queued += data.length;
-    // A narrow link pushes back on its sender after a moment's worth of bytes, as a router's buffer does.
-    if (this.#queued > Math.min(QUEUE_BYTES, this.#bytesPerS / 10)) {
+    // A narrow link pushes back on its sender, who may be ahead by the delay and a router's small buffer.
+    if (this.#queued > Math.min(QUEUE_BYTES, ((delayMs + BUFFER_MS) / 1000) * bytesPerS)) {
       this.#paused = from;
       from.pause();
     }
@@ -212,6 +209,8 @@ class Line {
         this.#queue.shift();
         this.#queued -= next.data.length;
         this.#onPassed(next.data.length);
+        this.#paused?.resume();
+        this.#paused = null;
         this.#to.write(next.data);
       }
     }
