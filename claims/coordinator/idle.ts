@@ -23,7 +23,7 @@ import { Child } from "../support/round/child.ts";
 const DEVICES = Number(process.env.TUTTI_IDLE ?? 10_000);
 const PROCESSES = 2;
 const [MOST_BYTES, MOST_BACK_S] = [1e9, 90];
-/** Devices of a federation that starts arrive over a while; this is how fast this machine makes connections. */
+/** Devices of a federation that starts arrive over a while. */
 const ARRIVAL_MS = DEVICES * 6;
 const SETTLE_MS = 10_000;
 const PATIENCE_MS = 900_000;
@@ -31,8 +31,8 @@ const PATIENCE_MS = 900_000;
 export const claim: Claim = {
   name: "coordinator/idle",
   target:
-    `${DEVICES} idle devices on mutual TLS, a Listen stream each: at most ${MOST_BYTES / 1e9} GB resident; after ` +
-    `a restart all are back in ${MOST_BACK_S} s, none refused`,
+    `${DEVICES} idle devices on mutual TLS, a Listen stream each: at most ${MOST_BYTES / 1e9} GB resident; ` +
+    `after a restart all are back in ${MOST_BACK_S} s, none refused`,
   async run(report) {
     const files = Number(execFileSync("sh", ["-c", "ulimit -n"]).toString());
     if (files < DEVICES + 500)

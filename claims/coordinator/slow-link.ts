@@ -18,8 +18,8 @@ const [MOST_MS, MOST_RESENT] = [300, 0.1];
 export const claim: Claim = {
   name: "coordinator/slow-link",
   target:
-    `4 MB at ${ROUND_TRIP_MS} ms round trip are uploaded in ${MOST_MS} ms (median); with ${CUTS} cuts at random ` +
-    `bytes the upload completes, and at most ${MOST_RESENT * 100} % are sent again`,
+    `4 MB at ${ROUND_TRIP_MS} ms round trip are uploaded in ${MOST_MS} ms (median); with ${CUTS} cuts at ` +
+    `random bytes the upload completes, and at most ${MOST_RESENT * 100} % are sent again`,
   async run(report) {
     const policy = { requireSecureAggregation: false };
     return await withHouse({ devices: 1, processes: 1, inMemory: true, policy }, async (house) => {

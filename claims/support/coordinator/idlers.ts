@@ -1,6 +1,6 @@
-// Devices that listen and do nothing else, thousands in a process: node --import tsx idlers.ts '<args as JSON>'.
-// They speak the protocol over plain HTTP/2, since a grpc-js channel each would cost more than the coordinator
-// pays: Hello, a signed Listen, and the SDK's own waits between tries.
+// Devices that listen and do nothing else, thousands of them: node --import tsx idlers.ts '<args as JSON>'.
+// They speak the protocol over plain HTTP/2, since a grpc-js channel each would cost more than what is
+// measured: Hello, a signed Listen, and the SDK's own waits between tries.
 import { randomBytes } from "node:crypto";
 import http2, { type ClientHttp2Session, type IncomingHttpHeaders } from "node:http2";
 import tls from "node:tls";
