@@ -40,8 +40,10 @@ export function returnMs(
   const maxMs = Math.min(Math.max(window.maxMs, FIRST_DELAY_MS), LONGEST_WINDOW_MS);
   const minMs = Math.min(window.minMs, maxMs);
   const later = Math.max(0, backOff - maxMs);
-  const until = maxMs + later;
-  const from = Math.min(minMs + later, Math.max(minMs, until / 2));
+  // A refusal that says when to come again counts as well: not earlier, and not all at once.
+  const asked = because?.detail.retryAfterMs ?? 0;
+  const until = Math.max(maxMs + later, asked * 1.5);
+  const from = Math.max(Math.min(minMs + later, Math.max(minMs, until / 2)), asked);
   return from + (until - from) * jitter.uniform();
 }
 

@@ -41,6 +41,15 @@ describe("coming back", () => {
     );
   });
 
+  test("never sooner than a refusal asks for, and not all at once then either", () => {
+    const window = create(RetryWindowSchema, { minMs: 100, maxMs: 300 });
+    const because = new Fault("unavailable", "coordinator", { retryAfterMs: 10_000 });
+    const jitter = seededRandom("asked");
+    const draws = Array.from({ length: 200 }, (_, at) => returnMs(at % 8, { jitter }, { window, because }));
+    expect(Math.min(...draws)).toBeGreaterThanOrEqual(10_000);
+    expect(Math.max(...draws) - Math.min(...draws)).toBeGreaterThan(4_000);
+  });
+
   test("a window of years is an hour", () => {
     const window = create(RetryWindowSchema, { minMs: 2 ** 31, maxMs: 2 ** 32 - 1 });
     expect(returnMs(0, { jitter: seededRandom(1) }, { window })).toBeLessThanOrEqual(3_600_000);
