@@ -40,6 +40,7 @@ export const EVENTS = {
   ],
   bug: ["error", "Something that must not happen did. Please report it with this line."],
   "traces.lost": ["warn", "The collector of `tracing.endpoint` did not take so many spans; rounds go on."],
+  "log.lost": ["warn", "Nobody read stderr for long: so many lines (`count`) were left out."],
   "log.suppressed": ["warn", "The same line came too often and was left out `count` times within a minute."],
 } as const satisfies Readonly<Record<string, Meaning>>;
 

@@ -1,3 +1,5 @@
+import { EVENTS, type EventName } from "./events.ts";
+
 /** Where lines go: this much may wait for a reader that does not read, and what comes then is lost. */
 const MAX_WAITING_BYTES = 1 << 20;
 
@@ -9,8 +11,14 @@ export function lineWriter(stream: NodeJS.WriteStream = process.stderr): (line: 
       lost += 1;
       return;
     }
-    if (lost > 0) stream.write(`${JSON.stringify({ event: "log.lost", count: lost })}\n`);
+    if (lost > 0) stream.write(`${lostLine(lost)}\n`);
     lost = 0;
     stream.write(`${line}\n`);
   };
+}
+
+/** As the log's own lines are; it cannot go through the log, which ends here. */
+function lostLine(count: number): string {
+  const event: EventName = "log.lost";
+  return JSON.stringify({ at: new Date().toISOString(), level: EVENTS[event][0], event, count });
 }

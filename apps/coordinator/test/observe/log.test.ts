@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { EVENTS } from "../../src/observe/events.ts";
 import { type LogOptions, openLog } from "../../src/observe/log.ts";
 import { redact } from "../../src/observe/redact.ts";
+import { lineWriter } from "../../src/observe/stderr.ts";
 import { TestClock } from "../drive/house.ts";
 
 function listen(options: Partial<LogOptions> = {}) {
@@ -120,4 +121,20 @@ test("what may be secret in a text is cut", () => {
 
 test("every event says what it means", () => {
   for (const [, says] of Object.values(EVENTS)) expect(says.length).toBeGreaterThan(15);
+});
+
+test("a reader of stderr that stopped costs lines, never memory; it is told how many", () => {
+  const stream = {
+    writableLength: 0,
+    got: [] as string[],
+    write: (text: string) => stream.got.push(text) > 0,
+  };
+  const write = lineWriter(stream as unknown as NodeJS.WriteStream);
+  write("one");
+  stream.writableLength = 2 << 20;
+  for (let time = 0; time < 1000; time++) write("lost");
+  stream.writableLength = 0;
+  write("two");
+  expect(stream.got).toHaveLength(3);
+  expect(JSON.parse(stream.got[1]!)).toMatchObject({ event: "log.lost", level: "warn", count: 1000 });
 });

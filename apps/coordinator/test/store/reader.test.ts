@@ -1,0 +1,101 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { type Head, lineAfter, startOf } from "@tutti/audit/chain";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { PATHS } from "../../src/folder/layout.ts";
+import { AUDIT_OWNER } from "../../src/store/audit.ts";
+import { openDriver } from "../../src/store/driver.ts";
+import { openReader } from "../../src/store/reader.ts";
+import { openStore } from "../../src/store/store.ts";
+
+/** A SQLite federation's audit log under whoever has its file. */
+
+let folder: string;
+let file: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tutti-reader-"));
+  file = join(folder, PATHS.store);
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const SQLITE = { store: { engine: "sqlite" } } as const;
+const WHATS = ["one", "two", "three", "four"];
+
+/** Writes entries; the head after each, as a device may have been told it. */
+async function written(): Promise<Head[]> {
+  const store = await openStore({ file });
+  const heads: Head[] = [];
+  for (const what of WHATS) {
+    await store.note({ actor: "owner", what, subject: "s" });
+    heads.push(await store.auditHead());
+  }
+  await store.close();
+  return heads;
+}
+
+async function verify(remembered: readonly Head[] = []): Promise<number> {
+  const reader = await openReader(folder, SQLITE);
+  try {
+    return (await reader.audit(remembered)).count;
+  } finally {
+    await reader.close();
+  }
+}
+
+function tamper(...statements: readonly string[]): void {
+  const driver = openDriver(file);
+  for (const statement of statements) driver.exec(statement);
+  driver.close();
+}
+
+/** The log written anew from a line on, by someone who knows how. */
+function forged(whats: readonly string[]): string[] {
+  let head = startOf(AUDIT_OWNER);
+  const inserts = whats.map((what, seq) => {
+    const next = lineAfter(head, { actor: "owner", what, subject: "s" }, 0);
+    head = next.head;
+    return `insert into audit (seq, line) values (${seq}, '${next.line}')`;
+  });
+  return [
+    "delete from audit",
+    ...inserts,
+    `update audit_head set entries = ${whats.length}, hash = '${head.hash}'`,
+  ];
+}
+
+test("reads beside the coordinator that writes, and changes nothing", async () => {
+  const heads = await written();
+  const store = await openStore({ file });
+  expect(await verify(heads)).toBe(WHATS.length);
+  await store.note({ actor: "owner", what: "five", subject: "s" });
+  expect(await verify([...heads, await store.auditHead()])).toBe(WHATS.length + 1);
+  await store.close();
+});
+
+test("a line that was changed, removed or cut off is found by the store's own head", async () => {
+  for (const [change, says] of [
+    [`update audit set line = replace(line, '"two"', '"owt"')`, /line 2/],
+    ["delete from audit where seq = 1", /line 2/],
+    ["delete from audit where seq = 3", /at least 4 entries, as remembered, got 3/],
+  ] as const) {
+    await written();
+    tamper(change);
+    await expect(verify()).rejects.toThrow(says);
+    await rm(dirname(file), { recursive: true });
+  }
+});
+
+test("a log that was written anew, or cut with its head, is found by what a device remembers", async () => {
+  for (const whats of [["one", "2", "three", "four"], ["one", "two"], WHATS]) {
+    const heads = await written();
+    tamper(...forged(whats));
+    expect(await verify()).toBe(whats.length);
+    await expect(verify(heads.slice(-1))).rejects.toThrow(/as remembered/);
+    await rm(dirname(file), { recursive: true });
+  }
+});
+
+test("a store that was never made is not made by looking", async () => {
+  await expect(openReader(folder, SQLITE)).rejects.toMatchObject({ code: "not-found" });
+});
