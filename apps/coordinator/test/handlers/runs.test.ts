@@ -137,7 +137,7 @@ describe("several runs at once", () => {
     expect([state(one), state(two)]).toEqual(["finished", "finished"]);
   });
 
-  test("killed between any two writes, both runs go on and finish, and no device is in two rounds", async () => {
+  test("killed between any two writes, both runs finish, and no device is in two rounds", async () => {
     // A few of the many places: each is a process that ends before or after a transaction.
     for (const at of [3, 9, 16, 24, 33]) {
       const when = at % 2 === 0 ? "before" : "after";
