@@ -10,7 +10,14 @@ import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { signPlan } from "@tutti/release/plan";
-import { Admin, PutPartSchema, RunRequestSchema, StartRunRequestSchema } from "@tutti/wire/admin";
+import { NO_REVOCATIONS, signRevocations, withRevoked } from "@tutti/release/revocations";
+import {
+  Admin,
+  PutPartSchema,
+  RevokeRequestSchema,
+  RunRequestSchema,
+  StartRunRequestSchema,
+} from "@tutti/wire/admin";
 import { HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { CheckInRequestSchema, ListenRequestSchema } from "@tutti/wire/round";
@@ -18,6 +25,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { freePort } from "../../../../claims/support/postgres/cluster.ts";
 import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
+import { readConfig, readIdentity } from "../../src/node/folder.ts";
 import { connect, connectService, Device, join } from "../../src/node/index.ts";
 import { clouds, prepared } from "../mlp.ts";
 
@@ -111,6 +119,11 @@ describe.skipIf(SKIP_POSTGRES)("two coordinators of one federation", () => {
     const owner = await openOwner(folders[1]!);
     const admin = connectService(Admin, { ...owner, patienceMs: 10_000 });
     for (const bytes of [settings.base, settings.initial]) await admin.put(parts(bytes));
+    const revoked = await joined("dan");
+    const nowS = Math.floor(Date.now() / 1000);
+    const list = withRevoked(NO_REVOCATIONS, { name: "dan", serial: random.bytes(16), nowS });
+    const revocations = signRevocations(list, owner);
+    await admin.revoke(create(RevokeRequestSchema, { device: "dan", revocations }));
     const taking = devices.map((device) => device.participate());
     const plan = signPlan(settings.plan, owner);
     const { run } = await admin.startRun(create(StartRunRequestSchema, { plan }));
@@ -129,6 +142,13 @@ describe.skipIf(SKIP_POSTGRES)("two coordinators of one federation", () => {
     expect(devices.map((device) => device.model().release?.version)).toEqual([3, 3, 3]);
     await Promise.all(devices.map((device) => device.close()));
     admin.close();
+    // Who was revoked at the one is revoked at the other, and the others hear of it there too.
+    const config = await readConfig(revoked);
+    const dan = connect({ ...config, key: (await readIdentity(revoked, config)).key });
+    const refusal = { code: "refused", what: "device dan: revoked" };
+    await expect(dan.checkIn(create(CheckInRequestSchema))).rejects.toMatchObject(refusal);
+    expect((await dan.hello(create(HelloRequestSchema))).notice?.revocations).toBe(1);
+    dan.close();
   });
 });
 
