@@ -28,6 +28,8 @@ export type Call = {
   readonly client: Life;
   /** Null until its request arrived. */
   server: Life | null;
+  /** Of a stream up, the process that its first message went to. */
+  bound?: Life | null;
   /** Ends it at the client. */
   readonly fail: (fault: Fault) => void;
   /** The server's end. */

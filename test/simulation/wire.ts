@@ -300,7 +300,12 @@ class Wire {
 
   #send(call: Call, deliver: () => void, notBeforeMs?: number): number | null {
     const { network, server } = this.#o;
-    const to = () => call.server ?? server()?.life ?? null;
+    const to = () => {
+      const life = call.server ?? call.bound ?? server()?.life ?? null;
+      // What follows of a stream goes where it began, though another process serves by then.
+      if (notBeforeMs !== undefined) call.bound = life;
+      return life;
+    };
     return network.carry(call, { to, deliver, ...(notBeforeMs !== undefined && { notBeforeMs }) });
   }
 

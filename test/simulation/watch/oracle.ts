@@ -27,12 +27,12 @@ type Asked = {
 
 /**
  * What a device's rows give in a round, by the SDK's own `contribute`: same plan, name, round and rows, same
- * words (apps/client-sdk/src/contribute.ts). Not under noise, which is another in every session.
+ * words (apps/client-sdk/src/contribute.ts), as they are in a round so many later. Not under noise, which is another in every session.
  */
 export class Oracle {
   readonly #trainers = new Map<string, ReturnType<typeof openTrainer>>();
 
-  async words(device: string, { plan, task, manifest, adapter }: Asked): Promise<Uint32Array> {
+  async words(device: string, { plan, task, manifest, adapter }: Asked, late: number): Promise<Uint32Array> {
     const trust = { authority: AUTHORITY, nowS: EPOCH_MS / 1000, verify };
     const parent = openRelease(manifest, trust);
     const accepted = { plan, task, attempt: 0, parent, manifest };
@@ -49,7 +49,7 @@ export class Oracle {
       clock,
       signal: new AbortController().signal,
     });
-    const words = contribution.words(0);
+    const words = contribution.words(late);
     if (!(words instanceof Uint32Array)) throw new Error("an oracle knows no noise");
     return words;
   }

@@ -1,36 +1,15 @@
 import { equalBytes, hex } from "@tutti/foundation/bytes";
 import { sha256Hex } from "@tutti/foundation/hash";
-import { packBits, unpackBits } from "@tutti/kernels/pack";
-import { addInto } from "@tutti/kernels/ring";
-import type { Plan } from "@tutti/plan/plan";
 import { combineResults, nextFiles, readSum } from "@tutti/round/result";
-import { termsOf } from "@tutti/round/spec";
 import { verifyRound } from "@tutti/round/verify";
-import type { RunHeader } from "@tutti/wire/journal";
-import type { SignedEnvelope } from "@tutti/wire/release";
-import type { Task } from "@tutti/wire/round";
 import type { Transcript } from "@tutti/wire/transcript";
 import { AUTHORITY, verify } from "../cast.ts";
 import { EPOCH_MS } from "../life.ts";
 import { Violation } from "../witness.ts";
 import type { World } from "../world.ts";
+import { type Closed, file } from "./closed.ts";
+import { addsUp } from "./late.ts";
 import { Oracle } from "./oracle.ts";
-
-type Held = { readonly digest: string; readonly envelope: SignedEnvelope };
-
-/** A round that ended with a result, as it is durable. */
-export type Closed = {
-  readonly plan: Plan;
-  readonly planEnvelope: SignedEnvelope;
-  readonly task: Task;
-  readonly attempt: number;
-  /** The run's header before the round ended, and after. */
-  readonly before: RunHeader;
-  readonly header: RunHeader;
-  readonly parent: Held;
-  /** The newest release after it. */
-  readonly made: Held;
-};
 
 /** Pure, and the same questions in many seeds. */
 const oracle = new Oracle();
@@ -44,10 +23,10 @@ export async function checkResult(world: World, closed: Closed): Promise<void> {
   if (record.transcript === "") return await checkPlain(closed, { parent, adapter, world });
   const transcript = verified(world, closed, { parent, adapter });
   for (const { survivors, sumHash } of transcript.cohorts) {
-    // Noise is another in every session, and how late an update is only its device knows.
-    if (plan.privacy || plan.staleness) continue;
-    const expected = await summed(survivors, closed, parent);
-    if (hex(sumHash) !== sha256Hex(expected.packed))
+    // Noise is another in every session.
+    if (plan.privacy) continue;
+    const isSum = (_: Uint32Array, packed: Uint8Array) => hex(sumHash) === sha256Hex(packed);
+    if (!(await addsUp(world, { devices: survivors, closed, oracle }, isSum)))
       throw new Violation(
         `the sum of ${survivors.join(" ")} in round ${record.round} is not that of their words`,
       );
@@ -86,32 +65,14 @@ async function checkPlain(
 ): Promise<void> {
   const { header, before, plan, task, attempt } = closed;
   if (plan.secureAggregation.enabled) throw new Violation(`round ${task.round} has no transcript`);
-  if (header.version === before.version || plan.staleness) return;
-  const { words } = await summed(header.cohort, closed, parent);
+  if (header.version === before.version) return;
   const spec = { plan, task, attempt, expected: new Set<string>() };
-  const result = readSum(spec, words, { devices: header.cohort.length, size: null });
   const held = before.strategy ? file(world, before.strategy, "a strategy's state") : undefined;
-  const next = nextFiles(spec, { parent, mean: combineResults(spec, [result]), held });
-  if (!equalBytes(next.adapter, adapter))
+  const gives = (words: Uint32Array) => {
+    const result = readSum(spec, words, { devices: header.cohort.length, size: null });
+    const next = nextFiles(spec, { parent, mean: combineResults(spec, [result]), held });
+    return equalBytes(next.adapter, adapter);
+  };
+  if (!(await addsUp(world, { devices: header.cohort, closed, oracle }, gives)))
     throw new Violation(`release ${header.version} is not what the words of ${header.cohort.join(" ")} give`);
-}
-
-/** The ring sum of what these devices' rows give, modulo 2^bits. */
-async function summed(
-  devices: readonly string[],
-  { plan, task, attempt, parent }: Closed,
-  adapter: Uint8Array,
-): Promise<{ words: Uint32Array; packed: Uint8Array }> {
-  const { bits, length } = termsOf({ plan, task, attempt });
-  const sum = new Uint32Array(length);
-  for (const device of devices)
-    addInto(sum, await oracle.words(device, { plan, task, manifest: parent.envelope, adapter }));
-  const packed = packBits(sum, bits);
-  return { words: unpackBits(packed, bits, length), packed };
-}
-
-function file({ shelf }: World, sha256: string, what: string): Uint8Array {
-  const bytes = shelf.get(sha256);
-  if (bytes) return bytes;
-  throw new Violation(`${what} is named by what is durable, and is not there: ${sha256.slice(0, 12)}`);
 }

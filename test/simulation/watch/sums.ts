@@ -11,7 +11,8 @@ import type { UploadPart } from "@tutti/wire/secagg";
 import { type Said, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import { type Book, type Books, name } from "./books.ts";
-import { type Closed, checkResult } from "./result.ts";
+import type { Closed } from "./closed.ts";
+import { checkResult } from "./result.ts";
 import type { Secrecy } from "./secrecy.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -116,7 +117,8 @@ export class Sums implements Watcher {
     const { plan, planEnvelope } = book;
     const task = taskOf(run, plan, before);
     const [parent, made] = [book.releases[before.version]!, book.releases[header.version]!];
-    this.#closed.push({ plan, planEnvelope, task, attempt: before.attempt, before, header, parent, made });
+    const papers = { plan, planEnvelope, task, attempt: before.attempt };
+    this.#closed.push({ ...papers, before, header, releases: book.releases, parent, made });
   }
 
   /** Nothing was opened of which fewer than a threshold revealed. */
