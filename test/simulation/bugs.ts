@@ -60,8 +60,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/driver.ts`,
-        find: "    this.#busy = false;\n    this.#arm();",
-        replace: "    this.#busy = false;\n    if (!this.#recovered) this.#arm();",
+        find: "    if (!this.#closed) this.#deadline.arm(this.round);",
+        replace: "    if (!this.#closed && !this.#recovered) this.#deadline.arm(this.round);",
       },
       {
         file: `${DRIVE}/driver.ts`,

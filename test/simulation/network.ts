@@ -129,8 +129,9 @@ export class Network {
 
   /** Nothing gets through to or from a device for so long; what is sent meanwhile arrives after. */
   part(device: string, ms: number): void {
-    const untilMs = this.timeline.nowMs + ms;
-    this.#apart.set(device, Math.max(untilMs, this.#apart.get(device) ?? 0));
+    // What is kept back comes at its end, in its order: it has one end only.
+    if (this.#isApart(device)) return;
+    this.#apart.set(device, this.timeline.nowMs + ms);
     this.timeline.after(KEEPALIVE_MS / 2, () => {
       if (this.#isApart(device)) this.cut(device, { silent: false });
     });
@@ -150,6 +151,8 @@ export class Network {
       if (untilMs > this.timeline.nowMs) return this.#arrive(call, untilMs + late, carry);
       const life = to();
       if (life === null) return void this.break(call);
+      // A connection is with one process: what follows goes there too, though it stand still.
+      if (!back) call.server ??= life;
       life.later(0, deliver);
     };
     this.timeline.after(atMs - this.timeline.nowMs, arrive);
