@@ -19,6 +19,9 @@ export type Signer = {
   readonly nowMs: () => number;
 };
 
+/** A call that nobody answers for so long is given up: its end is `cancelled`, by nobody. */
+const PATIENCE_MS = 25_000;
+
 /** A peer that speaks gRPC by hand, so that it can say what no client would. */
 export class Raw {
   readonly session: ClientHttp2Session;
@@ -51,9 +54,10 @@ export class Raw {
   ): Promise<Ended> {
     const stream = this.open(path, more);
     const ended = endOf(stream);
+    const late = setTimeout(() => stream.close(http2.constants.NGHTTP2_CANCEL), PATIENCE_MS);
     for (const message of messages) stream.write(framed(message));
     stream.end();
-    return await ended;
+    return await ended.finally(() => clearTimeout(late));
   }
 
   /** A session to sign for, and the coordinator's clock. */

@@ -34,10 +34,11 @@ export class Received {
  * sender. While we wait for the sender, `watch` sees to it that it goes on sending.
  */
 export function intake(watch: (peer: string, onStall: () => void) => Watch): ServerInterceptor {
-  return (_method, call) => {
+  return (method, call) => {
     let before = Promise.resolve();
     // Messages that came and were not taken yet; the sender is only waited for at none.
     let held = 0;
+    let count = 0;
     let over = false;
     let waiting: Watch | null = null;
     const stop = () => {
@@ -55,6 +56,8 @@ export function intake(watch: (peer: string, onStall: () => void) => Watch): Ser
       })
       .withOnReceiveMessage((message: Received, next) => {
         stop();
+        // Of a second one nobody would ever take the first, and the call would not end.
+        if (count++ > 0 && !method.requestStream) return call.sendStatus(oneTooMany());
         held += 1;
         const turn = before;
         before = message.taken;
@@ -89,6 +92,10 @@ export function intake(watch: (peer: string, onStall: () => void) => Watch): Ser
       .build();
     return new ServerInterceptingCall(call, responder);
   };
+}
+
+function oneTooMany(): CallStatus {
+  return statusOf(new Fault("bad-message", "request", { expected: "one message", got: "more" }));
 }
 
 function stalled(): CallStatus {

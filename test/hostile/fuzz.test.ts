@@ -1,0 +1,226 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join as path } from "node:path";
+import { type Device, openDevice } from "@tutti/client-sdk/device";
+import { nativeAgree } from "@tutti/client-sdk/node/agree";
+import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
+import { connect } from "@tutti/client-sdk/node/grpc";
+import { join } from "@tutti/client-sdk/node/join";
+import { nativeVerify } from "@tutti/client-sdk/node/verify";
+import { memorySpending } from "@tutti/client-sdk/private";
+import { memoryStore } from "@tutti/client-sdk/store";
+import { initFederation } from "@tutti/coordinator/folder/init";
+import { createToken } from "@tutti/coordinator/folder/token";
+import { type Server, serveFederation } from "@tutti/coordinator/serve";
+import { systemClock } from "@tutti/foundation/clock";
+import type { FaultCode } from "@tutti/foundation/fault";
+import { platformRandom, seededRandom } from "@tutti/foundation/random";
+import { joinFileText } from "@tutti/identity/join";
+import { signPlan } from "@tutti/release/plan";
+import { memoryLedger } from "@tutti/secagg/device/member";
+import { Admin } from "@tutti/wire/admin";
+import { Federation } from "@tutti/wire/round";
+import { pathOf } from "@tutti/wire/rpc";
+import fc from "fast-check";
+import { asOwner, putArtifact } from "tutti/owner";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { mutated } from "../../claims/support/chaos/mutate.ts";
+import { Raw, type Signer, signedHeader } from "../../claims/support/chaos/raw.ts";
+import { type Recorded, recording } from "../../claims/support/chaos/recorded.ts";
+import { noopRun } from "../../claims/support/coordinator/house.ts";
+import { noopData, noopEngine, noopRuntime } from "../../claims/support/coordinator/noop.ts";
+
+/** 10^6 at night: CASES=1000000. */
+const CASES = Number(process.env.CASES ?? 10_000);
+const SEED = Number(process.env.SEED ?? 20_261_129);
+/** Calls under way at once; more only wait for each other. */
+const WIDTH = 32;
+const NAMES = ["ann", "bob", "cat"];
+const LIMITS = { callsPerSecond: 100_000 };
+
+const random = platformRandom();
+const recorded: Recorded[] = [];
+const devices: Device[] = [];
+let home: string;
+let server: Server;
+let tls: string;
+let signer: Signer;
+
+beforeAll(async () => {
+  home = await mkdtemp(path(tmpdir(), "tutti-fuzz-"));
+  const folder = path(home, "federation");
+  const port = await freePort();
+  await initFederation({ folder, name: "test", host: "127.0.0.1", port, random, nowMs: Date.now() });
+  const file = path(folder, "tutti.json");
+  const config = JSON.parse(await readFile(file, "utf8")) as object;
+  await writeFile(file, JSON.stringify({ ...config, limits: LIMITS, log: { level: "error" } }));
+  server = await serveFederation({ folder });
+  for (const name of NAMES) await take(await enrol(name), name);
+  const mallory = await enrol("mallory");
+  const site = await readConfig(mallory);
+  const { key } = await readIdentity(mallory, site);
+  tls = site.tls;
+  const { session, nowMs } = await alone((raw) => raw.greet());
+  const offsetMs = nowMs - Date.now();
+  signer = { name: "mallory", key, session, nowMs: () => Date.now() + offsetMs };
+});
+afterAll(async () => {
+  await Promise.all(devices.map((device) => device.close()));
+  await server.close();
+  await rm(home, { recursive: true, force: true });
+});
+
+async function freePort(): Promise<number> {
+  const listening = createServer();
+  await new Promise<void>((resolve) => listening.listen(0, "127.0.0.1", resolve));
+  const { port } = listening.address() as { port: number };
+  await new Promise((resolve) => listening.close(resolve));
+  return port;
+}
+
+async function enrol(name: string): Promise<string> {
+  const folder = path(home, name);
+  const token = await createToken({
+    folder: path(home, "federation"),
+    name,
+    days: 1,
+    random,
+    nowMs: Date.now(),
+  });
+  await join({ joinFile: joinFileText({ ...token, address: server.address }), folder, random });
+  return folder;
+}
+
+/** A real device in this process, whose requests are recorded. */
+async function take(folder: string, name: string): Promise<void> {
+  const config = await readConfig(folder);
+  const identity = await readIdentity(folder, config);
+  const clock = systemClock();
+  const link = connect({ ...config, key: identity.key, clock });
+  const device = await openDevice({
+    identity,
+    policy: await readPolicy(folder),
+    data: noopData,
+    folder: "",
+    link: recording(link, (request) => recorded.push(request)),
+    store: memoryStore(),
+    ledger: memoryLedger(),
+    spending: memorySpending(),
+    engine: async () => noopEngine(name),
+    runtime: noopRuntime,
+    clock,
+    jitter: seededRandom(name),
+    secret: random,
+    verify: nativeVerify(),
+    agree: nativeAgree,
+  });
+  devices.push(device);
+  void device.participate({ once: false }).catch(() => {});
+}
+
+/** An honest round of all three, through to its release. */
+async function round(name: string): Promise<void> {
+  await asOwner(path(home, "federation"), async (admin, owner) => {
+    const { plan, base, initial } = noopRun({ name });
+    await putArtifact(admin, base);
+    await putArtifact(admin, initial);
+    const { run } = await admin.startRun({
+      $typeName: "tutti.v1.StartRunRequest",
+      plan: signPlan(plan, owner),
+    });
+    for (;;) {
+      const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
+      if (status.state === "finished") return expect(status.history[0]?.survivors).toBe(NAMES.length);
+      expect(`${status.state} ${status.reason}`).toBe("running ");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  });
+}
+
+async function alone<T>(body: (raw: Raw) => Promise<T>): Promise<T> {
+  const raw = new Raw(Number(server.address.split(":").at(-1)), tls ?? "");
+  try {
+    return await body(raw);
+  } finally {
+    raw.close();
+  }
+}
+
+/** What a stranger, a device or an owner's tool may hear. Never a bug, and never that storage failed. */
+const ANSWERS: ReadonlySet<FaultCode> = new Set([
+  "bad-input",
+  "bad-message",
+  "unsupported",
+  "refused",
+  "not-found",
+  "conflict",
+]);
+
+/** What a device may ask at any time, which changes nothing that a round is made of. */
+const HARMLESS = new Set(["Hello", "Enroll", "Report", "Fetch", "CheckIn", "Listen"]);
+
+type Case = {
+  readonly request: Recorded;
+  readonly signed: boolean;
+  readonly salt: number;
+  readonly as: number;
+};
+
+/** Messages of a request, one of them mutated; at times under another method's name. */
+function spoilt({ request, salt, as }: Case): Recorded {
+  const dice = seededRandom(`${salt}`);
+  const at = dice.below(request.messages.length);
+  const messages = request.messages.slice(0, 8).map((bytes, i) => (i === at ? mutated(bytes, dice) : bytes));
+  const paths = [...Federation.methods, ...Admin.methods].map(pathOf);
+  return { path: as < paths.length ? paths[as]! : request.path, messages };
+}
+
+test(`docs/reliability.md, Connections: ${CASES} requests that are nearly right`, async () => {
+  await round("before");
+  const distinct = Federation.methods.map(pathOf).filter((path) => recorded.some((one) => one.path === path));
+  // Enroll is said before a device is one; Decline, CheckIn and UploadStatus when something is amiss.
+  expect(distinct.length).toBeGreaterThanOrEqual(9);
+  const state = () =>
+    JSON.stringify(server.coordinator.drivers().map(({ header, round }) => [header, round]));
+  const before = state();
+  const corpus = [
+    ...recorded,
+    ...Federation.methods.map((one) => ({ path: pathOf(one), messages: [new Uint8Array(8)] })),
+  ];
+  const one = fc.record({
+    request: fc.constantFrom(...corpus),
+    signed: fc.boolean(),
+    salt: fc.nat(),
+    as: fc.nat(150),
+  });
+  const met = new Map<string, number>();
+  let raw = new Raw(Number(server.address.split(":").at(-1)), tls);
+  for (let done = 0; done < CASES; done += WIDTH) {
+    const cases = fc.sample(one, { seed: SEED + done, numRuns: Math.min(WIDTH, CASES - done) });
+    if (raw.over) raw = new Raw(Number(server.address.split(":").at(-1)), tls);
+    const answers = await Promise.all(
+      cases.map(async (about) => {
+        const { path, messages } = spoilt(about);
+        const name = path.slice(path.lastIndexOf("/") + 1);
+        // Whoever listens is counted among those present: a stranger tries that, and no device of ours.
+        const own = about.signed && name !== "Listen" && name !== "CheckIn";
+        const auth = own ? signedHeader(path, messages[0] ?? new Uint8Array(), signer) : {};
+        return { about, path, name, ended: await raw.call(path, messages, auth) };
+      }),
+    );
+    for (const { about, path, name, ended } of answers) {
+      const code = ended.fault?.code ?? "ok";
+      met.set(code, (met.get(code) ?? 0) + 1);
+      const good = ended.fault === null ? HARMLESS.has(name) : ANSWERS.has(ended.fault.code);
+      if (good) continue;
+      const which = JSON.stringify({ seed: SEED + done, salt: about.salt, path });
+      expect.fail(`case ${which}: ${ended.fault?.message ?? "taken"}`);
+    }
+  }
+  raw.close();
+  expect(state()).toBe(before);
+  expect([...met.keys()]).toContain("bad-message");
+  process.stderr.write(`${JSON.stringify(Object.fromEntries(met))}\n`);
+  await round("after");
+}, 3_600_000);
