@@ -27,7 +27,8 @@ type Asked = {
 
 /**
  * What a device's rows give in a round, by the SDK's own `contribute`: same plan, name, round and rows, same
- * words (apps/client-sdk/src/contribute.ts), as they are in a round so many later. Not under noise, which is another in every session.
+ * words (apps/client-sdk/src/contribute.ts), also in a round so many later. Not under noise, which is another
+ * in every session.
  */
 export class Oracle {
   readonly #trainers = new Map<string, ReturnType<typeof openTrainer>>();
