@@ -3,6 +3,9 @@ import type { Round } from "@tutti/round/round";
 
 const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
+/** How soon a run that waits finds that it waits no longer. */
+const WAITS_MS = 2_000;
+
 type DeadlineOptions = {
   readonly clock: Clock;
   /** Whether the run has too few devices because other runs have the rest. */
@@ -47,7 +50,7 @@ export class Deadline {
     const { clock, waits, say } = this.#options;
     if (round.phase === "gathering" && waits()) {
       this.#waited = round.spec;
-      this.#at(clock.nowMs() + round.spec.plan.deadlines.joinMs, round);
+      this.#at(clock.nowMs() + Math.min(WAITS_MS, round.spec.plan.deadlines.joinMs), round);
       return;
     }
     const waited = this.#waited === round.spec;

@@ -107,7 +107,7 @@ describe("how often a device takes part", () => {
   test("rounds and time between two: the run waits, and no attempt is lost", async () => {
     const wallMs = desk.clock.wallMs();
     Object.assign(desk.clock, { wallMs: () => wallMs + desk.clock.nowMs() });
-    const everyMs = 3_600_000;
+    const everyMs = 600_000;
     const eligibility = { participation: { everyMs } };
     const run = await desk.startRun(
       plan({ rounds: 1, attempts: 1, eligibility, deadlines: { joinMs: 5000 } }),
