@@ -41,7 +41,7 @@ const STAGING = ".joining";
 /**
  * Joins a federation: makes the device's key, binds the join file's one-time token to it, enrols, and
  * writes the device's folder. Killed at any point, joining again finishes it; `device.json` comes last and
- * says it is done.
+ * says it is done. In a folder that was a device's, without its `device.json`, key and policy stay.
  * @throws Fault("conflict") when the folder already is a device's, Fault("refused") when the token was used.
  */
 export async function join(options: JoinOptions): Promise<void> {
@@ -50,6 +50,8 @@ export async function join(options: JoinOptions): Promise<void> {
   await mustBeFree(folder);
   const token = unspent(file);
   const staging = path(folder, STAGING);
+  // Whose folder was a device's before keeps what the site wrote; a joining that was cut begins anew.
+  const ownPolicy = !(await isThere(staging)) && (await isThere(path(folder, FILES.policy)));
   await mkdir(staging, { recursive: true });
   const { key, shows } = await keptKey(folder, random);
   const { certificate, name } = certify(token, key, file.authority);
@@ -62,7 +64,8 @@ export async function join(options: JoinOptions): Promise<void> {
   const owners = file.owners.map(({ name, publicKey }) => ({ name, publicKey: hex(publicKey) }));
   const config = configText({ federation, name, address, addresses, tls: pinnedBy(file), authority });
   await writeSynced(path(staging, FILES.certificate), encode(CertificateSchema, certificate));
-  await writeSynced(path(staging, FILES.policy), policyText(defaultPolicy(owners, dataFolder ?? null)));
+  if (!ownPolicy)
+    await writeSynced(path(staging, FILES.policy), policyText(defaultPolicy(owners, dataFolder ?? null)));
   await writeSynced(path(staging, FILES.device), config);
   await moveIn(staging, folder);
   await rm(staging, { recursive: true, force: true });
@@ -106,8 +109,8 @@ function ownKey(seed: Uint8Array): OwnKey {
 async function moveIn(staging: string, folder: string): Promise<void> {
   await syncFolder(staging);
   for (const name of [FILES.certificate, FILES.policy, FILES.key, FILES.device]) {
-    // The key alone may be in its place already, moved by a joining that was cut right after.
-    if (name === FILES.key && !(await isThere(path(staging, name)))) continue;
+    // In its place already: the key, moved by a joining that was cut right after; the site's own policy.
+    if (!(await isThere(path(staging, name)))) continue;
     await rename(path(staging, name), path(folder, name));
   }
   await syncFolder(folder);

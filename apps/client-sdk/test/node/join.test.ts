@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import { equalBytes, fromBase64 } from "@tutti/foundation/bytes";
@@ -96,6 +96,18 @@ test("joining renames five files, so the test above cuts after each", async () =
   life.renames = 1000;
   await join({ joinFile: joinFileText(joinFileOf("ward")), folder: path(home, "count"), link: enrolment() });
   expect(1000 - life.renames).toBe(5);
+});
+
+test("a folder that was a device's keeps its key and its policy when it joins anew", async () => {
+  const folder = path(home, "anew");
+  await join({ joinFile: joinFileText(joinFileOf("ward")), folder, random, link: enrolment() });
+  const key = await readFile(path(folder, "device.key"), "utf8");
+  await writeFile(path(folder, "policy.json"), "the site's own");
+  await rename(path(folder, "device.json"), path(home, "device.json.before"));
+  await join({ joinFile: joinFileText(joinFileOf("ward")), folder, random, link: enrolment() });
+  expect(await readFile(path(folder, "device.key"), "utf8")).toBe(key);
+  expect(await readFile(path(folder, "policy.json"), "utf8")).toBe("the site's own");
+  expect(await readdir(folder)).toContain("device.json");
 });
 
 test("a used join file keeps no secret and joins nothing any more; another's is left alone", async () => {
