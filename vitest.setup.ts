@@ -8,6 +8,7 @@ import { placeIn } from "./claims/support/postgres/shared.ts";
 export async function setup(): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "tutti-tests-"));
   process.env.TUTTI_TEST_POSTGRES = folder;
+  process.env.TUTTI_TEST_POSTGRES_OWNER = `${process.pid}`;
   return async () => {
     const place = await placeIn(folder);
     if (place && !("failed" in place)) await new Cluster(place).close();

@@ -10,7 +10,13 @@ import { NO_POSTGRES, POSTGRES } from "./binaries.ts";
 const run = promisify(execFile);
 
 /** Where a cluster listens, and how it is told apart from any other on this machine. */
-export type Place = { readonly folder: string; readonly port: number; readonly password: string };
+export type Place = {
+  readonly folder: string;
+  readonly port: number;
+  readonly password: string;
+  /** The process that it should not outlive; the one that starts it where none is said. */
+  readonly owner?: number;
+};
 
 const USER = "tutti";
 const WAIT_MS = 60_000;
@@ -29,11 +35,11 @@ export class Cluster {
   }
 
   /** Makes the cluster and starts it; `hosts` is where it listens besides its socket. */
-  static async open(options: { hosts?: string; port?: number } = {}): Promise<Cluster> {
-    const { hosts = "127.0.0.1", port = await freePort() } = options;
+  static async open(options: { hosts?: string; port?: number; owner?: number } = {}): Promise<Cluster> {
+    const { hosts = "127.0.0.1", port = await freePort(), owner = process.pid } = options;
     if (POSTGRES === null) throw new Error(NO_POSTGRES);
     const folder = await mkdtemp(join(tmpdir(), "tutti-postgres-"));
-    const cluster = new Cluster({ folder, port, password: randomWord() });
+    const cluster = new Cluster({ folder, port, password: randomWord(), owner });
     try {
       await cluster.#make(hosts);
       await cluster.start();
@@ -138,8 +144,18 @@ export class Cluster {
     };
     const server: ChildProcess = spawn(join(POSTGRES!, "postgres"), ["-D", this.#data], options);
     server.unref();
+    if (server.pid !== undefined) this.#watchOver(server.pid);
     const ended = new Promise<boolean>((resolve) => server.once("exit", () => resolve(false)));
     return await Promise.race([ended, this.#ready(server)]);
+  }
+
+  /** Whoever made the cluster may be killed before it could close it: then it ends all the same. */
+  #watchOver(server: number): void {
+    const { folder, owner = process.pid } = this.place;
+    const wait = `while kill -0 ${owner} && kill -0 ${server}; do sleep 1; done`;
+    const end = `kill -0 ${owner} || { kill -INT ${server}; rm -rf '${folder}'; }`;
+    const options = { detached: true, stdio: "ignore" } as const;
+    spawn("sh", ["-c", `(${wait}; ${end}) 2>/dev/null`], options).unref();
   }
 
   /** Its own file says so; the eighth line of it is the state. */

@@ -4,6 +4,8 @@ import { Cluster, type Place } from "./cluster.ts";
 
 /** Set by vitest.setup.ts: where the one cluster of a test run is written down. */
 const VARIABLE = "TUTTI_TEST_POSTGRES";
+/** The run's own process; its workers come and go. */
+const OWNER = "TUTTI_TEST_POSTGRES_OWNER";
 const LOOK_MS = 50;
 
 /**
@@ -13,7 +15,7 @@ const LOOK_MS = 50;
 export async function sharedCluster(): Promise<Cluster> {
   const folder = process.env[VARIABLE];
   if (!folder) throw new Error(`${VARIABLE} is not set: is vitest.setup.ts in vitest.config.ts?`);
-  if (await isFirst(folder)) await make(folder);
+  if (await isFirst(folder)) await make(folder, Number(process.env[OWNER] ?? process.pid));
   for (;;) {
     const place = await placeIn(folder);
     if (place && "failed" in place) throw new Error(place.failed);
@@ -28,8 +30,8 @@ export async function placeIn(folder: string): Promise<Place | { readonly failed
   return text === undefined ? undefined : JSON.parse(text);
 }
 
-async function make(folder: string): Promise<void> {
-  const place = await Cluster.open().then(
+async function make(folder: string, owner: number): Promise<void> {
+  const place = await Cluster.open({ owner }).then(
     (cluster) => cluster.place,
     (error: unknown) => ({ failed: String(error) }),
   );
