@@ -42,7 +42,8 @@ export type StorageWeather = { failed: number; unknown: number; slowMs: number }
 export const SOUND: StorageWeather = { failed: 0, unknown: 0, slowMs: 0 };
 
 const RESTART_MS = 1_500;
-const LEASE_MS = 3_000;
+/** Beyond a lease (apps/coordinator/src/lead/sight.ts). */
+const TAKEOVER_MS = 3_000;
 const ENDS_MS = 2_000;
 
 /** A whole federation in one thread: real coordinator, real devices, everything around them simulated. */
@@ -108,7 +109,7 @@ export class World {
     const { life, process } = this;
     if (life === null || process === null) return;
     life.freeze();
-    this.timeline.after(LEASE_MS, () => {
+    this.timeline.after(TAKEOVER_MS, () => {
       if (this.life !== life) return;
       this.network.gone(life);
       this.life = null;
@@ -116,7 +117,7 @@ export class World {
       this.witness.died(this);
       void this.#boot();
     });
-    this.timeline.after(LEASE_MS + wokenMs, () => {
+    this.timeline.after(TAKEOVER_MS + wokenMs, () => {
       life.thaw();
       this.timeline.after(ENDS_MS, () => life.die());
     });

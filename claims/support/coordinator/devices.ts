@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { openDevice } from "@tutti/client-sdk/device";
 import type { Link } from "@tutti/client-sdk/link";
 import { nativeAgree } from "@tutti/client-sdk/node/agree";
-import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
+import { FILES, readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
 import { connect } from "@tutti/client-sdk/node/grpc";
 import { openLedger } from "@tutti/client-sdk/node/ledger";
 import { openSpending } from "@tutti/client-sdk/node/spending";
@@ -107,8 +107,8 @@ async function participate(folder: string): Promise<void> {
     ? { store: memoryStore(), ledger: memoryLedger(), spending: memorySpending() }
     : {
         store: await openFolderStore(folder),
-        ledger: openLedger(join(folder, "rounds.log")),
-        spending: await openSpending(join(folder, "privacy.log")),
+        ledger: openLedger(join(folder, FILES.rounds)),
+        spending: await openSpending(join(folder, FILES.privacy)),
       };
   const device = await openDevice({
     identity,

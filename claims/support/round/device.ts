@@ -5,7 +5,7 @@ import type { Listener } from "@tutti/client-sdk/events";
 import type { Data } from "@tutti/client-sdk/examples";
 import { nativeAgree } from "@tutti/client-sdk/node/agree";
 import { nodeEngine } from "@tutti/client-sdk/node/engine";
-import { readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
+import { FILES, readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
 import { connect } from "@tutti/client-sdk/node/grpc";
 import { openLedger } from "@tutti/client-sdk/node/ledger";
 import { onnxruntimeNode } from "@tutti/client-sdk/node/runtime";
@@ -62,7 +62,7 @@ export async function openWatched(options: WatchedOptions): Promise<Device> {
     clock,
     jitter: seededRandom(randomBytes(16).toString("hex")),
     secret: platformRandom(),
-    ledger: openLedger(join(folder, "rounds.log")),
+    ledger: openLedger(join(folder, FILES.rounds)),
     spending: memorySpending(),
     verify: nativeVerify(),
     agree: nativeAgree,

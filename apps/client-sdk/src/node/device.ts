@@ -66,7 +66,7 @@ async function open({ folder, data, engine, events, ...own }: DeviceOptions): Pr
     clock,
     jitter: seededRandom(randomBytes(16).toString("hex")),
     secret: platformRandom(),
-    ledger: openLedger(join(folder, "rounds.log")),
+    ledger: openLedger(join(folder, FILES.rounds)),
     spending: await openSpending(join(folder, FILES.privacy)),
     audit,
     verify: nativeVerify(),

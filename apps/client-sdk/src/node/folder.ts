@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBase64, fromHex, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
-
 import { CertificateSchema } from "@tutti/wire/device";
 import { decode, encode } from "@tutti/wire/message";
 import { fieldsOf } from "../fields.ts";
@@ -19,6 +18,8 @@ export const FILES = {
   policy: "policy.json",
   privacy: "privacy.log",
   audit: "audit.log",
+  /** Rounds whose sum the device helped to open. */
+  rounds: "rounds.log",
 };
 
 export const MAX_CERTIFICATE_BYTES = 64 << 10;

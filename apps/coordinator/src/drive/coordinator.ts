@@ -26,10 +26,10 @@ import { backOffMs } from "./backoff.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
-import { Keeper, needs } from "./keep.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
 import type { Activity } from "./presence.ts";
+import { needs, Retention } from "./retention.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -67,7 +67,7 @@ export class Coordinator {
   readonly registry: Registry;
   readonly notices: Notices;
   readonly #drivers = new Map<string, Driver>();
-  readonly #keeper: Keeper;
+  readonly #retention: Retention;
   /** Runs that storage did not give back yet. */
   readonly #missing = new Set<string>();
   readonly #closing = new AbortController();
@@ -84,7 +84,7 @@ export class Coordinator {
       driver: (run) => this.#drivers.get(run),
       changed: () => this.#watched(),
     });
-    this.#keeper = new Keeper({
+    this.#retention = new Retention({
       ...parts,
       kept: parts.kept ?? {},
       isInUse: (sha256) =>
@@ -144,7 +144,7 @@ export class Coordinator {
     this.#closing.abort();
     this.dispatch.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
-    await this.#keeper.close();
+    await this.#retention.close();
   }
 
   /** In the order that their runs were added. */
@@ -296,7 +296,7 @@ export class Coordinator {
         got: "none",
       });
     const past = remembers ? await store.participations(run) : [];
-    const shelf = this.#keeper.shelf(run);
+    const shelf = this.#retention.shelf(run);
     const driver: Driver = new Driver({
       run,
       plan,

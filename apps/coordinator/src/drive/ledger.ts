@@ -10,8 +10,8 @@ import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Change, Store } from "../store/store.ts";
 import type { SignedRelease } from "./complete.ts";
-import type { Shelf } from "./keep.ts";
 import { noteOfClose } from "./notes.ts";
+import type { Shelf } from "./retention.ts";
 import type { Sums } from "./waiting.ts";
 
 /** A journal entry holds at most one stage message, which travelled as one message. */

@@ -7,7 +7,7 @@ import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import type { Kept, Store, StoredFile } from "../store/store.ts";
 
-export type KeeperOptions = {
+export type RetentionOptions = {
   readonly store: Store;
   readonly artifacts: Artifacts;
   /** How many rounds' files stay; a kind that is not named stays for good. */
@@ -37,14 +37,14 @@ export type Shelf = {
  * round: a file goes first and its row after it. A file stays while a row of another run has it, or a round
  * in progress put it again.
  */
-export class Keeper {
-  readonly #options: KeeperOptions;
+export class Retention {
+  readonly #options: RetentionOptions;
   /** Put by rounds that are not closed, by run. */
   readonly #fresh = new Map<string, Set<string>>();
   readonly #going = new Map<string, Promise<void>>();
   readonly #tidying = new Map<string, Promise<void>>();
 
-  constructor(options: KeeperOptions) {
+  constructor(options: RetentionOptions) {
     this.#options = options;
   }
 

@@ -6,8 +6,8 @@ import { firstHeader } from "@tutti/round/run";
 import type { RunHeader } from "@tutti/wire/journal";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openArtifacts } from "../../src/artifacts.ts";
-import { Keeper, type Shelf } from "../../src/drive/keep.ts";
 import { ledgerOf } from "../../src/drive/ledger.ts";
+import { Retention, type Shelf } from "../../src/drive/retention.ts";
 import { onFailpoint } from "../../src/failpoint.ts";
 import { openLog } from "../../src/observe/log.ts";
 import { type Kept, openStore, type Store } from "../../src/store/store.ts";
@@ -32,8 +32,14 @@ afterEach(async () => {
 });
 
 const log = openLog({ clock: systemClock(), write: () => {} });
-function keeperOf(kept: Kept, needed: readonly string[] = []): Keeper {
-  return new Keeper({ store, artifacts: artifacts(), kept, isInUse: (name) => needed.includes(name), log });
+function retentionOf(kept: Kept, needed: readonly string[] = []): Retention {
+  return new Retention({
+    store,
+    artifacts: artifacts(),
+    kept,
+    isInUse: (name) => needed.includes(name),
+    log,
+  });
 }
 
 /** A round that makes an adapter and one piece of evidence, and is closed. */
@@ -47,17 +53,17 @@ async function round(shelf: Shelf, run: string, { at, says }: { at: number; says
 
 describe("files of old rounds", () => {
   test("all stay where no rule is given", async () => {
-    const keeper = keeperOf({});
-    const shelf = keeper.shelf("a");
+    const retention = retentionOf({});
+    const shelf = retention.shelf("a");
     for (let at = 1; at <= 6; at++) await round(shelf, "a", { at, says: `${at}` });
-    await keeper.close();
+    await retention.close();
     expect(left()).toBe(12);
   });
 
   test("go by kind, but for one that a run goes on from", async () => {
-    const keeper = keeperOf({ evidence: 1, adapter: 2 });
-    const first = await round(keeper.shelf("a"), "a", { at: 1, says: "1" });
-    const again = keeperOf({ evidence: 1, adapter: 2 }, [first]);
+    const retention = retentionOf({ evidence: 1, adapter: 2 });
+    const first = await round(retention.shelf("a"), "a", { at: 1, says: "1" });
+    const again = retentionOf({ evidence: 1, adapter: 2 }, [first]);
     const shelf = again.shelf("a");
     for (let at = 2; at <= 6; at++) {
       await round(shelf, "a", { at, says: `${at}` });
@@ -69,39 +75,39 @@ describe("files of old rounds", () => {
   });
 
   test("stay while another run has the same", async () => {
-    const keeper = keeperOf({ evidence: 1, adapter: 1 });
-    const [a, b] = [keeper.shelf("a"), keeper.shelf("b")];
+    const retention = retentionOf({ evidence: 1, adapter: 1 });
+    const [a, b] = [retention.shelf("a"), retention.shelf("b")];
     const shared = await round(a, "a", { at: 1, says: "the same" });
     await round(b, "b", { at: 1, says: "the same" });
     await round(a, "a", { at: 2, says: "other" });
-    await keeper.close();
+    await retention.close();
     expect(await artifacts().has(shared)).toBe(true);
     await round(b, "b", { at: 2, says: "another" });
-    await keeper.close();
+    await retention.close();
     expect(await artifacts().has(shared)).toBe(false);
   });
 
   test("stay while a round in progress put them again", async () => {
-    const keeper = keeperOf({ evidence: 1, adapter: 1 });
-    const [a, b] = [keeper.shelf("a"), keeper.shelf("b")];
+    const retention = retentionOf({ evidence: 1, adapter: 1 });
+    const [a, b] = [retention.shelf("a"), retention.shelf("b")];
     const old = await round(a, "a", { at: 1, says: "old" });
     await b.artifacts.putBytes(text("adapter old"));
     await round(a, "a", { at: 2, says: "new" });
-    await keeper.close();
+    await retention.close();
     expect(await artifacts().has(old)).toBe(true);
   });
 
   test.each(["keep.removing", "keep.removed"] as const)("killed at %s, the rest goes later", async (name) => {
-    const keeper = keeperOf({ evidence: 1, adapter: 1 });
-    const shelf = keeper.shelf("a");
+    const retention = retentionOf({ evidence: 1, adapter: 1 });
+    const shelf = retention.shelf("a");
     await round(shelf, "a", { at: 1, says: "1" });
     onFailpoint((met) => {
       if (met === name) throw new Error("dead");
     });
     await round(shelf, "a", { at: 2, says: "2" });
-    await keeper.close();
+    await retention.close();
     onFailpoint(undefined);
-    const next = keeperOf({ evidence: 1, adapter: 1 });
+    const next = retentionOf({ evidence: 1, adapter: 1 });
     await round(next.shelf("a"), "a", { at: 3, says: "3" });
     await next.close();
     expect(left()).toBe(2);
