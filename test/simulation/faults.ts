@@ -49,7 +49,8 @@ const STAGES = new Set(["advertise", "share", "upload", "attest", "reveal"]);
  * are over when the round is taken up again.
  */
 function killInSum(world: World, draw: SeededRandom): void {
-  const [effects, isSet] = [1 + draw.below(12), draw.uniform() < 0.4];
+  const matters = world.scenario.short.size > 0;
+  const [effects, isSet] = [1 + draw.below(12), draw.uniform() < (matters ? 0.9 : 0.2)];
   let left = 1 + draw.below(30);
   world.onAnswer.push((_, method) => {
     if (!STAGES.has(method) || --left !== 0) return;
@@ -164,6 +165,17 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
     };
     during(world, draw, { mostMs: 6_000, begin, end });
   },
+  "killed while storage fails": (world, draw) => {
+    const [fromMs, failed] = [at(draw, world), 0.1 + draw.uniform() * 0.3];
+    world.timeline.after(fromMs, () => {
+      world.struck("killed while storage fails");
+      world.storage = { ...world.storage, failed };
+      world.life?.die();
+    });
+    world.timeline.after(fromMs + 4_000, () => {
+      world.storage = { ...world.storage, failed: 0 };
+    });
+  },
   "disk full": (world, draw) => {
     const begin = () => {
       world.struck("disk full");
@@ -248,7 +260,9 @@ export function planFaults(world: World): void {
   const draw = world.scenario.chance.fork("faults");
   const kinds = draw.shuffle(Object.keys(FAULTS)).slice(0, 8 + draw.below(5));
   world.say("!", `faults: ${kinds.join(", ")}`);
-  for (const kind of kinds) FAULTS[kind]!(world, draw.fork(kind));
+  // A certificate that ends soon says something only of a round that is taken up after it.
+  if (world.scenario.short.size > 0) kinds.push("killed in a sum");
+  for (const kind of new Set(kinds)) FAULTS[kind]!(world, draw.fork(kind));
   world.timeline.after(world.scenario.calmMs, () => calm(world));
 }
 
