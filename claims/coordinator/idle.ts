@@ -92,7 +92,9 @@ async function standing(clientCertificates: "off" | "required", report: (line: s
       };
       const program = new URL("../support/coordinator/idlers.ts", import.meta.url);
       const child = new Child<IdlersSaid>(program, about, join(place, `idlers-${at}.log`));
-      child.on((said) => said.kind === "failed" && failures.push(said.because));
+      child.on((said) => {
+        if (said.kind === "failed" && failures.push(said.because) <= 3) report(`gave up: ${said.because}`);
+      });
       return child;
     });
     children.push(...crowds);

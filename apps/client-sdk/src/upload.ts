@@ -9,7 +9,7 @@ import type { Link } from "./link.ts";
  * One chunk of an upload. A cut costs the one that is under way: on a poor line, smaller ones are sent twice
  * less often.
  */
-const UPLOAD_CHUNK_BYTES = 32 << 10;
+const UPLOAD_CHUNK_BYTES = 64 << 10;
 /** How often the coordinator is asked how much came, so that people can watch a slow upload. */
 const ASK_MS = 500;
 
