@@ -39,11 +39,13 @@ export function takeBatch(
       checkUpload(round, item);
       const entry = entryOf(item, round, nowMs);
       const [next, more] = step(round, entry);
+      // Before the entry that says so: memory may not suffice for the vector, and then nothing is in the sum.
+      const added = withVector(more, item, { changed, before: sums });
       accepted.push(item);
       if (next === round) continue;
       round = next;
       entries.push(entry);
-      changed = withVector(more, item, { changed, before: sums });
+      changed = added;
       effects.push(...more);
     } catch (fault) {
       if (!(fault instanceof Fault)) onBug(fault, item);
