@@ -127,8 +127,15 @@ export function checkSuccessor(before: Identity, after: Identity): void {
   demand(after.name === before.name, refuse("the same name", after.name));
   demand(equalBytes(after.publicKey, before.publicKey), refuse("the same key", "another"));
   demand(after.site === before.site, refuse(`site ${before.site || "none"}`, after.site || "none"));
+  const [had, has] = [labelsText(before), labelsText(after)];
+  demand(has === had, refuse(`labels ${had}`, has));
   const [earlier, later] = [before.notAfterS, after.notAfterS];
   demand(later >= earlier, refuse(`an end not before ${earlier}`, `${later}`));
+}
+
+/** The same for the same labels, in whatever order they were said. */
+function labelsText({ labels }: Identity): string {
+  return JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function statement({ certificate, days, askedAtS }: RenewalRequest): Uint8Array {

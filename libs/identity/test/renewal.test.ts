@@ -103,13 +103,15 @@ describe("a certificate goes on", () => {
     expect(() => checkRenewal(ask(nowS), foreign)).toThrow("authority");
   });
 
-  test("a device takes no grant for another name, key or site, nor one that ends sooner", () => {
+  test("a device takes no grant for another name, key, site or label, nor one that ends sooner", () => {
     const nowS = NOW_S + DAY_S;
     const grant = (change: object) => issue(authority, { ...about, publicKey: device.publicKey, ...change });
     expect(() => complete(grant({}), nowS)).not.toThrow();
     expect(() => complete(grant({ name: "ward-8" }), nowS)).toThrow("the same name");
     expect(() => complete(grant({ publicKey: other.publicKey }), nowS)).toThrow("binding");
     expect(() => complete(grant({ site: "south" }), nowS)).toThrow("site north");
+    for (const labels of [{ ward: "8" }, { ward: "7", night: "yes" }, {}])
+      expect(() => complete(grant({ labels }), nowS)).toThrow('labels [["ward","7"]]');
     expect(() => complete(grant({ notAfterS: END_S - 1 }), nowS)).toThrow("an end not before");
     const foreign = issue(other, { ...about, publicKey: device.publicKey });
     expect(() => complete(foreign, nowS)).toThrow("authority");
