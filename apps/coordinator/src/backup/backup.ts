@@ -1,5 +1,4 @@
-import { createReadStream } from "node:fs";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
@@ -12,7 +11,7 @@ import { needs } from "../drive/retention.ts";
 import type { Config } from "../folder/config.ts";
 import { publish } from "../folder/files.ts";
 import { PATHS, readConfig } from "../folder/layout.ts";
-import { snapshot, TABLE_NAMES } from "../store/dump.ts";
+import { type Snapshot, snapshot, TABLE_NAMES } from "../store/dump.ts";
 import { openSource, type Source } from "../store/source.ts";
 import { syncTree, writeFile } from "./files.ts";
 import { MANIFEST, type Manifest, type ManifestFile, manifestText } from "./manifest.ts";
@@ -63,37 +62,20 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
 
 type Copying = BackupOptions & { readonly config: Config; readonly source: Source };
 
-/**
- * Artifacts before the snapshot, for rounds may throw old ones away after it; and again after it, for those
- * that it names and that came meanwhile.
- */
+/** A round that ends between a moment and the look at its files is another one at the next try. */
+const TRIES = 5;
+
 async function copy(part: string, copying: Copying): Promise<Manifest> {
-  const { folder, config, source, nowMs, progress = () => {}, signal } = copying;
+  const { folder, config, source, nowMs, progress = () => {} } = copying;
   const shelf = shelfOf(folder, config);
-  const copied = new Map<string, ManifestFile>();
-  const copyShelf = async () => {
-    if (shelf === null) return;
-    for (const name of (await readdir(shelf).catch(() => [])).filter(isArtifact)) {
-      signal?.throwIfAborted();
-      if (copied.has(name)) continue;
-      const file = await copyFile(part, `artifacts/${name}`, join(shelf, name));
-      if (file && file.sha256 !== name) throw damaged(name, file.sha256);
-      if (file) copied.set(name, file);
-    }
-    progress(`${copied.size} artifacts`);
-  };
-  await copyShelf();
-  const stored = await snapshot(source, async ({ epoch, migrations, lines }) => {
-    const files: ManifestFile[] = [];
-    for (const table of TABLE_NAMES) {
-      signal?.throwIfAborted();
-      files.push(await writeFile(part, `store/${table}.jsonl`, lines(table)));
-    }
-    progress(`the database at epoch ${epoch}`);
-    return { epoch, migrations, files };
-  });
-  await copyShelf();
-  if (shelf !== null) await mustHaveAll(source, copied);
+  const copied = shelf === null ? null : new Copied(part, shelf, copying);
+  // All that is there before the moment, so that little is left to copy at it; what came meanwhile after it.
+  await copied?.all();
+  let stored: Stored | null = null;
+  for (let tries = 1; stored === null; tries++)
+    stored = await copyMoment(part, { ...copying, copied, tries });
+  progress(`the database at epoch ${stored.epoch}`);
+  await copied?.all();
   const own: ManifestFile[] = [];
   for (const path of await ownFiles(folder)) {
     const file = await copyFile(part, `folder/${path}`, join(folder, path));
@@ -108,8 +90,81 @@ async function copy(part: string, copying: Copying): Promise<Manifest> {
     migrations,
     epoch,
     artifacts: shelf === null ? "bucket" : "here",
-    files: [...own, ...stored.files, ...copied.values()],
+    files: [...own, ...stored.files, ...(copied?.files ?? [])],
   };
+}
+
+type Stored = Pick<Manifest, "epoch" | "migrations"> & { readonly files: ManifestFile[] };
+
+/**
+ * The database as of a moment, and before it is written down the files without which a run could not go on
+ * from that moment: rounds that end meanwhile may remove them. Null where one went already: then another
+ * moment is tried. @throws Fault("conflict") naming it, at the last try.
+ */
+async function copyMoment(
+  part: string,
+  { source, copied, tries, progress = () => {}, signal }: Copying & { copied: Copied | null; tries: number },
+): Promise<Stored | null> {
+  return await snapshot(source, async ({ epoch, migrations, running, lines }) => {
+    const missing = await copied?.needed(await running());
+    if (missing && tries >= TRIES) throw isMissing(missing);
+    if (missing) {
+      progress(`artifact ${missing.name.slice(0, 12)} went meanwhile: once more`);
+      return null;
+    }
+    const files: ManifestFile[] = [];
+    for (const table of TABLE_NAMES) {
+      signal?.throwIfAborted();
+      files.push(await writeFile(part, `store/${table}.jsonl`, lines(table)));
+    }
+    return { epoch, migrations, files };
+  });
+}
+
+type Missing = { readonly name: string; readonly run: string };
+
+/** The artifacts that are in the backup so far. */
+class Copied {
+  readonly #part: string;
+  readonly #shelf: string;
+  readonly #options: Pick<BackupOptions, "progress" | "signal">;
+  readonly #files = new Map<string, ManifestFile>();
+
+  constructor(part: string, shelf: string, options: Pick<BackupOptions, "progress" | "signal">) {
+    this.#part = part;
+    this.#shelf = shelf;
+    this.#options = options;
+  }
+
+  get files(): Iterable<ManifestFile> {
+    return this.#files.values();
+  }
+
+  async all(): Promise<void> {
+    const names = (await readdir(this.#shelf).catch(() => [])).filter(isArtifact);
+    for (const name of names) await this.#take(name);
+    this.#options.progress?.(`${this.#files.size} artifacts`);
+  }
+
+  /** What these runs cannot go on without; the first that is not there. */
+  async needed(runs: Awaited<ReturnType<Snapshot["running"]>>): Promise<Missing | undefined> {
+    for (const { name: run, plan, header } of runs) {
+      const { payload } = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
+      for (const name of needs(parsePlan(payload), decodeHeader(header)))
+        if (name && !(await this.#take(name))) return { name, run };
+    }
+    return undefined;
+  }
+
+  /** False for one that is not there, or not any more. */
+  async #take(name: string): Promise<boolean> {
+    this.#options.signal?.throwIfAborted();
+    if (this.#files.has(name)) return true;
+    const file = await copyFile(this.#part, `artifacts/${name}`, join(this.#shelf, name));
+    if (file && file.sha256 !== name) throw damaged(name, file.sha256);
+    if (file) this.#files.set(name, file);
+    return file !== undefined;
+  }
 }
 
 /** Where artifacts are files; null where they are in a bucket, which keeps them by itself. */
@@ -127,27 +182,25 @@ async function ownFiles(folder: string): Promise<string[]> {
   return [...open, ...own.map(({ name }) => join("coordinator", name))];
 }
 
-/** Undefined for a file that went meanwhile. */
+/** Undefined for a file that went meanwhile; one that goes while it is read is read to its end. */
 async function copyFile(part: string, path: string, from: string): Promise<ManifestFile | undefined> {
-  const there = await stat(from).catch(() => undefined);
-  if (!there) return undefined;
-  return await writeFile(part, path, createReadStream(from));
+  const handle = await open(from).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === "ENOENT") return undefined;
+    throw cause;
+  });
+  try {
+    return handle && (await writeFile(part, path, handle.createReadStream()));
+  } finally {
+    await handle?.close();
+  }
 }
 
-/** A run that goes on without one of these could not. */
-async function mustHaveAll({ db }: Source, copied: ReadonlyMap<string, unknown>): Promise<void> {
-  const runs = await db.selectFrom("runs").select(["name", "plan", "header", "state"]).execute();
-  for (const { name, plan, header, state } of runs) {
-    if (state !== "running") continue;
-    const { payload } = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
-    const missing = needs(parsePlan(payload), decodeHeader(header)).find((one) => one && !copied.has(one));
-    if (missing === undefined) continue;
-    throw new Fault("conflict", `artifact ${missing.slice(0, 12)} of run ${name}`, {
-      expected: "a file that is there",
-      got: "none",
-      todo: "A round may have ended just now: try again. Else the folder of artifacts is damaged",
-    });
-  }
+function isMissing({ name, run }: Missing): Fault {
+  return new Fault("conflict", `artifact ${name.slice(0, 12)} of run ${run}`, {
+    expected: `a file that is there, at one of ${TRIES} moments`,
+    got: "none",
+    todo: "Try again, or with the coordinator stopped. Else the folder of artifacts is damaged",
+  });
 }
 
 function damaged(name: string, got: string): Fault {

@@ -16,6 +16,8 @@ const PAGE = 20;
 export type Snapshot = {
   readonly epoch: number;
   readonly migrations: number;
+  /** Runs that go on from here. */
+  running(): Promise<{ name: string; plan: Uint8Array; header: Uint8Array }[]>;
   lines(table: Table): AsyncIterable<string>;
 };
 
@@ -36,6 +38,8 @@ export async function snapshot<T>(source: Source, body: (snapshot: Snapshot) => 
       return await body({
         epoch,
         migrations: Number(rows[0]?.count),
+        running: () =>
+          tx.selectFrom("runs").select(["name", "plan", "header"]).where("state", "=", "running").execute(),
         lines: (table) => linesOf(tx, table),
       });
     });

@@ -1,7 +1,14 @@
+import { rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sha256Hex } from "@tutti/foundation/hash";
 import { platformRandom } from "@tutti/foundation/random";
+import { signPlan } from "@tutti/release/plan";
+import { firstHeader } from "@tutti/round/run";
+import { RunHeaderSchema } from "@tutti/wire/journal";
+import { encode } from "@tutti/wire/message";
+import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
@@ -9,13 +16,16 @@ import { openArtifacts } from "../../src/artifacts.ts";
 import { backUp } from "../../src/backup/backup.ts";
 import { MANIFEST } from "../../src/backup/manifest.ts";
 import { restore } from "../../src/backup/restore.ts";
+import { decodeHeader } from "../../src/drive/ledger.ts";
 import { configText, parseConfig } from "../../src/folder/config.ts";
 import { initFederation } from "../../src/folder/init.ts";
 import { openDatabase } from "../../src/store/database.ts";
+import { openDriver } from "../../src/store/driver.ts";
 import { epochAfter, snapshot, TABLE_NAMES } from "../../src/store/dump.ts";
 import type { Engine } from "../../src/store/engine.ts";
 import { openSource } from "../../src/store/source.ts";
 import { type Store, storeOf } from "../../src/store/store.ts";
+import { BASE, INITIAL, OWNER, plan } from "../drive/house.ts";
 import { aRun, bytes, lead } from "../store/bench.ts";
 
 if (SKIP_POSTGRES) console.log(`backups of PostgreSQL: skipped, ${NO_POSTGRES}`);
@@ -223,6 +233,87 @@ describe("a restore refuses, and leaves nothing behind,", () => {
     const conflict = { code: "conflict", what: "database" };
     await expect(back({ store, folder: join(home, "third") })).rejects.toMatchObject(conflict);
     expect(await readdir(home)).toEqual(["again", "backup", "federation"]);
+  });
+});
+
+/** Rounds that end while a backup is taken, with a rule that keeps nothing of older ones. */
+describe("a backup while rounds end", () => {
+  const shelf = () => join(folder, "coordinator", "artifacts");
+  const name = (state: string) => sha256Hex(Buffer.from(state));
+  const put = (state: string) => writeFileSync(join(shelf(), name(state)), state);
+  const remove = (state: string) => rmSync(join(shelf(), name(state)));
+  const headerFrom = (state: string) => {
+    const header = firstHeader({ version: 0, manifest: "", adapter: sha256Hex(INITIAL) });
+    return encode(RunHeaderSchema, { ...header, strategy: name(state) });
+  };
+  /** From now on the run goes on from this; synchronous, so that a backup's own progress can do it. */
+  const goOnFrom = (state: string) => {
+    const driver = openDriver(join(folder, "coordinator", "tutti.sqlite"));
+    driver.exec(`update runs set header = x'${Buffer.from(headerFrom(state)).toString("hex")}'`);
+    driver.close();
+  };
+  const take = async (onLine: (line: string) => void) => {
+    const store = await leading("sqlite");
+    const artifacts = openArtifacts(shelf());
+    for (const bytes of [BASE, INITIAL]) await artifacts.putBytes(bytes);
+    const envelope = encode(SignedEnvelopeSchema, signPlan(plan(), OWNER));
+    put("first");
+    await store.addRun({
+      run: "r1",
+      name: "r1",
+      plan: envelope,
+      header: headerFrom("first"),
+      state: "running",
+    });
+    return await backUp({ folder, to: join(home, "backup"), nowMs: 1, progress: onLine });
+  };
+  /** What the run in the backup goes on from, which must be in it too. */
+  const goesOnFrom = async () => {
+    await back();
+    const again = join(home, "again");
+    const { strategy } = decodeHeader((await (await leadIn(again)).run("r1"))!.header);
+    return await readFile(join(again, "coordinator", "artifacts", strategy), "utf8");
+  };
+
+  test("has the files of its own moment, though they go while the database is written down", async () => {
+    let began = false;
+    await take((line) => {
+      if (line.endsWith("artifacts") && !began) {
+        began = true;
+        put("second");
+        goOnFrom("second");
+      }
+      if (!line.startsWith("the database")) return;
+      put("third");
+      goOnFrom("third");
+      remove("second");
+    });
+    expect(await goesOnFrom()).toBe("second");
+  });
+
+  test("takes another moment when a file of the first is gone already", async () => {
+    const lines: string[] = [];
+    await take((line) => {
+      lines.push(line);
+      if (lines.length === 1) goOnFrom("gone");
+      if (!line.includes("once more")) return;
+      put("third");
+      goOnFrom("third");
+    });
+    expect(lines.filter((line) => line.includes("once more"))).toHaveLength(1);
+    expect(await goesOnFrom()).toBe("third");
+  });
+
+  test("gives up by name when no moment has its files, and leaves nothing", async () => {
+    let more = 0;
+    const taking = take((line) => {
+      if (line.endsWith("artifacts")) goOnFrom("gone");
+      if (line.includes("once more")) more++;
+    });
+    const what = `artifact ${name("gone").slice(0, 12)} of run r1`;
+    await expect(taking).rejects.toMatchObject({ code: "conflict", what });
+    expect(more).toBe(4);
+    expect(await readdir(home)).toEqual(["federation"]);
   });
 });
 
