@@ -74,8 +74,10 @@ describe.skipIf(SKIP_POSTGRES)("PostgreSQL that fails", () => {
     },
   );
 
-  test("that does not answer: a statement is given up, and its connection is never used again", async () => {
-    const limits = { statementMs: 300, connectMs: 300 };
+  test("that does not answer: a statement is given up, and its connection is never used again", {
+    timeout: 30_000,
+  }, async () => {
+    const limits = { statementMs: 2_000, connectMs: 2_000 };
     const { engine, store } = await opened({ limits, poolSize: 1 });
     await store.commit("r1", entry(0));
     await cluster.freeze();
@@ -91,7 +93,7 @@ describe.skipIf(SKIP_POSTGRES)("PostgreSQL that fails", () => {
   });
 
   test("a full pool: whoever waits for too long is turned away, the others go on", async () => {
-    const { engine, store } = await opened({ poolSize: 1, limits: { connectMs: 200, idleMs: 60_000 } });
+    const { engine, store } = await opened({ poolSize: 1, limits: { connectMs: 1_500, idleMs: 60_000 } });
     let free = () => {};
     const holding = engine.db.transaction().execute(async (tx) => {
       await tx.selectFrom("runs").selectAll().execute();
@@ -107,8 +109,12 @@ describe.skipIf(SKIP_POSTGRES)("PostgreSQL that fails", () => {
     await engine.close();
   });
 
-  test("a transaction that stands still is ended by the server, so that nobody waits for it", async () => {
-    const { engine, store } = await opened({ limits: { idleMs: 1_000 } });
+  test("a transaction that stands still is ended by the server, so that nobody waits for it", {
+    timeout: 30_000,
+  }, async () => {
+    const { engine, store } = await opened({
+      limits: { idleMs: 300 },
+    });
     let free = () => {};
     const standing = engine.db
       .transaction()
