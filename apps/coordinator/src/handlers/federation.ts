@@ -105,6 +105,7 @@ function secureSum(
   uploadBytes: number,
 ): Some<"advertise" | "pick" | "share" | "upload" | "uploadStatus" | "attest" | "reveal"> {
   const uploads = new Uploads(coordinator.parts.clock, uploadBytes);
+  coordinator.watch(() => uploads.look());
   const about = async (call: Call, session: Uint8Array, event: JournalEntry["event"]) => {
     const device = deviceOf(call);
     return await say(runOfSession(coordinator, session), device, event);
@@ -123,10 +124,14 @@ function secureSum(
     upload: async (parts, call) => {
       const device = deviceOf(call);
       const { driver, whole } = await runOfUpload(coordinator, device, parts);
-      await uploads.read(driver.round, { device, parts: whole }, async (upload) => {
-        failpoint("upload.received");
-        await driver.submit(device, { case: "uploaded", value: true }, upload);
-      });
+      await uploads.read(
+        () => driver.round,
+        { device, parts: whole },
+        async (upload) => {
+          failpoint("upload.received");
+          await driver.submit(device, { case: "uploaded", value: true }, upload);
+        },
+      );
       return create(AckSchema);
     },
     uploadStatus: async (request, call) => {

@@ -5,7 +5,7 @@ import { asFault, Fault } from "@tutti/foundation/fault";
 import { packedBytes, unpackBits } from "@tutti/kernels/pack";
 import { cohortOf, type Round } from "@tutti/round/round";
 import { termsOf } from "@tutti/round/spec";
-import { sessionId, take } from "@tutti/round/summing";
+import { sessionId, stageOf, take } from "@tutti/round/summing";
 import type { UploadHeader, UploadPart, UploadStatusRequest } from "@tutti/wire/secagg";
 import type { Upload } from "../drive/waiting.ts";
 import { MIN_BYTES_PER_S, STALL_MS } from "../grpc/stall.ts";
@@ -13,6 +13,8 @@ import { Budget } from "./budget.ts";
 import { Partial } from "./partial.ts";
 
 type Part = UploadPart["part"];
+/** An upload that is being read, and why it should be no longer, if it should not. */
+type Reading = { readonly stop: AbortController; readonly over: () => Fault | null };
 type Session = { readonly sid: Uint8Array; readonly bits: number; readonly length: number };
 
 /** What a device sent before its connection was cut is kept for so long. */
@@ -26,7 +28,7 @@ export const KEEP_MS = 120_000;
 export class Uploads {
   readonly #clock: Clock;
   readonly #budget: Budget;
-  readonly #reading = new Map<string, AbortController>();
+  readonly #reading = new Map<string, Reading>();
   /** Those that are kept alone are in the order in which they were cut. */
   readonly #partials = new Map<string, Partial>();
 
@@ -38,6 +40,14 @@ export class Uploads {
   /** Bytes held for uploads now. */
   get held(): number {
     return this.#budget.held;
+  }
+
+  /** After every committed change: an upload whose sum takes none any more makes room for those of others. */
+  look(): void {
+    for (const { stop, over } of this.#reading.values()) {
+      const fault = over();
+      if (fault) stop.abort(fault);
+    }
   }
 
   /** How many bytes of an upload need not be sent again. @throws Fault as `read`. */
@@ -54,17 +64,21 @@ export class Uploads {
    * nothing is taken. Does nothing, all unread, for a device whose vector is in the sum already.
    * @throws Fault("conflict" or "refused") from the header alone for a session or a device that takes no
    * upload; Fault("unavailable") where there is no room now, or it goes on behind what came;
-   * Fault("deadline") below the stall rule; what `submit` throws.
+   * Fault("conflict") as soon as its stage or its round is over; Fault("deadline") below the stall rule; what
+   * `submit` throws.
    */
   async read(
-    round: Round | null,
+    now: () => Round | null,
     { device, parts }: { device: string; parts: AsyncIterable<UploadPart> },
     submit: (upload: Upload) => Promise<void>,
   ): Promise<void> {
+    const round = now();
     const { sum, session, dropped } = placeOf(round, device);
     const bytes = packedBytes(session.bits, session.length);
-    const stop = this.#begin(device, bytes);
-    const next = reader(parts, stop.signal);
+    const reading = { stop: new AbortController(), over: () => endOf(round, now(), device) };
+    const { stop } = reading;
+    this.#begin(device, bytes, reading);
+    const next = reader(parts, reading);
     try {
       const header = headerOf(await next(), session);
       // The machine's own answer to an upload now: what it would refuse is not read, nor is a repeat.
@@ -78,20 +92,20 @@ export class Uploads {
       await submit({ vector, session: session.sid }).finally(() => this.#drop(device, partial));
     } finally {
       stop.abort();
-      if (this.#reading.get(device) === stop) this.#reading.delete(device);
+      if (this.#reading.get(device) === reading) this.#reading.delete(device);
     }
   }
 
   /** Reading may begin; an earlier upload of the device is given up, and one that is too slow is. */
-  #begin(device: string, bytes: number): AbortController {
-    const stop = new AbortController();
-    this.#reading.get(device)?.abort(new Fault("cancelled", "upload", { got: "another of the same device" }));
-    this.#reading.set(device, stop);
+  #begin(device: string, bytes: number, reading: Reading): void {
+    const { stop } = reading;
+    const another = new Fault("cancelled", "upload", { got: "another of the same device" });
+    this.#reading.get(device)?.stop.abort(another);
+    this.#reading.set(device, reading);
     this.#clock.sleep(STALL_MS + (bytes / MIN_BYTES_PER_S) * 1000, stop.signal).then(
       () => stop.abort(tooSlow()),
       () => {},
     );
-    return stop;
   }
 
   /** What came before of the announced upload; else a new buffer, if there is room for one. */
@@ -117,13 +131,14 @@ export class Uploads {
     return partial;
   }
 
-  /** Reads what is missing. A cut line leaves what came for later; a broken message leaves nothing. */
+  /** Reads what is missing. A cut line leaves what came for later; a broken message and a sum's end do not. */
   async #fill(device: string, partial: Partial, rest: Rest): Promise<void> {
     const { reader } = partial;
     try {
       await fill(partial, rest);
     } catch (error) {
-      const broken = asFault(error).code === "bad-message" || partial.received === 0;
+      const { code } = asFault(error);
+      const broken = code === "bad-message" || code === "conflict" || partial.received === 0;
       // Another connection of the device may have taken it over.
       if (partial.reader === reader)
         if (broken) this.#drop(device, partial);
@@ -177,8 +192,28 @@ function isIn(sum: Round["cohorts"][number]["sum"], device: string): boolean {
   return take(sum, device, { case: "uploaded", value: true }) === sum;
 }
 
-/** Reads one part at a time, undefined after the last, until the signal gives its reason. */
-function reader(parts: AsyncIterable<UploadPart>, signal: AbortSignal): () => Promise<Part | undefined> {
+/**
+ * Why an upload that began in one state of a round is not to go on in the present one: nothing that comes of
+ * it could be taken. Null where it is.
+ */
+function endOf(began: Round | null, round: Round | null, device: string): Fault | null {
+  const nameOf = (one: Round | null) => one && `${one.spec.task.round} ${one.spec.attempt}`;
+  if (!round || nameOf(began) !== nameOf(round)) return over("a round that is over");
+  try {
+    const cohort = round.cohorts[cohortOf(round, device) ?? -1];
+    if (!cohort) return over("a round without one");
+    const { sum, dropped } = cohort;
+    if (!dropped && stageOf(sum) === "masking") return null;
+    // Whose vector is in is told so, whenever it asks.
+    return isIn(sum, device) ? null : over(dropped ?? "a stage that is over");
+  } catch (error) {
+    return asFault(error);
+  }
+}
+
+/** Reads one part at a time, undefined after the last, until there is a reason not to. */
+function reader(parts: AsyncIterable<UploadPart>, { stop, over }: Reading): () => Promise<Part | undefined> {
+  const { signal } = stop;
   const iterator = parts[Symbol.asyncIterator]();
   const stopped = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -188,6 +223,8 @@ function reader(parts: AsyncIterable<UploadPart>, signal: AbortSignal): () => Pr
     const { done, value } = await Promise.race([iterator.next(), stopped]);
     // A part that came as this was given up: another connection reads on.
     signal.throwIfAborted();
+    const fault = over();
+    if (fault) throw fault;
     return done ? undefined : value.part;
   };
 }
@@ -231,6 +268,10 @@ async function fill(partial: Partial, { next, skip }: Rest): Promise<void> {
 
 function bad(expected: string, got: string): Fault {
   return new Fault("bad-message", "upload", { expected, got });
+}
+
+function over(got: string): Fault {
+  return new Fault("conflict", "upload", { expected: "a sum that takes uploads", got });
 }
 
 function tooSlow(): Fault {
