@@ -17,6 +17,9 @@ import { Standings } from "./standings.ts";
 /** Of runs that are over, so many of the newest are told to who comes back: it may have missed their end. */
 export const ENDED_TOLD = 4;
 
+/** A device's changed state is judged at most once in so long: each change may write to a run's journal. */
+export const JUDGE_MS = 1_000;
+
 /** What an idle word is about, among words that are about runs. */
 const IDLE = "";
 const LONGEST_SLEEP_MS = 2 ** 31 - 1;
@@ -44,6 +47,8 @@ export class Dispatch {
   readonly standings: Standings;
   /** The run that each device which is here served last. */
   readonly #last = new Map<string, string>();
+  /** When each device that is here may be judged anew, and what waits for that. */
+  readonly #anew = new Map<string, { fromMs: number; waiting: AbortController | null }>();
   #alarm = new AbortController();
   #alarmMs = Number.POSITIVE_INFINITY;
 
@@ -109,7 +114,7 @@ export class Dispatch {
     this.standings.know(device, facts);
     // Its next question may be as late as the longest pause that it may have been told of.
     const said = this.presence.asked(device, pauseOf(this.presence.askers + 1).maxMs);
-    if (before) this.#judgeAnew(device);
+    if (before) this.#judgeAnew(device, false);
     const own = this.schedule.serves(device);
     const driver = own === null ? undefined : this.#options.driver(own);
     const retry = own === null ? pauseOf(this.presence.askers) : pauseInRound(this.presence.askers);
@@ -122,14 +127,30 @@ export class Dispatch {
     const facts = this.standings.factsOf(device);
     if (!facts) return;
     this.standings.know(device, { ...facts, state });
-    this.#judgeAnew(device);
-    if (this.schedule.serves(device) === null) this.#tellIdle(device);
-    this.#options.changed();
+    this.#judgeAnew(device, true);
   }
 
-  #judgeAnew(device: string): void {
-    this.standings.here(device);
-    this.#deal();
+  /** Judges a device as it is by then: now, or where that was done a moment ago, a moment later. */
+  #judgeAnew(device: string, tells: boolean): void {
+    const known = this.#anew.get(device);
+    if (!known || known.waiting) return;
+    const { clock } = this.#options;
+    const judge = (says: boolean) => {
+      this.#anew.set(device, { fromMs: clock.nowMs() + JUDGE_MS, waiting: null });
+      this.standings.here(device);
+      this.#deal();
+      if (!says) return;
+      if (this.schedule.serves(device) === null) this.#tellIdle(device);
+      this.#options.changed();
+    };
+    const waitMs = known.fromMs - clock.nowMs();
+    if (waitMs > 0) {
+      known.waiting = new AbortController();
+      clock.sleep(waitMs, known.waiting.signal).then(
+        () => judge(true),
+        () => {},
+      );
+    } else judge(tells);
   }
 
   #idle(device: string, window: Window): Instruction {
@@ -138,6 +159,7 @@ export class Dispatch {
 
   close(): void {
     this.#alarm.abort();
+    for (const { waiting } of this.#anew.values()) waiting?.abort();
     this.presence.close();
   }
 
@@ -187,8 +209,13 @@ export class Dispatch {
   }
 
   #came(device: string): void {
-    this.standings.here(device);
-    this.#deal();
+    // One that comes again within its grace period, or before it, may say of itself what it likes as well.
+    if (this.#anew.has(device)) this.#judgeAnew(device, false);
+    else {
+      this.#anew.set(device, { fromMs: 0, waiting: null });
+      this.standings.here(device);
+      this.#deal();
+    }
     this.#greet(device);
     this.#options.changed();
   }
@@ -212,6 +239,8 @@ export class Dispatch {
   }
 
   #gone(device: string): void {
+    this.#anew.get(device)?.waiting?.abort();
+    this.#anew.delete(device);
     this.schedule.gone(device);
     this.standings.gone(device);
     this.#last.delete(device);

@@ -3,6 +3,7 @@ import { DeviceStateSchema, HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { CheckInRequestSchema, ReportRequestSchema } from "@tutti/wire/round";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { JUDGE_MS } from "../../src/drive/dispatch.ts";
 import { plan, temporary } from "../drive/house.ts";
 import { callOf, Desk } from "./desk.ts";
 
@@ -79,6 +80,39 @@ describe("which devices are asked", () => {
     await charging("a", false);
     await desk.settle();
     expect([serving(run), [...desk.round!.invited].sort()]).toEqual([ABC, ABC]);
+  });
+});
+
+describe("a device that says something else of itself all the time", () => {
+  const written = async (run: string) => (await desk.store.journal(run)).entries.length;
+  const relisten = (device: string, charging: boolean) => void desk.listen(device, { state: { charging } });
+  const ask = (device: string, charging: boolean) =>
+    desk.devices.checkIn(
+      create(CheckInRequestSchema, { state: create(DeviceStateSchema, { charging }) }),
+      callOf(device, "device"),
+    );
+
+  test.each([
+    ["reporting", charging],
+    ["listening anew", relisten],
+    ["asking", ask],
+  ])("is judged once a second, %s, and then by the last that it said", async (_name, say) => {
+    const run = await desk.startRun(plan({ eligibility: { charging: true } }));
+    await say("a", true);
+    if (say === charging) desk.listen("a", { state: { charging: true } });
+    await desk.settle();
+    const before = await written(run);
+    for (let time = 0; time < 30; time++) {
+      await say("a", time % 2 === 1);
+      await desk.settle();
+    }
+    expect((await written(run)) - before).toBeLessThanOrEqual(1);
+    await say("a", true);
+    desk.clock.pass(JUDGE_MS);
+    while (serving(run).length === 0 && desk.clock.nowMs() < 3 * JUDGE_MS && desk.clock.next())
+      await desk.settle();
+    expect(serving(run)).toEqual(["a"]);
+    expect((await written(run)) - before).toBeLessThanOrEqual(2);
   });
 });
 
