@@ -131,7 +131,7 @@ export class Uploads {
     return partial;
   }
 
-  /** Reads what is missing. A cut line leaves what came for later; a broken message and a sum's end do not. */
+  /** Reads what is missing. What came over a line that was cut is kept; not of a sum that is over. */
   async #fill(device: string, partial: Partial, rest: Rest): Promise<void> {
     const { reader } = partial;
     try {
