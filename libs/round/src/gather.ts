@@ -13,7 +13,9 @@ export const SETTLE_MS = 1_500;
 export function gather(round: Round, nowMs: number): Round {
   const { spec, connected, phase } = round;
   const fewest = fewestDevices(spec.plan);
-  if (phase !== "gathering" || connected.size < fewest) return round;
+  if (phase !== "gathering") return round;
+  // Who left may come back, or another may: until the end of the time for coming.
+  if (connected.size < fewest) return { ...round, deadlineMs: round.joinUntilMs };
   const full = connected.size >= mostInvited(spec.plan);
   const familiar =
     spec.expected.size >= fewest && [...spec.expected].every((device) => connected.has(device));
@@ -21,7 +23,7 @@ export function gather(round: Round, nowMs: number): Round {
   return { ...round, deadlineMs: Math.min(round.deadlineMs, nowMs + SETTLE_MS) };
 }
 
-/** The deadline for coming is over: with who came, if that is enough. */
+/** The deadline is over: with who came, if that is enough. With too few here, it is that for coming. */
 export function endGathering(round: Round, nowMs: number): Round {
   const { connected, spec } = round;
   if (connected.size < fewestDevices(spec.plan)) return tooFew(round, "came", connected.size);

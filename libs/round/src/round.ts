@@ -21,11 +21,13 @@ export function beginRound(
   options: { connected: Iterable<string>; nowMs: number; trust: Trust },
 ): Round {
   const { connected, nowMs, trust } = options;
+  const joinUntilMs = nowMs + spec.plan.deadlines.joinMs;
   const fresh: Round = {
     spec,
     trust,
     phase: "gathering",
-    deadlineMs: nowMs + spec.plan.deadlines.joinMs,
+    deadlineMs: joinUntilMs,
+    joinUntilMs,
     connected: new Set(connected),
     invited: new Set(),
     ready: new Set(),
@@ -189,7 +191,7 @@ function onRecovered(round: Round, nowMs: number): Round {
   const { joinMs, trainMs, stageMs } = round.spec.plan.deadlines;
   switch (round.phase) {
     case "gathering":
-      return { ...round, deadlineMs: nowMs + joinMs };
+      return { ...round, deadlineMs: nowMs + joinMs, joinUntilMs: nowMs + joinMs };
     case "training":
       return { ...round, deadlineMs: nowMs + trainMs };
     case "summing":

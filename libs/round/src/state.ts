@@ -11,6 +11,8 @@ export type Round = {
   readonly phase: "gathering" | "training" | "summing" | "unmasking" | "failed";
   /** On the clock of the entries; when it passes, the phase closes with who came. */
   readonly deadlineMs: number;
+  /** The end of the time for coming, whatever the deadline was while enough were here. */
+  readonly joinUntilMs: number;
   readonly connected: ReadonlySet<string>;
   readonly invited: ReadonlySet<string>;
   readonly ready: ReadonlySet<string>;

@@ -177,6 +177,27 @@ describe("a round that ends by name", () => {
     });
   });
 
+  test("too few are left, though enough came: at the end of the time for coming, not before", async () => {
+    const stage = await tell("left-while-gathering", (round) => {
+      round.come(...ABC);
+      round.go("c");
+      round.wait(1_500);
+      expect(round.round.phase).toBe("gathering");
+      round.note("one whose state flickers ends nothing, and prolongs nothing");
+      round.wait(30_000);
+      round.come("c");
+      round.go("c");
+      round.wait(28_000);
+      round.come("c");
+      round.go("c");
+      round.wait(499);
+      expect(round.round.phase).toBe("gathering");
+      round.wait(1);
+    });
+    expect(stage.round.phase).toBe("failed");
+    expect(stage.nowMs).toBe(stage.spec.plan.deadlines.joinMs);
+  });
+
   test("too few are ready", async () => {
     await tell(
       "too-few-ready",
