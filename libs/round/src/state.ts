@@ -1,3 +1,4 @@
+import { shortened } from "@tutti/foundation/text";
 import { fewestDevices } from "@tutti/plan/cohort";
 import type { JournalEntry } from "@tutti/wire/journal";
 import type { Cohort } from "./cohorts.ts";
@@ -36,14 +37,29 @@ export type Effect =
   | { readonly kind: "complete" }
   | { readonly kind: "fail"; readonly reason: string };
 
+/** The run's header holds it, which every status and every commit carries. */
+const MAX_REASON = 2_000;
+
 export function fail(round: Round, reason: string): Round {
-  return { ...round, phase: "failed", reason, deadlineMs: Number.POSITIVE_INFINITY };
+  const said = shortened(reason, MAX_REASON);
+  return { ...round, phase: "failed", reason: said, deadlineMs: Number.POSITIVE_INFINITY };
 }
 
-/** With what devices said that declined: it may be why. */
+/** With what devices said that declined: it may be why. What most of them said comes first. */
 export function failWith(round: Round, said: string): Round {
-  const refusals = [...round.declined].map(([device, why]) => `${device} declined: ${why}`);
+  const by = new Map<string, string[]>();
+  for (const [device, why] of round.declined) {
+    const same = by.get(why);
+    if (same) same.push(device);
+    else by.set(why, [device]);
+  }
+  const groups = [...by].sort(([, a], [, b]) => b.length - a.length);
+  const refusals = groups.map(([why, devices]) => `${groupOf(devices)} declined: ${why}`);
   return fail(round, [said, ...refusals].join("; "));
+}
+
+function groupOf(devices: readonly string[]): string {
+  return devices.length === 1 ? `${devices[0]}` : `${devices.length} devices`;
 }
 
 export function tooFew(round: Round, what: string, count: number): Round {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { survivors } from "../src/summing.ts";
 import { wordTo } from "../src/words.ts";
-import { PAPERS, type Stage } from "./stage.ts";
+import { PAPERS, Stage } from "./stage.ts";
 import { answers, familiar, gather, tell } from "./story.ts";
 
 const ABC = ["a", "b", "c"];
@@ -209,6 +209,23 @@ describe("a round that ends by name", () => {
       },
       familiar(ABCD),
     );
+  });
+
+  test("too many decline: equal reasons are counted, and the whole is cut", async () => {
+    const crowd = Array.from({ length: 40 }, (_, at) => `d${at}`);
+    const stage = new Stage({ ...familiar(crowd), plan: { cohort: { min: 3, max: 60 } } });
+    gather(stage, crowd);
+    for (const [at, device] of crowd.entries()) {
+      const value = at < 10 ? `${at} says ${"much ".repeat(90)}` : "on battery";
+      stage.say(device, { event: { case: "declined", value } });
+    }
+    const { phase, reason } = stage.round;
+    expect(phase).toBe("failed");
+    expect(reason).toMatch(
+      /^0 of at least 3 devices were ready; 30 devices declined: on battery; d0 declined: 0/,
+    );
+    expect(reason.length).toBe(2_000);
+    expect(stage.effects.at(-1)).toEqual({ kind: "fail", reason });
   });
 
   test("below threshold", async () => {
