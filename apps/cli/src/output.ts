@@ -1,4 +1,10 @@
 import { Fault, type FaultCode } from "@tutti/foundation/fault";
+import { printableJson, printableLines } from "@tutti/foundation/text";
+
+/*
+ * Much of what is printed was written by others: devices, coordinators, files. None of it commands the
+ * terminal.
+ */
 
 /** How a command speaks: sentences for people on stdout, or with --json one object on the last line. */
 export type Output = {
@@ -12,9 +18,9 @@ export type Output = {
 export function outputOf(json: boolean): Output {
   return {
     json,
-    say: (line) => void (json ? process.stderr : process.stdout).write(`${line}\n`),
+    say: (line) => void (json ? process.stderr : process.stdout).write(`${printableLines(line)}\n`),
     result: (value, sentence) =>
-      void process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${sentence}\n`),
+      void process.stdout.write(`${json ? jsonLine(value) : printableLines(sentence)}\n`),
   };
 }
 
@@ -38,14 +44,19 @@ export const EXIT_CODES: Readonly<Record<FaultCode, number>> = {
 export function reportFailure(error: unknown, json: boolean): number {
   if (!(error instanceof Fault)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    process.stderr.write(
-      json ? `${JSON.stringify({ error: { code: "internal", what: text } })}\n` : `tutti: a bug: ${text}\n`,
-    );
+    const bug = { code: "internal", what: text };
+    const line = json ? jsonLine({ error: bug }) : printableLines(`tutti: a bug: ${text}`);
+    process.stderr.write(`${line}\n`);
     return EXIT_CODES.internal;
   }
   const { code, what, message } = error;
   const { expected, got, todo } = error.detail;
-  const line = json ? JSON.stringify({ error: { code, what, expected, got, todo } }) : `tutti: ${message}`;
+  const told = { code, what, expected, got, todo };
+  const line = json ? jsonLine({ error: told }) : printableLines(`tutti: ${message}`);
   process.stderr.write(`${line}\n`);
   return EXIT_CODES[code];
+}
+
+function jsonLine(value: unknown): string {
+  return printableJson(JSON.stringify(value));
 }

@@ -1,3 +1,4 @@
+import { printable } from "@tutti/foundation/text";
 import type { DeviceActivity, RoundRecord, RunStatus } from "@tutti/wire/admin";
 
 /**
@@ -20,7 +21,7 @@ function devicesOf({ survivors, cohorts }: RoundRecord): string {
   if (cohorts.length < 2) return `${survivors} devices`;
   const sizes = cohorts.filter(({ dropped }) => dropped === "").map(({ size }) => size);
   const lost = cohorts.flatMap(({ dropped }, at) => {
-    return dropped ? [`cohort ${at + 1} of ${cohorts.length} dropped, ${dropped}`] : [];
+    return dropped ? [`cohort ${at + 1} of ${cohorts.length} dropped, ${printable(dropped)}`] : [];
   });
   return [`${sizes.join("+")} devices`, ...lost].join("; ");
 }
@@ -29,14 +30,14 @@ function devicesOf({ survivors, cohorts }: RoundRecord): string {
 export function statusLine({ run, name, state, round, rounds, phase, reason, waiting }: RunStatus): string {
   const where = state === "running" ? `round ${round} of ${rounds}, ${phase}` : state;
   const why = waiting || reason;
-  return `${name} (${run.slice(0, 12)}): ${where}${why ? ` (${why})` : ""}`;
+  return printable(`${name} (${run.slice(0, 12)}): ${where}${why ? ` (${why})` : ""}`);
 }
 
 /** A device that does something, for people: "ann serves 1a2b3c4d5e6f, training 40 %". */
 export function deviceLine({ device, connected, run, activity, progress }: DeviceActivity): string {
   const serves = run ? `serves ${run.slice(0, 12)}` : "serves no run";
   const does = activity ? `, ${activity} ${Math.round(progress * 100)} %` : "";
-  return `  ${device}: ${connected ? serves : "away"}${connected && run ? does : ""}`;
+  return printable(`  ${device}: ${connected ? serves : "away"}${connected && run ? does : ""}`);
 }
 
 /** A status as plain JSON. */

@@ -1,3 +1,4 @@
+import { Fault } from "@tutti/foundation/fault";
 import {
   CohortRecordSchema,
   DeviceActivitySchema,
@@ -5,7 +6,8 @@ import {
   RunStatusSchema,
 } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { reportFailure } from "../src/output.ts";
 import { deviceLine, roundLine, statusLine, statusValue } from "../src/status.ts";
 
 const record = create(RoundRecordSchema, { round: 1, survivors: 7, loss: 0.5, accuracy: 0.75 });
@@ -29,6 +31,34 @@ test("a status is plain JSON down to each cohort", () => {
   expect(statusValue(status).history).toMatchObject([
     { survivors: 7, cohorts: [{ size: 4, dropped: "" }, {}, {}] },
   ]);
+});
+
+test("what others wrote commands no terminal", () => {
+  const reason = "ann declined: \u001b[2J\u202eyadot on\r\nround 9/9";
+  const status = create(RunStatusSchema, { run: "ab".repeat(32), name: "night", state: "failed", reason });
+  expect(statusLine(status)).toBe(
+    "night (abababababab): failed (ann declined: \ufffd[2J\ufffdyadot on\ufffd\ufffdround 9/9)",
+  );
+  const device = { device: "ann", connected: true, run: "cd".repeat(32), activity: "\u009b31mtraining" };
+  expect(deviceLine(create(DeviceActivitySchema, device))).toBe(
+    "  ann: serves cdcdcdcdcdcd, \ufffd31mtraining 0 %",
+  );
+  const dropped = { ...record, cohorts: cohorts.map((one) => ({ ...one, dropped: "\u001b[1m" })) };
+  expect(roundLine(dropped, 10)).not.toContain("\u001b");
+});
+
+test("nor does an error's sentence, and with --json it stays the same value", () => {
+  const written: string[] = [];
+  const write = vi
+    .spyOn(process.stderr, "write")
+    .mockImplementation((text) => written.push(String(text)) > 0);
+  const fault = new Fault("unavailable", "run", { got: "failed: \u001b[2J\u009bm" });
+  reportFailure(fault, false);
+  reportFailure(fault, true);
+  write.mockRestore();
+  expect(written[0]).toBe("tutti: run: got failed: \ufffd[2J\ufffdm\n");
+  expect(written[1]!.trimEnd()).not.toMatch(/\p{Cc}/u);
+  expect(JSON.parse(written[1]!).error.got).toBe("failed: \u001b[2J\u009bm");
 });
 
 test("a run that waits says why, and a device which run it serves", () => {

@@ -1,6 +1,7 @@
 import { fromHex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
+import { printable } from "@tutti/foundation/text";
 import type { Facts } from "@tutti/round/eligible";
 import { AckSchema, type DeviceState, EnrollReplySchema, HelloReplySchema } from "@tutti/wire/device";
 import type { JournalEntry } from "@tutti/wire/journal";
@@ -81,7 +82,7 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
     },
     decline: async (request, call) => {
       const device = deviceOf(call);
-      const reason = request.reason.slice(0, 500);
+      const reason = printable(request.reason, 500);
       return await say(runNow(coordinator, request), device, { case: "declined", value: reason });
     },
     async report({ run, activity, progress, state }, call) {
@@ -90,8 +91,8 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
       // What only tells of a state says nothing of what the device does.
       if (activity !== "" || !state)
         coordinator.reported(device, {
-          run: run.slice(0, 64),
-          activity: activity.slice(0, 40),
+          run: printable(run, 64),
+          activity: printable(activity, 40),
           progress: Math.min(1, Math.max(0, progress || 0)),
         });
       const reporting = coordinator.presence.activities.size;
@@ -161,10 +162,10 @@ function factsOf({ caller }: Call, state: DeviceState | undefined): Facts {
   return { labels: caller?.labels ?? {}, state: state && bounded(state) };
 }
 
-/** Kept for as long as the device is here. */
+/** Kept for as long as the device is here, and shown to the owner. */
 function bounded(state: DeviceState): DeviceState {
-  const engines = state.engines.slice(0, 8).map((engine) => engine.slice(0, 64));
-  return { ...state, sdk: state.sdk.slice(0, 64), engines };
+  const engines = state.engines.slice(0, 8).map((engine) => printable(engine, 64));
+  return { ...state, sdk: printable(state.sdk, 64), engines };
 }
 
 function deviceOf({ caller }: Call): string {

@@ -235,3 +235,23 @@ describe("an upload", () => {
     expect(await refusal(() => desk.send("z", late))).toBe("refused");
   });
 });
+
+describe("what a device says of itself", () => {
+  const NASTY = "on \u001b[2Jbattery\u009b1m\u202e\r\n";
+  const NICE = "on \ufffd[2Jbattery\ufffd1m\ufffd\ufffd\ufffd";
+
+  test("is kept in bounds, and without what a terminal would obey", async () => {
+    const state = { charging: true, sdk: NASTY, engines: [NASTY] };
+    await desk.devices.report(
+      create(ReportRequestSchema, { run: NASTY, activity: NASTY.padEnd(200, "!"), state }),
+      callOf("a", "device"),
+    );
+    expect(desk.coordinator.presence.activities.get("a")).toEqual({
+      run: NICE,
+      activity: NICE.padEnd(40, "!"),
+      progress: 0,
+    });
+    await desk.sendEvent("a", { case: "declined", value: NASTY.padEnd(9_000, "!") });
+    expect(desk.round?.declined.get("a")).toBe(NICE.padEnd(500, "!"));
+  });
+});
