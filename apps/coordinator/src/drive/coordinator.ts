@@ -57,6 +57,10 @@ const MAX_PLAN_BYTES = 512 << 10;
 /** What may be otherwise the next time. */
 const PASSING: ReadonlySet<FaultCode> = new Set<FaultCode>(["storage", "unavailable"]);
 
+function isPassing(error: unknown): boolean {
+  return PASSING.has(asFault(error).code);
+}
+
 /** Each keeps a round and its journal at hand. */
 const MAX_RUNNING = 64;
 
@@ -110,8 +114,9 @@ export class Coordinator {
       const error = await this.#takeUp(stored, stored.state === "running" || told.has(stored));
       if (error !== null) failed.push(error);
     }
-    // Storage that gives nothing back is no coordinator to be.
-    if (runs.length > 0 && failed.length === runs.length) throw failed[0];
+    // Storage that gives nothing back just now is no coordinator to be; for a damaged run the next start is
+    // no better, and keeps nobody from starting another.
+    if (runs.length > 0 && failed.length === runs.length && failed.every(isPassing)) throw failed[0];
     for (const stored of runs) if (this.#missing.has(stored.run)) this.#takeUpLater(stored).catch(() => {});
   }
 
@@ -125,7 +130,7 @@ export class Coordinator {
       this.#missing.delete(run);
       return null;
     } catch (error) {
-      if (PASSING.has(asFault(error).code)) this.#missing.add(run);
+      if (isPassing(error)) this.#missing.add(run);
       else this.#missing.delete(run);
       logTrouble(this.parts.log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
       return error;

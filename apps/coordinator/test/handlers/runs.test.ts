@@ -186,4 +186,28 @@ describe("several runs at once", () => {
     await until(() => running().length === 0, SIX.slice(0, 3));
     expect(state(two)).toBe("finished");
   });
+
+  test("the only run there is, and damaged: it is told of, and another can be started", async () => {
+    const bytes = new Uint8Array([255]);
+    for (const state of ["finished", "running"]) {
+      await desk.store.addRun({ run: `damaged ${state}`, name: state, plan: bytes, header: bytes, state });
+      await desk.close();
+      desk = await Desk.open(place.folder);
+      expect(desk.coordinator.drivers()).toEqual([]);
+    }
+    const run = await desk.startRun(plan());
+    for (const device of SIX.slice(0, 3)) desk.listen(device);
+    await until(() => running().length === 0, SIX.slice(0, 3));
+    expect(state(run)).toBe("finished");
+  });
+
+  test("storage that gives back none of the runs just now is no coordinator to be", async () => {
+    const { folder, remove } = temporary();
+    const unlucky = await Desk.open(folder);
+    const run = await unlucky.startRun(plan());
+    await unlucky.store.commit(run, { append: [{ seq: 7, entry: new Uint8Array([1]) }] });
+    await unlucky.close();
+    await expect(Desk.open(folder)).rejects.toMatchObject({ code: "storage" });
+    remove();
+  });
 });
