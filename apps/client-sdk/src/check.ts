@@ -25,11 +25,14 @@ export type Accepted = {
 /** What the device goes by: the pinned authority, its own clock, its own policy. */
 export type Rules = { readonly trust: Trust; readonly policy: Policy };
 
+/** `newest`: the newest release accepted of the run; `before`: what was accepted last, of whichever run. */
+type Remembered = { readonly newest: OpenedRelease | null; readonly before?: Accepted | undefined };
+
 /**
- * The door of docs/protocol.md, An invitation; `newest` is the newest release accepted of its run. @throws
+ * The door of docs/protocol.md, An invitation. @throws
  * Fault("refused" | "bad-message" | "bad-input") naming the first thing wrong.
  */
-export function checkInvite(invite: Invite, rules: Rules & { newest: OpenedRelease | null }): Accepted {
+export function checkInvite(invite: Invite, rules: Rules & Remembered): Accepted {
   const { task, attempt } = invite;
   const { plan, run } = checkPlan(present("plan", invite.plan), rules);
   const manifest = present("parent", invite.parent);
@@ -44,11 +47,16 @@ export function checkInvite(invite: Invite, rules: Rules & { newest: OpenedRelea
 }
 
 /** A plan signed by an owner whom the policy approves, within what it allows. */
-function checkPlan(envelope: SignedEnvelope, { trust, policy }: Rules): { plan: Plan; run: string } {
+function checkPlan(
+  envelope: SignedEnvelope,
+  { trust, policy, before }: Rules & Remembered,
+): { plan: Plan; run: string } {
   const { payload, signer } = openEnvelope(envelope, { ...trust, payloadType: PLAN, role: "owner" });
-  const plan = parsePlan(payload);
+  const run = sha256Hex(payload);
+  // A run is named by the hash of its plan, so these are the bytes that were parsed then.
+  const plan = before?.task.run === run ? before.plan : parsePlan(payload);
   permit(policy, plan, signer);
-  return { plan, run: sha256Hex(payload) };
+  return { plan, run };
 }
 
 /**

@@ -119,7 +119,7 @@ export class Conversation {
   async #invited(invite: Invite): Promise<void> {
     const { site, workshop } = this.#options;
     const newest = await workshop.newest(invite.task?.run ?? "");
-    const rules = { trust: trustOf(site), policy: site.policy, newest };
+    const rules = { trust: trustOf(site), policy: site.policy, newest, before: this.#work?.accepted };
     let accepted: Accepted;
     try {
       accepted = checkInvite(invite, rules);

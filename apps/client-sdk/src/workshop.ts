@@ -7,6 +7,7 @@ import type { OpenedRelease } from "@tutti/release/manifest";
 import { type Split, splitExamples } from "./examples.ts";
 import { openFetcher, type Wanted } from "./fetch.ts";
 import { keepLatest } from "./kept.ts";
+import { Recent } from "./recent.ts";
 import type { Site } from "./site.ts";
 import { openTrainer, type Trainer } from "./trainer.ts";
 import type { Parameters } from "./vector.ts";
@@ -32,6 +33,8 @@ export type Workshop = {
 
 /** Plans whose base, trainer and rows are at hand: a device may serve two runs in turn. */
 const PLANS = 2;
+/** Runs whose plan and newest release are at hand; those of others are on disk. */
+const RUNS = 8;
 
 export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
   const { link, store } = site;
@@ -61,18 +64,49 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
       if (before && ![...adapters.values()].includes(before)) await store.discard(before);
       return { parameters: readTensors(plan.tensors, bytes), bytes };
     },
+    ...papersIn(store),
+    close: trainer.close,
+  };
+}
+
+/**
+ * What a device keeps of runs: written when it changes, which a plan never does and a release once a round,
+ * and read once.
+ */
+function papersIn(store: Site["store"]): Pick<Workshop, "planOf" | "keepPlan" | "newest" | "keepNewest"> {
+  const plans = new Recent<Plan>(RUNS);
+  const releases = new Recent<OpenedRelease>(RUNS);
+  return {
     planOf: async (run) => {
+      const known = plans.get(run);
+      if (known) return known;
       const text = await store.document(`plan-${run}`);
-      return text === null ? null : parsePlan(utf8(text));
+      if (text === null) return null;
+      const plan = parsePlan(utf8(text));
+      plans.set(run, plan);
+      return plan;
     },
-    keepPlan: (run, plan) => store.putDocument(`plan-${run}`, fromUtf8(planBytes(plan))),
+    keepPlan: async (run, plan) => {
+      // The same that was written or read; another may differ from it though it should not.
+      if (plans.get(run) === plan) return;
+      await store.putDocument(`plan-${run}`, fromUtf8(planBytes(plan)));
+      plans.set(run, plan);
+    },
     newest: async (run) => {
+      const known = releases.get(run);
+      if (known) return known;
       // Not verified anew: what it says was accepted once, and its certificate may have expired since.
       const text = await store.document(`newest-${run}`);
-      return text === null ? null : (JSON.parse(text) as OpenedRelease);
+      const opened = text === null ? null : (JSON.parse(text) as OpenedRelease);
+      if (opened) releases.set(run, opened);
+      return opened;
     },
-    keepNewest: (opened) => store.putDocument(`newest-${opened.release.run}`, JSON.stringify(opened)),
-    close: trainer.close,
+    keepNewest: async (opened) => {
+      const { run } = opened.release;
+      if (releases.get(run)?.digest === opened.digest) return;
+      await store.putDocument(`newest-${run}`, JSON.stringify(opened));
+      releases.set(run, opened);
+    },
   };
 }
 

@@ -5,6 +5,7 @@ import type { Config } from "../folder/config.ts";
 import { PATHS, readText } from "../folder/layout.ts";
 import { type BucketOptions, openBucket } from "./bucket.ts";
 import { openCache } from "./cache.ts";
+import { rememberSmall } from "./recent.ts";
 import { sharedArtifacts } from "./shared.ts";
 
 /** Where a federation's config keeps its artifacts; paths in it count from its folder. */
@@ -14,15 +15,13 @@ export async function artifactsOf(
 ): Promise<Artifacts> {
   const here = (path: string) => (isAbsolute(path) ? path : join(folder, path));
   const { s3 } = artifacts;
-  if (!s3) return openArtifacts(here(artifacts.folder ?? PATHS.artifacts));
+  if (!s3) return rememberSmall(openArtifacts(here(artifacts.folder ?? PATHS.artifacts)));
   const credentials = parseCredentials(
     await readText(isAbsolute(s3.credentialsFile) ? "/" : folder, s3.credentialsFile),
   );
   const { cacheBytes, prefix = "", ...where } = s3;
-  return sharedArtifacts(
-    await openBucket({ ...where, prefix, credentials }),
-    await openCache(join(folder, PATHS.artifacts), cacheBytes),
-  );
+  const bucket = await openBucket({ ...where, prefix, credentials });
+  return rememberSmall(sharedArtifacts(bucket, await openCache(join(folder, PATHS.artifacts), cacheBytes)));
 }
 
 /** @throws Fault("bad-input") that quotes nothing of the file. */

@@ -123,7 +123,7 @@ async function admit(
 async function describe(call: AnyCall, body: Uint8Array, around: Around): Promise<Call> {
   const { authenticate, method, shown, onKnown } = around;
   const gone = new AbortController();
-  call.on("cancelled", () => gone.abort());
+  call.on("cancelled", () => gone.abort(GONE));
   const values = call.metadata.get(AUTH_METADATA);
   if (values.length > 1)
     throw new Fault("refused", "request", { expected: "one signature", got: `${values.length}` });
@@ -140,7 +140,7 @@ async function describe(call: AnyCall, body: Uint8Array, around: Around): Promis
     shown.vouch(peer);
     onKnown(peer, caller);
   }
-  if (call.cancelled) gone.abort();
+  if (call.cancelled) gone.abort(GONE);
   return { caller, signal: gone.signal, peerKey };
 }
 
@@ -196,6 +196,9 @@ async function quietReturn(iterator: AsyncIterator<unknown> | undefined): Promis
     // It was told to stop; how it stopped is of no interest.
   }
 }
+
+/** grpc-js cancels every call as it ends: to make a reason of each, with its stack, would be most of it. */
+const GONE = gone();
 
 function gone(): Fault {
   return new Fault("cancelled", "request", { got: "the client went" });

@@ -6,10 +6,12 @@ import { adminHandlers } from "../handlers/admin.ts";
 import { federationHandlers } from "../handlers/federation.ts";
 import { registerHandlers, standingHandlers } from "../handlers/standing.ts";
 import { nativeVerify } from "../native.ts";
+import { remembering } from "../store/familiar.ts";
 import type { Term } from "./gate.ts";
 
 /** Takes up every run that the store knows; what answers from then on is as new as after a restart. */
-export async function beginTerm(parts: CoordinatorParts): Promise<Term> {
+export async function beginTerm(given: CoordinatorParts): Promise<Term> {
+  const parts = { ...given, store: remembering(given.store) };
   const { clock, store } = parts;
   const coordinator = new Coordinator(parts);
   // Expiries count on a clock that nobody sets: no step of the wall clock makes a captured request good.

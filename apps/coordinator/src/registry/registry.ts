@@ -33,6 +33,8 @@ const DAY_S = 86_400;
 /** Who is enrolled, until when, and how that goes on: certificates as the coordinator has them. */
 export class Registry {
   readonly #parts: RegistryParts;
+  /** Of certificates as they were read: the same bytes in memory need no second look. */
+  readonly #identities = new WeakMap<Uint8Array, Identity>();
 
   constructor(parts: RegistryParts) {
     this.#parts = parts;
@@ -138,10 +140,14 @@ export class Registry {
 
   /** As of the last day of an expired one: it was good when it was stored. */
   #identityOf(bytes: Uint8Array): Identity {
+    const known = this.#identities.get(bytes);
+    if (known) return known;
     const certificate = decode(CertificateSchema, bytes, MAX_CERTIFICATE_BYTES);
     const trust = this.#trust();
     const nowS = Math.min(trust.nowS, validityOf(certificate).notAfterS);
-    return verifyCertificate(certificate, { ...trust, nowS, role: "device" });
+    const identity = verifyCertificate(certificate, { ...trust, nowS, role: "device" });
+    this.#identities.set(bytes, identity);
+    return identity;
   }
 
   #trust() {
