@@ -28,8 +28,9 @@ import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
+import { over } from "./over.ts";
 import type { Activity } from "./presence.ts";
-import { needs, Retention } from "./retention.ts";
+import { mustHave, needs, Retention } from "./retention.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -51,6 +52,9 @@ export type CoordinatorParts = {
   readonly kept?: Kept;
 };
 
+/** A run that no store has as running. */
+type Beginning = { run: string; plan: Plan; envelope: SignedEnvelope; isKnown: boolean; by: string };
+
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
 const MAX_PLAN_BYTES = 512 << 10;
 
@@ -71,7 +75,7 @@ export class Coordinator {
   readonly registry: Registry;
   readonly notices: Notices;
   readonly #drivers = new Map<string, Driver>();
-  readonly #retention: Retention;
+  readonly retention: Retention;
   /** Runs that storage did not give back yet. */
   readonly #missing = new Set<string>();
   readonly #closing = new AbortController();
@@ -88,7 +92,7 @@ export class Coordinator {
       driver: (run) => this.#drivers.get(run),
       changed: () => this.#watched(),
     });
-    this.#retention = new Retention({
+    this.retention = new Retention({
       ...parts,
       kept: parts.kept ?? {},
       isInUse: (sha256) =>
@@ -110,6 +114,8 @@ export class Coordinator {
     // Of older ones nobody is told any more.
     const told = new Set(runs.filter(({ state }) => state !== "running").slice(-ENDED_TOLD));
     const failed: unknown[] = [];
+    // Before any of them goes on and throws old files away.
+    for (const stored of runs) await this.#claim(stored);
     for (const stored of runs) {
       const error = await this.#takeUp(stored, stored.state === "running" || told.has(stored));
       if (error !== null) failed.push(error);
@@ -120,6 +126,16 @@ export class Coordinator {
     for (const stored of runs) if (this.#missing.has(stored.run)) this.#takeUpLater(stored).catch(() => {});
   }
 
+  /** Keeps what a run needs until it is driven, however long that takes. */
+  async #claim({ run, plan, header }: StoredRun): Promise<void> {
+    try {
+      const { payload } = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
+      await this.retention.claim(run, needs(parsePlan(payload), decodeHeader(header)));
+    } catch {
+      // A row that cannot be read names no file; taking the run up says what is wrong with it.
+    }
+  }
+
   /** What went wrong, where it did. */
   async #takeUp({ run, plan, header }: StoredRun, remembers = true): Promise<unknown> {
     try {
@@ -128,6 +144,7 @@ export class Coordinator {
       if (driver) await this.#dismissRevoked(driver);
       else await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
       this.#missing.delete(run);
+      this.retention.release(run);
       return null;
     } catch (error) {
       if (isPassing(error)) this.#missing.add(run);
@@ -149,7 +166,7 @@ export class Coordinator {
     this.#closing.abort();
     this.dispatch.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
-    await this.#retention.close();
+    await this.retention.close();
   }
 
   /** In the order that their runs were added. */
@@ -207,19 +224,36 @@ export class Coordinator {
         }),
     );
     checkPrivacy(plan);
-    await this.#mustHave(plan);
-    const { store } = this.parts;
-    const known = await store.run(run);
-    if (known && known.state !== "preparing") {
-      // It was started, and storage failed before anybody could be told.
-      await this.#drive(run, { envelope, header: decodeHeader(known.header) });
-      return run;
+    const known = await this.parts.store.run(run);
+    try {
+      if (known && known.state !== "preparing") {
+        // It was started, and storage failed before anybody could be told.
+        await this.#claim(known);
+        await mustHave(this.parts.artifacts, plan);
+        await this.#drive(run, { envelope, header: decodeHeader(known.header) });
+      } else {
+        await this.retention.claim(run, [plan.base.sha256, plan.initial.sha256]);
+        await mustHave(this.parts.artifacts, plan);
+        await this.#begin({ run, plan, envelope, isKnown: known !== undefined, by });
+      }
+      this.retention.release(run);
+    } catch (error) {
+      // Where storage failed the run may be there all the same, and will need them.
+      if (!PASSING.has(asFault(error).code)) this.retention.release(run);
+      throw error;
     }
+    return run;
+  }
+
+  async #begin(given: Beginning): Promise<void> {
+    const { run, plan, envelope, isKnown, by } = given;
+    const { store } = this.parts;
+    const planBytes = encode(SignedEnvelopeSchema, envelope);
     failpoint("run.checked");
     const first = this.#initialRelease(run, plan);
     const header = firstHeader({ version: 0, manifest: first.digest, adapter: plan.initial.sha256 });
     const headerBytes = encode(RunHeaderSchema, header);
-    if (!known)
+    if (!isKnown)
       await store.addRun({ run, name: plan.name, plan: planBytes, header: headerBytes, state: "preparing" });
     const release = {
       version: 0,
@@ -232,7 +266,6 @@ export class Coordinator {
     failpoint("run.running");
     await this.#drive(run, { envelope, header });
     failpoint("run.driven");
-    return run;
   }
 
   /**
@@ -301,7 +334,7 @@ export class Coordinator {
         got: "none",
       });
     const past = remembers ? await store.participations(run) : [];
-    const shelf = this.#retention.shelf(run);
+    const shelf = this.retention.shelf(run);
     const driver: Driver = new Driver({
       run,
       plan,
@@ -339,18 +372,6 @@ export class Coordinator {
     await this.#dismissRevoked(driver);
   }
 
-  async #mustHave(plan: Plan): Promise<void> {
-    for (const [what, { sha256 }] of [
-      ["base model", plan.base],
-      ["initial adapter", plan.initial],
-    ] as const) {
-      if (await this.parts.artifacts.has(sha256)) continue;
-      throw new Fault("not-found", `${what} ${sha256.slice(0, 12)}`, {
-        todo: "Upload it with Put before starting the run",
-      });
-    }
-  }
-
   #initialRelease(run: string, plan: Plan): SignedRelease {
     const release = releaseOf(plan, {
       run,
@@ -370,13 +391,4 @@ export class Coordinator {
     const { federation, clock, verify } = this.parts;
     return { authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify };
   }
-}
-
-/** A plan is its run's id, so it can be run once. */
-function over(name: string, state: string): Fault {
-  return new Fault("conflict", `run ${name}`, {
-    expected: "a plan that was not run before",
-    got: `one whose run is over (${state})`,
-    todo: "Change the run file's name or seed for a new run",
-  });
 }

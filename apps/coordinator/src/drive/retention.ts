@@ -1,3 +1,5 @@
+import type { Clock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
 import type { RunHeader } from "@tutti/wire/journal";
@@ -14,12 +16,31 @@ export type RetentionOptions = {
   readonly kept: Kept;
   /** Whether a run needs a file that no row of its own may tell of: a base model, where it goes on from. */
   readonly isInUse: (sha256: string) => boolean;
+  readonly clock: Clock;
   readonly log: Log;
 };
+
+/** An owner puts a run's files and then starts it. */
+const HELD_MS = 3_600_000;
+/** Of so many names that owners put at most; the oldest are then held no more. */
+const MAX_HELD = 4096;
 
 /** What a run cannot do without, whatever the rule. */
 export function needs({ base, initial }: Plan, { adapter, strategy }: RunHeader): string[] {
   return [base.sha256, initial.sha256, adapter, strategy];
+}
+
+/** @throws Fault("not-found") naming what a plan starts from and is not there. */
+export async function mustHave(artifacts: Artifacts, plan: Plan): Promise<void> {
+  for (const [what, { sha256 }] of [
+    ["base model", plan.base],
+    ["initial adapter", plan.initial],
+  ] as const) {
+    if (await artifacts.has(sha256)) continue;
+    throw new Fault("not-found", `${what} ${sha256.slice(0, 12)}`, {
+      todo: "Upload it with Put before starting the run",
+    });
+  }
 }
 
 /** One run's files, as its rounds make them. */
@@ -41,6 +62,10 @@ export class Retention {
   readonly #options: RetentionOptions;
   /** Put by rounds that are not closed, by run. */
   readonly #fresh = new Map<string, Set<string>>();
+  /** What runs need that nobody drives yet, by run. */
+  readonly #claimed = new Map<string, readonly string[]>();
+  /** Put by owners, for runs to come, and until when it stays. */
+  readonly #held = new Map<string, number>();
   readonly #going = new Map<string, Promise<void>>();
   readonly #tidying = new Map<string, Promise<void>>();
 
@@ -75,6 +100,41 @@ export class Retention {
     };
   }
 
+  /** Puts a file for a run to come; it stays for an hour, also where it was there already. */
+  async put(sha256: string, chunks: AsyncIterable<Uint8Array>, bytes: number): Promise<void> {
+    this.#hold(sha256, Number.POSITIVE_INFINITY);
+    try {
+      await this.#going.get(sha256);
+      await this.#options.artifacts.put(sha256, chunks, bytes);
+    } finally {
+      this.#hold(sha256, this.#options.clock.nowMs() + HELD_MS);
+    }
+  }
+
+  /** Keeps what a run needs until `release`, before it is looked for; what just goes is gone after this. */
+  async claim(run: string, names: readonly string[]): Promise<void> {
+    this.#claimed.set(run, names);
+    await Promise.all(names.map((name) => this.#going.get(name)));
+  }
+
+  release(run: string): void {
+    this.#claimed.delete(run);
+  }
+
+  #hold(sha256: string, untilMs: number): void {
+    const nowMs = this.#options.clock.nowMs();
+    this.#held.delete(sha256);
+    this.#held.set(sha256, untilMs);
+    for (const [name, endMs] of this.#held)
+      if (endMs <= nowMs || this.#held.size > MAX_HELD) this.#held.delete(name);
+  }
+
+  #isKept(sha256: string): boolean {
+    if ((this.#held.get(sha256) ?? 0) > this.#options.clock.nowMs()) return true;
+    if ([...this.#claimed.values()].some((names) => names.includes(sha256))) return true;
+    return [...this.#fresh.values()].some((names) => names.has(sha256));
+  }
+
   /** Ends with what is being removed. */
   async close(): Promise<void> {
     await Promise.all(this.#tidying.values());
@@ -101,7 +161,7 @@ export class Retention {
   async #remove(run: string, sha256: string): Promise<boolean> {
     const { artifacts, store, isInUse } = this.#options;
     // In one turn: who puts it from now on waits, and who put it before is seen here or by its row.
-    if (isInUse(sha256) || [...this.#fresh.values()].some((names) => names.has(sha256))) return false;
+    if (isInUse(sha256) || this.#isKept(sha256)) return false;
     failpoint("keep.removing");
     const going = store
       .isFileOfAnother(run, sha256)

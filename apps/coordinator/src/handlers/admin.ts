@@ -111,7 +111,7 @@ async function putArtifact(
   const { sha256, totalBytes } = part.value;
   const rest = { [Symbol.asyncIterator]: () => iterator };
   const name = hex(checkBytes("artifact hash", sha256, 32));
-  await coordinator.parts.artifacts.put(name, chunkBytes(rest), totalBytes);
+  await coordinator.retention.put(name, chunkBytes(rest), totalBytes);
   const note = { actor: owner, what: "artifact.put", subject: name, detail: { bytes: totalBytes } };
   await coordinator.parts.store.note(note);
 }

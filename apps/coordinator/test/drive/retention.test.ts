@@ -1,26 +1,39 @@
+import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
+import { sha256Hex } from "@tutti/foundation/hash";
+import { signPlan } from "@tutti/release/plan";
 import { firstHeader } from "@tutti/round/run";
+import { PutPartSchema } from "@tutti/wire/admin";
 import type { RunHeader } from "@tutti/wire/journal";
+import { create } from "@tutti/wire/message";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
+import { Coordinator } from "../../src/drive/coordinator.ts";
 import { ledgerOf } from "../../src/drive/ledger.ts";
 import { Retention, type Shelf } from "../../src/drive/retention.ts";
 import { onFailpoint } from "../../src/failpoint.ts";
+import type { Federation } from "../../src/folder/federation.ts";
+import { adminHandlers } from "../../src/handlers/admin.ts";
 import { openLog } from "../../src/observe/log.ts";
 import { type Kept, openStore, type Store } from "../../src/store/store.ts";
+import { BASE, COORDINATOR, INITIAL, OWNER, plan, TestClock } from "./house.ts";
 
 const RUN = { name: "r", plan: new Uint8Array(1), header: new Uint8Array(), state: "running" };
 const text = (bytes: string) => new TextEncoder().encode(bytes);
 
 let folder: string;
 let store: Store;
+let clock: TestClock;
 const artifacts = () => openArtifacts(join(folder, "artifacts"));
 const left = () => readdirSync(join(folder, "artifacts")).length;
 
 beforeEach(async () => {
+  clock = new TestClock();
   folder = mkdtempSync(join(tmpdir(), "tutti-keep-"));
   store = await openStore({ file: join(folder, "tutti.sqlite") });
   for (const run of ["a", "b"]) await store.addRun({ ...RUN, run });
@@ -38,6 +51,7 @@ function retentionOf(kept: Kept, needed: readonly string[] = []): Retention {
     artifacts: artifacts(),
     kept,
     isInUse: (name) => needed.includes(name),
+    clock,
     log,
   });
 }
@@ -49,6 +63,10 @@ async function round(shelf: Shelf, run: string, { at, says }: { at: number; says
   const header: RunHeader = { ...firstHeader({ version: at, manifest: "", adapter }), round: at };
   await ledgerOf(store, run, shelf).close(header);
   return adapter;
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
 }
 
 describe("files of old rounds", () => {
@@ -97,6 +115,26 @@ describe("files of old rounds", () => {
     expect(await artifacts().has(old)).toBe(true);
   });
 
+  test("stay for an hour when an owner puts them again, or a run claims them", async () => {
+    const retention = retentionOf({ evidence: 1, adapter: 1 });
+    const shelf = retention.shelf("a");
+    const claimed = await round(shelf, "a", { at: 2, says: "2" });
+    await retention.claim("c", [claimed]);
+    await round(shelf, "a", { at: 3, says: "3" });
+    await retention.close();
+    expect(await artifacts().has(claimed)).toBe(true);
+    const bytes = text("adapter 2");
+    await retention.put(claimed, once(bytes), bytes.length);
+    retention.release("c");
+    await round(shelf, "a", { at: 4, says: "4" });
+    await retention.close();
+    expect(await artifacts().has(claimed)).toBe(true);
+    clock.pass(3_600_001);
+    await round(shelf, "a", { at: 5, says: "5" });
+    await retention.close();
+    expect(await artifacts().has(claimed)).toBe(false);
+  });
+
   test.each(["keep.removing", "keep.removed"] as const)("killed at %s, the rest goes later", async (name) => {
     const retention = retentionOf({ evidence: 1, adapter: 1 });
     const shelf = retention.shelf("a");
@@ -112,5 +150,94 @@ describe("files of old rounds", () => {
     await next.close();
     expect(left()).toBe(2);
     expect(await store.filesBeyond("a", { round: 3, kept: { evidence: 1, adapter: 1 } })).toEqual([]);
+  });
+});
+
+describe("a coordinator keeps what a run needs", () => {
+  const kept = { evidence: 1, adapter: 1 };
+  const initial = sha256Hex(INITIAL);
+  const opened: Coordinator[] = [];
+  afterEach(async () => {
+    for (const one of opened.splice(0)) await one.close();
+  });
+  function coordinator(change: Partial<Store> = {}): Coordinator {
+    const config = { identity: { renewalGraceDays: 30 } };
+    const federation = { authority: authority.publicKey, coordinator: COORDINATOR, owners: [], config };
+    const one = new Coordinator({
+      store: { ...store, ...change },
+      artifacts: artifacts(),
+      federation: federation as unknown as Federation,
+      clock,
+      random,
+      verify: TRUST.verify!,
+      log,
+      kept,
+    });
+    opened.push(one);
+    return one;
+  }
+  /** Another run's round ends, for which the adapter that a plan starts from is an old file. */
+  async function tidy({ retention }: Coordinator): Promise<void> {
+    const header = { ...firstHeader({ version: 9, manifest: "", adapter: "" }), round: 9 };
+    retention.shelf("a").closed(header);
+    await retention.close();
+  }
+  beforeEach(async () => {
+    // Neither is to be taken up.
+    for (const run of ["a", "b"]) await store.commit(run, { state: "preparing" });
+    for (const bytes of [BASE, INITIAL]) await artifacts().putBytes(bytes);
+    await store.commit("a", { files: [{ sha256: initial, round: 1, kind: "adapter" }] });
+  });
+
+  test("from the look whether it is there until the run is driven", async () => {
+    const one: Coordinator = coordinator({
+      addRun: async (run) => {
+        await tidy(one);
+        await store.addRun(run);
+      },
+    });
+    await one.start();
+    const run = await one.startRun(signPlan(plan(), OWNER));
+    expect(one.driver(run).header.state).toBe("running");
+    expect(await artifacts().has(initial)).toBe(true);
+  });
+
+  test("while storage does not give the run back", async () => {
+    const before = coordinator();
+    await before.start();
+    const run = await before.startRun(signPlan(plan(), OWNER));
+    const adapter = await artifacts().putBytes(text("another"));
+    const other = plan({ name: "other", initial: { sha256: adapter, bytes: 7 } });
+    await before.startRun(signPlan(other, OWNER));
+    await before.close();
+    const one = coordinator({
+      newestRelease: async (name) => {
+        if (name === run) throw new Fault("storage", "the database");
+        return await store.newestRelease(name);
+      },
+    });
+    await one.start();
+    expect(() => one.find(run)).toThrow("Ask again");
+    expect(one.drivers()).toHaveLength(1);
+    await tidy(one);
+    expect(await artifacts().has(initial)).toBe(true);
+  });
+
+  test("that its owner just put, though it was there", async () => {
+    const one = coordinator();
+    const owner = adminHandlers(one);
+    const header = { sha256: createHash("sha256").update(INITIAL).digest(), totalBytes: INITIAL.length };
+    await owner.put(
+      (async function* () {
+        yield create(PutPartSchema, { part: { case: "header", value: header } as never });
+        yield create(PutPartSchema, { part: { case: "chunk", value: INITIAL } });
+      })(),
+      { caller: { name: "owner", role: "owner", labels: {} }, signal: new AbortController().signal },
+    );
+    await tidy(one);
+    expect(await artifacts().has(initial)).toBe(true);
+    clock.pass(3_600_001);
+    await tidy(one);
+    expect(await artifacts().has(initial)).toBe(false);
   });
 });
