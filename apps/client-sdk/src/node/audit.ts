@@ -7,7 +7,7 @@ import type { HelloReply } from "@tutti/wire/device";
 import type { Audit } from "../audit.ts";
 import { appendSynced } from "./append.ts";
 
-/** A round writes a few lines of half a kilobyte; nobody's log reaches this. */
+/** A round writes a few lines of half a kilobyte: two years of one every ten minutes (docs/operating.md). */
 const MAX_BYTES = 256 << 20;
 
 export const auditOwner = (device: string): string => `device ${device}`;
@@ -90,21 +90,37 @@ function textOf(file: string): string {
   }
 }
 
-/** Writes down which head of its own audit log a coordinator tells, whenever it is another than before. */
+const HOUR_MS = 3_600_000;
+
+/**
+ * Writes down which head of its own audit log a coordinator tells, where it is another than before: one an
+ * hour, however often the coordinator has a new one, for the log must not grow as fast as others like. Of an
+ * hour the newest counts, and is written at the first greeting after it, or by `close`.
+ */
 export function coordinatorHeads(
   audit: Audit,
-): (told: Pick<HelloReply, "auditEntries" | "auditHead">) => void {
+  nowMs: () => number,
+): { hear(told: Pick<HelloReply, "auditEntries" | "auditHead">): void; close(): void } {
   let last = "";
-  return ({ auditEntries, auditHead }) => {
-    const head = hex(auditHead);
-    if (auditHead.length !== 32 || head === last) return;
+  let newest: { head: string; entries: number } | null = null;
+  let nextMs = Number.NEGATIVE_INFINITY;
+  const write = () => {
+    if (newest === null || newest.head === last) return;
+    const { head, entries } = newest;
     last = head;
-    const note = { actor: "coordinator", what: HEAD_TOLD, subject: head, detail: { entries: auditEntries } };
+    nextMs = nowMs() + HOUR_MS;
     try {
-      audit.note(note);
+      audit.note({ actor: "coordinator", what: HEAD_TOLD, subject: head, detail: { entries } });
     } catch {
       // A full disk; greeting costs the site nothing.
     }
+  };
+  return {
+    hear({ auditEntries, auditHead }) {
+      if (auditHead.length === 32) newest = { head: hex(auditHead), entries: auditEntries };
+      if (nowMs() >= nextMs) write();
+    },
+    close: write,
   };
 }
 

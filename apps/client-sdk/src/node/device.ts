@@ -44,6 +44,7 @@ async function open({ folder, data, engine, events, ...own }: DeviceOptions): Pr
   const { address, addresses, tls, name } = config;
   const clock = systemClock();
   const audit = openAudit(join(folder, FILES.audit), { device: name, wallMs: () => clock.wallMs() });
+  const heads = coordinatorHeads(audit, () => clock.nowMs());
   const device = await openDevice({
     identity,
     policy,
@@ -58,7 +59,7 @@ async function open({ folder, data, engine, events, ...own }: DeviceOptions): Pr
       shows: await readShown(folder),
       pins: await openPins(folder, identity.authority),
       clock,
-      onHello: coordinatorHeads(audit),
+      onHello: heads.hear,
     }),
     store: await openFolderStore(folder),
     engine: async () => (typeof engine === "object" ? engine : await nodeEngine(engine)),
@@ -75,7 +76,11 @@ async function open({ folder, data, engine, events, ...own }: DeviceOptions): Pr
     ...own,
     ...(events && { events }),
   });
-  return device;
+  const close = async () => {
+    await device.close();
+    heads.close();
+  };
+  return { ...device, close };
 }
 
 /** What it can train on; "auto" chooses between the two. */

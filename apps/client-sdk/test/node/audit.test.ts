@@ -66,19 +66,30 @@ test("a head that lags behind, or that a power cut emptied, is no reason to stop
   }
 });
 
-test("which head the coordinator told is written down once", () => {
-  const hear = coordinatorHeads(open());
-  const told = { auditEntries: 4, auditHead: new Uint8Array(32).fill(7) };
-  hear(told);
-  hear(told);
-  hear({ auditEntries: 0, auditHead: new Uint8Array(0) });
-  hear({ ...told, auditEntries: 5, auditHead: new Uint8Array(32).fill(8) });
-  const heads: unknown[] = [];
-  read(file, "ward-7", (entry) => heads.push(headTold(entry)));
-  expect(heads).toEqual([
-    { count: 4, hash: "07".repeat(32) },
-    { count: 5, hash: "08".repeat(32) },
-  ]);
+test("which head the coordinator told is written down once, and one an hour, the newest", () => {
+  let nowMs = 0;
+  const heads = coordinatorHeads(open(), () => nowMs);
+  const tell = (at: number) => heads.hear({ auditEntries: at, auditHead: new Uint8Array(32).fill(at) });
+  const counts = () => {
+    const all: number[] = [];
+    read(file, "ward-7", (entry) => all.push(headTold(entry)!.count));
+    return all;
+  };
+  tell(4);
+  tell(4);
+  heads.hear({ auditEntries: 0, auditHead: new Uint8Array(0) });
+  for (let at = 5; at < 200; at++) tell(at);
+  expect(counts()).toEqual([4]);
+  nowMs = 3_600_000;
+  tell(200);
+  tell(201);
+  expect(counts()).toEqual([4, 200]);
+  heads.close();
+  heads.close();
+  expect(counts()).toEqual([4, 200, 201]);
+  const first: unknown[] = [];
+  read(file, "ward-7", (entry) => first.push(headTold(entry)));
+  expect(first[0]).toEqual({ count: 4, hash: "04".repeat(32) });
 });
 
 test("refusals are noted once each, and not without end", () => {
