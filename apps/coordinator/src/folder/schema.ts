@@ -169,7 +169,10 @@ const limits = v.strictObject({
     100,
   ),
   calls: v.optional(
-    v.pipe(whole(1, 1_000_000), says("Most calls at once in all; more are asked to come back.")),
+    v.pipe(
+      whole(1, 1_000_000),
+      says("Most calls at once, but for those of rounds; more are asked to come back."),
+    ),
     2_000,
   ),
   uploadBytes: v.optional(

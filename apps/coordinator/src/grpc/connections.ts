@@ -72,6 +72,10 @@ export class Connections {
     return this.#all.get(peer)?.socket;
   }
 
+  sessionOf(peer: string): ServerHttp2Session | null {
+    return this.#all.get(peer)?.session ?? null;
+  }
+
   /** The HTTP/2 session over a peer's connection. */
   opened(peer: string, session: ServerHttp2Session): void {
     const connection = this.#all.get(peer);

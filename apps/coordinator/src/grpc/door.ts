@@ -60,7 +60,11 @@ export function guard(server: Http2SecureServer, options: DoorOptions): () => bo
       if (!session || !count(session, "calls", most)) return stream.destroy();
       try {
         mustBePlain(headers);
-        stream.once("close", load.enter(nameOf(headers)));
+        const cut = () => {
+          turned.add("busy");
+          stream.close(constants.NGHTTP2_REFUSED_STREAM);
+        };
+        stream.once("close", load.enter({ method: nameOf(headers), session, cut }));
       } catch (error) {
         const fault = asFault(error);
         turned.add(fault.code === "unsupported" ? "compressed" : "busy");

@@ -14,7 +14,7 @@ export type Limits = {
   readonly streamsPerConnection: number;
   /** Calls that one connection may begin, a second; ten times as many at once. */
   readonly callsPerSecond: number;
-  /** Calls in progress, but for those that only listen. */
+  /** Signed calls in progress, but for those that only listen and for the messages of a round (load.ts). */
   readonly calls: number;
   /** Packed bytes of uploads that are being read, or kept for their device's return. */
   readonly uploadBytes: number;

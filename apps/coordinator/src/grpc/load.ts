@@ -1,5 +1,6 @@
 import { totalmem } from "node:os";
 import { Fault } from "@tutti/foundation/fault";
+import type { Caller } from "@tutti/wire/rpc";
 import type { Limits } from "./limits.ts";
 
 /** How busy this process is, as measured every LOOK_MS. */
@@ -18,10 +19,34 @@ const CAN_WAIT = new Set(["Hello", "Enroll", "Listen", "CheckIn", "Fetch", "Repo
 /** Calls that last for as long as a device is there, and do nothing most of that time. */
 const LISTENING = new Set(["Listen", "Watch"]);
 
+/**
+ * The messages of a round in progress: never turned away because of what others do. Each device has few calls
+ * at once, so they need no number of their own.
+ */
+const OF_ROUND = new Set("Ready Decline Advertise Pick Share Upload UploadStatus Attest Reveal".split(" "));
+/** Calls at once of one device, over all its connections. */
+export const CALLS_PER_DEVICE = 32;
+/** Calls at once over a connection over which nobody signed a request: what greets, and what comes first. */
+export const CALLS_PER_NEWCOMER = 4;
+/** Of all such connections together; who says nothing gives way to who may. */
+const NEWCOMERS_CALLS = 1_000;
+
+/** One call, as the door sees it. */
+export type Entering = { readonly method: string; readonly session: object; cut(): void };
+
+/** A call in progress. */
+type Running = { readonly counts: boolean; readonly cut: () => void };
+/** A connection: whose it is, null while nobody signed over it, and its calls. */
+type Peer = { owner: string | null; readonly calls: Set<Running> };
+
 /** Who is turned away while there is too much to do, and for how long. */
 export class Load {
   readonly #limits: Pick<Limits, "calls" | "memoryBytes">;
-  #calls = 0;
+  readonly #peers = new WeakMap<object, Peer>();
+  /** Calls of connections over which nobody signed yet, oldest first. */
+  readonly #unsigned = new Set<Running>();
+  readonly #ofDevice = new Map<string, number>();
+  #signed = 0;
   #lateLooks = 0;
   #fullLooks = 0;
 
@@ -29,8 +54,9 @@ export class Load {
     this.#limits = { calls, memoryBytes: memoryBytes || ownShare() };
   }
 
+  /** Those that do not listen, and all of newcomers. */
   get calls(): number {
-    return this.#calls;
+    return this.#signed + this.#unsigned.size;
   }
 
   look({ lateMs, residentBytes }: Sample): void {
@@ -39,19 +65,63 @@ export class Load {
   }
 
   /** A call begins, until it is told that the call is over. @throws Fault("unavailable") saying when. */
-  enter(method: string): () => void {
-    if (LISTENING.has(method)) {
-      this.#mayWait(method);
-      return () => {};
-    }
-    if (this.#calls >= this.#limits.calls) throw busy("fewer calls at once", FIRST_RETRY_MS);
-    this.#mayWait(method);
-    this.#calls += 1;
-    let over = false;
+  enter({ method, session, cut }: Entering): () => void {
+    const peer = this.#peerOf(session);
+    this.#mayEnter(method, peer);
+    const running = { counts: !LISTENING.has(method), cut };
+    peer.calls.add(running);
+    if (peer.owner === null) this.#unsigned.add(running);
+    else this.#count(peer.owner, running, 1);
     return () => {
-      if (!over) this.#calls -= 1;
-      over = true;
+      if (!peer.calls.delete(running)) return;
+      if (!this.#unsigned.delete(running) && peer.owner !== null) this.#count(peer.owner, running, -1);
     };
+  }
+
+  /** A request over this connection was signed: from now on its calls are those of who signed. */
+  known(session: object, { name, role }: Pick<Caller, "name" | "role">): void {
+    const peer = this.#peerOf(session);
+    if (peer.owner !== null) return;
+    peer.owner = role === "device" ? name : "";
+    for (const running of peer.calls) {
+      this.#unsigned.delete(running);
+      this.#count(peer.owner, running, 1);
+    }
+  }
+
+  #mayEnter(method: string, { owner, calls }: Peer): void {
+    if (owner === null) {
+      if (calls.size >= CALLS_PER_NEWCOMER) throw busy("a signed request first", FIRST_RETRY_MS);
+    } else if ((this.#ofDevice.get(owner) ?? 0) >= CALLS_PER_DEVICE)
+      throw busy("fewer calls of one device", FIRST_RETRY_MS);
+    else if (!OF_ROUND.has(method) && !LISTENING.has(method) && this.#signed >= this.#limits.calls)
+      throw busy("fewer calls at once", FIRST_RETRY_MS);
+    this.#mayWait(method);
+    if (owner === null && this.#unsigned.size >= NEWCOMERS_CALLS) this.#evict();
+  }
+
+  #evict(): void {
+    const [oldest] = this.#unsigned;
+    if (!oldest) return;
+    this.#unsigned.delete(oldest);
+    oldest.cut();
+  }
+
+  /** An owner's tools ("") have no number of their own. */
+  #count(owner: string, { counts }: Running, by: 1 | -1): void {
+    if (counts) this.#signed += by;
+    if (owner === "") return;
+    const own = (this.#ofDevice.get(owner) ?? 0) + by;
+    if (own > 0) this.#ofDevice.set(owner, own);
+    else this.#ofDevice.delete(owner);
+  }
+
+  #peerOf(session: object): Peer {
+    const known = this.#peers.get(session);
+    if (known) return known;
+    const peer: Peer = { owner: null, calls: new Set() };
+    this.#peers.set(session, peer);
+    return peer;
   }
 
   #mayWait(method: string): void {

@@ -106,7 +106,11 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     "grpc.max_concurrent_streams": limits.streamsPerConnection,
     interceptors: [...(options.interceptors ?? []), intake(watchSender)],
   });
-  const onKnown: Around["onKnown"] = (peer, caller) => listener?.connections.known(peer, caller);
+  const onKnown: Around["onKnown"] = (peer, caller) => {
+    listener?.connections.known(peer, caller);
+    const session = listener?.connections.sessionOf(peer);
+    if (session) load.known(session, caller);
+  };
   const widen: Around["widen"] = (peer) => listener?.connections.widen(peer) ?? (() => {});
   for (const { service, handlers } of options.services as readonly Offer[]) {
     const definition: ServiceDefinition = {};

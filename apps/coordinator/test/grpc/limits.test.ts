@@ -12,7 +12,7 @@ import { AUTH_METADATA, faultFromGrpc } from "@tutti/wire/status";
 import { afterEach, describe, expect, test } from "vitest";
 import { Connections } from "../../src/grpc/connections.ts";
 import { LIMITS, NARROW_WINDOW_BYTES, NEWCOMER_MS, WIDE_WINDOW_BYTES } from "../../src/grpc/limits.ts";
-import { Load } from "../../src/grpc/load.ts";
+import { CALLS_PER_DEVICE, CALLS_PER_NEWCOMER, Load } from "../../src/grpc/load.ts";
 import { hello, openWorld, signed, unary, until, type World } from "./harness.ts";
 
 const { report, upload } = Federation.method;
@@ -200,7 +200,7 @@ describe("docs/reliability.md, Connections: too much to do", () => {
   const sample = { lateMs: 0, residentBytes: 1 };
   const met = (load: Load, method: string): Fault | undefined => {
     try {
-      load.enter(method)();
+      load.enter({ method, session: {}, cut: () => {} })();
       return undefined;
     } catch (error) {
       return error as Fault;
@@ -230,6 +230,66 @@ describe("docs/reliability.md, Connections: too much to do", () => {
     load.look({ ...sample, residentBytes: 100 });
     expect(met(load, "Listen")).toMatchObject({ code: "unavailable", detail: { expected: "free memory" } });
     expect(met(load, "Upload")).toBeUndefined();
+  });
+});
+
+describe("docs/reliability.md, Connections: whose calls they are", () => {
+  const enter = (load: Load, method: string, session: object, cut = () => {}) =>
+    load.enter({ method, session, cut });
+  const device = (load: Load, name: string): object => {
+    const session = {};
+    load.known(session, { name, role: "device" });
+    return session;
+  };
+  const many = (count: number, call: () => unknown) => {
+    for (let time = 0; time < count; time++) call();
+  };
+
+  test("strangers that hold streams have four on a connection, and none of others' room", async () => {
+    const open = await openWorld({}, { calls: 8 });
+    world = open;
+    const sessions = Array.from({ length: 20 }, () => raw(open));
+    const answers = sessions.flatMap((session) =>
+      Array.from({ length: 100 }, () => session.request(headersOf(pathOf(upload))).on("error", () => {})),
+    );
+    const busy = () => open.server.held().turned.get("busy") ?? 0;
+    await until(() => busy() === answers.length - 20 * CALLS_PER_NEWCOMER);
+    expect(open.server.held().calls).toBe(20 * CALLS_PER_NEWCOMER);
+    // Whoever comes now is greeted, and signs.
+    const body = encode(ReportRequestSchema, create(ReportRequestSchema));
+    await ask(open, body, await hello(open));
+    for (const session of sessions) session.destroy();
+    await until(() => open.server.held().calls === 0);
+  });
+
+  test("of too many strangers' calls the oldest gives way; what was signed over by then stays", () => {
+    const load = new Load({ calls: 10, memoryBytes: 0 });
+    const [cut, first] = [[] as number[], {}];
+    enter(load, "Upload", first, () => cut.push(-1));
+    load.known(first, { name: "ward-3", role: "device" });
+    for (let at = 0; at < 1010; at++) enter(load, "Upload", {}, () => cut.push(at));
+    expect(cut).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  test("a device has 32 at once over all its connections, and holds none of another's", () => {
+    const load = new Load({ calls: 10_000, memoryBytes: 0 });
+    const ends = [0, 1].flatMap(() => {
+      const session = device(load, "ward-3");
+      return Array.from({ length: CALLS_PER_DEVICE / 2 }, () => enter(load, "Upload", session));
+    });
+    expect(() => enter(load, "Ready", device(load, "ward-3"))).toThrow(/fewer calls of one device/);
+    enter(load, "Ready", device(load, "ward-4"))();
+    for (const end of ends) many(2, end);
+    many(CALLS_PER_DEVICE, () => enter(load, "Ready", device(load, "ward-3")));
+  });
+
+  test("a round's messages are taken however many calls of others there are", () => {
+    const load = new Load({ calls: 3, memoryBytes: 0 });
+    many(3, () => enter(load, "Fetch", device(load, "ward-3")));
+    const session = device(load, "ward-4");
+    expect(() => enter(load, "Fetch", session)).toThrow(/fewer calls at once/);
+    for (const method of ["Ready", "Advertise", "Pick", "Share", "Upload", "Attest", "Reveal"])
+      enter(load, method, session);
   });
 });
 
