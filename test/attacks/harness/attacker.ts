@@ -17,6 +17,7 @@ import {
 } from "@tutti/wire/round";
 import { type Call, CHUNK_BYTES, type Handlers } from "@tutti/wire/rpc";
 import { type UploadHeader, type UploadPart, UploadStatusReplySchema } from "@tutti/wire/secagg";
+import { VERSION } from "@tutti/wire/version";
 import type { Sent, Uploaded, Word } from "./sent.ts";
 import { nowS, random, type World } from "./world.ts";
 
@@ -109,7 +110,7 @@ export class Attacker {
 
   #handlers(auth: Authenticator): Handlers<typeof Federation> {
     return {
-      hello: async () => create(HelloReplySchema, { ...auth.openSession(), version: "0" }),
+      hello: async () => create(HelloReplySchema, { ...auth.openSession(), version: VERSION }),
       enroll: async ({ certificate }) => {
         const trust = { authority: this.world.federation.authority, role: "device", nowS: nowS() } as const;
         const { name, publicKey } = verifyCertificate(certificate!, trust);
