@@ -167,6 +167,11 @@ export const DEVICES: readonly Scenario[] = [
       without(
         "shares name the session in progress",
         patch(RECEIVE, "checkSession(what, request.session, sid);\n  checkBytes(", "checkBytes("),
+        patch(
+          "apps/coordinator/src/handlers/find.ts",
+          ".find(({ round }) => round?.cohorts.some(({ sum }) => isFor(sum, session)));",
+          ".find(({ round }) => round !== null);",
+        ),
       ),
     ],
     run: againstCoordinator((house) =>
@@ -205,6 +210,11 @@ export const DEVICES: readonly Scenario[] = [
       without(
         "vectors are taken in their stage only",
         patch(RECEIVE, 'mustBe(session, ["masking"], what);', ""),
+        patch(
+          "apps/coordinator/src/handlers/upload.ts",
+          'if (!dropped && stageOf(sum) === "masking") return null;',
+          "return null;",
+        ),
       ),
     ],
     run: againstCoordinator(late),
