@@ -35,7 +35,8 @@ export function watched(link: Link, watch: Watch): Link {
     advertise: (request, signal) => around("advertise", () => link.advertise(request, signal)),
     share: (request, signal) => around("share", () => link.share(request, signal)),
     upload: async (parts, signal) => {
-      await watch.uploads?.(await packedIn(parts));
+      const packed = await packedIn(parts);
+      if (packed) await watch.uploads?.(packed);
       return await around("upload", () => link.upload(parts, signal));
     },
     attest: (request, signal) => around("attest", () => link.attest(request, signal)),
@@ -43,9 +44,12 @@ export function watched(link: Link, watch: Watch): Link {
   };
 }
 
-/** A device's upload can be walked more than once. */
-async function packedIn(parts: AsyncIterable<UploadPart>): Promise<Uint8Array> {
+/** A device's upload can be walked more than once. Null for the rest of one that came in part before. */
+async function packedIn(parts: AsyncIterable<UploadPart>): Promise<Uint8Array | null> {
   const chunks: Uint8Array[] = [];
-  for await (const { part } of parts) if (part.case === "chunk") chunks.push(part.value);
+  for await (const { part } of parts) {
+    if (part.case === "header" && part.value.offset > 0) return null;
+    if (part.case === "chunk") chunks.push(part.value);
+  }
   return new Uint8Array(Buffer.concat(chunks));
 }
