@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nativeSigningKey } from "@tutti/client-sdk/node/sign";
@@ -17,6 +16,7 @@ import { encode } from "@tutti/wire/message";
 import type { Claim } from "../claim.ts";
 import type { IdlersArgs, IdlersSaid } from "../support/coordinator/idlers.ts";
 import type { StandingSaid } from "../support/coordinator/standing.ts";
+import { freePort } from "../support/free-port.ts";
 import { Child } from "../support/round/child.ts";
 
 /** TUTTI_IDLE: fewer, where a machine has not the memory or the files. */
@@ -170,12 +170,4 @@ async function next(
 
 function round(value: number): number {
   return Math.round(value * 100) / 100;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

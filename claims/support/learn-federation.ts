@@ -1,9 +1,8 @@
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
-import { asOwner, putArtifact, recordsAfter } from "tutti/owner";
+import { asOwner, recordsAfter, startPrepared } from "tutti/owner";
 import type { PreparedRun } from "tutti/prepare";
 import { saveRelease } from "tutti/save";
 import { roundLine } from "tutti/status";
@@ -57,10 +56,7 @@ async function trainRun(
   { federation, folder, report }: { federation: string; folder: string; report: (line: string) => void },
 ): Promise<Finished> {
   return asOwner(federation, async (admin, owner) => {
-    await putArtifact(admin, prepared.base);
-    await putArtifact(admin, prepared.initial);
-    const plan = signPlan(prepared.plan, owner);
-    const { run } = await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan });
+    const run = await startPrepared(admin, owner, prepared);
     let status: RunStatus | undefined;
     for await (const next of admin.watch({ $typeName: "tutti.v1.RunRequest", run })) {
       const fresh = recordsAfter(status ? status.earlier + status.history.length : 0, next);

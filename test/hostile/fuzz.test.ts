@@ -1,5 +1,4 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import { type Device, openDevice } from "@tutti/client-sdk/device";
@@ -17,19 +16,19 @@ import { systemClock } from "@tutti/foundation/clock";
 import type { FaultCode } from "@tutti/foundation/fault";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
-import { signPlan } from "@tutti/release/plan";
 import { memoryLedger } from "@tutti/secagg/device/member";
 import { Admin } from "@tutti/wire/admin";
 import { Federation } from "@tutti/wire/round";
 import { pathOf } from "@tutti/wire/rpc";
 import fc from "fast-check";
-import { asOwner, putArtifact } from "tutti/owner";
+import { asOwner, startPrepared } from "tutti/owner";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { mutated } from "../../claims/support/chaos/mutate.ts";
 import { Raw, type Signer, signedHeader } from "../../claims/support/chaos/raw.ts";
 import { type Recorded, recording } from "../../claims/support/chaos/recorded.ts";
 import { noopRun } from "../../claims/support/coordinator/house.ts";
 import { noopData, noopEngine, noopRuntime } from "../../claims/support/coordinator/noop.ts";
+import { freePort } from "../../claims/support/free-port.ts";
 
 /** 10^6 at night: CASES=1000000. */
 const CASES = Number(process.env.CASES ?? 10_000);
@@ -70,14 +69,6 @@ afterAll(async () => {
   await server.close();
   await rm(home, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const listening = createServer();
-  await new Promise<void>((resolve) => listening.listen(0, "127.0.0.1", resolve));
-  const { port } = listening.address() as { port: number };
-  await new Promise((resolve) => listening.close(resolve));
-  return port;
-}
 
 async function enrol(name: string): Promise<string> {
   const folder = path(home, name);
@@ -122,13 +113,7 @@ async function take(folder: string, name: string): Promise<void> {
 /** An honest round of all three, through to its release. */
 async function round(name: string): Promise<void> {
   await asOwner(path(home, "federation"), async (admin, owner) => {
-    const { plan, base, initial } = noopRun({ name });
-    await putArtifact(admin, base);
-    await putArtifact(admin, initial);
-    const { run } = await admin.startRun({
-      $typeName: "tutti.v1.StartRunRequest",
-      plan: signPlan(plan, owner),
-    });
+    const run = await startPrepared(admin, owner, noopRun({ name }));
     for (;;) {
       const status = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
       if (status.state === "finished") return expect(status.history[0]?.survivors).toBe(NAMES.length);

@@ -13,7 +13,8 @@ import { Admin, RunRequestSchema, StartRunRequestSchema } from "@tutti/wire/admi
 import { create } from "@tutti/wire/message";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { clouds, prepared } from "../../apps/client-sdk/test/mlp.ts";
-import { freePort, parts, Supervisor } from "./serving.ts";
+import { freePort } from "../../claims/support/free-port.ts";
+import { parts, Supervisor } from "./serving.ts";
 
 /** `tutti serve` as an operator's supervisor sees it: a process that is told to stop, and started again. */
 

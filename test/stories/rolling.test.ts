@@ -14,9 +14,10 @@ import { create } from "@tutti/wire/message";
 import { asOwner } from "tutti/owner";
 import { afterAll, expect, test } from "vitest";
 import { clouds, prepared } from "../../apps/client-sdk/test/mlp.ts";
+import { freePort } from "../../claims/support/free-port.ts";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../claims/support/postgres/binaries.ts";
 import { sharedCluster } from "../../claims/support/postgres/shared.ts";
-import { freePort, parts, type Serving, Supervisor } from "./serving.ts";
+import { parts, type Serving, Supervisor } from "./serving.ts";
 
 if (SKIP_POSTGRES) console.log(`a rolling restart: skipped, ${NO_POSTGRES}`);
 

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { sha256 } from "@tutti/foundation/hash";
 import { PutPartSchema } from "@tutti/wire/admin";
@@ -43,15 +42,6 @@ export class Supervisor {
     for (const child of this.#children) child.kill("SIGKILL");
     this.#children.clear();
   }
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 /** An upload in one chunk. */

@@ -5,11 +5,13 @@ import { PATHS, readHex } from "@tutti/coordinator/folder/layout";
 import { fromHex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
+import { signPlan } from "@tutti/release/plan";
 import { Admin, type PutPart, PutPartSchema, type RoundRecord, type RunStatus } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { CHUNK_BYTES, type Stub } from "@tutti/wire/rpc";
 import { Register } from "@tutti/wire/standing";
+import type { PreparedRun } from "./prepare.ts";
 
 export type Owner = Awaited<ReturnType<typeof openOwner>>;
 export type AdminLink = Stub<typeof Admin>;
@@ -55,6 +57,18 @@ async function ownerOf(folder: string) {
   const pins = { authority, kept: null, keep: async () => {} };
   const about = { address, addresses, tls, key, name, shows, pins, patienceMs: TAKEOVER_MS };
   return { owner, about };
+}
+
+/** Uploads what a run begins from, signs its plan and starts it; the run's id. */
+export async function startPrepared(
+  admin: AdminLink,
+  owner: Owner,
+  { plan, base, initial }: PreparedRun,
+): Promise<string> {
+  await putArtifact(admin, base);
+  await putArtifact(admin, initial);
+  const signed = signPlan(plan, owner);
+  return (await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan: signed })).run;
 }
 
 /** Uploads a file under its hash, in chunks. */

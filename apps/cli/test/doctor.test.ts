@@ -16,6 +16,7 @@ import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { freePort } from "../../../claims/support/free-port.ts";
 import { doctorCommand } from "../src/commands/doctor.ts";
 
 const random = platformRandom();
@@ -31,13 +32,6 @@ beforeAll(async () => {
   await initFederation({ folder, name: "f", host: "127.0.0.1", port, random, nowMs: Date.now() });
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
-
-async function freePort(): Promise<number> {
-  const probe = await listening(0);
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 function listening(port: number): Promise<NetServer> {
   const server = createServer((socket) => socket.destroy());

@@ -1,5 +1,4 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { join as joinFederation } from "@tutti/client-sdk/node/join";
@@ -10,6 +9,7 @@ import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
 import { Command } from "commander";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { freePort } from "../../../claims/support/free-port.ts";
 import { revokeCommand } from "../src/commands/revoke.ts";
 
 const random = platformRandom();
@@ -27,15 +27,6 @@ afterAll(async () => {
   await server.close();
   await rm(home, { recursive: true, force: true });
 });
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 async function revoke(site: string): Promise<number> {
   const spies = [process.stdout, process.stderr].map((stream) =>

@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as dial } from "node:tls";
@@ -17,20 +16,13 @@ import { joinFileText } from "@tutti/identity/join";
 import { create } from "@tutti/wire/message";
 import { CheckInRequestSchema, ListenRequestSchema } from "@tutti/wire/round";
 import { afterAll, expect, test } from "vitest";
+import { freePort } from "../../../claims/support/free-port.ts";
 
 const home = mkdtempSync(join(tmpdir(), "tutti-tls-"));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 const program = fileURLToPath(new URL("../bin/tutti.mjs", import.meta.url));
 const folder = join(home, "federation");
 const random = platformRandom();
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 /** The certificate that a new connection is shown, PEM. */
 function shownAt(port: number): Promise<string> {

@@ -1,5 +1,4 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, join as joinFederation } from "@tutti/client-sdk/node";
@@ -18,6 +17,7 @@ import { requestRenewal } from "@tutti/identity/renewal";
 import { NO_REVOCATIONS, withRevoked } from "@tutti/release/revocations";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { freePort } from "../../../claims/support/free-port.ts";
 import { authorityCommand } from "../src/commands/authority/authority.ts";
 import { devicesCommand } from "../src/commands/devices.ts";
 import { revokeCommand } from "../src/commands/revoke.ts";
@@ -39,15 +39,6 @@ afterAll(async () => {
   await server.close();
   await rm(home, { recursive: true, force: true });
 });
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 type Listed = { name: string; revoked: boolean };
 type Said = { readonly [field: string]: unknown; readonly devices: Listed[] };

@@ -1,5 +1,4 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import { FILES } from "@tutti/client-sdk/node/folder";
@@ -17,8 +16,9 @@ import { parseRunFile, type RunFileInput } from "@tutti/plan/plan";
 import { openRelease } from "@tutti/release/manifest";
 import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
-import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact, releasesOf } from "tutti/owner";
+import { type AdminLink, asOwner, fetchArtifact, type Owner, releasesOf, startPrepared } from "tutti/owner";
 import { type PreparedRun, resolveRun } from "tutti/prepare";
+import { freePort } from "../free-port.ts";
 import { Child } from "../round/child.ts";
 import type { CoordinatorArgs, CoordinatorSaid } from "./coordinator.ts";
 import type { DevicesArgs, DevicesSaid, DevicesTold } from "./devices.ts";
@@ -174,16 +174,13 @@ export class House {
   }
 
   /** Starts a run as its owner, asking again while the coordinator is away, as a person would. */
-  async begin({ plan, base, initial }: PreparedRun): Promise<string> {
+  async begin(prepared: PreparedRun): Promise<string> {
     return await this.patiently(async (admin, owner) => {
-      const signed = signPlan(plan, owner);
-      const run = sha256Hex(signed.payload);
+      const run = sha256Hex(signPlan(prepared.plan, owner).payload);
       // An earlier try may have been heard.
       const { runs } = await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" });
       if (runs.some((known) => known.run === run)) return run;
-      await putArtifact(admin, base);
-      await putArtifact(admin, initial);
-      return (await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan: signed })).run;
+      return await startPrepared(admin, owner, prepared);
     });
   }
 
@@ -288,13 +285,4 @@ async function openAdmin(federation: string) {
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -9,13 +9,13 @@ import { createToken } from "@tutti/coordinator/folder/token";
 import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
 import { newSeed, signingKey } from "@tutti/identity/keys";
-import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
 import { HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
-import { asOwner, putArtifact } from "tutti/owner";
+import { asOwner, startPrepared } from "tutti/owner";
 import type { PreparedRun } from "tutti/prepare";
-import { Cluster, freePort } from "../postgres/cluster.ts";
+import { freePort } from "../free-port.ts";
+import { Cluster } from "../postgres/cluster.ts";
 import { Child } from "../round/child.ts";
 import { openedReleases } from "../round/house.ts";
 import type { Rows } from "../round/recipe.ts";
@@ -100,13 +100,8 @@ export class Replicas {
     }
   }
 
-  async begin({ plan, base, initial }: PreparedRun): Promise<string> {
-    return await asOwner(this.federation, async (admin, owner) => {
-      await putArtifact(admin, base);
-      await putArtifact(admin, initial);
-      const signed = signPlan(plan, owner);
-      return (await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan: signed })).run;
-    });
+  async begin(prepared: PreparedRun): Promise<string> {
+    return await asOwner(this.federation, (admin, owner) => startPrepared(admin, owner, prepared));
   }
 
   /** The run's status when it is over, and the adapter that it released. */

@@ -1,5 +1,4 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join as path } from "node:path";
 import { FILES } from "@tutti/client-sdk/node/folder";
 import { join } from "@tutti/client-sdk/node/join";
@@ -10,10 +9,10 @@ import { asFault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
 import { type OpenedRelease, openRelease } from "@tutti/release/manifest";
-import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
-import { type AdminLink, asOwner, fetchArtifact, type Owner, putArtifact, releasesOf } from "tutti/owner";
+import { type AdminLink, asOwner, fetchArtifact, type Owner, releasesOf, startPrepared } from "tutti/owner";
 import type { PreparedRun } from "tutti/prepare";
+import { freePort } from "../free-port.ts";
 import { Child } from "./child.ts";
 import type { Committed, CoordinatorArgs, CoordinatorSaid, CrashPoint } from "./coordinator.ts";
 import type { Rows } from "./recipe.ts";
@@ -128,13 +127,8 @@ export class House {
   }
 
   /** Starts a run as its owner; returns its id. */
-  async begin({ plan, base, initial }: PreparedRun): Promise<string> {
-    return await asOwner(this.federation, async (admin, owner) => {
-      await putArtifact(admin, base);
-      await putArtifact(admin, initial);
-      const signed = signPlan(plan, owner);
-      return (await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan: signed })).run;
-    });
+  async begin(prepared: PreparedRun): Promise<string> {
+    return await asOwner(this.federation, (admin, owner) => startPrepared(admin, owner, prepared));
   }
 
   /** The run's status when it is over; a coordinator that is away meanwhile is waited for. */
@@ -189,13 +183,4 @@ async function allowPlain(siteFolder: string): Promise<void> {
   const file = path(siteFolder, FILES.policy);
   const policy = parsePolicy(await readFile(file, "utf8"));
   await writeFile(file, policyText({ ...policy, requireSecureAggregation: false }));
-}
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

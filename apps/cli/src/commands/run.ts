@@ -1,6 +1,5 @@
 import { resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
-import { signPlan } from "@tutti/release/plan";
 import type { RunStatus } from "@tutti/wire/admin";
 import { Command } from "commander";
 import { type Context, withContext } from "../action.ts";
@@ -10,8 +9,8 @@ import {
   asOwner,
   findRun,
   type Owner,
-  putArtifact,
   recordsAfter,
+  startPrepared,
   withHistory,
 } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
@@ -38,10 +37,7 @@ function startCommand(): Command {
       withContext(command, async (context) => {
         const prepared = await prepareRun(file, options.base ? { base: resolve(options.base) } : {});
         await asOwner(options.federation, async (admin, owner) => {
-          await putArtifact(admin, prepared.base);
-          await putArtifact(admin, prepared.initial);
-          const plan = signPlan(prepared.plan, owner);
-          const { run } = await admin.startRun({ $typeName: "tutti.v1.StartRunRequest", plan });
+          const run = await startPrepared(admin, owner, prepared);
           context.output.say(`run ${prepared.plan.name} is ${run.slice(0, 12)}`);
           if (options.watch === false) return context.output.result({ run }, "started");
           await watchRun(admin, { run, owner }, context);

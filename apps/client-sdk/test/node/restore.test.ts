@@ -14,7 +14,7 @@ import { signPlan } from "@tutti/release/plan";
 import { Admin, PutPartSchema, StartRunRequestSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { expect, test } from "vitest";
-import { freePort } from "../../../../claims/support/postgres/cluster.ts";
+import { freePort } from "../../../../claims/support/free-port.ts";
 import { connectService, Device, join } from "../../src/node/index.ts";
 import { clouds, prepared } from "../mlp.ts";
 

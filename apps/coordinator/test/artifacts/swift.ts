@@ -1,9 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePorts } from "../../../../claims/support/free-port.ts";
 
 /**
  * A real S3-compatible server on loopback: OpenStack Swift with its S3 API, from Debian's packages, on a
@@ -137,17 +137,4 @@ async function answering(endpoint: string): Promise<void> {
     if (Date.now() > end) throw new Error("the S3 server did not start");
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-}
-
-/** Free now; whoever else picks ports here may be faster, which fails by name. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = createServer();
-      return new Promise<typeof server>((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
