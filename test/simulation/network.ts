@@ -52,8 +52,8 @@ type Carry = {
 
 /**
  * What is between devices and coordinator: every message takes its own time and may be lost, late or
- * repeated; a device may be cut off. A lost message breaks its call, as TCP would, or leaves it to its
- * deadline.
+ * repeated; a device may be cut off. A lost message breaks its call: at once, or when keepalive misses it,
+ * unless the call's own deadline is sooner.
  */
 export class Network {
   readonly timeline: Timeline;
@@ -78,6 +78,7 @@ export class Network {
     if (this.#strikes("lost", this.weather.lost)) {
       // Of a stream nothing can be missing in between.
       if (message.notBeforeMs !== undefined || this.#chance.uniform() < 0.7) this.break(call);
+      else this.timeline.after(KEEPALIVE_MS * (0.5 + this.#chance.uniform() / 2), () => this.break(call));
       return null;
     }
     let ms = 1 + this.#chance.uniform() * SOON_MS;

@@ -61,7 +61,7 @@ export async function simulate(seed: number, read: ((line: string) => void) | nu
 
 function newWorld(scenario: Scenario, transcript: Transcript): World {
   const books = new Books();
-  const sessions = new Sessions();
+  const sessions = new Sessions(books);
   const secrecy = new Secrecy(sessions);
   const watchers = [
     books,

@@ -1,6 +1,5 @@
 import type { Device } from "@tutti/client-sdk/device";
 import type { DeviceEvent } from "@tutti/client-sdk/events";
-import type { Coordinator } from "@tutti/coordinator/drive/coordinator";
 import { asFault, type Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
 import type { Plan } from "@tutti/plan/plan";
@@ -66,8 +65,6 @@ export class World {
   process: Process | null = null;
   /** Also while it starts. */
   life: Life | null = null;
-  /** The last one that served, dead or alive. */
-  coordinator: Coordinator | null = null;
   /** Told of each request that the coordinator acknowledged. */
   onAnswer: ((from: string, method: string) => void)[] = [];
   readonly ended: { run: string; state: string; reason: string }[] = [];
@@ -140,7 +137,6 @@ export class World {
       const started = await bootCoordinator(life, { ...machine, holdMs: this.scenario.holdMs });
       if (life.dead) return;
       this.process = started;
-      this.coordinator = started.coordinator;
       this.say("coordinator", "serves");
       this.witness.served(this);
     } catch (error) {

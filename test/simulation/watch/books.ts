@@ -1,8 +1,11 @@
 import type { Change } from "@tutti/coordinator/store/store";
 import { type Plan, parsePlan } from "@tutti/plan/plan";
+import { beginRound, type Round, step } from "@tutti/round/round";
+import { taskOf } from "@tutti/round/run";
 import { type JournalEntry, JournalEntrySchema, type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
 import { decode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
+import { AUTHORITY, verify } from "../cast.ts";
 import { Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 
@@ -13,6 +16,8 @@ export type Book = {
   readonly planEnvelope: SignedEnvelope;
   header: RunHeader;
   entries: JournalEntry[];
+  /** What the entries come to, whoever wrote them; a round that ended stays until the next one's first. */
+  round: Round | null;
   /** Digests of its releases, by version. */
   readonly releases: { readonly digest: string; readonly envelope: SignedEnvelope }[];
 };
@@ -28,7 +33,7 @@ export class Books implements Watcher {
     this.runs.set(run, book);
     if (change.clearJournal) book.entries = [];
     for (const { seq, entry } of change.append ?? [])
-      if (seq >= book.entries.length) book.entries.push(decode(JournalEntrySchema, entry, 1 << 22));
+      if (seq >= book.entries.length) written(book, decode(JournalEntrySchema, entry, 1 << 22));
     if (change.release) this.#released(book, change.release);
     if (change.header) this.#headed(book, decode(RunHeaderSchema, change.header, 1 << 22));
   }
@@ -71,6 +76,28 @@ export function after(header: RunHeader, { round, attempt }: { round: number; at
   return header.round > round || (header.round === round && header.attempt > attempt);
 }
 
+/** A coordinator that takes the run up now would do the same with it (drive/driver.ts). */
+function written(book: Book, entry: JournalEntry): void {
+  const round = book.entries.length === 0 ? begun(book, entry) : book.round!;
+  book.entries.push(entry);
+  try {
+    [book.round] = step(round, entry);
+  } catch (error) {
+    throw new Violation(`the journal of ${name(book)} does not replay: ${(error as Error).message}`);
+  }
+}
+
+function begun({ run, plan, header }: Book, { nowMs, checkedAtS }: JournalEntry): Round {
+  const { attempt, cohort, owed } = header;
+  const task = taskOf(run, plan, header);
+  const spec = { plan, task, attempt, expected: new Set(cohort), owed: new Map(Object.entries(owed)) };
+  return beginRound(spec, {
+    connected: [],
+    nowMs,
+    trust: { authority: AUTHORITY, nowS: checkedAtS, verify },
+  });
+}
+
 export function name({ run, plan }: Book): string {
   return `${plan.name} (${run.slice(0, 8)})`;
 }
@@ -83,6 +110,7 @@ function open(stored: { run: string; plan: Uint8Array; header: Uint8Array }): Bo
     planEnvelope,
     header: decode(RunHeaderSchema, stored.header, 1 << 22),
     entries: [],
+    round: null,
     releases: [],
   };
 }

@@ -4,6 +4,7 @@ import type { Instruction } from "@tutti/wire/round";
 import type { Terms, UploadPart } from "@tutti/wire/secagg";
 import type { Said, Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
+import type { Books } from "./books.ts";
 
 /** One secure sum, as devices know it: its round and attempt, and how many were in its roster. */
 export type Session = {
@@ -17,8 +18,13 @@ export type Session = {
 /** Which session, round and attempt a message is of, from what devices say and hear. */
 export class Sessions implements Watcher {
   readonly bySid = new Map<string, Session>();
+  readonly #books: Books;
   readonly #terms = new Map<string, Terms>();
   readonly #roster = new Map<string, number>();
+
+  constructor(books: Books) {
+    this.#books = books;
+  }
 
   said(_world: World, to: string, { word }: Instruction): void {
     if (word.case === "roster") this.#roster.set(to, word.value.members.length);
@@ -26,7 +32,7 @@ export class Sessions implements Watcher {
     if (terms?.plain) this.#know(hex(plainSessionId(terms)), terms, 0);
   }
 
-  sent({ coordinator }: World, from: string, { method, message }: Said): void {
+  sent(_world: World, from: string, { method, message }: Said): void {
     if (method.localName === "advertise") {
       const { terms } = message as unknown as { terms: Terms };
       this.#terms.set(from, terms);
@@ -34,13 +40,13 @@ export class Sessions implements Watcher {
     if (method.localName !== "share") return;
     const { session } = message as unknown as { session: Uint8Array };
     const sid = hex(session);
-    const sums = coordinator?.drivers().flatMap(({ round }) => round?.cohorts.map(({ sum }) => sum) ?? []);
-    for (const sum of sums ?? []) {
+    const rounds = [...this.#books.runs.values()].map(({ round }) => round);
+    for (const { sum } of rounds.flatMap((round) => round?.cohorts ?? [])) {
       if (sum.kind !== "secure" || !sum.session.sid || hex(sum.session.sid) !== sid) continue;
       this.#know(sid, sum.session.terms, sum.session.group?.parties.size ?? 0);
       return;
     }
-    // The coordinator went on, or is another by now.
+    // Its run is in another round by now.
     const terms = this.#terms.get(from);
     if (terms) this.#know(sid, terms, this.#roster.get(from) ?? 0);
   }

@@ -59,13 +59,13 @@ export class Sums implements Watcher {
     this.#acked.set(key, (this.#acked.get(key) ?? new Set()).add(from));
   }
 
-  committed(world: World, run: string, change: Change): void {
+  committed(_world: World, run: string, change: Change): void {
     const book = this.#books.runs.get(run)!;
-    if (change.sums) this.#checkRunning(world, book, change.sums);
+    if (change.sums) this.#checkRunning(book, change.sums);
     const before = this.#headers.get(run);
     if (!change.header) return;
     this.#headers.set(run, book.header);
-    if (before && book.header.history.length > before.history.length) this.#closes(world, book, before);
+    if (before && book.header.history.length > before.history.length) this.#closes(book, before);
   }
 
   async check(world: World): Promise<void> {
@@ -81,8 +81,8 @@ export class Sums implements Watcher {
   }
 
   /** The running sum that was just written is the sum of the vectors whose entries are written. */
-  #checkRunning({ coordinator }: World, book: Book, sums: NonNullable<Change["sums"]>): void {
-    const round = coordinator!.drivers().find(({ options }) => options.run === book.run)!.round!;
+  #checkRunning(book: Book, sums: NonNullable<Change["sums"]>): void {
+    const round = book.round!;
     const { bits, length } = termsOf(round.spec);
     const of = book.entries.flatMap(({ device, event }) => (event.case === "uploaded" ? [device] : []));
     const uploaded = [...new Set(of)];
@@ -101,7 +101,7 @@ export class Sums implements Watcher {
     }
   }
 
-  #closes(world: World, book: Book, before: RunHeader): void {
+  #closes(book: Book, before: RunHeader): void {
     const { header, run } = book;
     const record = header.history.at(-1)!;
     const at = `${run}/${before.round}/${before.attempt}`;
@@ -113,7 +113,7 @@ export class Sums implements Watcher {
       if (!counted.has(device) && !dropped)
         throw new Violation(`the upload of ${device} in ${at} was acknowledged and is not counted`);
     }
-    this.#checkRevealed(world, book);
+    this.#checkRevealed(book);
     const { plan, planEnvelope } = book;
     const task = taskOf(run, plan, before);
     const [parent, made] = [book.releases[before.version]!, book.releases[header.version]!];
@@ -122,9 +122,8 @@ export class Sums implements Watcher {
   }
 
   /** Nothing was opened of which fewer than a threshold revealed. */
-  #checkRevealed({ coordinator }: World, { run, plan }: Book): void {
-    const round = coordinator!.drivers().find(({ options }) => options.run === run)?.round;
-    for (const { sum, dropped } of round?.cohorts ?? []) {
+  #checkRevealed({ round, plan }: Book): void {
+    for (const { sum, dropped } of round!.cohorts) {
       if (dropped !== "" || sum.kind !== "secure" || !sum.session.sid) continue;
       const sid = hex(sum.session.sid);
       const quorum = thresholdFor(this.#sessions.bySid.get(sid)?.size ?? 0);
