@@ -7,6 +7,7 @@ import { envelopeJson } from "@tutti/release/envelope-json";
 import type { OpenedRelease } from "@tutti/release/manifest";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Split } from "./examples.ts";
+import { loadModel } from "./load.ts";
 import type { ModelHolder, Running } from "./model.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Site } from "./site.ts";
@@ -37,7 +38,10 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const { run, version, round } = release;
   if (version === 0) return await serveBase(plan, by);
   const { current, rejected } = await site.store.pointer();
-  if (current === digest && holder.loaded) return;
+  const answers = holder.model.release?.digest ?? null;
+  if (current === digest && answers === digest) return;
+  // A write that failed is on disk all the same, and the release of before is no longer.
+  if (current !== digest && current !== answers) await loadModel(site, holder);
   // Each word of the coordinator names the newest release again: without this it would undo a rollback.
   if (rejected.includes(digest)) return skip(opened, by);
   // A round's parent is served once `ready` got through, which may be long after a newer release came.
@@ -49,7 +53,12 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const trainer = await workshop.trainer(plan);
   const model = merge(await workshop.base(plan), trainer.adapter, parameters);
   const running = await tried(model, version, by, await workshop.rows(plan));
-  await site.store.activate({ digest, run, version, manifest: envelopeJson(manifest), adapter, model });
+  try {
+    await site.store.activate({ digest, run, version, manifest: envelopeJson(manifest), adapter, model });
+  } catch (cause) {
+    await running.release();
+    throw cause;
+  }
   site.audit?.note({ actor: "device", what: "release.activated", subject: digest, detail: { run, version } });
   await holder.swap(running, { run, version, digest });
   report({ run, round, activity: "waiting", progress: 0 });
@@ -67,8 +76,9 @@ function skip({ digest, release: { version } }: OpenedRelease, { site, holder }:
 async function serveBase(plan: Plan, { site, workshop, holder }: Activation): Promise<void> {
   const base = await workshop.base(plan);
   if (holder.loaded) return;
-  await holder.swap(await site.runtime.open(base), null);
+  // First, or what fails here would not be tried again.
   await site.store.setBase(plan.base.sha256);
+  await holder.swap(await site.runtime.open(base), null);
 }
 
 /** Rows of the trial: enough to meet the model's branches, few enough for any device. */

@@ -1,11 +1,11 @@
-import { demand } from "@tutti/foundation/check";
-import { asFault, Fault } from "@tutti/foundation/fault";
+import { Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
 import { emitter, type Listener } from "./events.ts";
 import { listen } from "./listen.ts";
-import { type Model, type ModelHolder, modelHolder } from "./model.ts";
+import { loadModel } from "./load.ts";
+import { type Model, modelHolder } from "./model.ts";
 import type { Site } from "./site.ts";
 import { Standing } from "./standing.ts";
 import { stateOf } from "./state.ts";
@@ -116,30 +116,4 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       site.link.close();
     },
   };
-}
-
-/**
- * Serves what the store points at; a release that does not load any more gives way to the one before, or
- * the base.
- */
-async function loadModel({ store, runtime, emit }: Site, holder: ModelHolder): Promise<void> {
-  for (let pointer = await store.pointer(); pointer.current !== null; pointer = await store.pointer()) {
-    const digest = pointer.current;
-    try {
-      const held = await store.release(digest);
-      demand(
-        held,
-        () => new Fault("storage", `release ${digest}`, { expected: "all of it", got: "damaged files" }),
-      );
-      const { run, version } = held;
-      return await holder.swap(await runtime.open(held.model), { run, version, digest });
-    } catch (error) {
-      emit({ kind: "refused", because: asFault(error) });
-      // Its signed bytes may come again, whole: only what people went back from is rejected.
-      await store.rollback({ reject: false });
-    }
-  }
-  const { base } = await store.pointer();
-  const bytes = base === null ? null : await store.artifact(base);
-  if (bytes) await holder.swap(await runtime.open(bytes), null);
 }
