@@ -1,5 +1,5 @@
 import { BUGS } from "../../test/simulation/bugs.ts";
-import { replayCommand, search } from "../../test/simulation/search.ts";
+import { replayCommand, search, totals } from "../../test/simulation/search.ts";
 import type { Verdict } from "../../test/simulation/seed.ts";
 import type { Claim } from "../claim.ts";
 
@@ -25,13 +25,13 @@ export const claim: Claim = {
     const bugs = await found(report);
     const broken = verdicts.filter(({ violation }) => violation !== null).map(({ seed }) => seed);
     const fewestKinds = Math.min(...verdicts.map(({ strikes }) => Object.keys(strikes).length));
-    const kinds = strikesOf(verdicts);
     const figures = {
       seeds: `1..${SEEDS}`,
       seconds: Number(seconds.toFixed(1)),
       violations: broken,
       fewestKindsOfFaults: fewestKinds,
-      faults: kinds,
+      faults: totals(verdicts.map(({ strikes }) => strikes)),
+      met: totals(verdicts.map(({ met }) => met)),
       ...endsOf(verdicts),
       simulatedAgain: other.length,
       otherTraces: other.filter((same) => !same).length,
@@ -77,14 +77,6 @@ async function found(report: (line: string) => void): Promise<Record<string, num
     report(`${bug.name} (${bug.what}): ${what.slice(0, 300)}`);
   }
   return seeds;
-}
-
-function strikesOf(verdicts: readonly Verdict[]): Record<string, number> {
-  const all = verdicts.flatMap(({ strikes }) => Object.entries(strikes));
-  const kinds = [...new Set(all.map(([kind]) => kind))].sort();
-  return Object.fromEntries(
-    kinds.map((kind) => [kind, sum(all.filter(([k]) => k === kind).map(([, n]) => n))]),
-  );
 }
 
 function endsOf(verdicts: readonly Verdict[]) {

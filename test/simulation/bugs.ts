@@ -168,6 +168,39 @@ export const BUGS: readonly Bug[] = [
     ],
   },
   {
+    name: "late-twice",
+    what: "an update that is in a round's sum is brought to the next one, too",
+    patches: [
+      {
+        file: "apps/client-sdk/src/conversation.ts",
+        find: "    if (uploads) work.given = true;\n",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "late-in-full",
+    what: "an update that comes late weighs as much as one in time",
+    patches: [
+      {
+        file: "apps/client-sdk/src/work.ts",
+        find: "  const late = accepted.task.round - begun.task.round;",
+        replace: "  const late = 0 * (accepted.task.round - begun.task.round);",
+      },
+    ],
+  },
+  {
+    name: "waits-for-all",
+    what: "a round that has enough devices waits for those that still train",
+    patches: [
+      {
+        file: "libs/round/src/train.ts",
+        find: "  return training === 0 || (ready",
+        replace: "  return training === 0 || (training < 0 && ready",
+      },
+    ],
+  },
+  {
     name: "left-behind",
     what: "a run that storage did not give back at the start is not taken up (found by a seed, and mended)",
     patches: [
@@ -185,6 +218,22 @@ export const BUGS: readonly Bug[] = [
       {
         file: "apps/client-sdk/src/activate.ts",
         find: "  if (newest !== null && newest.release.version > version) return;\n",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "answers-behind",
+    what: "a device answers with the release before the one that its disk took (found by a seed, and mended)",
+    patches: [
+      {
+        file: "apps/client-sdk/src/activate.ts",
+        find: "  if (current === digest && answers === digest) return;\n",
+        replace: "  if (current === digest && holder.loaded) return;\n",
+      },
+      {
+        file: "apps/client-sdk/src/activate.ts",
+        find: "  if (current !== digest && current !== answers) await loadModel(site, holder);\n",
         replace: "",
       },
     ],

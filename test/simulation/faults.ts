@@ -165,6 +165,15 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
     };
     during(world, draw, { mostMs: 6_000, begin, end });
   },
+  "killed, and one operation fails": (world, draw) => {
+    const [atMs, left] = [500 + draw.uniform() * (world.scenario.calmMs - 1_000), 1 + draw.below(24)];
+    world.timeline.after(atMs, () => {
+      if (world.life === null) return;
+      world.struck("killed, and one operation fails");
+      world.life.die();
+      world.snags.add({ who: "coordinator", fate: "failed", left });
+    });
+  },
   "killed while storage fails": (world, draw) => {
     const [fromMs, failed] = [at(draw, world), 0.1 + draw.uniform() * 0.3];
     world.timeline.after(fromMs, () => {
@@ -230,11 +239,13 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
     };
     during(world, draw, { mostMs: 8_000, begin, end });
   },
-  "device slow": (world, draw) => {
-    const name = pick(draw, world.scenario.devices);
-    world.struck("device slow", name);
-    world.site(name).mood.stepMs = 1_000 + draw.uniform() * 4_000;
-  },
+  "device slow": (world, draw) =>
+    times(draw, 2, () => {
+      const name = pick(draw, world.scenario.devices);
+      world.struck("device slow", name);
+      // A training is three or four steps: from well in time to beyond any deadline.
+      world.site(name).mood.stepMs = 1_000 + draw.uniform() * 6_000;
+    }),
   "clock step": (world, draw) =>
     times(draw, 3, () => {
       const ms = draw.uniform() < 0.5 ? HOUR_MS : -HOUR_MS;
@@ -250,6 +261,11 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
       world.struck("revoked", name);
       void world.owner.revoke(name);
     }),
+  "activation unknown": (world, draw) =>
+    times(draw, 2, () => {
+      const who = pick(draw, world.scenario.devices);
+      world.snags.add({ who, what: "writing the pointer", fate: "unknown", left: 1 + draw.below(4) });
+    }),
   "device storage": (world, draw) => {
     world.deviceStorage = { failed: draw.uniform() * 0.04, unknown: draw.uniform() * 0.04, slowMs: 20 };
   },
@@ -262,6 +278,8 @@ export function planFaults(world: World): void {
   world.say("!", `faults: ${kinds.join(", ")}`);
   // A certificate that ends soon says something only of a round that is taken up after it.
   if (world.scenario.short.size > 0) kinds.push("killed in a sum");
+  // And late updates something only of devices that are slow.
+  if (world.scenario.plans.some(({ staleness }) => staleness)) kinds.push("device slow");
   for (const kind of new Set(kinds)) FAULTS[kind]!(world, draw.fork(kind));
   world.timeline.after(world.scenario.calmMs, () => calm(world));
 }
@@ -272,9 +290,10 @@ function calm(world: World): void {
   world.network.weather = CALM;
   world.storage = SOUND;
   world.deviceStorage = SOUND;
+  world.snags.clear();
   for (const { name, mood } of world.sites.values()) {
     mood.declines = false;
-    mood.stepMs = Math.min(mood.stepMs, 500);
+    mood.stepMs = Math.min(mood.stepMs, 4_000);
     world.bootDevice(name);
   }
 }

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { BUGS } from "./bugs.ts";
-import { bugOf, replay, replayCommand, search } from "./search.ts";
+import { bugOf, replay, replayCommand, search, totals } from "./search.ts";
 import type { Verdict } from "./seed.ts";
 
 const HELP = `The whole federation in one thread, from a seed: the real coordinator and the real devices;
@@ -48,23 +48,30 @@ async function searched(range: string): Promise<number> {
   const seconds = Number(process.hrtime.bigint() - began) / 1e9;
   const rounds = found.reduce((sum, verdict) => sum + verdict.rounds, 0);
   process.stdout.write(
-    `${found.length} seeds, ${rounds} releases, ${failed} broken promises, ${seconds.toFixed(1)} s\n`,
+    `met: ${counted(totals(found.map(({ met }) => met)))}\n` +
+      `${found.length} seeds, ${rounds} releases, ${failed} broken promises, ${seconds.toFixed(1)} s\n`,
   );
   return failed > 0 ? 1 : 0;
 }
 
 /** A verdict for people; 1 where a promise was broken. */
-function told({ seed, violation, trace, strikes, runs, virtualMs }: Verdict): number {
-  const faults = Object.entries(strikes).map(([kind, times]) => `${kind} ${times}`);
+function told({ seed, violation, trace, strikes, met, runs, virtualMs }: Verdict): number {
   const lines = [
     `seed ${seed}: ${(virtualMs / 1000).toFixed(1)} s of virtual time, trace ${trace.slice(0, 16)}`,
-    `  faults: ${faults.join(", ")}`,
+    `  faults: ${counted(strikes)}`,
+    ...(Object.keys(met).length > 0 ? [`  met: ${counted(met)}`] : []),
     ...runs.map((run) => `  run: ${run}`),
     violation === null ? "  every promise was kept" : `  BROKEN: ${violation}`,
     ...(violation === null ? [] : [`  again: ${replayCommand(seed, bug)}`]),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
   return violation === null ? 0 : 1;
+}
+
+function counted(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([kind, times]) => `${kind} ${times}`)
+    .join(", ");
 }
 
 function natural(text: string): number {

@@ -41,16 +41,18 @@ function planFor(draw: SeededRandom, { at, seed, size }: { at: number; seed: num
   const sums = draw.uniform();
   const plain = sums < 0.12;
   const noised = !plain && sums < 0.26;
-  const cohorts = !plain && size >= 6 && draw.uniform() < 0.7;
+  const method = pick(draw, ["fedit", "ffa", "rolora"]);
+  const late = !noised && size > 3 && draw.uniform() < 0.3;
   return planOf({
     name: `run-${at}`,
-    rounds: pick(draw, [1, 1, 2, 2, 3]),
+    rounds: pick(draw, late ? [2, 3, 4] : [1, 1, 2, 2, 3]),
     seed: seed % 2 ** 31,
-    adapter: { method: pick(draw, ["fedit", "ffa", "rolora"]) },
+    adapter: { method },
     server: pick(draw, [{ name: "fedavg" }, { name: "momentum" }, { name: "adam", learningRate: 0.1 }]),
-    cohort: cohorts ? { min: 3, max: 4, count: 2 } : { min: 3, max: size },
+    cohort: cohortFor(draw, { size, late, several: !plain && size >= 6 && draw.uniform() < 0.7 }),
     secureAggregation: { enabled: !plain },
-    ...(noised ? { privacy: privacyFor(draw) } : draw.uniform() < 0.1 && { staleness: { max: 2 } }),
+    ...(noised && { privacy: privacyFor(draw) }),
+    ...(late && { staleness: lateFor(draw, method) }),
     attempts: 3 + draw.below(6),
     deadlines: {
       joinMs: 6_000 + draw.below(14_000),
@@ -58,6 +60,26 @@ function planFor(draw: SeededRandom, { at, seed, size }: { at: number; seed: num
       stageMs: 2_000 + draw.below(6_000),
     },
   });
+}
+
+/**
+ * Often some devices too many for its places, of whom more or fewer are invited. Where all have a place a
+ * round takes as long as its slowest, so that who is too late for one is in time for the next.
+ */
+function cohortFor(
+  draw: SeededRandom,
+  { size, late, several }: { size: number; late: boolean; several: boolean },
+) {
+  const overInvite = pick(draw, [1, 1.3, 1.3, 2]);
+  if (several) return { min: 3, max: 4, count: 2, overInvite, ...(draw.uniform() < 0.4 && { target: 6 }) };
+  const spare = size > 3 && draw.uniform() < (late ? 0.2 : 0.5) ? 1 + draw.below(size - 3) : 0;
+  return { min: 3, max: size - spare, overInvite };
+}
+
+/** Of RoLoRA's rounds only every other moves the same tensors. */
+function lateFor(draw: SeededRandom, method: string) {
+  const max = method === "rolora" ? 2 : 1 + draw.below(2);
+  return { max, weight: pick(draw, ["polynomial", "constant"]) };
 }
 
 function privacyFor(draw: SeededRandom): Record<string, unknown> {

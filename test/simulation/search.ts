@@ -71,6 +71,14 @@ export function replay(seed: number, bug?: Bug): Promise<Verdict> {
   });
 }
 
+/** Counts of many verdicts, added by their names. */
+export function totals(counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const all = new Map<string, number>();
+  for (const [name, count] of counts.flatMap((one) => Object.entries(one)))
+    all.set(name, (all.get(name) ?? 0) + count);
+  return Object.fromEntries([...all].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 export function bugOf(name: string): Bug {
   const bug = BUGS.find((one) => one.name === name);
   if (bug) return bug;

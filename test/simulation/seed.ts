@@ -20,6 +20,8 @@ export type Verdict = {
   readonly violation: string | null;
   /** How often each kind of fault struck. */
   readonly strikes: Readonly<Record<string, number>>;
+  /** How often what seeds should lead to came about. */
+  readonly met: Readonly<Record<string, number>>;
   /** Of each run: how it ended. */
   readonly runs: readonly string[];
   /** Rounds that ended with a result. */
@@ -123,6 +125,7 @@ function verdictOf(
     seed,
     violation,
     strikes: Object.fromEntries(world.strikes),
+    met: Object.fromEntries(world.met),
     runs: world.ended.map(({ state, reason }) => (reason ? `${state}: ${reason}` : state)),
     rounds: world.database.releases,
     virtualMs: Math.round(world.timeline.nowMs),

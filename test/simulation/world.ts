@@ -40,6 +40,14 @@ export type Site = {
 export type StorageWeather = { failed: number; unknown: number; slowMs: number };
 export const SOUND: StorageWeather = { failed: 0, unknown: 0, slowMs: 0 };
 
+/** One operation of somebody's storage that goes wrong: so many from now, of all or of one kind. */
+export type Snag = {
+  readonly who: string;
+  readonly what?: string;
+  readonly fate: "failed" | "unknown";
+  left: number;
+};
+
 const RESTART_MS = 1_500;
 /** Beyond a lease (apps/coordinator/src/lead/sight.ts). */
 const TAKEOVER_MS = 3_000;
@@ -59,8 +67,11 @@ export class World {
   readonly owner: Owner;
   readonly wall: Wall = { offsetMs: 0 };
   readonly strikes = new Map<string, number>();
+  /** How often what seeds should lead to came about. */
+  readonly met = new Map<string, number>();
   storage: StorageWeather = SOUND;
   deviceStorage: StorageWeather = SOUND;
+  readonly snags = new Set<Snag>();
   /** The coordinator that serves; null while none does. */
   process: Process | null = null;
   /** Also while it starts. */
@@ -89,6 +100,10 @@ export class World {
   struck(kind: string, detail = ""): void {
     this.strikes.set(kind, (this.strikes.get(kind) ?? 0) + 1);
     this.say("!", detail ? `${kind}: ${detail}` : kind);
+  }
+
+  meets(situation: string, times = 1): void {
+    if (times > 0) this.met.set(situation, (this.met.get(situation) ?? 0) + times);
   }
 
   /** The coordinator's machine starts a process whenever none runs. */
@@ -128,6 +143,7 @@ export class World {
     const report = (line: string) => {
       const { at: _, ...told } = JSON.parse(line) as Record<string, unknown>;
       this.say("coordinator", `logs ${JSON.stringify({ ...told, stack: undefined })}`);
+      if (told.doing === "taking up a run") this.meets("runs not taken up at once");
       this.witness.reported(this, line);
     };
     const isShort = (name: string) => this.scenario.short.has(name);
@@ -275,15 +291,21 @@ export class World {
     this.witness.refused(this, from, { method, fault });
   }
 
+  #snagged(name: string, what: string): Fate | undefined {
+    for (const snag of this.snags) {
+      if (snag.who !== name || (snag.what ?? what) !== what || --snag.left > 0) continue;
+      this.snags.delete(snag);
+      return snag.fate;
+    }
+    return undefined;
+  }
+
   #weather(name: string, now: () => StorageWeather): DiskWeather {
     const chance = this.scenario.chance.fork(`disk of ${name}/${this.timeline.nowMs}`);
     return {
       latencyMs: () => 0.2 + chance.uniform() * (2 + now().slowMs),
       fate: (what) => {
-        const { failed, unknown } = now();
-        if (failed + unknown === 0) return "fine";
-        const drawn = chance.uniform();
-        const fate: Fate = drawn < failed ? "failed" : drawn < failed + unknown ? "unknown" : "fine";
+        const fate = this.#snagged(name, what) ?? drawn(chance, now());
         if (fate !== "fine") {
           this.struck(`storage ${fate}`, `${name}, ${what}`);
           if (name === "coordinator") this.witness.storageFailed(this);
@@ -295,6 +317,12 @@ export class World {
 }
 
 export type { Message };
+
+function drawn(chance: SeededRandom, { failed, unknown }: StorageWeather): Fate {
+  if (failed + unknown === 0) return "fine";
+  const at = chance.uniform();
+  return at < failed ? "failed" : at < failed + unknown ? "unknown" : "fine";
+}
 
 function newSite(name: string): Site {
   return {

@@ -68,6 +68,7 @@ export class Endings implements Watcher {
     for (const driver of process.coordinator.drivers()) {
       this.#inTime(driver, timeline.nowMs, process.life.clock.nowMs());
       this.#notWaited(driver, timeline.nowMs);
+      notHeldUp(driver);
     }
   }
 
@@ -96,6 +97,15 @@ export class Endings implements Watcher {
         );
     }
   }
+}
+
+/** Once every place is taken nobody who still trains is waited for. */
+function notHeldUp({ round, options }: Driver): void {
+  if (round?.phase !== "training") return;
+  const { max, count, target = max * count } = options.plan.cohort;
+  const ready = [...round.ready].filter((device) => round.connected.has(device));
+  if (ready.length >= target)
+    throw new Violation(`a round waits, with ${ready.length} of ${target} devices ready`);
 }
 
 function bug(whose: string, fault: Fault): Violation {

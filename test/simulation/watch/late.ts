@@ -87,6 +87,7 @@ function once(world: World, { device, begun }: Update, { run, round, kind }: Tas
   if (before !== round)
     throw new Violation(`the update of ${device} for round ${begun} is in rounds ${before} and ${round}`);
   known.set(key, round);
+  if (begun < round) world.meets("updates counted late");
 }
 
 function sameTensors({ plan, task }: Closed, other: Task): boolean {

@@ -59,13 +59,13 @@ export class Sums implements Watcher {
     this.#acked.set(key, (this.#acked.get(key) ?? new Set()).add(from));
   }
 
-  committed(_world: World, run: string, change: Change): void {
+  committed(world: World, run: string, change: Change): void {
     const book = this.#books.runs.get(run)!;
     if (change.sums) this.#checkRunning(book, change.sums);
     const before = this.#headers.get(run);
     if (!change.header) return;
     this.#headers.set(run, book.header);
-    if (before && book.header.history.length > before.history.length) this.#closes(book, before);
+    if (before && book.header.history.length > before.history.length) this.#closes(world, book, before);
   }
 
   async check(world: World): Promise<void> {
@@ -101,7 +101,7 @@ export class Sums implements Watcher {
     }
   }
 
-  #closes(book: Book, before: RunHeader): void {
+  #closes(world: World, book: Book, before: RunHeader): void {
     const { header, run } = book;
     const record = header.history.at(-1)!;
     const at = `${run}/${before.round}/${before.attempt}`;
@@ -114,6 +114,7 @@ export class Sums implements Watcher {
         throw new Violation(`the upload of ${device} in ${at} was acknowledged and is not counted`);
     }
     this.#checkRevealed(book);
+    world.meets("devices excused", excused(book));
     const { plan, planEnvelope } = book;
     const task = taskOf(run, plan, before);
     const [parent, made] = [book.releases[before.version]!, book.releases[header.version]!];
@@ -134,4 +135,16 @@ export class Sums implements Watcher {
         throw new Violation(`a sum of ${size} of at least ${plan.cohort.min} was opened`);
     }
   }
+}
+
+/** How many were invited, are here and have no place in it; no cohort has more devices than places. */
+function excused({ round, plan }: Book): number {
+  const { max, count, target = max * count } = plan.cohort;
+  const { cohorts, invited, connected, declined } = round!;
+  const sizes = cohorts.map(({ sum }) => sum.members.size);
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  if (all > target || sizes.some((size) => size > max))
+    throw new Violation(`a round of ${target} has cohorts of ${sizes.join(" and ")}`);
+  const out = [...invited].filter((device) => !cohorts.some(({ sum }) => sum.members.has(device)));
+  return out.filter((device) => connected.has(device) && !declined.has(device)).length;
 }
