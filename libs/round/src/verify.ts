@@ -118,20 +118,22 @@ function checkCounts({ cohorts, dealt }: Transcript, { plan }: Asked): void {
   must("cohorts", counted >= fewest, { expected: `at least ${fewest} that counted`, got: `${counted}` });
 }
 
-/** A file for each cohort that counted, found by its hash; of one left out, its sum shows why. */
+/**
+ * A file for each cohort that counted, found by its hash, so that cohorts of the same sum may share one; of
+ * one left out, its sum shows why.
+ */
 function openSums(files: readonly Uint8Array[], all: readonly Checked[], asked: Asked): Opened {
   const byHash = new Map(files.map((file) => [sha256Hex(file), file]));
+  const named = new Set(all.map(({ cohort }) => hex(cohort.sumHash)));
+  const stray = [...byHash.keys()].find((name) => !named.has(name));
   const results = all.flatMap((checked, at) => {
     const { cohort } = checked;
     const file = byHash.get(hex(cohort.sumHash));
-    byHash.delete(hex(cohort.sumHash));
     if (!cohort.counted) return file ? leftOut(file, checked, { at, asked }) : [];
-    const [other] = byHash.keys();
-    const got = other ? `SHA-256 ${other}` : "none";
+    const got = stray ? `SHA-256 ${stray}` : "none";
     must(`cohort ${at + 1}, sum`, file, { expected: `SHA-256 ${hex(cohort.sumHash)}`, got });
     return [openSum(file, checked, asked)];
   });
-  const [stray] = byHash.keys();
   must("sums", stray === undefined, { expected: "sums of this round", got: `another, ${stray}` });
   return openedOf(results, asked);
 }

@@ -56,6 +56,10 @@ export function names(n: number): string[] {
   return Array.from({ length: n }, (_, i) => `d${String(i).padStart(width, "0")}`);
 }
 
+function named(who: number | readonly string[]): readonly string[] {
+  return typeof who === "number" ? names(who) : who;
+}
+
 export function terms(
   change: Partial<Pick<Terms, "attempt" | "bits" | "length" | "round" | "run">> = {},
 ): Terms {
@@ -83,13 +87,14 @@ export type Play = {
   sum: Uint32Array;
 };
 
-export function begin(n: number, given: Terms = terms(), spareShares = 100): Play {
-  const expected = n > FULL_GRAPH && { members: new Set(names(n)) };
+export function begin(who: number | readonly string[], given: Terms = terms(), spareShares = 100): Play {
+  const devices = named(who);
+  const expected = devices.length > FULL_GRAPH && { members: new Set(devices) };
   const session = openSession(given, { ...TRUST, spareShares, ...expected });
   const limit = given.bits === 32 ? 2 ** 32 : 2 ** given.bits;
   const draw = () => Uint32Array.from({ length: given.length }, () => Math.floor(Math.random() * limit));
-  const inputs = new Map(names(n).map((name) => [name, draw()]));
-  const members = new Map(names(n).map((name) => [name, { ...memberOf(name), ledger: memoryLedger() }]));
+  const inputs = new Map(devices.map((name) => [name, draw()]));
+  const members = new Map(devices.map((name) => [name, { ...memberOf(name), ledger: memoryLedger() }]));
   return { session, members, states: new Map(), inputs, sum: new Uint32Array(given.length) };
 }
 
@@ -162,11 +167,17 @@ export function close(play: Play): void {
 }
 
 /** Everybody goes through every stage before `stage`. */
-export async function upTo(stage: Stage, n: number, given: Terms = terms()): Promise<Play> {
-  const play = begin(n, given);
-  const all: readonly Stage[] = n > FULL_GRAPH ? ["advertise", "pick", ...STAGES.slice(1)] : STAGES;
+export async function upTo(
+  stage: Stage,
+  who: number | readonly string[],
+  given: Terms = terms(),
+): Promise<Play> {
+  const devices = named(who);
+  const play = begin(devices, given);
+  const isSparse = devices.length > FULL_GRAPH;
+  const all: readonly Stage[] = isSparse ? ["advertise", "pick", ...STAGES.slice(1)] : STAGES;
   for (const each of all.slice(0, all.indexOf(stage))) {
-    await during(play, each, names(n));
+    await during(play, each, devices);
     close(play);
   }
   return play;

@@ -50,6 +50,8 @@ type Options = {
   readonly devices?: number;
   /** Cohorts that the round says it was dealt into; one is played. */
   readonly dealt?: number;
+  /** And another one, whose devices say the same. */
+  readonly twins?: boolean;
 };
 
 export type PlayedRound = {
@@ -66,6 +68,7 @@ export async function playRound({
   attempt = 1,
   devices = 4,
   dealt = 1,
+  twins = false,
 }: Options): Promise<PlayedRound> {
   const drawn = adapterOf(planOf(), "parent");
   const plan = planOf({ initial: { sha256: sha256Hex(drawn), bytes: drawn.length }, rounds: 2, ...change });
@@ -89,15 +92,19 @@ export async function playRound({
   const header = { ...firstHeader({ version: round, manifest: digest, adapter: sha256Hex(drawn) }), round };
   const task = taskOf(run, plan, header);
   const spec = { plan, task, attempt, expected: new Set<string>() };
-  const { session, plain } = await play(spec, names(devices));
-  const { mean } = readSum(spec, plain, { devices: devices - 1, size: sizeOf(session.group!) });
+  const cohorts = [await play(spec, names(devices))];
+  const others = names(devices).map((name) => `twin-of-${name}`);
+  if (twins) cohorts.push(await play(spec, others, (twin) => twin.slice("twin-of-".length)));
+  const { sum, plain } = cohorts[0]!;
+  // Of two sums that are the same the mean is that of one.
+  const { mean } = readSum(spec, plain, { devices: devices - 1, size: sizeOf(sum.session.group!) });
   const trains = round < plan.rounds;
   const next = trains ? nextFiles(spec, { parent: drawn, mean, held: state }) : undefined;
   const transcript = transcriptOf(
     { spec, trust: TRUST },
     {
       papers: { ...papers, parent: manifest },
-      cohorts: [{ sum: { kind: "secure", members: new Set(names(devices)), session }, plain, counted: true }],
+      cohorts,
       dealt,
       states: { before: trains ? hashOf(state) : new Uint8Array(), after: hashOf(next?.held) },
     },
@@ -111,12 +118,13 @@ export async function playRound({
     round,
     adapter: { sha256: sha256Hex(adapter ?? drawn), bytes: (adapter ?? drawn).length },
     parent: digest,
-    cohorts: [devices - 1],
+    cohorts: cohorts.map(() => devices - 1),
     transcript: sha256Hex(file),
     spent: { ...SPENT, rho, epsilon: epsilonOfRho(rho, 1e-5) },
     wallMs: NOW_S * 1000,
   });
-  const given = { ...TRUST, file, sums: [packBits(plain, plan.secureAggregation.bits)], parent: drawn };
+  const sums = cohorts.map((cohort) => packBits(cohort.plain, plan.secureAggregation.bits));
+  const given = { ...TRUST, file, sums, parent: drawn };
   return {
     spec,
     transcript,
@@ -131,16 +139,18 @@ export async function playRound({
 }
 
 /** Every stage with real devices; the last one vanishes with its keys out. */
-async function play(spec: RoundSpec, devices: readonly string[]) {
-  const game = await upTo("mask", devices.length, termsOf(spec));
+async function play(spec: RoundSpec, devices: readonly string[], like = (device: string) => device) {
+  const game = await upTo("mask", devices, termsOf(spec));
   const alive = devices.slice(0, -1);
-  for (const device of devices) game.inputs.set(device, wordsOf(spec, device));
+  for (const device of devices) game.inputs.set(device, wordsOf(spec, like(device)));
   await during(game, "mask", alive);
   close(game);
   await during(game, "attest", alive);
   close(game);
   await during(game, "reveal", alive);
-  return { session: game.session, plain: await unmask(game.session, game.sum) };
+  const { session } = game;
+  const sum = { kind: "secure" as const, members: new Set(devices), session };
+  return { sum, plain: await unmask(session, game.sum), counted: true };
 }
 
 function wordsOf({ plan, task }: { plan: RoundSpec["plan"]; task: Task }, device: string): Uint32Array {

@@ -61,6 +61,21 @@ describe("a round that went as it is told", () => {
     expect(fault({ ...judged.given, manifest: claimed }).message).toMatch(/^manifest: expected none/);
   });
 
+  test("of two cohorts with the same sum is found good, with its file once or twice", async () => {
+    const plan = { cohort: { min: 3, max: 10, count: 2 } };
+    const { given } = await house.playRound({ plan, dealt: 2, twins: true });
+    const [sum] = given.sums!;
+    expect(given.sums).toEqual([sum, sum]);
+    for (const sums of [given.sums, [sum!]]) {
+      const { unchecked, record } = verifyRound({ ...given, sums });
+      expect(unchecked).toEqual([]);
+      expect(record).toMatchObject({ survivors: 6, examples: expect.closeTo(60, 3) });
+    }
+    const other = fault({ ...given, sums: [sum!, Uint8Array.of(1)] });
+    expect(other.message).toMatch(/^sums: expected sums of this round, got another/);
+    expect(fault({ ...given, sums: [] }).message).toMatch(/^cohort 1, sum: expected SHA-256 .*, got none/);
+  });
+
   test("can be checked after its certificates expired, and not before it was", () => {
     verifyRound({ ...round.given, nowS: house.NOW_S + 1_000_000 });
     expect(fault({ ...round.given, nowS: house.NOW_S - 1000 }).message).toMatch(/^transcript, time/);
