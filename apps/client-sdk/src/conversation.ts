@@ -18,6 +18,7 @@ import { persist } from "./backoff.ts";
 import { type Accepted, checkInvite, checkRelease } from "./check.ts";
 import { Engagement } from "./engaged.ts";
 import type { ModelHolder } from "./model.ts";
+import { Pulse } from "./pulse.ts";
 import { type Reporter, reporter } from "./reporter.ts";
 import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
 import { type Site, trustOf } from "./site.ts";
@@ -45,6 +46,7 @@ type ConversationOptions = {
 export class Conversation {
   readonly #options: ConversationOptions;
   readonly #report: Reporter;
+  readonly #pulse: Pulse;
   readonly #audit: Audit;
   readonly #noteRefusal: (error: unknown) => void;
   #queue: Promise<void> = Promise.resolve();
@@ -56,7 +58,8 @@ export class Conversation {
     this.#options = options;
     this.#audit = options.site.audit ?? NO_AUDIT;
     this.#noteRefusal = refusals(this.#audit);
-    const { link, clock, emit, jitter } = options.site;
+    const { link, clock, emit, jitter, heldUpMs } = options.site;
+    this.#pulse = new Pulse(heldUpMs);
     this.#report = reporter({ link, clock, emit, jitter, signal: options.signal });
   }
 
@@ -165,7 +168,8 @@ export class Conversation {
     // Whoever was invited again meanwhile, answers that.
     if (this.#work !== work || work.accepted !== accepted) return;
     this.#report({ ...said, activity: "waiting", progress: 1 });
-    await this.#persist((signal) => site.link.ready(create(ReadyRequestSchema, said), signal)).catch(
+    const ready = { ...said, answersWithinMs: this.#pulse.answersWithinMs(said.run) };
+    await this.#persist((signal) => site.link.ready(create(ReadyRequestSchema, ready), signal)).catch(
       (error) => this.#refuse(error),
     );
     // Nothing is begun that `settled` would not wait for.
@@ -239,7 +243,9 @@ export class Conversation {
       this.#endSession();
       throw error;
     }
-    if (uploads) this.#report({ run, round, activity: "waiting", progress: 1 });
+    if (!uploads) return;
+    this.#pulse.gave(run);
+    this.#report({ run, round, activity: "waiting", progress: 1 });
   }
 
   async #published(run: string, manifest: SignedEnvelope | undefined): Promise<void> {

@@ -61,6 +61,8 @@ export type Site = {
   readonly audit?: Audit;
   /** What it can say of itself to runs that ask; absent: nothing. */
   readonly state?: () => OwnState | Promise<OwnState>;
+  /** How long the event loop stood still at most, of late; absent where the platform cannot tell. */
+  readonly heldUpMs?: () => number;
   /** Names of the engines that it can train on: "tfjs", "onnxruntime". */
   readonly engines?: readonly string[];
   /** False where no stream can live: the device asks now and then instead. */

@@ -7,6 +7,7 @@ import type { Link } from "@tutti/client-sdk/link";
 import { nativeAgree } from "@tutti/client-sdk/node/agree";
 import { FILES, readConfig, readIdentity, readPolicy } from "@tutti/client-sdk/node/folder";
 import { connect } from "@tutti/client-sdk/node/grpc";
+import { heldUpMs } from "@tutti/client-sdk/node/held-up";
 import { openLedger } from "@tutti/client-sdk/node/ledger";
 import { openSpending } from "@tutti/client-sdk/node/spending";
 import { openFolderStore } from "@tutti/client-sdk/node/store";
@@ -124,6 +125,7 @@ async function participate(folder: string): Promise<void> {
     secret: platformRandom(),
     verify,
     agree: nativeAgree,
+    heldUpMs,
     events: (event) => {
       if (event.kind === "state" && event.state === "connected") say({ kind: "connected", device: name });
       if (event.kind === "refused") say({ kind: "refused", device: name, because: event.because.message });

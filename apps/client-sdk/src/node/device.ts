@@ -12,6 +12,7 @@ import { coordinatorHeads, openAudit } from "./audit.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
 import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
 import { connect } from "./grpc.ts";
+import { heldUpMs } from "./held-up.ts";
 import { openLedger } from "./ledger.ts";
 import { openPins } from "./pins.ts";
 import { onnxruntimeNode } from "./runtime.ts";
@@ -72,6 +73,7 @@ async function open({ folder, data, engine, events, ...own }: DeviceOptions): Pr
     audit,
     verify: nativeVerify(),
     agree: nativeAgree,
+    heldUpMs,
     engines: enginesOf(engine),
     ...own,
     ...(events && { events }),

@@ -267,6 +267,11 @@ export class Dispatch {
     driver.giveUp(`the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`);
   }
 
+  /** Devices that serve a run, of those that say how soon they answer a PING; and how soon. */
+  *awaited(): Generator<[device: string, withinMs: number]> {
+    for (const line of this.presence.answering) if (this.schedule.serves(line[0]) !== null) yield line;
+  }
+
   /** Wakes when a run has shown no change for too long, or somebody's rest ends. */
   #arm(): void {
     const { clock } = this.#options;

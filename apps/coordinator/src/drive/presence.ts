@@ -38,6 +38,8 @@ export type PresenceEvents = { onCame(device: string): void; onGone(device: stri
 /** Which devices are here, on a Listen stream or by asking now and then, and the last words each was told. */
 export class Presence {
   readonly activities = new Map<string, Activity>();
+  /** Of devices that say how soon they answer a PING: how soon, in milliseconds. */
+  readonly answering = new Map<string, number>();
   readonly #lines = new Map<string, Line>();
   readonly #leaving = new Map<string, AbortController>();
   /** When a device without a stream counts as gone unless it asks again. */
@@ -57,6 +59,12 @@ export class Presence {
   /** Devices that are here, or left less than the grace period ago. */
   present(): string[] {
     return [...new Set([...this.#lines.keys(), ...this.#leaving.keys()])].sort();
+  }
+
+  /** What a device says of itself; 0: it cannot say. */
+  answersWithin(device: string, ms: number): void {
+    if (ms > 0) this.answering.set(device, ms);
+    else this.answering.delete(device);
   }
 
   get count(): number {
@@ -215,6 +223,7 @@ export class Presence {
   #gone(device: string): void {
     this.#seenMs.set(device, this.#clock.wallMs());
     this.activities.delete(device);
+    this.answering.delete(device);
     this.#events.onGone(device);
   }
 

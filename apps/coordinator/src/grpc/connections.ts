@@ -97,6 +97,11 @@ export class Connections {
     own.shift()!.socket.destroy();
   }
 
+  /** All that a device signed requests over. */
+  linesOf(name: string): readonly Pick<Connection, "socket" | "session">[] {
+    return this.#ofName.get(name) ?? [];
+  }
+
   /** Room for an upload on a peer's connection, until it is told that this one is over. */
   widen(peer: string): () => void {
     const connection = this.#all.get(peer);

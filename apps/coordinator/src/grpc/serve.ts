@@ -18,6 +18,7 @@ import { Load, watchLoad } from "./load.ts";
 import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
 import { type Cause, Turned } from "./turned.ts";
+import { type Awaited, keepVigil } from "./vigil.ts";
 
 /** A service and its handlers, kept together by `offer`. */
 export type Offer<S extends DescService = DescService> = {
@@ -39,6 +40,8 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly clientCertificates?: ClientCertificates;
   /** Told of errors that are no answer to the caller: bugs and storage. */
   readonly onBug: (error: unknown, path: string) => void;
+  /** Whom rounds wait for now; those that stand still are cut. */
+  readonly awaited?: () => Awaited;
   /** Next to the network, before any of ours. */
   readonly interceptors?: readonly ServerInterceptor[];
 };
@@ -130,6 +133,8 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   listener = await listen(server, { host, port, credentials, limits, door, shown });
   const { connections } = listener;
   const unwatch = watchLoad(load);
+  const linesOf = (device: string) => connections.linesOf(device);
+  const endVigil = keepVigil({ linesOf, turned, awaited: options.awaited ?? (() => []) });
   return {
     port: listener.port,
     connections: () => connections.size,
@@ -141,7 +146,10 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     }),
     cut: listener.drop,
     showTls: listener.showTls,
-    close: () => close(server, listener).finally(unwatch),
+    close: () => {
+      endVigil();
+      return close(server, listener).finally(unwatch);
+    },
   };
 }
 

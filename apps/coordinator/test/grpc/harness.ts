@@ -15,6 +15,7 @@ import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
 import type { Limits } from "../../src/grpc/limits.ts";
 import { type GrpcServer, serveGrpc } from "../../src/grpc/serve.ts";
+import type { Awaited } from "../../src/grpc/vigil.ts";
 
 type Handling = Partial<Handlers<typeof Federation>>;
 
@@ -33,7 +34,11 @@ export type World = {
 
 let tls: ReturnType<typeof newTls> | undefined;
 
-export async function openWorld(handling: Handling = {}, limits: Partial<Limits> = {}): Promise<World> {
+export async function openWorld(
+  handling: Handling = {},
+  limits: Partial<Limits> = {},
+  awaited: () => Awaited = () => [],
+): Promise<World> {
   // The certificate's dates are compared with the machine's clock by the TLS stack.
   tls ??= newTls({ name: "test", host: "localhost", nowMs: Date.now() });
   const pair = await tls;
@@ -54,6 +59,7 @@ export async function openWorld(handling: Handling = {}, limits: Partial<Limits>
     services: [{ service: Federation, handlers: { ...defaults(auth), ...handling } }],
     authenticate: auth.authenticate,
     limits,
+    awaited,
     onBug: (error) => bugs.push(error),
   });
   const clients: Client[] = [];

@@ -475,6 +475,13 @@ export declare type ReadyRequest = Message<"tutti.v1.ReadyRequest"> & {
    * @generated from field: uint32 attempt = 3;
    */
   attempt: number;
+
+  /**
+   * From now on a PING is answered within this, or the device is gone; 0: it cannot say.
+   *
+   * @generated from field: uint32 answers_within_ms = 4;
+   */
+  answersWithinMs: number;
 };
 
 /**
