@@ -22,13 +22,16 @@ export function delayMs(attempt: number, jitter: SeededRandom, because?: Fault |
   return whole * (0.5 + jitter.uniform() / 2);
 }
 
+/** A coordinator that is started again is back within seconds: so often it is looked for so soon. */
+const [EARLY_MS, EARLY_ATTEMPTS] = [1_000, 30];
 /** A coordinator that asks devices to stay away for longer has asked them not to come at all. */
 const LONGEST_WINDOW_MS = 3_600_000;
 
 /**
  * The pause before coming back to the coordinator: drawn evenly in the window that it told (docs/protocol.md,
  * Pace steering), so that the devices of a federation do not come all at once. While it stays away the window
- * moves to where `delayMs` is, and is never narrower; without one, `delayMs` it is.
+ * moves to where `delayMs` is, at first no further than EARLY_MS, and is never narrower; without one,
+ * `delayMs` it is.
  */
 export function returnMs(
   attempt: number,
@@ -39,7 +42,7 @@ export function returnMs(
   if (!window) return backOff;
   const maxMs = Math.min(Math.max(window.maxMs, FIRST_DELAY_MS), LONGEST_WINDOW_MS);
   const minMs = Math.min(window.minMs, maxMs);
-  const later = Math.max(0, backOff - maxMs);
+  const later = Math.max(0, Math.min(backOff, attempt < EARLY_ATTEMPTS ? EARLY_MS : backOff) - maxMs);
   // A refusal that says when to come again counts as well: not earlier, and not all at once.
   const asked = because?.detail.retryAfterMs ?? 0;
   const until = Math.max(maxMs + later, asked * 1.5);

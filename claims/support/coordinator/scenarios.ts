@@ -118,7 +118,9 @@ export const SCENARIOS = {
     house: "main",
     armed: [1, 2, 3, 4, 5].map((nth) => `complete.begin:${nth}=error`).join(","),
     async play(house, tag) {
-      const run = await house.begin(noopRun({ name: tag, cohort: { min: 3, max: 4 }, deadlines: PATIENT }));
+      // Devices helped to open this round's sum, and help with no second one: further attempts wait in vain.
+      const deadlines = { ...PATIENT, stageMs: 10_000 };
+      const run = await house.begin(noopRun({ name: tag, cohort: { min: 3, max: 4 }, deadlines }));
       const { state, history } = await house.over(run);
       return { state, survivors: history.map((round) => round.survivors) };
     },

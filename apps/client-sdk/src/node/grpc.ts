@@ -142,6 +142,8 @@ class Channel {
         patienceMs,
       });
     const reply = await ask().catch(async (error: unknown) => {
+      // gRPC waits before it dials again, by a clock of its own; whoever greets has waited already.
+      if (this.ring.size === 1 && isElsewhere(error)) this.ring.renew();
       if (!isOtherCertificate(error) || !(await this.#repinned(signal))) throw error;
       this.ring.renew();
       return await ask();
