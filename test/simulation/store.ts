@@ -71,6 +71,8 @@ const WRITES = new Set([
   "addDevice",
   "addRun",
   "commit",
+  "forgetFile",
+  "forgetRows",
   "note",
   "askRenewal",
   "grantRenewal",

@@ -93,34 +93,41 @@ export async function fetchArtifact(admin: AdminLink, sha256Hex: string): Promis
   return bytes;
 }
 
-/** A run's plan and every signed manifest, oldest first. */
+/** A run's plan and every signed manifest that its coordinator keeps, oldest first. */
 export async function releasesOf(
   admin: AdminLink,
   run: string,
 ): Promise<{ manifests: SignedEnvelope[]; plan: SignedEnvelope | undefined }> {
   const manifests: SignedEnvelope[] = [];
-  for (;;) {
-    const reply = await admin.releases({
-      $typeName: "tutti.v1.ReleasesRequest",
-      run,
-      from: manifests.length,
-    });
+  for (let from = 0; ; ) {
+    const reply = await admin.releases({ $typeName: "tutti.v1.ReleasesRequest", run, from });
     manifests.push(...reply.manifests);
+    // A coordinator that says no version removes none.
+    from = reply.next || manifests.length;
     if (!reply.more || reply.manifests.length === 0) return { manifests, plan: reply.plan };
   }
 }
 
-/** The status with all of its history: a status itself has the newest records. */
+/**
+ * The status with all of its history that is kept: a status itself has the newest records. `earlier` then
+ * says how many are gone.
+ */
 export async function withHistory(admin: AdminLink, status: RunStatus): Promise<RunStatus> {
   const { run, earlier } = status;
   const before: RoundRecord[] = [];
-  while (before.length < earlier) {
-    const request = { $typeName: "tutti.v1.HistoryRequest" as const, run, from: before.length };
-    const { records } = await admin.history(request);
-    if (records.length === 0) break;
-    before.push(...records);
+  let gone = 0;
+  for (let from = 0; from < earlier; ) {
+    const reply = await admin.history({ $typeName: "tutti.v1.HistoryRequest", run, from });
+    // A coordinator that says no place removes nothing.
+    const at = Math.max(from, reply.from);
+    // Only the oldest go; those that went while we read took what we have with them.
+    if (at > from) before.length = 0;
+    if (at > from) gone = Math.min(at, earlier);
+    if (reply.records.length === 0) break;
+    before.push(...reply.records.slice(0, Math.max(0, earlier - at)));
+    from = at + reply.records.length;
   }
-  return { ...status, history: [...before.slice(0, earlier), ...status.history], earlier: 0 };
+  return { ...status, history: [...before, ...status.history], earlier: gone };
 }
 
 /** Records of a status that come after the first `shown` of its run. */

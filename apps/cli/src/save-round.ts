@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { nativeVerify } from "@tutti/client-sdk/node/verify";
 import { hex } from "@tutti/foundation/bytes";
+import { asFault } from "@tutti/foundation/fault";
 import { type Verified, verifyRound } from "@tutti/round/verify";
 import { Task_Kind } from "@tutti/wire/round";
 import { type AdminLink, fetchArtifact } from "./owner.ts";
@@ -17,9 +18,14 @@ export type SavedRound = {
   readonly state?: string;
   /** The transcript of the round before. */
   readonly previous?: string;
+  /** Names of those that its coordinator keeps no more. */
+  readonly gone: readonly string[];
 };
 
-/** Writes a round's transcript as `round-<n>.transcript` and what it names beside it, all by hash. */
+/**
+ * Writes a round's transcript as `round-<n>.transcript` and what it names beside it, all by hash; without
+ * what its coordinator keeps no more. @throws Fault("not-found") where that is the transcript itself.
+ */
 export async function saveRound(
   admin: AdminLink,
   { transcript, folder, authority }: { transcript: string; folder: string; authority: Uint8Array },
@@ -33,18 +39,38 @@ export async function saveRound(
     await writeFile(path, bytes);
     return path;
   };
-  const fetched = async (name: string, sha256: string) => save(name, await fetchArtifact(admin, sha256));
-  const sums: string[] = [];
+  const gone: string[] = [];
+  const fetched = async (name: string, sha256: string | undefined) => {
+    if (!sha256) return null;
+    const bytes = await fetchKept(admin, sha256);
+    if (bytes === null) gone.push(name);
+    return bytes && (await save(name, bytes));
+  };
+  const sums: (string | null)[] = [];
   for (const [at, sum] of sumsOf(verified).entries())
     sums.push(await fetched(`round-${round}${at === 0 ? "" : `-${at + 1}`}.sum`, sum));
-  const { parent, state, previous } = startOf(verified);
+  const from = startOf(verified);
+  const parent = await fetched(`round-${round}.parent.safetensors`, from.parent);
+  const state = await fetched(`round-${round}.state`, from.state);
+  const previous = await fetched(`round-${round - 1}.transcript`, from.previous);
   return {
     transcript: await save(`round-${round}.transcript`, file),
-    sums,
-    ...(parent && { parent: await fetched(`round-${round}.parent.safetensors`, parent) }),
-    ...(state && { state: await fetched(`round-${round}.state`, state) }),
-    ...(previous && { previous: await fetched(`round-${round - 1}.transcript`, previous) }),
+    sums: sums.filter((path) => path !== null),
+    ...(parent && { parent }),
+    ...(state && { state }),
+    ...(previous && { previous }),
+    gone,
   };
+}
+
+/** Null for a file that its coordinator removed, as `retention` of its config says. */
+async function fetchKept(admin: AdminLink, sha256: string): Promise<Uint8Array | null> {
+  try {
+    return await fetchArtifact(admin, sha256);
+  } catch (error) {
+    if (asFault(error).code === "not-found") return null;
+    throw error;
+  }
 }
 
 function sumsOf({ transcript }: Verified): string[] {

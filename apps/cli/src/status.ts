@@ -26,6 +26,12 @@ function devicesOf({ survivors, cohorts }: RoundRecord): string {
   return [`${sizes.join("+")} devices`, ...lost].join("; ");
 }
 
+/** What is said in the place of records that are no more. */
+export function goneLine(earlier: number): string {
+  const what = earlier === 1 ? "the first record is" : `the first ${earlier} records are`;
+  return `${what} gone: the coordinator keeps the newest rounds only (retention.rounds of tutti.json)`;
+}
+
 /** A run in one line: where it is, what it waits for. */
 export function statusLine({ run, name, state, round, rounds, phase, reason, waiting }: RunStatus): string {
   const where = state === "running" ? `round ${round} of ${rounds}, ${phase}` : state;
@@ -42,8 +48,8 @@ export function deviceLine({ device, connected, run, activity, progress }: Devic
 
 /** A status as plain JSON. */
 export function statusValue(status: RunStatus): Record<string, unknown> {
-  const { run, name, state, reason, round, rounds, attempt, phase, history, devices } = status;
-  const { here, eligible, needed, ineligible, waiting } = status;
+  const { run, name, state, reason, round, rounds, attempt, phase, earlier, history } = status;
+  const { devices, here, eligible, needed, ineligible, waiting } = status;
   return {
     run,
     name,
@@ -53,6 +59,7 @@ export function statusValue(status: RunStatus): Record<string, unknown> {
     rounds,
     attempt,
     phase,
+    earlier,
     history: history.map(recordValue),
     devices: devices.map(bare),
     here,

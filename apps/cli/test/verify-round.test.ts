@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { hex } from "@tutti/foundation/bytes";
+import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { envelopeJson } from "@tutti/release/envelope-json";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -35,13 +36,15 @@ beforeAll(async () => {
   writeFileSync(at("adapter.safetensors"), round.given.adapter!);
 });
 
-/** A coordinator that has the round's artifacts, and nothing else. */
-function coordinatorOf({ given }: PlayedRound): AdminLink {
+/** A coordinator that has the round's artifacts but for some, and nothing else. */
+function coordinatorOf({ given }: PlayedRound, gone: readonly Uint8Array[] = []): AdminLink {
   const { file, sums, parent, state, previous } = given;
-  const all = [file, ...sums!, parent!, state!, previous!];
+  const all = [file, ...sums!, parent!, state!, previous!].filter((bytes) => !gone.includes(bytes));
   const held = new Map(all.map((bytes) => [sha256Hex(bytes), bytes]));
   const fetch = async function* ({ sha256 }: { sha256: Uint8Array }) {
-    yield { data: held.get(hex(sha256))! };
+    const data = held.get(hex(sha256));
+    if (!data) throw new Fault("not-found", `artifact ${hex(sha256)}`);
+    yield { data };
   };
   return { fetch } as unknown as AdminLink;
 }
@@ -70,6 +73,19 @@ test("all that a saved release has of its round is what the check takes, and is 
   expect(code).toBe(0);
   expect(out).toMatch(/^good {2}step: parent, sum and rule momentum give the adapter/m);
   expect(out).toMatch(/^good: round 1 of run [0-9a-f]{12}, 13 checks$/m);
+});
+
+test("what a coordinator keeps no more is left out by name; the transcript must be there", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tutti-verify-"));
+  const { file, state, previous } = round.given;
+  const about = { transcript: round.release.transcript!, folder, authority: authority.publicKey };
+  const saved = await saveRound(coordinatorOf(round, [state!, previous!]), about);
+  expect(saved.gone).toEqual(["round-1.state", "round-0.transcript"]);
+  expect(Object.keys(saved).sort()).toEqual(["gone", "parent", "sums", "transcript"]);
+  const written = ["round-1.parent.safetensors", "round-1.sum", "round-1.transcript"];
+  expect(readdirSync(folder).sort()).toEqual(written);
+  await expect(saveRound(coordinatorOf(round, [file]), about)).rejects.toMatchObject({ code: "not-found" });
+  rmSync(folder, { recursive: true });
 });
 
 test("what was not given is said, and the JSON has the cohort and what the sum says", () => {

@@ -86,6 +86,8 @@ export const FAILPOINTS = [
   "complete.done",
   "keep.removing",
   "keep.removed",
+  "keep.rows.inside",
+  "keep.rows.durable",
 ] as const;
 
 export type Failpoint = (typeof FAILPOINTS)[number];

@@ -22,6 +22,8 @@ export function releasesCommand(): Command {
           const { manifests } = await releasesOf(admin, run);
           const nowS = Math.floor(Date.now() / 1000);
           const releases = manifests.map((envelope) => openRelease(envelope, { authority, nowS }));
+          const removed = releases[0]?.release.version ?? 0;
+          if (removed > 0) output.say(removedLine(removed));
           for (const { release } of releases) {
             const size = release.cohorts.length > 0 ? `cohort ${release.cohorts.join("+")}` : "initial";
             const adapter = release.adapter.sha256.slice(0, 12);
@@ -30,10 +32,13 @@ export function releasesCommand(): Command {
           const saved = options.out
             ? await saveRelease(admin, { run, folder: options.out, authority })
             : undefined;
+          for (const { transcript, gone } of saved?.rounds ?? [])
+            if (gone.length > 0) output.say(goneWith(transcript, gone));
           const where = saved ? `; the newest is in ${options.out}/` : "";
           output.result(
             {
               run,
+              removed,
               releases: releases.map(({ release, digest }) => ({ ...release, digest })),
               ...(saved && { saved }),
             },
@@ -42,4 +47,16 @@ export function releasesCommand(): Command {
         }),
       ),
     );
+}
+
+function removedLine(removed: number): string {
+  const which = removed === 1 ? "version 0 is" : `versions 0 to ${removed - 1} are`;
+  return `${which} gone: the coordinator keeps the newest only (retention.releases of tutti.json)`;
+}
+
+function goneWith(transcript: string, gone: readonly string[]): string {
+  return (
+    `${transcript} without ${gone.join(", ")}: gone at the coordinator, which keeps the newest rounds only ` +
+    "(retention of tutti.json); `tutti verify-round` checks the rest"
+  );
 }

@@ -14,7 +14,7 @@ import {
   withHistory,
 } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
-import { briefValue, deviceLine, roundLine, statusLine, statusValue } from "../status.ts";
+import { briefValue, deviceLine, goneLine, roundLine, statusLine, statusValue } from "../status.ts";
 
 type Options = { federation: string; watch?: boolean; base?: string };
 
@@ -84,6 +84,7 @@ function stopCommand(): Command {
 
 function showStatus(status: RunStatus, others: readonly RunStatus[], { output }: Context): void {
   for (const other of others) output.say(statusLine(other));
+  if (status.earlier > 0) output.say(goneLine(status.earlier));
   for (const record of status.history) output.say(roundLine(record, status.rounds));
   if (status.state === "running") for (const device of status.devices) output.say(deviceLine(device));
   const value = statusValue(status);

@@ -12,7 +12,10 @@ import type { Kept, Store, StoredFile } from "../store/store.ts";
 export type RetentionOptions = {
   readonly store: Store;
   readonly artifacts: Artifacts;
-  /** How many rounds' files stay; a kind that is not named stays for good. */
+  /**
+   * How many rounds' files stay; a kind that is not named stays for good. Rows go with them: records of
+   * history with the evidence, signed manifests with the adapters.
+   */
   readonly kept: Kept;
   /** Whether a run needs a file that no row of its own may tell of: a base model, where it goes on from. */
   readonly isInUse: (sha256: string) => boolean;
@@ -55,8 +58,8 @@ export type Shelf = {
 
 /**
  * Removes what old rounds left, by the federation's rule. Killed at any point it goes on after the next
- * round: a file goes first and its row after it. A file stays while a row of another run has it, or a round
- * in progress put it again.
+ * round: a file goes first and its row after it, then rows without files. A file stays while a row of
+ * another run has it, or a round in progress put it again.
  */
 export class Retention {
   readonly #options: RetentionOptions;
@@ -95,7 +98,7 @@ export class Retention {
         [...fresh].map((sha256) => ({ sha256, round, kind: sha256 === adapter ? "adapter" : "evidence" })),
       closed: (header) => {
         fresh.clear();
-        this.#tidy(run, header.round);
+        this.#tidy(run, header);
       },
     };
   }
@@ -140,21 +143,26 @@ export class Retention {
     await Promise.all(this.#tidying.values());
   }
 
-  #tidy(run: string, round: number): void {
+  #tidy(run: string, header: RunHeader): void {
     if (Object.keys(this.#options.kept).length === 0 || this.#tidying.has(run)) return;
-    const tidying = this.#removeOld(run, round)
-      .catch((error: unknown) => logTrouble(this.#options.log, error, { doing: "removing old files" }))
+    const tidying = this.#removeOld(run, header)
+      .catch((error: unknown) => logTrouble(this.#options.log, error, { doing: "removing what is old" }))
       .finally(() => this.#tidying.delete(run));
     this.#tidying.set(run, tidying);
   }
 
-  async #removeOld(run: string, round: number): Promise<void> {
+  async #removeOld(run: string, { round, earlier, history }: RunHeader): Promise<void> {
     const { store, kept } = this.#options;
     for (const sha256 of await store.filesBeyond(run, { round, kept })) {
       if (!(await this.#remove(run, sha256))) continue;
       failpoint("keep.removed");
       await store.forgetFile(run, sha256);
     }
+    // A version for each of the newest rounds at most: no adapter that stays is without its manifest.
+    await store.forgetRows(run, {
+      ...(kept.evidence !== undefined && { records: earlier + history.length - kept.evidence }),
+      ...(kept.adapter !== undefined && { releases: kept.adapter }),
+    });
   }
 
   /** False for one that is needed after all, or just put again. */

@@ -92,15 +92,15 @@ const retention = v.strictObject({
     v.pipe(
       whole(1, 1_000_000_000),
       says(
-        "Newest rounds of a run whose evidence stays: strategy states, sums, transcripts. Absent: all." +
-          " Older rounds cannot be checked any more.",
+        "Newest rounds of a run whose evidence stays: strategy states, sums, transcripts, records of" +
+          " history. Absent: all. Older rounds cannot be checked any more.",
       ),
     ),
   ),
   releases: v.exactOptional(
     v.pipe(
       whole(2, 1_000_000_000),
-      says("Newest rounds of a run whose adapters stay. Absent: all. Signed manifests stay in any case."),
+      says("Newest rounds of a run whose adapters stay, and newest signed manifests. Absent: all."),
     ),
   ),
 });
@@ -238,7 +238,7 @@ export const schema = v.strictObject({
     },
   ),
   artifacts: v.optional(v.pipe(artifacts, says("Where models and releases are kept.")), {}),
-  retention: v.optional(v.pipe(retention, says("How long files of old rounds are kept.")), {}),
+  retention: v.optional(v.pipe(retention, says("What is kept of old rounds.")), {}),
   operations: v.exactOptional(v.pipe(operations, says("Metrics and probes over HTTP. Absent: off."))),
   log: v.optional(v.pipe(log, says("What is written to stderr.")), {}),
   tracing: v.exactOptional(v.pipe(tracing, says("OpenTelemetry traces. Absent: off."))),

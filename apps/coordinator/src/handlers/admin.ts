@@ -67,15 +67,23 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       const fitting = whatFits(stored.map(({ envelope }) => envelope));
       const manifests = fitting.map((envelope) => decode(SignedEnvelopeSchema, envelope, MAX_MESSAGE_BYTES));
       const more = fitting.length < stored.length || stored.length === PAGE;
-      return create(ReleasesReplySchema, { manifests, plan, more });
+      // Versions have no gap but at their beginning, where old ones are gone.
+      const next = (stored[0]?.version ?? from) + fitting.length;
+      return create(ReleasesReplySchema, { manifests, plan, more, next });
     },
     async history({ run, from }, call) {
       mustBeOwner(call);
       const { earlier, history } = coordinator.driver(run).header;
-      if (from >= earlier) return create(HistoryReplySchema, { records: history.slice(from - earlier) });
-      const stored = whatFits(await store.history(run, { from, most: PAGE }));
-      const records = stored.map((bytes) => decode(RoundRecordSchema, bytes, MAX_MESSAGE_BYTES));
-      return create(HistoryReplySchema, { records });
+      const stored = from < earlier ? await store.history(run, { from, most: PAGE }) : [];
+      const [first] = stored;
+      // Of rows that are all gone the header's records are the next.
+      if (first === undefined) {
+        const at = Math.max(from, earlier);
+        return create(HistoryReplySchema, { records: history.slice(at - earlier), from: at });
+      }
+      const fitting = whatFits(stored.map(({ record }) => record));
+      const records = fitting.map((bytes) => decode(RoundRecordSchema, bytes, MAX_MESSAGE_BYTES));
+      return create(HistoryReplySchema, { records, from: first.at });
     },
     async revoke({ device, revocations }, call) {
       await coordinator.revoke(device, revocations, mustBeOwner(call));

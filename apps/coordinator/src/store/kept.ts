@@ -1,4 +1,6 @@
+import { failpoint } from "../failpoint.ts";
 import type { Change, Leading, Place } from "./commit.ts";
+import type { Tx } from "./engine.ts";
 import { mustLead } from "./lease.ts";
 
 /** An artifact of a run: its hash, what it is, and the round that began when it was last put. */
@@ -77,19 +79,84 @@ export async function forgetFile({ engine, epoch }: Leading, run: string, sha256
   });
 }
 
+/** What stays of a run's rows. */
+export type KeptRows = {
+  /** Records of its history from this place on; absent: all. */
+  readonly records?: number;
+  /** So many of its newest manifests, at least one; absent: all. */
+  readonly releases?: number;
+};
+
+/**
+ * Removes older rows, oldest first and at most so many of a kind, so that the transaction takes about a
+ * millisecond; how many it removed. The newest manifest always stays: the run goes on from it.
+ */
+export async function forgetRows(
+  { engine, epoch }: Leading,
+  run: string,
+  { records, releases }: KeptRows,
+): Promise<number> {
+  const removed = await engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch });
+    const gone =
+      (records === undefined ? 0 : await forgetRecords(tx, run, records)) +
+      (releases === undefined ? 0 : await forgetReleases(tx, run, Math.max(1, releases)));
+    if (gone > 0) failpoint("keep.rows.inside");
+    return gone;
+  });
+  if (removed > 0) failpoint("keep.rows.durable");
+  return removed;
+}
+
+async function forgetRecords(tx: Tx, run: string, before: number): Promise<number> {
+  const old = await tx
+    .selectFrom("history")
+    .select("at")
+    .where("run", "=", run)
+    .where("at", "<", before)
+    .orderBy("at")
+    .limit(MOST)
+    .execute();
+  const last = old.at(-1);
+  if (last) await tx.deleteFrom("history").where("run", "=", run).where("at", "<=", last.at).execute();
+  return old.length;
+}
+
+async function forgetReleases(tx: Tx, run: string, kept: number): Promise<number> {
+  const newest = await tx
+    .selectFrom("releases")
+    .select(({ fn }) => fn.max<number | null>("version").as("version"))
+    .where("run", "=", run)
+    .executeTakeFirst();
+  const old = await tx
+    .selectFrom("releases")
+    .select("version")
+    .where("run", "=", run)
+    .where("version", "<=", (newest?.version ?? 0) - kept)
+    .orderBy("version")
+    .limit(MOST)
+    .execute();
+  const last = old.at(-1)?.version;
+  if (last !== undefined)
+    await tx.deleteFrom("releases").where("run", "=", run).where("version", "<=", last).execute();
+  return old.length;
+}
+
+/** A record with its place in the run's history. */
+export type StoredRecord = { readonly at: number; readonly record: Uint8Array };
+
 /** Records of a run's history that its header no longer holds, from one place on. */
 export async function historyOf(
   { engine }: Leading,
   run: string,
   { from, most }: { from: number; most: number },
-): Promise<Uint8Array[]> {
-  const rows = await engine.db
+): Promise<StoredRecord[]> {
+  return await engine.db
     .selectFrom("history")
-    .select("record")
+    .select(["at", "record"])
     .where("run", "=", run)
     .where("at", ">=", from)
     .orderBy("at")
     .limit(most)
     .execute();
-  return rows.map(({ record }) => record);
 }

@@ -9,7 +9,17 @@ import { failpoint } from "../failpoint.ts";
 import { addNote, auditHead, auditLines } from "./audit.ts";
 import { type Change, commit, journalOf, type Leading } from "./commit.ts";
 import type { Engine, Tx } from "./engine.ts";
-import { filesBeyond, forgetFile, historyOf, isFileOfAnother, type Kept, type StoredFile } from "./kept.ts";
+import {
+  filesBeyond,
+  forgetFile,
+  forgetRows,
+  historyOf,
+  isFileOfAnother,
+  type Kept,
+  type KeptRows,
+  type StoredFile,
+  type StoredRecord,
+} from "./kept.ts";
 import { mustLead, readLease, takeLease } from "./lease.ts";
 import { type OpenOptions, openSqlite } from "./open.ts";
 import type { Schema } from "./schema.ts";
@@ -81,14 +91,16 @@ export type Store = {
   /** By version, oldest first. */
   releases(run: string, page?: Page): Promise<StoredRelease[]>;
   newestRelease(run: string): Promise<StoredRelease | undefined>;
-  /** Records that the header no longer holds, oldest first. */
-  history(run: string, page: Page): Promise<Uint8Array[]>;
+  /** Records that the header no longer holds, oldest first; with `kept`, older ones are gone. */
+  history(run: string, page: Page): Promise<StoredRecord[]>;
   /** Some of the files of older rounds than the newest `kept` before `round`. */
   filesBeyond(run: string, about: { round: number; kept: Kept }): Promise<string[]>;
   /** Whether another run has the file too. */
   isFileOfAnother(run: string, sha256: string): Promise<boolean>;
   /** Forgets a file that was removed. */
   forgetFile(run: string, sha256: string): Promise<void>;
+  /** Removes some of the rows that are older than what is kept, oldest first; how many. */
+  forgetRows(run: string, kept: KeptRows): Promise<number>;
   /** An entry of the audit log that belongs to no change of the store. */
   note(note: Note): Promise<void>;
   auditHead(): Promise<Head>;
@@ -101,7 +113,7 @@ export type Store = {
   close(): Promise<void>;
 };
 
-export type { Change, Kept, OpenOptions, StoredFile, StoredParticipation };
+export type { Change, Kept, KeptRows, OpenOptions, StoredFile, StoredParticipation };
 
 /** From a version or place on, and how many at most. */
 export type Page = { readonly from: number; readonly most: number };
@@ -145,6 +157,7 @@ export function storeOf(leading: Leading): Store {
     filesBeyond: (run, about) => filesBeyond(leading, run, about),
     isFileOfAnother: (run, sha256) => isFileOfAnother(leading, run, sha256),
     forgetFile: (run, sha256) => forgetFile(leading, run, sha256),
+    forgetRows: (run, kept) => forgetRows(leading, run, kept),
     note: (note) => addNoteAlone(leading, note),
     auditHead: () => auditHead(engine),
     auditLines: (range) => auditLines(engine, range),
@@ -290,6 +303,7 @@ function guarded(store: Store, engine: Engine): Store {
     filesBeyond: wrap("reading files", store.filesBeyond),
     isFileOfAnother: wrap("reading files", store.isFileOfAnother),
     forgetFile: wrap("forgetting a file", store.forgetFile),
+    forgetRows: wrap("removing old rows", store.forgetRows),
     integrity: wrap("checking integrity", store.integrity),
     close: wrap("closing", store.close),
   };

@@ -249,7 +249,7 @@ describe("the header", () => {
     expect(header.earlier + header.history.length).toBe(10_001);
     expect(header.history).toHaveLength(NEWEST_RECORDS);
     const rows = await store.history(one.run, { from: 0, most: 20_000 });
-    const rounds = rows.map((bytes) => decode(RoundRecordSchema, bytes, bytes.length).round);
+    const rounds = rows.map(({ record }) => decode(RoundRecordSchema, record, record.length).round);
     expect([...rounds, ...header.history.map(({ round }) => round)]).toEqual([...Array(10_001).keys()]);
     expect(await store.history(one.run, { from: 9_899, most: 7 })).toHaveLength(2);
   });

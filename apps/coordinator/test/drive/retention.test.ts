@@ -7,14 +7,14 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { signPlan } from "@tutti/release/plan";
 import { firstHeader } from "@tutti/round/run";
-import { PutPartSchema } from "@tutti/wire/admin";
+import { PutPartSchema, RoundRecordSchema } from "@tutti/wire/admin";
 import type { RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
 import { Coordinator } from "../../src/drive/coordinator.ts";
-import { ledgerOf } from "../../src/drive/ledger.ts";
+import { decodeHeader, ledgerOf } from "../../src/drive/ledger.ts";
 import { Retention, type Shelf } from "../../src/drive/retention.ts";
 import { onFailpoint } from "../../src/failpoint.ts";
 import type { Federation } from "../../src/folder/federation.ts";
@@ -151,6 +151,53 @@ describe("files of old rounds", () => {
     expect(left()).toBe(2);
     expect(await store.filesBeyond("a", { round: 3, kept: { evidence: 1, adapter: 1 } })).toEqual([]);
   });
+});
+
+describe("rows of old rounds", () => {
+  const record = (at: number) => create(RoundRecordSchema, { round: at });
+  /** Closes rounds `from` to `to` of run "a", each with a release and one more record. */
+  async function rounds(retention: Retention, { from, to }: { from: number; to: number }): Promise<void> {
+    const ledger = ledgerOf(store, "a", retention.shelf("a"));
+    let header: RunHeader = firstHeader({ version: from, manifest: "", adapter: "" });
+    if (from > 1) header = decodeHeader((await store.run("a"))!.header);
+    for (let at = from; at <= to; at++) {
+      const history = [...header.history, record(at)];
+      const envelope = signPlan(plan(), OWNER);
+      const release = { version: at, digest: `${at}`, envelope };
+      header = await ledger.close({ ...header, round: at, history }, { round: null, wallMs: 0, release });
+      await retention.close();
+    }
+  }
+  const held = async () => ({
+    releases: (await store.releases("a")).map(({ version }) => version),
+    records: (await store.history("a", { from: 0, most: 1000 })).map(({ at }) => at),
+  });
+
+  test("go with the files of their rounds", async () => {
+    await rounds(retentionOf({ evidence: 103, adapter: 2 }), { from: 1, to: 110 });
+    expect(await held()).toEqual({ releases: [109, 110], records: [7, 8, 9] });
+    await rounds(retentionOf({}), { from: 111, to: 112 });
+    expect(await held()).toEqual({ releases: [109, 110, 111, 112], records: [7, 8, 9, 10, 11] });
+  });
+
+  test.each(["keep.rows.inside", "keep.rows.durable"] as const)(
+    "killed at %s, the rest goes later",
+    async (name) => {
+      await rounds(retentionOf({}), { from: 1, to: 104 });
+      onFailpoint((met) => {
+        if (met === name) throw new Error("dead");
+      });
+      await rounds(retentionOf({ evidence: 1, adapter: 2 }), { from: 105, to: 105 });
+      const none = name === "keep.rows.inside";
+      expect((await held()).records).toEqual(none ? [0, 1, 2, 3, 4] : []);
+      onFailpoint(undefined);
+      await rounds(retentionOf({ evidence: 1, adapter: 2 }), { from: 106, to: 106 });
+      expect((await held()).records).toEqual([]);
+      expect((await held()).releases.slice(-2)).toEqual([105, 106]);
+      await rounds(retentionOf({ evidence: 1, adapter: 2 }), { from: 107, to: 107 });
+      expect((await held()).releases).toEqual([106, 107]);
+    },
+  );
 });
 
 describe("a coordinator keeps what a run needs", () => {

@@ -265,8 +265,37 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
     await store.addRun(aRun);
     await store.commit("r1", { history: [0, 1, 2].map((at) => ({ at, record: bytes(at) })) });
     await store.commit("r1", { history: [2, 3].map((at) => ({ at, record: bytes(at) })) });
-    expect(await store.history("r1", { from: 1, most: 10 })).toEqual([bytes(1), bytes(2), bytes(3)]);
+    const records = [1, 2, 3].map((at) => ({ at, record: bytes(at) }));
+    expect(await store.history("r1", { from: 1, most: 10 })).toEqual(records);
     expect(await store.history("r2", { from: 0, most: 10 })).toEqual([]);
+  });
+
+  test("old rows go, oldest first and some at a time; the newest manifest and other runs stay", async () => {
+    for (const run of ["r1", "r2"]) await store.addRun({ ...aRun, run });
+    const all = Array.from({ length: 250 }, (_, at) => ({ at, record: bytes(at & 255) }));
+    for (const run of ["r1", "r2"]) {
+      await store.commit(run, { history: all });
+      for (const version of [0, 1, 2, 3])
+        await store.commit(run, { release: { version, digest: `d${version}`, envelope: bytes(version) } });
+    }
+    const held = async (run: string) => {
+      const places = (await store.history(run, { from: 0, most: 1000 })).map(({ at }) => at);
+      const versions = (await store.releases(run)).map(({ version }) => version);
+      return [places[0], places.length, versions.join()];
+    };
+    expect(await store.forgetRows("r1", {})).toBe(0);
+    expect(await store.forgetRows("r1", { records: -7, releases: 4 })).toBe(0);
+    expect(await store.forgetRows("r1", { records: 245 })).toBe(100);
+    expect(await held("r1")).toEqual([100, 150, "0,1,2,3"]);
+    expect(await store.forgetRows("r1", { records: 245, releases: 2 })).toBe(102);
+    expect(await store.forgetRows("r1", { records: 245, releases: 2 })).toBe(45);
+    expect(await held("r1")).toEqual([245, 5, "2,3"]);
+    expect(await store.forgetRows("r1", { records: 1_000_000, releases: 0 })).toBe(6);
+    expect(await store.forgetRows("r1", { records: 1_000_000, releases: 0 })).toBe(0);
+    expect(await held("r1")).toEqual([undefined, 0, "3"]);
+    expect((await store.newestRelease("r1"))?.version).toBe(3);
+    expect(await held("r2")).toEqual([0, 250, "0,1,2,3"]);
+    expect(await store.forgetRows("none", { records: 9, releases: 1 })).toBe(0);
   });
 
   test("files beyond what is kept, by kind; one that is made again counts from then", async () => {

@@ -494,6 +494,14 @@ export declare type ReleasesReply = Message<"tutti.v1.ReleasesReply"> & {
    * @generated from field: bool more = 3;
    */
   more: boolean;
+
+  /**
+   * The version to ask for then. The first one of a reply may be later than the one asked for: older
+   * manifests are gone where the coordinator's config says so.
+   *
+   * @generated from field: uint32 next = 4;
+   */
+  next: number;
 };
 
 /**
@@ -535,6 +543,13 @@ export declare type HistoryReply = Message<"tutti.v1.HistoryReply"> & {
    * @generated from field: repeated tutti.v1.RoundRecord records = 1;
    */
   records: RoundRecord[];
+
+  /**
+   * The place of the first of them: later than asked for where older ones are gone.
+   *
+   * @generated from field: uint32 from = 2;
+   */
+  from: number;
 };
 
 /**
