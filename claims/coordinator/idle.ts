@@ -23,9 +23,11 @@ import { Child } from "../support/round/child.ts";
 const DEVICES = Number(process.env.TUTTI_IDLE ?? 10_000);
 const PROCESSES = 2;
 const [MOST_BYTES, MOST_BACK_S] = [1e9, 90];
+/** As the service starts it: what its unit sets in the environment. */
+const UNIT = new URL("../../deploy/systemd/tutti-coordinator.service", import.meta.url);
 /** Devices of a federation that starts arrive over a while. */
 const ARRIVAL_MS = DEVICES * 6;
-const SETTLE_MS = 10_000;
+const SETTLE_MS = 60_000;
 const PATIENCE_MS = 900_000;
 
 export const claim: Claim = {
@@ -68,9 +70,9 @@ async function standing(clientCertificates: "off" | "required", report: (line: s
     const { names, seed, port } = await found(folder, clientCertificates);
     report(`${clientCertificates}: ${names.length} devices enrolled`);
     const serve = async () => {
-      const log = join(place, "coordinator.log");
       const program = new URL("../support/coordinator/standing.ts", import.meta.url);
-      const child = new Child<StandingSaid>(program, { folder }, log);
+      const output = { log: join(place, "coordinator.log"), environment: await unitEnvironment() };
+      const child = new Child<StandingSaid>(program, { folder }, output);
       children.push(child);
       await child.until((said) => said.kind === "serving");
       return child;
@@ -115,6 +117,14 @@ async function standing(clientCertificates: "off" | "required", report: (line: s
     await Promise.all(children.map((child) => child.kill()));
     if (!process.env.TUTTI_KEEP) await rm(place, { recursive: true, force: true });
   }
+}
+
+async function unitEnvironment(): Promise<Record<string, string>> {
+  const lines = (await readFile(UNIT, "utf8")).split("\n").filter((line) => line.startsWith("Environment="));
+  const pairs = lines.flatMap((line) => line.slice("Environment=".length).split(" "));
+  return Object.fromEntries(
+    pairs.map((pair) => [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)]),
+  );
 }
 
 /** A federation whose devices are in the store already, as after long service. */

@@ -151,8 +151,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/presence.ts`,
-        find: "    this.activities.delete(device);\n    this.#events.onGone(device);\n",
-        replace: "    this.activities.delete(device);\n",
+        find: "    this.answering.delete(device);\n    this.#events.onGone(device);\n",
+        replace: "    this.answering.delete(device);\n",
       },
     ],
   },

@@ -97,7 +97,7 @@ async function once(name: string, at: number): Promise<Fault | null> {
       expiresMs: greeted.nowMs + 60_000,
     });
     const signed = Buffer.from(encode(RequestAuthSchema, auth)).toString("base64");
-    const stream = session.request({ ...headersOf(pathOf(listen)), [AUTH_METADATA]: signed });
+    const stream = requestOn(session, { ...headersOf(pathOf(listen)), [AUTH_METADATA]: signed });
     const refused = new Promise<Fault>((resolve) => {
       stream.on("error", (cause) => resolve(new Fault("unavailable", "stream", { cause })));
       stream.on("response", (headers) => {
@@ -122,7 +122,7 @@ async function once(name: string, at: number): Promise<Fault | null> {
 
 function unary(session: ClientHttp2Session) {
   return new Promise<{ session: Uint8Array; nowMs: number }>((resolve, reject) => {
-    const stream = session.request(headersOf(pathOf(hello)));
+    const stream = requestOn(session, headersOf(pathOf(hello)));
     const parts: Buffer[] = [];
     stream.on("response", (headers) => {
       const fault = faultIn(headers);
@@ -137,6 +137,12 @@ function unary(session: ClientHttp2Session) {
     });
     stream.end(EMPTY);
   });
+}
+
+/** @throws Fault("unavailable") where the connection is gone already, which Node calls a mistake of ours. */
+function requestOn(session: ClientHttp2Session, headers: http2.OutgoingHttpHeaders) {
+  if (session.destroyed || session.closed) throw new Fault("unavailable", "connection", { got: "closed" });
+  return session.request(headers);
 }
 
 function headersOf(path: string): http2.OutgoingHttpHeaders {

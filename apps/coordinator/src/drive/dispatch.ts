@@ -10,7 +10,7 @@ import type { DeviceState } from "@tutti/wire/device";
 import type { Instruction } from "@tutti/wire/round";
 import type { StoredParticipation } from "../store/store.ts";
 import type { Driver } from "./driver.ts";
-import { idleWord, pauseInRound, pauseOf, returnOf } from "./pauses.ts";
+import { IdleWords, pauseInRound, pauseOf, returnOf } from "./pauses.ts";
 import { MAX_WORD_BYTES, Presence } from "./presence.ts";
 import { Standings } from "./standings.ts";
 
@@ -45,6 +45,7 @@ export class Dispatch {
   /** Each run's round, and its newest release, as of the last look. */
   readonly #seen = new Map<string, { round: Round; parent: Driver["parent"] }>();
   readonly standings: Standings;
+  readonly #idleWords = new IdleWords();
   /** The run that each device which is here served last. */
   readonly #last = new Map<string, string>();
   /** When each device that is here may be judged anew, and what waits for that. */
@@ -154,7 +155,7 @@ export class Dispatch {
   }
 
   #idle(device: string, window: Window): Instruction {
-    return idleWord(this.standings.whyNone(device) || "no run needs this device now", window);
+    return this.#idleWords.of(this.standings.whyNone(device) || "no run needs this device now", window);
   }
 
   close(): void {

@@ -35,7 +35,19 @@ export function retryOf({ minMs, maxMs }: Window): RetryWindow {
   return create(RetryWindowSchema, { minMs, maxMs });
 }
 
-export function idleWord(because: string, window: Window): Instruction {
+/** Each idle device's is kept: those that say the same as the one before them are one in memory. */
+export class IdleWords {
+  #last: { readonly because: string; readonly maxMs: number; readonly word: Instruction } | null = null;
+
+  of(because: string, window: Window): Instruction {
+    const { maxMs } = window;
+    if (this.#last?.because !== because || this.#last.maxMs !== maxMs)
+      this.#last = { because, maxMs, word: idleWord(because, window) };
+    return this.#last.word;
+  }
+}
+
+function idleWord(because: string, window: Window): Instruction {
   const value = { retryAfterMs: window.minMs, retry: retryOf(window), because };
   return create(InstructionSchema, { word: { case: "idle", value: create(IdleSchema, value) } });
 }

@@ -139,7 +139,7 @@ const tracing = v.strictObject({
 
 const limits = v.strictObject({
   connections: v.optional(
-    v.pipe(whole(1, 1_000_000), says("Most connections at once. An idle one costs about 80 KB.")),
+    v.pipe(whole(1, 1_000_000), says("Most connections at once. What an idle one costs: Memory.")),
     12_000,
   ),
   connectionsPerAddress: v.optional(

@@ -1,3 +1,4 @@
+import { constants } from "node:crypto";
 import http2, { type Http2SecureServer, type SecureServerOptions } from "node:http2";
 import { type AddressInfo, createServer, type Server as NetServer } from "node:net";
 import type { Server, ServerCredentials } from "@grpc/grpc-js";
@@ -98,6 +99,8 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
     const server = original({
       ...options,
       minVersion: "TLSv1.3",
+      // No device resumes a TLS session; a ticket holds its certificate, and 16 KiB more a connection.
+      secureOptions: constants.SSL_OP_NO_TICKET,
       // No certificate but our own vouches for a client's, so TLS is not to look for one (shown.ts).
       ...(shown.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
       handshakeTimeout: HANDSHAKE_MS,

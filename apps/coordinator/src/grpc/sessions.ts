@@ -30,7 +30,8 @@ export class Sessions {
   open(nowMs: number): Uint8Array {
     this.#makeRoom(nowMs);
     const id = this.#random.bytes(16);
-    this.#all.set(hex(id), new Session(hex(id), nowMs));
+    const name = hex(id);
+    this.#all.set(name, new Session(name, nowMs));
     return id;
   }
 

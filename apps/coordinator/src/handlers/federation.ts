@@ -60,9 +60,7 @@ function arrival(coordinator: Coordinator, authenticator: Authenticator): Some<"
 function news(coordinator: Coordinator): Some<"listen" | "checkIn" | "fetch"> {
   const { dispatch, parts } = coordinator;
   return {
-    async *listen({ state }, call) {
-      yield* dispatch.listen(deviceOf(call), factsOf(call, state), call.signal);
-    },
+    listen: ({ state }, call) => dispatch.listen(deviceOf(call), factsOf(call, state), call.signal),
     async checkIn({ state }, call) {
       const { word, retry } = dispatch.ask(deviceOf(call), factsOf(call, state));
       return create(CheckInReplySchema, { instruction: word, retry: retryOf(retry) });

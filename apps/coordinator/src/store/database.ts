@@ -4,11 +4,12 @@ import type { Config } from "../folder/config.ts";
 import { PATHS, readText } from "../folder/layout.ts";
 import type { Engine } from "./engine.ts";
 import { openSqlite } from "./open.ts";
-import { openPostgres } from "./postgres.ts";
 
 /** Opens the database that a federation's config names; paths in it count from its folder. */
 export async function openDatabase(folder: string, { store }: Pick<Config, "store">): Promise<Engine> {
   if (store.engine === "sqlite") return await openSqlite({ file: join(folder, PATHS.store) });
+  // The client of a server that most federations do not have.
+  const { openPostgres } = await import("./postgres.ts");
   const name = `tutti ${hostname()} ${process.pid}`.slice(0, 48);
   return await openPostgres({ url: await postgresUrl(folder, store), poolSize: store.poolSize, name });
 }
