@@ -103,6 +103,10 @@ function verdictsOf(child: ReturnType<typeof started>, take: (verdict: Verdict) 
   return new Promise((resolve, reject) => {
     createInterface({ input: child.stdout }).on("line", (line) => take(JSON.parse(line) as Verdict));
     child.once("error", reject);
-    child.once("close", () => resolve());
+    // Ended by a signal, it was stopped at another's find.
+    child.once("close", (code) => {
+      if (code) reject(new Error(`the simulation ended with code ${code}`));
+      else resolve();
+    });
   });
 }
