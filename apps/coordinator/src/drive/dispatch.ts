@@ -268,9 +268,11 @@ export class Dispatch {
     driver.giveUp(`the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`);
   }
 
-  /** Devices that serve a run, of those that say how soon they answer a PING; and how soon. */
+  /** Devices that serve the run for which they said how soon they answer a PING; and how soon. */
   *awaited(): Generator<[device: string, withinMs: number]> {
-    for (const line of this.presence.answering) if (this.schedule.serves(line[0]) !== null) yield line;
+    // What another run's model and rows hold it up for is not known until it went through a round of that.
+    for (const [device, { run, withinMs }] of this.presence.answering)
+      if (this.schedule.serves(device) === run) yield [device, withinMs];
   }
 
   /** Wakes when a run has shown no change for too long, or somebody's rest ends. */

@@ -38,8 +38,8 @@ export type PresenceEvents = { onCame(device: string): void; onGone(device: stri
 /** Which devices are here, on a Listen stream or by asking now and then, and the last words each was told. */
 export class Presence {
   readonly activities = new Map<string, Activity>();
-  /** Of devices that say how soon they answer a PING: how soon, in milliseconds. */
-  readonly answering = new Map<string, number>();
+  /** Of devices that say how soon they answer a PING while they serve a run: which, and how soon. */
+  readonly answering = new Map<string, { readonly run: string; readonly withinMs: number }>();
   readonly #lines = new Map<string, Line>();
   readonly #leaving = new Map<string, AbortController>();
   /** When a device without a stream counts as gone unless it asks again. */
@@ -62,8 +62,8 @@ export class Presence {
   }
 
   /** What a device says of itself; 0: it cannot say. */
-  answersWithin(device: string, ms: number): void {
-    if (ms > 0) this.answering.set(device, ms);
+  answersWithin(device: string, run: string, withinMs: number): void {
+    if (withinMs > 0) this.answering.set(device, { run, withinMs });
     else this.answering.delete(device);
   }
 

@@ -76,7 +76,7 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
   return {
     ready: async (request, call) => {
       const device = deviceOf(call);
-      coordinator.presence.answersWithin(device, request.answersWithinMs);
+      coordinator.presence.answersWithin(device, request.run, request.answersWithinMs);
       return await say(runNow(coordinator, request), device, { case: "ready", value: true });
     },
     decline: async (request, call) => {

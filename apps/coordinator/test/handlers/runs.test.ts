@@ -65,6 +65,28 @@ describe("several runs at once", () => {
     expect(together).toBeGreaterThan(0);
   });
 
+  test("how soon a device answers counts while it serves the run that it said it for", async () => {
+    const three = SIX.slice(0, 3);
+    for (const device of three) desk.listen(device);
+    await desk.settle();
+    const { dispatch, presence } = desk.coordinator;
+    const cohort = { min: 3, max: 3 };
+    const one = await desk.startRun(plan({ name: "one", cohort }));
+    await until(() => begun().length === 1, three);
+    for (const device of three) presence.answersWithin(device, one, 2_000);
+    presence.answersWithin("c", one, 0);
+    expect([...dispatch.awaited()]).toEqual([
+      ["a", 2_000],
+      ["b", 2_000],
+    ]);
+    await until(() => running().length === 0, three);
+    expect([...dispatch.awaited()]).toEqual([]);
+    const two = await desk.startRun(plan({ name: "two", cohort }));
+    await until(() => begun().length === 1, three);
+    expect(dispatch.schedule.serving(two)).toEqual(new Set(three));
+    expect([...dispatch.awaited()]).toEqual([]);
+  });
+
   test("two that need all there are take turns, and waiting is no failure", async () => {
     const three = SIX.slice(0, 3);
     for (const device of three) desk.listen(device);
