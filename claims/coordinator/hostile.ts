@@ -21,9 +21,9 @@ const HONEST = { sdk: ">=0.0.1" };
 export const claim: Claim = {
   name: "coordinator/hostile",
   target:
-    `${ATTACKS.length} attacks are refused or cut as they should be; every signed request of a device, sent ` +
-    "again byte for byte in every phase of a round, is refused as a replay; honest rounds go on meanwhile, " +
-    "each with the exact sum; files that are open come back to what they were",
+    `${ATTACKS.length} attacks are refused or cut as they should be; every signed request of a device, ` +
+    "sent again byte for byte in every phase of a round, is refused as a replay; honest rounds go on " +
+    "meanwhile, each with the exact sum; files that are open come back to what they were",
   async run(report) {
     const options = { devices: 3, processes: 1, inMemory: true, watch: "phases" } as const;
     return await withHouse(options, async (house) => {

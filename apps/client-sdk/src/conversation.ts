@@ -244,7 +244,7 @@ export class Conversation {
       throw error;
     }
     if (!uploads) return;
-    this.#pulse.gave(run);
+    this.#pulse.vectorSent(run);
     this.#report({ run, round, activity: "waiting", progress: 1 });
   }
 

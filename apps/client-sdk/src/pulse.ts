@@ -12,25 +12,25 @@ const MOST_MS = 60_000;
  */
 export class Pulse {
   readonly #heldUpMs: (() => number) | undefined;
-  #shown: { readonly run: string; vectors: number; ms: number } | null = null;
+  #measured: { readonly run: string; vectors: number; ms: number } | null = null;
 
   /** `heldUpMs`: how long the event loop stood still of late at most; absent: the platform cannot tell. */
   constructor(heldUpMs?: () => number) {
     this.#heldUpMs = heldUpMs;
   }
 
-  /** A vector of this run has left; from one to the next all has had its turn that computes in a round. */
-  gave(run: string): void {
+  /** Between two of them the device trained, masked and loaded a release: all that blocks its event loop. */
+  vectorSent(run: string): void {
     if (!this.#heldUpMs) return;
-    if (this.#shown?.run !== run) this.#shown = { run, vectors: 0, ms: 0 };
-    this.#shown.vectors += 1;
-    this.#shown.ms = Math.max(this.#shown.ms, this.#heldUpMs());
+    if (this.#measured?.run !== run) this.#measured = { run, vectors: 0, ms: 0 };
+    this.#measured.vectors += 1;
+    this.#measured.ms = Math.max(this.#measured.ms, this.#heldUpMs());
   }
 
   /** Milliseconds; 0 while this device cannot say. */
   answersWithinMs(run: string): number {
-    if (this.#shown?.run !== run || this.#shown.vectors < 2) return 0;
-    const ms = LEAST_MS + MARGIN * this.#shown.ms;
+    if (this.#measured?.run !== run || this.#measured.vectors < 2) return 0;
+    const ms = LEAST_MS + MARGIN * this.#measured.ms;
     return ms > MOST_MS ? 0 : Math.ceil(ms);
   }
 }

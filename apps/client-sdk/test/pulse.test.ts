@@ -7,7 +7,7 @@ describe("how soon a device answers", () => {
     const held = [400, 700, 100];
     const pulse = new Pulse(() => held.shift() ?? 0);
     const said = ["a", "a", "a"].map((run) => {
-      pulse.gave(run);
+      pulse.vectorSent(run);
       return pulse.answersWithinMs(run);
     });
     expect(said).toEqual([0, 1_500 + 3 * 700, 1_500 + 3 * 700]);
@@ -16,10 +16,10 @@ describe("how soon a device answers", () => {
 
   test("another run begins anew; one held up for very long, or on an unknown platform, says nothing", () => {
     const pulse = new Pulse(() => 30_000);
-    for (const run of ["a", "b", "a", "a"]) pulse.gave(run);
+    for (const run of ["a", "b", "a", "a"]) pulse.vectorSent(run);
     expect(pulse.answersWithinMs("a")).toBe(0);
     const unknown = new Pulse();
-    for (const run of ["a", "a"]) unknown.gave(run);
+    for (const run of ["a", "a"]) unknown.vectorSent(run);
     expect(unknown.answersWithinMs("a")).toBe(0);
   });
 

@@ -139,7 +139,10 @@ const tracing = v.strictObject({
 
 const limits = v.strictObject({
   connections: v.optional(
-    v.pipe(whole(1, 1_000_000), says("Most connections at once. What an idle one costs: Memory.")),
+    v.pipe(
+      whole(1, 1_000_000),
+      says("Most connections at once; the section Memory is about what they cost."),
+    ),
     12_000,
   ),
   connectionsPerAddress: v.optional(

@@ -98,7 +98,7 @@ export class Connections {
   }
 
   /** All that a device signed requests over. */
-  linesOf(name: string): readonly Pick<Connection, "socket" | "session">[] {
+  connectionsOf(name: string): readonly Pick<Connection, "socket" | "session">[] {
     return this.#ofName.get(name) ?? [];
   }
 

@@ -14,11 +14,11 @@ import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCal
 import { intake, Received } from "./intake.ts";
 import { LIMITS, type Limits, MAX_SESSION_MIB } from "./limits.ts";
 import { type Listener, listen } from "./listener.ts";
+import { type Awaited, watchLiveness } from "./liveness.ts";
 import { Load, watchLoad } from "./load.ts";
 import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
 import { type Cause, Turned } from "./turned.ts";
-import { type Awaited, keepVigil } from "./vigil.ts";
 
 /** A service and its handlers, kept together by `offer`. */
 export type Offer<S extends DescService = DescService> = {
@@ -133,8 +133,8 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   listener = await listen(server, { host, port, credentials, limits, door, shown });
   const { connections } = listener;
   const unwatch = watchLoad(load);
-  const linesOf = (device: string) => connections.linesOf(device);
-  const endVigil = keepVigil({ linesOf, turned, awaited: options.awaited ?? (() => []) });
+  const connectionsOf = (device: string) => connections.connectionsOf(device);
+  const endLiveness = watchLiveness({ connectionsOf, turned, awaited: options.awaited ?? (() => []) });
   return {
     port: listener.port,
     connections: () => connections.size,
@@ -147,7 +147,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     cut: listener.drop,
     showTls: listener.showTls,
     close: () => {
-      endVigil();
+      endLiveness();
       return close(server, listener).finally(unwatch);
     },
   };

@@ -14,8 +14,8 @@ import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status
 import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
 import type { Limits } from "../../src/grpc/limits.ts";
+import type { Awaited } from "../../src/grpc/liveness.ts";
 import { type GrpcServer, serveGrpc } from "../../src/grpc/serve.ts";
-import type { Awaited } from "../../src/grpc/vigil.ts";
 
 type Handling = Partial<Handlers<typeof Federation>>;
 

@@ -3,34 +3,33 @@ import type { Socket } from "node:net";
 import type { Turned } from "./turned.ts";
 
 /** How often it looks. */
-export const VIGIL_MS = 500;
+export const LOOK_MS = 500;
 
 /** Devices that rounds wait for, each with the time within which it answers a PING unless it is gone. */
 export type Awaited = Iterable<readonly [device: string, withinMs: number]>;
 
-/** A connection of a device. */
-type Line = { readonly socket: Socket; readonly session: ServerHttp2Session | null };
+type Connection = { readonly socket: Socket; readonly session: ServerHttp2Session | null };
 
-/** Of a connection: what had come at the last look; how long a PING is unanswered, null where none is. */
+/** What had come over a connection at the last look; how long a PING is unanswered, null where none is. */
 type Seen = { bytes: number; unansweredMs: number | null };
 
-export type VigilOptions = {
-  readonly linesOf: (device: string) => readonly Line[];
+export type LivenessOptions = {
+  readonly connectionsOf: (device: string) => readonly Connection[];
   readonly nowMs: () => number;
   readonly turned: Turned;
 };
 
 /**
  * Cuts the connections of devices that rounds wait for and that stand still: stopped, or gone without a word,
- * which a TCP connection outlives for half a minute. Whoever sends anything is there, so a PING goes only to
- * those that are quiet; its answer counts like all else that comes.
+ * which a TCP connection outlives until keepalive gives it up. Whoever sends anything is there, so a PING goes
+ * only to those that are quiet; its answer counts like all else that comes.
  */
-export class Vigil {
-  readonly #options: VigilOptions;
+export class Liveness {
+  readonly #options: LivenessOptions;
   readonly #seen = new WeakMap<Socket, Seen>();
   #lookedMs: number;
 
-  constructor(options: VigilOptions) {
+  constructor(options: LivenessOptions) {
     this.#options = options;
     this.#lookedMs = options.nowMs();
   }
@@ -38,17 +37,22 @@ export class Vigil {
   look(awaited: Awaited): void {
     const nowMs = this.#options.nowMs();
     // While this process itself stood still it read no answers.
-    const passedMs = Math.min(nowMs - this.#lookedMs, VIGIL_MS);
+    const passedMs = Math.min(nowMs - this.#lookedMs, LOOK_MS);
     this.#lookedMs = nowMs;
     for (const [device, withinMs] of awaited)
-      for (const line of this.#options.linesOf(device)) this.#lookAt(line, { passedMs, withinMs });
+      for (const connection of this.#options.connectionsOf(device))
+        this.#lookAt(connection, { passedMs, withinMs });
   }
 
-  #lookAt({ socket, session }: Line, { passedMs, withinMs }: { passedMs: number; withinMs: number }): void {
+  #lookAt(
+    { socket, session }: Connection,
+    { passedMs, withinMs }: { passedMs: number; withinMs: number },
+  ): void {
     const seen = this.#seen.get(socket);
     if (seen?.bytes !== socket.bytesRead)
       return void this.#seen.set(socket, { bytes: socket.bytesRead, unansweredMs: null });
     if (seen.unansweredMs === null) {
+      // It is closing already; and without a session nobody signed anything over it.
       if (!session || session.destroyed || session.closed) return;
       session.ping(() => {});
       seen.unansweredMs = 0;
@@ -56,15 +60,17 @@ export class Vigil {
     }
     seen.unansweredMs += passedMs;
     if (seen.unansweredMs < withinMs) return;
-    this.#options.turned.add("still");
+    this.#options.turned.add("unresponsive");
     socket.destroy();
   }
 }
 
-/** Looks every VIGIL_MS, until it is told to end. */
-export function keepVigil(options: Omit<VigilOptions, "nowMs"> & { awaited: () => Awaited }): () => void {
-  const vigil = new Vigil({ ...options, nowMs: () => performance.now() });
-  const timer = setInterval(() => vigil.look(options.awaited()), VIGIL_MS);
+/** Looks every LOOK_MS, until it is told to end. */
+export function watchLiveness(
+  options: Omit<LivenessOptions, "nowMs"> & { awaited: () => Awaited },
+): () => void {
+  const liveness = new Liveness({ ...options, nowMs: () => performance.now() });
+  const timer = setInterval(() => liveness.look(options.awaited()), LOOK_MS);
   timer.unref();
   return () => clearInterval(timer);
 }

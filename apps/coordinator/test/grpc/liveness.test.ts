@@ -6,8 +6,8 @@ import { Federation, ListenRequestSchema } from "@tutti/wire/round";
 import { pathOf } from "@tutti/wire/rpc";
 import { afterEach, describe, expect, test } from "vitest";
 import { openProxy } from "../../../../claims/support/chaos/proxy.ts";
+import { Liveness, LOOK_MS } from "../../src/grpc/liveness.ts";
 import { Turned } from "../../src/grpc/turned.ts";
-import { VIGIL_MS, Vigil } from "../../src/grpc/vigil.ts";
 import { hello, openWorld, signed, toBuffer, until, type World } from "./harness.ts";
 
 let world: World | undefined;
@@ -44,10 +44,10 @@ describe("devices that rounds wait for", () => {
       await until(() => asked >= before.asked + 8);
       expect(proxy.counts.upPassed).toBeGreaterThan(before.came);
       expect(streams.ended).toBe(0);
-      expect(world.server.held().turned.get("still")).toBeUndefined();
+      expect(world.server.held().turned.get("unresponsive")).toBeUndefined();
       proxy.break("silence");
       await until(() => streams.ended === 1);
-      expect(world.server.held().turned.get("still")).toBe(1);
+      expect(world.server.held().turned.get("unresponsive")).toBe(1);
     } finally {
       client.close();
       await proxy.close();
@@ -57,26 +57,26 @@ describe("devices that rounds wait for", () => {
   test("an answer that is late because this process stood still itself is waited for", () => {
     let nowMs = 0;
     const line = quietLine();
-    const vigil = new Vigil({ linesOf: () => [line], nowMs: () => nowMs, turned: new Turned() });
+    const liveness = new Liveness({ connectionsOf: () => [line], nowMs: () => nowMs, turned: new Turned() });
     const look = (afterMs: number) => {
       nowMs += afterMs;
-      vigil.look([["ward-3", 2_000]]);
+      liveness.look([["ward-3", 2_000]]);
     };
-    for (let i = 0; i < 2; i++) look(VIGIL_MS);
+    for (let i = 0; i < 2; i++) look(LOOK_MS);
     for (let i = 0; i < 3; i++) look(60_000);
     expect(line).toMatchObject({ pings: 1, cut: 0 });
-    look(VIGIL_MS);
+    look(LOOK_MS);
     expect(line).toMatchObject({ pings: 1, cut: 1 });
   });
 
   test("whoever sends is not asked", () => {
     let nowMs = 0;
     const line = quietLine();
-    const vigil = new Vigil({ linesOf: () => [line], nowMs: () => nowMs, turned: new Turned() });
+    const liveness = new Liveness({ connectionsOf: () => [line], nowMs: () => nowMs, turned: new Turned() });
     for (let i = 0; i < 100; i++) {
-      nowMs += VIGIL_MS;
+      nowMs += LOOK_MS;
       line.socket.bytesRead += 1;
-      vigil.look([["ward-3", 2_000]]);
+      liveness.look([["ward-3", 2_000]]);
     }
     expect(line).toMatchObject({ pings: 0, cut: 0 });
   });
@@ -88,7 +88,7 @@ async function* heldOpen(signal: AbortSignal, streams: { begun: number; ended: n
   streams.ended++;
 }
 
-/** A connection over which nothing comes, as far as the vigil sees it. */
+/** A connection over which nothing comes, as far as its liveness is seen. */
 function quietLine() {
   const line = { pings: 0, cut: 0 };
   const socket = { bytesRead: 0, destroy: () => line.cut++ };
