@@ -21,8 +21,8 @@ export type LivenessOptions = {
 
 /**
  * Cuts the connections of devices that rounds wait for and that stand still: stopped, or gone without a word,
- * which a TCP connection outlives until keepalive gives it up. Whoever sends anything is there, so a PING goes
- * only to those that are quiet; its answer counts like all else that comes.
+ * which a TCP connection outlives until keepalive gives it up. Whoever sends anything is there, so a PING
+ * goes only to those that are quiet; its answer counts like all else that comes.
  */
 export class Liveness {
   readonly #options: LivenessOptions;
