@@ -71,6 +71,7 @@ const WRITES = new Set([
   "addDevice",
   "addRun",
   "commit",
+  "forgetEntries",
   "forgetFile",
   "forgetRows",
   "note",

@@ -119,7 +119,9 @@ test.skipIf(SKIP_POSTGRES)(
     // Three reigns wrote one log, whole.
     const reader = await openReader(folders[0], await readConfig(folders[0]));
     const epochs: string[] = [];
-    await reader.audit([], ({ what, subject }) => void (what === "epoch.began" && epochs.push(subject)));
+    await reader.audit([], {
+      takes: ({ what, subject }) => void (what === "epoch.began" && epochs.push(subject)),
+    });
     await reader.close();
     expect(epochs).toEqual(["1", "2", "3"]);
   },

@@ -88,6 +88,8 @@ export const FAILPOINTS = [
   "keep.removed",
   "keep.rows.inside",
   "keep.rows.durable",
+  "keep.entries.inside",
+  "keep.entries.durable",
 ] as const;
 
 export type Failpoint = (typeof FAILPOINTS)[number];

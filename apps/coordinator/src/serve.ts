@@ -5,6 +5,7 @@ import { Federation } from "@tutti/wire/round";
 import { Register, Standing } from "@tutti/wire/standing";
 import { artifactsOf } from "./artifacts/open.ts";
 import type { Coordinator, CoordinatorParts } from "./drive/coordinator.ts";
+import type { Keeping } from "./drive/retention.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
 import { addressOf, type Config } from "./folder/config.ts";
 import { openFederation } from "./folder/federation.ts";
@@ -22,7 +23,7 @@ import { logTrouble } from "./observe/trouble.ts";
 import { Watch } from "./operate/watch.ts";
 import { openDatabase } from "./store/database.ts";
 import { readLease } from "./store/lease.ts";
-import type { Kept, Store } from "./store/store.ts";
+import type { Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
 export type ServeOptions = {
@@ -164,10 +165,11 @@ function openPort(office: Office, { parts: { federation, clock, log }, port, wat
   });
 }
 
-/** What the config says of rounds and releases, as kinds of files. */
-function keptBy({ retention: { rounds, releases } }: Config): Kept {
+/** What the config says of rounds and releases, as kinds of files, and of the audit log. */
+function keptBy({ retention: { rounds, releases, auditEntries } }: Config): Keeping {
   return {
     ...(rounds !== undefined && { evidence: rounds }),
     ...(releases !== undefined && { adapter: releases }),
+    ...(auditEntries !== undefined && { entries: auditEntries }),
   };
 }

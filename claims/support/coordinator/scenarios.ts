@@ -1,6 +1,7 @@
 import { FAILPOINTS, type Failpoint } from "@tutti/coordinator/failpoint";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { RunFileInput } from "@tutti/plan/plan";
+import { putArtifact } from "tutti/owner";
 import { type House, type HouseOptions, noopRun } from "./house.ts";
 
 /** What is left of a scenario when it is over; through a kill it must be the same. */
@@ -24,7 +25,7 @@ export const HOUSES = {
     processes: 2,
     lastAlone: true,
     inMemory: false,
-    config: { retention: { rounds: 1, releases: 2 } },
+    config: { retention: { rounds: 1, releases: 2, auditEntries: 100 } },
   },
   private: {
     devices: 3,
@@ -38,6 +39,9 @@ export type HouseName = keyof typeof HOUSES;
 
 /** Longer than anything but a deadline that a scenario waits for takes. */
 const PATIENT = { joinMs: 60_000, trainMs: 60_000, stageMs: 60_000 };
+
+/** As many as stay and as go at once, whatever came before. */
+const ENTRIES = 200;
 
 async function playRun(
   house: House,
@@ -80,6 +84,15 @@ export const SCENARIOS = {
   back: { house: "main", first: "ack.shared", play: (house, tag) => playRun(house, tag) },
   /** So many rounds that files of old ones are removed. */
   old: { house: "main", play: (house, tag) => playRun(house, tag, { rounds: 3 }) },
+  /** So much happens that old entries of the audit log are removed. */
+  busy: {
+    house: "main",
+    async play(house, tag) {
+      for (let put = 0; put < ENTRIES; put++)
+        await house.patiently((admin) => putArtifact(admin, Uint8Array.of(1)));
+      return await playRun(house, tag);
+    },
+  },
   owner: { house: "main", play: playOwner },
   /** One device declines, so too few are ready, and the round is tried again. */
   decline: {
@@ -158,6 +171,7 @@ const PASSES: readonly (readonly [RegExp, ScenarioName])[] = [
   [/^(serve|load)\./, "back"],
   [/^(store\.(device|revoke)|enrol|revoke|run\.stop)|^ack\.revoked$/, "owner"],
   [/^(ack\.declined|round\.failing)$/, "decline"],
+  [/^keep\.entries\./, "busy"],
   [/^keep\./, "old"],
   [/^ack\.tick$/, "late"],
   [/^ack\.disconnected$/, "gone"],

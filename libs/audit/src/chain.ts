@@ -2,6 +2,7 @@ import { utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { bounded, type Entry, MAX_LINE_CHARS, type Note, parseEntry } from "./entry.ts";
+import { type Removal, removalOf } from "./removal.ts";
 
 /**
  * An append-only log in which every line holds the SHA-256 of the line before it and of itself, so that no
@@ -33,14 +34,30 @@ function withHash(body: string, hash: string): string {
   return `${body.slice(0, -1)},"hash":"${hash}"}`;
 }
 
+/** The hash that a line says is its own. */
+export function hashIn(line: string): string | undefined {
+  return TAIL.exec(line)?.[1];
+}
+
+/**
+ * What is before the first line of a log that does not begin with its first entry: `noted` wants an entry of
+ * the log that says it was removed, `elsewhere` takes it to be in another file.
+ */
+export type Older = "noted" | "elsewhere";
+
 /** Reads a log line by line, and holds it to its own hashes and to heads that others remember. */
 export class Checker {
   #head: Head;
+  #begins: Head;
+  readonly #older: Older;
   /** Heads that are still to be met, by their count. */
   readonly #awaited: Map<number, string>;
+  #removed: (Removal & { readonly at: string }) | null = null;
 
-  constructor(owner: string, remembered: readonly Head[] = []) {
+  constructor(owner: string, remembered: readonly Head[] = [], older: Older = "noted") {
     this.#head = startOf(owner);
+    this.#begins = this.#head;
+    this.#older = older;
     this.#awaited = new Map();
     for (const { count, hash } of remembered) {
       const other = this.#awaited.get(count);
@@ -48,11 +65,26 @@ export class Checker {
         throw wrong(`the head after ${count} entries`, `${short(hash)}, as remembered`, short(other));
       this.#awaited.set(count, hash);
     }
-    this.#meet();
+    this.#meet(this.#head);
   }
 
   get head(): Head {
     return this.#head;
+  }
+
+  /** The head before the first line: so many entries are not there. */
+  get begins(): Head {
+    return this.#begins;
+  }
+
+  /** The last removal that an entry tells of, and when. */
+  get removed(): (Removal & { readonly at: string }) | null {
+    return this.#removed;
+  }
+
+  /** Remembered heads of entries that are not there: of these nothing can be said. */
+  get unreachable(): number {
+    return [...this.#awaited.keys()].filter((count) => count < this.#begins.count).length;
   }
 
   /** The entry of the next line. @throws Fault("refused") naming the line and what is wrong with it. */
@@ -61,29 +93,55 @@ export class Checker {
     const name = `line ${count + 1}`;
     if (line.length > MAX_LINE_CHARS)
       throw wrong(name, `at most ${MAX_LINE_CHARS} characters`, `${line.length}`);
-    const hash = TAIL.exec(line)?.[1];
+    const hash = hashIn(line);
     if (hash === undefined) throw wrong(name, "a whole entry with its hash", "another text");
     const body = `${line.slice(0, line.length - TAIL_CHARS)}}`;
     const own = sha256Hex(utf8(body));
     if (own !== hash) throw wrong(name, `hash ${short(hash)}, which it says`, short(own));
     const entry = parseEntry(body);
-    if (entry.seq !== count) throw wrong(name, `entry ${count}`, `entry ${entry.seq}`);
-    if (entry.previous !== before)
+    if (count === 0 && entry.seq > 0) this.#beginAt({ count: entry.seq, hash: entry.previous });
+    else if (entry.seq !== count) throw wrong(name, `entry ${count}`, `entry ${entry.seq}`);
+    else if (entry.previous !== before)
       throw wrong(name, `one after ${short(before)}`, `after ${short(entry.previous)}`);
-    this.#head = { count: count + 1, hash };
-    this.#meet();
+    this.#head = { count: entry.seq + 1, hash };
+    this.#meet(this.#head);
+    const removal = removalOf(entry);
+    if (removal) this.#takeRemoval({ ...removal, at: entry.at });
     return entry;
   }
 
-  /** The head, once every line was taken. @throws Fault("refused") where a remembered head was not met. */
+  /**
+   * The head, once every line was taken. @throws Fault("refused") where a remembered head was not met, or no
+   * entry says why the first ones are gone.
+   */
   end(): Head {
     const most = Math.max(0, ...this.#awaited.keys());
-    if (most > 0) throw wrong("the log", `at least ${most} entries, as remembered`, `${this.#head.count}`);
-    return this.#head;
+    if (most > this.#head.count)
+      throw wrong("the log", `at least ${most} entries, as remembered`, `${this.#head.count}`);
+    const { count } = this.#begins;
+    // More may be there than was removed, from an older part.
+    if (count <= (this.#removed?.to ?? 0) || this.#older === "elsewhere") return this.#head;
+    throw wrong("its beginning", `an entry that says that the first ${count} were removed`, "none");
   }
 
-  #meet(): void {
-    const { count, hash } = this.#head;
+  #beginAt(begins: Head): void {
+    this.#begins = begins;
+    this.#meet(begins);
+  }
+
+  /** Each removal goes on where the one before ended: none in between was kept quiet. */
+  #takeRemoval(removal: Removal & { readonly at: string }): void {
+    const { from, to, hash } = removal;
+    const before = this.#removed?.to ?? (this.#begins.count === 0 ? 0 : from);
+    if (from !== before)
+      throw wrong(`entry ${this.#head.count - 1}`, `a removal from entry ${before} on`, `from ${from} on`);
+    if (to === this.#begins.count && hash !== this.#begins.hash)
+      throw wrong("its beginning", `one after ${short(hash)}, as noted`, `after ${short(this.#begins.hash)}`);
+    this.#removed = removal;
+    if (to < this.#begins.count) this.#meet({ count: to, hash });
+  }
+
+  #meet({ count, hash }: Head): void {
     const awaited = this.#awaited.get(count);
     if (awaited === undefined) return;
     if (awaited !== hash)

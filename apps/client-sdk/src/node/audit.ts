@@ -37,14 +37,14 @@ export function openAudit(file: string, by: { device: string; wallMs: () => numb
 export function read(
   file: string,
   device: string,
-  takes: (entry: Entry) => void = () => {},
+  takes: (entry: Entry, line: string) => void = () => {},
 ): { head: Head; torn: number } {
   const text = textOf(file);
   const lines = text.split("\n");
   // A torn last line was never relied on: what it tells of had not happened yet.
   const torn = Buffer.byteLength(lines.pop() ?? "");
   const checker = new Checker(auditOwner(device), remembered(file));
-  for (const line of lines) takes(checker.take(line));
+  for (const line of lines) takes(checker.take(line), line);
   return { head: checker.end(), torn };
 }
 

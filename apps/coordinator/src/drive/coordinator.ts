@@ -21,7 +21,7 @@ import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import { Notices } from "../registry/notices.ts";
 import { Registry } from "../registry/registry.ts";
-import type { Kept, Store, StoredRun } from "../store/store.ts";
+import type { Store, StoredRun } from "../store/store.ts";
 import { backOffMs } from "./backoff.ts";
 import { completer, type SignedRelease } from "./complete.ts";
 import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
@@ -30,7 +30,7 @@ import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
 import { over } from "./over.ts";
 import type { Activity } from "./presence.ts";
-import { mustHave, needs, Retention } from "./retention.ts";
+import { type Keeping, mustHave, needs, Retention } from "./retention.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -49,7 +49,7 @@ export type CoordinatorParts = {
   /** The certificates, DER, that are shown in TLS: this process's, then those of others. */
   readonly shown?: () => readonly Uint8Array[];
   /** How many rounds' files stay; all, where it is not said. */
-  readonly kept?: Kept;
+  readonly kept?: Keeping;
 };
 
 /** A run that no store has as running. */

@@ -16,13 +16,18 @@ export type RetentionOptions = {
    * How many rounds' files stay; a kind that is not named stays for good. Rows go with them: records of
    * history with the evidence, signed manifests with the adapters.
    */
-  readonly kept: Kept;
+  readonly kept: Keeping;
   /** Whether a run needs a file that no row of its own may tell of: a base model, where it goes on from. */
   readonly isInUse: (sha256: string) => boolean;
   readonly clock: Clock;
   readonly log: Log;
 };
 
+/** What stays: of each run, and so many of the audit log's newest entries. */
+export type Keeping = Kept & { readonly entries?: number };
+
+/** So many times are entries of the audit log removed after a round: a rule that was just set has years. */
+const MOST_REMOVALS = 4;
 /** An owner puts a run's files and then starts it. */
 const HELD_MS = 3_600_000;
 /** Of so many names that owners put at most; the oldest are then held no more. */
@@ -152,7 +157,8 @@ export class Retention {
   }
 
   async #removeOld(run: string, { round, earlier, history }: RunHeader): Promise<void> {
-    const { store, kept } = this.#options;
+    const { store } = this.#options;
+    const { entries, ...kept } = this.#options.kept;
     for (const sha256 of await store.filesBeyond(run, { round, kept })) {
       if (!(await this.#remove(run, sha256))) continue;
       failpoint("keep.removed");
@@ -163,6 +169,8 @@ export class Retention {
       ...(kept.evidence !== undefined && { records: earlier + history.length - kept.evidence }),
       ...(kept.adapter !== undefined && { releases: kept.adapter }),
     });
+    if (entries === undefined) return;
+    for (let time = 0; time < MOST_REMOVALS && (await store.forgetEntries(entries)) > 0; time++);
   }
 
   /** False for one that is needed after all, or just put again. */

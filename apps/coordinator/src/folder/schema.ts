@@ -103,6 +103,12 @@ const retention = v.strictObject({
       says("Newest rounds of a run whose adapters stay, and newest signed manifests. Absent: all."),
     ),
   ),
+  auditEntries: v.exactOptional(
+    v.pipe(
+      whole(100, 1_000_000_000),
+      says("Newest entries of the audit log that stay, and up to a hundred more. Absent: all. Export first."),
+    ),
+  ),
 });
 
 const operations = v.strictObject({
@@ -241,7 +247,7 @@ export const schema = v.strictObject({
     },
   ),
   artifacts: v.optional(v.pipe(artifacts, says("Where models and releases are kept.")), {}),
-  retention: v.optional(v.pipe(retention, says("What is kept of old rounds.")), {}),
+  retention: v.optional(v.pipe(retention, says("What is kept of what grows.")), {}),
   operations: v.exactOptional(v.pipe(operations, says("Metrics and probes over HTTP. Absent: off."))),
   log: v.optional(v.pipe(log, says("What is written to stderr.")), {}),
   tracing: v.exactOptional(v.pipe(tracing, says("OpenTelemetry traces. Absent: off."))),

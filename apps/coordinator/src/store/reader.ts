@@ -22,9 +22,18 @@ export type Reader = {
   /** Settings without which an acknowledged commit may be lost, and what they are. */
   durable(): Promise<Readonly<Record<string, { readonly got: string; readonly ok: boolean }>>>;
   /** Reads the whole audit log. @throws Fault("refused") naming the first thing wrong. */
-  audit(remembered: readonly Head[], takes?: (entry: Entry) => void): Promise<Head>;
+  audit(remembered: readonly Head[], reading?: AuditReading): Promise<AuditRead>;
   close(): Promise<void>;
 };
+
+export type AuditReading = {
+  readonly takes?: (entry: Entry, line: string) => void;
+  /** Lines of older parts that were exported; those that the store has too are passed over. */
+  readonly older?: AsyncIterable<string>;
+};
+
+/** The head; where the log begins, what the last removal was, and remembered heads of before that. */
+export type AuditRead = Head & Pick<Checker, "begins" | "removed" | "unreachable">;
 
 const LIMITS = { connectMs: 3_000, statementMs: 10_000, lockMs: 1_000, idleMs: 10_000 };
 const PAGE = 1_000;
@@ -53,7 +62,11 @@ export async function openReader(folder: string, { store }: Pick<Config, "store"
         db.selectFrom("lease").select(["epoch", "holder", "address"]).executeTakeFirstOrThrow(),
       ),
     durable: () => guarded("reading settings", () => settings(db, store.engine)),
-    audit: (remembered, takes) => guarded("reading the audit log", () => audited(db, remembered, takes)),
+    audit: (remembered, reading) =>
+      guarded("reading the audit log", () =>
+        // At one moment: a page must not begin after entries that were removed meanwhile.
+        atOnce(db, store.engine).execute((tx) => audited(tx, remembered, reading)),
+      ),
     close: () => db.destroy(),
   };
 }
@@ -100,19 +113,40 @@ async function settings(db: Kysely<Schema>, engine: "sqlite" | "postgres"): Retu
   return Object.fromEntries(found);
 }
 
+function atOnce(db: Kysely<Schema>, engine: "sqlite" | "postgres") {
+  const transaction = db.transaction();
+  if (engine === "sqlite") return transaction;
+  return transaction.setIsolationLevel("repeatable read").setAccessMode("read only");
+}
+
 async function audited(
   db: Kysely<Schema>,
   remembered: readonly Head[],
-  takes: (entry: Entry) => void = () => {},
-): Promise<Head> {
-  // Read first: what is written while we read comes behind it.
+  { takes = () => {}, older = nothing() }: AuditReading = {},
+): Promise<AuditRead> {
   const head = await auditHead({ db });
   const own = head.count > 0 ? [head] : [];
   const checker = new Checker(AUDIT_OWNER, [...remembered, ...own]);
-  for (let from = 0; ; ) {
-    const lines = await auditLines({ db }, { from, most: PAGE });
-    for (const line of lines) takes(checker.take(line));
-    from += lines.length;
-    if (lines.length < PAGE) return checker.end();
+  const take = (line: string) => takes(checker.take(line), line);
+  const first = seqOf((await auditLines({ db }, { from: 0, most: 1 }))[0] ?? "");
+  for await (const line of older) {
+    const seq = seqOf(line);
+    // Parts may overlap; what the store has too is read from there.
+    if (seq < first && (checker.head.count === 0 || seq === checker.head.count)) take(line);
   }
+  for (let { count: from } = checker.head; ; ) {
+    const lines = await auditLines({ db }, { from, most: PAGE });
+    for (const line of lines) take(line);
+    from = checker.head.count;
+    if (lines.length < PAGE) break;
+  }
+  const { begins, removed, unreachable } = checker;
+  return { ...checker.end(), begins, removed, unreachable };
 }
+
+/** 0 for what is no line of a log: reading it says so. */
+function seqOf(line: string): number {
+  return Number(/^\{"seq":(\d{1,15}),/.exec(line)?.[1] ?? 0);
+}
+
+async function* nothing(): AsyncGenerator<string> {}

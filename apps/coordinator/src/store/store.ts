@@ -6,7 +6,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Kysely } from "kysely";
 import { failpoint } from "../failpoint.ts";
-import { addNote, auditHead, auditLines } from "./audit.ts";
+import { addNote, auditHead, auditLines, forgetEntries } from "./audit.ts";
 import { type Change, commit, journalOf, type Leading } from "./commit.ts";
 import type { Engine, Tx } from "./engine.ts";
 import {
@@ -104,6 +104,8 @@ export type Store = {
   /** An entry of the audit log that belongs to no change of the store. */
   note(note: Note): Promise<void>;
   auditHead(): Promise<Head>;
+  /** Removes some of the audit log's entries, but for so many of the newest, and notes it; how many. */
+  forgetEntries(kept: number): Promise<number>;
   /** The audit log's lines from a number on, at most so many. */
   auditLines(range: { from: number; most: number }): Promise<string[]>;
   /** What a run remembers of the devices that it invited, by their names. */
@@ -160,6 +162,7 @@ export function storeOf(leading: Leading): Store {
     forgetRows: (run, kept) => forgetRows(leading, run, kept),
     note: (note) => addNoteAlone(leading, note),
     auditHead: () => auditHead(engine),
+    forgetEntries: (kept) => forgetEntries(leading, kept),
     auditLines: (range) => auditLines(engine, range),
     participations: (run) => tookOf(engine, run),
     integrity: () => engine.integrity(),
@@ -296,6 +299,7 @@ function guarded(store: Store, engine: Engine): Store {
     releases: wrap("reading releases", store.releases),
     note: wrap("writing to the audit log", store.note),
     auditHead: wrap("reading the audit log", store.auditHead),
+    forgetEntries: wrap("removing old entries of the audit log", store.forgetEntries),
     auditLines: wrap("reading the audit log", store.auditLines),
     participations: wrap("reading who took part", store.participations),
     newestRelease: wrap("reading a release", store.newestRelease),

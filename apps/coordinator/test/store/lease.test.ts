@@ -71,6 +71,7 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
       () => old.addDevice({ name: "x", serial: bytes(2), certificate: bytes(3) }),
       () => old.trust.revoke("w", null),
       () => old.forgetRows("r1", { releases: 1 }),
+      () => old.forgetEntries(0),
       () => old.journal("r1"),
     ];
     for (const write of writes) await expect(write()).rejects.toMatchObject(refusal);

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Head, lineAfter, startOf } from "@tutti/audit/chain";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PATHS } from "../../src/folder/layout.ts";
 import { AUDIT_OWNER } from "../../src/store/audit.ts";
 import { openDriver } from "../../src/store/driver.ts";
@@ -94,6 +94,57 @@ test("a log that was written anew, or cut with its head, is found by what a devi
     await expect(verify(heads.slice(-1))).rejects.toThrow(/as remembered/);
     await rm(dirname(file), { recursive: true });
   }
+});
+
+describe("a log whose old entries were removed", () => {
+  /** 250 entries and a device's memory of each head; then the oldest go. */
+  async function removed(): Promise<{ heads: Head[]; older: string[] }> {
+    const store = await openStore({ file });
+    const heads: Head[] = [];
+    for (let at = 0; at < 250; at++) {
+      await store.note({ actor: "owner", what: "artifact.put", subject: `${at}` });
+      heads.push(await store.auditHead());
+    }
+    const older = await store.auditLines({ from: 0, most: 160 });
+    expect(await store.forgetEntries(100)).toBe(150);
+    heads.push(await store.auditHead());
+    await store.close();
+    return { heads, older };
+  }
+  async function read(remembered: readonly Head[], older: readonly string[] = []) {
+    const reader = await openReader(folder, SQLITE);
+    const lines = (async function* () {
+      yield* older;
+    })();
+    return await reader.audit(remembered, { older: lines }).finally(() => reader.close());
+  }
+
+  test("is whole from there on, and fits what devices remember of what is there", async () => {
+    const { heads } = await removed();
+    const { count, begins, removed: last, unreachable } = await read(heads);
+    expect([count, begins, unreachable]).toEqual([251, heads[149], 149]);
+    expect(last).toMatchObject({ from: 0, to: 150 });
+    const lie = { count: 150, hash: "00".repeat(32) };
+    await expect(read([lie])).rejects.toThrow(/as remembered/);
+  });
+
+  test("with the part that was exported it is whole from the first entry on", async () => {
+    const { heads, older } = await removed();
+    const { begins, unreachable } = await read(heads, older);
+    expect([begins.count, unreachable]).toEqual([0, 0]);
+    expect((await read(heads, older.slice(90))).begins).toEqual(heads[89]);
+    await expect(read(heads, older.slice(0, 140))).rejects.toThrow(
+      /line 141: expected entry 140, got entry 150/,
+    );
+    // Of later parts the store has all.
+    expect((await read(heads, older.slice(155))).begins.count).toBe(150);
+  });
+
+  test("that went further than an entry says is refused", async () => {
+    await removed();
+    tamper("delete from audit where seq < 151");
+    await expect(read([])).rejects.toThrow(/its beginning: .*first 151 were removed, got none/);
+  });
 });
 
 test("a store that was never made is not made by looking", async () => {

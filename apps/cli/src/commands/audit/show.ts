@@ -1,7 +1,7 @@
 import type { Entry } from "@tutti/audit/entry";
 import { Command } from "commander";
 import { integerIn, withContext } from "../../action.ts";
-import { readLog, type Whose } from "./log.ts";
+import { missingOf, readLog, type Whose } from "./log.ts";
 
 type Options = Whose & {
   readonly actor?: string;
@@ -26,14 +26,18 @@ export function showCommand(): Command {
     .action((options: Options, command: Command) =>
       withContext(command, async ({ output }) => {
         const shown: Entry[] = [];
-        const { of, head } = await readLog(options, [], (entry) => {
+        const takes = (entry: Entry) => {
           if (!wanted(entry, options)) return;
           shown.push(entry);
           if (shown.length > options.last) shown.shift();
-        });
+        };
+        const read = await readLog(options, { takes });
+        const { of, head, begins } = read;
+        const said = `${shown.length} of ${head.count} entries of ${of}`;
+        const missing = missingOf(read);
         output.result(
-          { of, entries: shown.map(({ previous, ...entry }) => entry), all: head.count },
-          [...shown.map(line), `${shown.length} of ${head.count} entries of ${of}`].join("\n"),
+          { of, entries: shown.map(({ previous, ...entry }) => entry), all: head.count, begins },
+          [...shown.map(line), missing ? `${said}; ${missing}` : said].join("\n"),
         );
       }),
     );

@@ -81,8 +81,9 @@ async function storeChecks(folder: string, config: Config): Promise<Finding[]> {
       await examine("store settings", () => settings(reader)),
       await examine("leader", () => leader(reader)),
       await examine("audit log", async () => {
-        const { count } = await reader.audit([]);
-        return { state: "ok", says: `whole, ${count} entries` };
+        const { count, begins } = await reader.audit([]);
+        const from = begins.count > 0 ? ` from entry ${begins.count} on` : "";
+        return { state: "ok", says: `whole${from}, ${count} entries` };
       }),
     ];
   } finally {
