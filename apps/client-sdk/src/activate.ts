@@ -7,7 +7,7 @@ import { envelopeJson } from "@tutti/release/envelope-json";
 import type { OpenedRelease } from "@tutti/release/manifest";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Split } from "./examples.ts";
-import { loadModel } from "./load.ts";
+import { loadModel } from "./load-model.ts";
 import type { ModelHolder, Running } from "./model.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Site } from "./site.ts";

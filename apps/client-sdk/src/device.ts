@@ -4,7 +4,7 @@ import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
 import { emitter, type Listener } from "./events.ts";
 import { listen } from "./listen.ts";
-import { loadModel } from "./load.ts";
+import { loadModel } from "./load-model.ts";
 import { type Model, modelHolder } from "./model.ts";
 import type { Site } from "./site.ts";
 import { Standing } from "./standing.ts";

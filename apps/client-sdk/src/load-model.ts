@@ -20,7 +20,7 @@ export async function loadModel({ store, runtime, emit }: Site, holder: ModelHol
       return await holder.swap(await runtime.open(held.model), { run, version, digest });
     } catch (error) {
       emit({ kind: "refused", because: asFault(error) });
-      // Its signed bytes may come again, whole: only what people went back from is rejected.
+      // Not rejected, as what people went back from is: the same bytes may come again, whole.
       await store.rollback({ reject: false });
     }
   }
