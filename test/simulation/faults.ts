@@ -7,6 +7,10 @@ import { type Site, SOUND, type World } from "./world.ts";
 type Plan = (world: World, draw: SeededRandom) => void;
 
 const HOUR_MS = 3_600_000;
+/** Kinds that strike in every seed, at least. */
+const FEWEST_KINDS = 5;
+/** Before the calm. */
+const LAST_MS = 1_000;
 
 /** Most faults come while a run is in progress, which is soon. */
 function at(draw: SeededRandom, world: World): number {
@@ -281,7 +285,39 @@ export function planFaults(world: World): void {
   // And late updates something only of devices that are slow.
   if (world.scenario.plans.some(({ staleness }) => staleness)) kinds.push("device slow");
   for (const kind of new Set(kinds)) FAULTS[kind]!(world, draw.fork(kind));
+  const rest = draw.fork("rest");
+  world.timeline.after(world.scenario.calmMs - LAST_MS, () => unquiet(world, rest));
   world.timeline.after(world.scenario.calmMs, () => calm(world));
+}
+
+/** What can happen at any moment. */
+const SURE: Readonly<Record<string, (world: World, site: Site) => void>> = {
+  cut: (world, { name }) => {
+    world.struck("cut", name);
+    world.network.cut(name);
+  },
+  partition: (world, { name }) => {
+    world.struck("partition", name);
+    world.network.part(name, LAST_MS);
+  },
+  "clock step": (world, { name, wall }) => {
+    world.struck("clock step", name);
+    wall.offsetMs += HOUR_MS;
+  },
+  "device killed": (world, site) => kill(world, site, LAST_MS),
+  "coordinator killed": (world) => {
+    if (world.life === null) return;
+    world.struck("coordinator killed");
+    world.life.die();
+  },
+};
+
+/** Where little of what was planned came about, some more does. */
+function unquiet(world: World, draw: SeededRandom): void {
+  for (const kind of draw.shuffle(Object.keys(SURE))) {
+    if (world.strikes.size >= FEWEST_KINDS) return;
+    if (!world.strikes.has(kind)) SURE[kind]!(world, world.site(pick(draw, world.scenario.devices)));
+  }
 }
 
 /** Nothing more fails, and who can come back does. */
