@@ -9,15 +9,21 @@ import { asChild } from "../round/child.ts";
 
 export type CoordinatorArgs = {
   readonly folder: string;
-  /** Tells of phases as they begin, and of commits. */
-  readonly watch: "phases" | "commits" | "nothing";
+  /** Tells of the newest run's phases as they begin, of every run's, or of commits. */
+  readonly watch: "phases" | "every" | "commits" | "nothing";
 };
 
 export type CoordinatorSaid =
   | { readonly kind: "serving"; readonly address: string }
   | { readonly kind: "armed"; readonly with: string }
-  /** A round and its phase, and when it began on this process's clock. */
-  | { readonly kind: "phase"; readonly round: number; readonly phase: string; readonly atMs: number }
+  /** A run's round and its phase, and when it began on this process's clock. */
+  | {
+      readonly kind: "phase";
+      readonly run: string;
+      readonly round: number;
+      readonly phase: string;
+      readonly atMs: number;
+    }
   | { readonly kind: "present"; readonly devices: number }
   /** Durable: what devices said, or a round's end. */
   | { readonly kind: "committed"; readonly events: readonly string[]; readonly closed: boolean };
@@ -39,7 +45,7 @@ const server = await serving;
 const leading = new Promise<void>((resolve) => server.onRole(({ kind }) => kind === "leader" && resolve()));
 await leading;
 say({ kind: "serving", address: server.address });
-if (args.watch === "phases") watch(server.coordinator);
+if (args.watch === "phases" || args.watch === "every") watch(server.coordinator, args.watch);
 
 /** Says what became durable, once it is. */
 function heard(store: Store): Store {
@@ -55,18 +61,20 @@ function heard(store: Store): Store {
   };
 }
 
-function watch(coordinator: Coordinator): void {
-  let [phase, present] = ["", -1];
+function watch(coordinator: Coordinator, which: "phases" | "every"): void {
+  let present = -1;
+  const phases = new Map<string, string>();
   coordinator.watch(() => {
-    const driver = coordinator.drivers().at(-1);
     const here = coordinator.presence.present().length;
     if (here !== present) say({ kind: "present", devices: here });
     present = here;
-    if (!driver) return;
-    const round = driver.header.round;
-    const now = driver.round?.phase ?? driver.header.state;
-    if (`${round} ${now}` === phase) return;
-    phase = `${round} ${now}`;
-    say({ kind: "phase", round, phase: now, atMs: performance.now() });
+    for (const driver of coordinator.drivers().slice(which === "every" ? 0 : -1)) {
+      const { run } = driver.options;
+      const round = driver.header.round;
+      const now = driver.round?.phase ?? driver.header.state;
+      if (`${round} ${now}` === phases.get(run)) continue;
+      phases.set(run, `${round} ${now}`);
+      say({ kind: "phase", run, round, phase: now, atMs: performance.now() });
+    }
   });
 }

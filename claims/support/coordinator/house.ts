@@ -34,6 +34,8 @@ export type HouseOptions = {
   readonly watch?: CoordinatorArgs["watch"];
   /** Of every site. */
   readonly policy?: Partial<Policy>;
+  /** Of a device's certificate, by its number. */
+  readonly labels?: (device: number) => Readonly<Record<string, string>>;
   /** Fields of tutti.json beside those that `init` writes. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Of the coordinator's process, in every life. */
@@ -95,7 +97,8 @@ export class House {
   /** Enrols every device and starts their processes; resolves when all have greeted the coordinator. */
   async populate(): Promise<void> {
     const { devices, processes } = this.#options;
-    for (let at = 0; at < devices; at++) this.#folders.push(await this.enrol(`device-${at}`));
+    for (let at = 0; at < devices; at++)
+      this.#folders.push(await this.enrol(`device-${at}`, this.#options.labels?.(at)));
     for (let at = 0; at < processes; at++) this.#start(at);
     await this.met(() => this.connected().size === devices);
   }
@@ -139,9 +142,10 @@ export class House {
     return new Set(this.said.slice(from).flatMap((said) => (said.kind === "connected" ? [said.device] : [])));
   }
 
-  async enrol(name: string): Promise<string> {
+  async enrol(name: string, labels: Readonly<Record<string, string>> = {}): Promise<string> {
     const random = platformRandom();
-    const token = await createToken({ folder: this.federation, name, days: 1, random, nowMs: Date.now() });
+    const about = { folder: this.federation, name, labels, days: 1, random, nowMs: Date.now() };
+    const token = await createToken(about);
     const folder = path(this.folder, "sites", name);
     await join({ joinFile: joinFileText(token), folder, random });
     const file = path(folder, FILES.policy);

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 import { Checker, type Head, lineAfter } from "@tutti/audit/chain";
 import type { Entry, Note } from "@tutti/audit/entry";
 import { hex } from "@tutti/foundation/bytes";
@@ -6,46 +7,179 @@ import { Fault } from "@tutti/foundation/fault";
 import type { HelloReply } from "@tutti/wire/device";
 import type { Audit } from "../audit.ts";
 import { appendSynced } from "./append.ts";
+import { closedSegments, lastLineOf, linesOf, numberIn, repair, segmentOf } from "./audit-files.ts";
 
-/** A round writes a few lines of half a kilobyte: two years of one every ten minutes (docs/operating.md). */
-const MAX_BYTES = 256 << 20;
+/** Of a segment: a round writes a few lines of half a kilobyte, so half a year of one every ten minutes. */
+const SEGMENT_BYTES = 64 << 20;
 
 export const auditOwner = (device: string): string => `device ${device}`;
 
+export type AuditOptions = {
+  readonly device: string;
+  readonly wallMs: () => number;
+  /** Beyond it a file is closed and the next one begun. */
+  readonly segmentBytes?: number;
+};
+
+/** The first entry of every file but a log's first: it names the one that was closed. */
+const CONTINUED = "log.continued";
+
 /**
  * A device's audit log: a line an entry, synced before what it tells of happens, each with the hash of the
- * one before it. A last line that a crash tore is cut off, and the log says so.
- * @throws Fault("refused") for a log that is not whole: this device takes part in nothing until someone
- * looked.
+ * one before it. A last line that a crash tore is cut off, and the log says so. A long file is renamed and
+ * the log goes on in the next; one that was just renamed when a crash came goes on at the next start.
+ * @throws Fault("refused") for a log that is not whole, as far as its newest file tells: this device takes
+ * part in nothing until someone looked.
  */
-export function openAudit(file: string, by: { device: string; wallMs: () => number }): Audit {
-  const torn = repair(file);
-  let { head } = read(file, by.device);
-  const append = appendSynced(file);
-  const note = (entry: Note) => {
-    const next = lineAfter(head, entry, by.wallMs());
+export function openAudit(file: string, by: AuditOptions): Audit {
+  const { device, wallMs, segmentBytes = SEGMENT_BYTES } = by;
+  const repaired = repair(file);
+  let { head, after } = newest(file, device);
+  let { size } = repaired;
+  let append = appendSynced(file);
+  const write = (entry: Note) => {
+    const next = lineAfter(head, entry, wallMs());
     append(`${next.line}\n`);
+    size += Buffer.byteLength(next.line) + 1;
     head = next.head;
     remember(file, head);
   };
-  if (torn > 0)
-    note({ actor: "device", what: "log.repaired", subject: "last line", detail: { tornBytes: torn } });
+  const note = (entry: Note) => {
+    if (size >= segmentBytes) {
+      after = closeSegment(file, after);
+      // Another file, whose name is synced with its first line; so is the closed one's.
+      append = appendSynced(file);
+      size = 0;
+    }
+    if (size === 0 && head.count > 0) write(continued(file, after, head));
+    write(entry);
+  };
+  if (repaired.torn > 0) {
+    const detail = { tornBytes: repaired.torn };
+    note({ actor: "device", what: "log.repaired", subject: "last line", detail });
+  }
   return { note };
 }
 
-/** The whole log, checked; `takes` gets each entry. @throws Fault("refused") naming the first thing wrong. */
+function continued(file: string, after: number, { count }: Head): Note {
+  const subject = basename(segmentOf(file, after));
+  return { actor: "device", what: CONTINUED, subject, detail: { entries: count } };
+}
+
+/** Renames the file that is written to; the number that it has now. Nothing is ever written over. */
+function closeSegment(file: string, after: number): number {
+  let number = after + 1;
+  while (existsSync(segmentOf(file, number))) number++;
+  renameSync(file, segmentOf(file, number));
+  return number;
+}
+
+/** The head of the newest file, and the number of the segment that it goes on from; 0: of none. */
+function newest(file: string, device: string): { head: Head; after: number } {
+  const closed = closedSegments(file).at(-1);
+  const read = readFile(file, device, remembered(file));
+  if (read.first === null && closed) {
+    // Renamed, and the next one not begun.
+    const { head } = readFile(closed.file, device, remembered(file));
+    return { head, after: closed.number };
+  }
+  if (closed && !isSame(read.begins, endOf(closed.file, device)))
+    throw new Fault("refused", `audit log, ${basename(file)}`, {
+      expected: `one that goes on from ${basename(closed.file)}`,
+      got: `one that begins after ${read.begins.count} entries`,
+    });
+  const named = read.first?.what === CONTINUED ? numberIn(file, read.first.subject) : null;
+  return { head: read.head, after: named ?? closed?.number ?? 0 };
+}
+
+function isSame(one: Head, other: Head): boolean {
+  return one.count === other.count && one.hash === other.hash;
+}
+
+/** The head of a closed file, by its last line alone. */
+function endOf(file: string, device: string): Head {
+  const checker = new Checker(auditOwner(device), [], "elsewhere");
+  checker.take(lastLineOf(file));
+  return checker.head;
+}
+
+type File = { begins: Head; head: Head; first: Entry | null; torn: number };
+
+/** One file, checked by itself. */
+function readFile(file: string, device: string, heads: readonly Head[]): File {
+  const checker = new Checker(auditOwner(device), heads, "elsewhere");
+  const { first, torn } = takeFile(file, checker, () => {});
+  // Before anything is known of the file's end: it may be the one before that has it.
+  const head = first === null && closedSegments(file).length > 0 ? checker.head : checker.end();
+  return { begins: checker.begins, head, first, torn };
+}
+
+/** A file's lines; one that is not the log's first begins with an entry that says so. */
+function takeFile(
+  file: string,
+  checker: Checker,
+  takes: (entry: Entry, line: string) => void,
+): { first: Entry | null; torn: number } {
+  let first: Entry | null = null;
+  const lines = linesOf(file);
+  for (;;) {
+    const { value, done } = lines.next();
+    if (done) return { first, torn: value };
+    const entry = checker.take(value);
+    if (first === null && entry.seq > 0 && entry.what !== CONTINUED)
+      throw new Fault("refused", `audit log, ${basename(file)}, line 1`, {
+        expected: `the log's first entry, or ${CONTINUED}`,
+        got: `entry ${entry.seq}, ${entry.what}`,
+      });
+    first ??= entry;
+    takes(entry, value);
+  }
+}
+
+/** A log that was read over all its files. */
+export type ReadAudit = {
+  readonly head: Head;
+  readonly torn: number;
+  /** So many entries are in older files, which are not here. */
+  readonly begins: number;
+  readonly files: readonly string[];
+};
+
+/**
+ * The whole log, over all files that are here, checked; `takes` gets each entry.
+ * @throws Fault("refused") naming the first thing wrong; Fault("not-found") where there is no file.
+ */
 export function read(
   file: string,
   device: string,
   takes: (entry: Entry, line: string) => void = () => {},
-): { head: Head; torn: number } {
-  const text = textOf(file);
-  const lines = text.split("\n");
-  // A torn last line was never relied on: what it tells of had not happened yet.
-  const torn = Buffer.byteLength(lines.pop() ?? "");
-  const checker = new Checker(auditOwner(device), remembered(file));
-  for (const line of lines) takes(checker.take(line), line);
-  return { head: checker.end(), torn };
+): ReadAudit {
+  const closed = closedSegments(file);
+  const files = [...closed.map((one) => one.file), ...(existsSync(file) ? [file] : [])];
+  if (files.length === 0) throw new Fault("not-found", file, { expected: "an audit log", got: "none" });
+  const checker = new Checker(auditOwner(device), remembered(file), "elsewhere");
+  let torn = 0;
+  for (const one of files) {
+    const taken = inFile(one, () => takeFile(one, checker, takes));
+    // A torn last line was never relied on: what it tells of had not happened yet.
+    if (one === file) ({ torn } = taken);
+    else if (taken.torn > 0)
+      throw new Fault("refused", `audit log, ${basename(one)}`, {
+        expected: "whole lines",
+        got: `${taken.torn} bytes without an end`,
+      });
+  }
+  return { head: checker.end(), torn, begins: checker.begins.count, files };
+}
+
+/** What is wrong, with the name of the file where it is. */
+function inFile<T>(file: string, body: () => T): T {
+  try {
+    return body();
+  } catch (cause) {
+    if (!(cause instanceof Fault) || cause.what.includes(basename(file))) throw cause;
+    throw new Fault(cause.code, `${basename(file)}: ${cause.what}`, { ...cause.detail, cause });
+  }
 }
 
 /**
@@ -68,26 +202,6 @@ function remembered(file: string): Head[] {
 
 function headOf(file: string): string {
   return `${file}.head`;
-}
-
-/** How many bytes of a torn last line were cut off. */
-function repair(file: string): number {
-  const text = textOf(file);
-  const whole = Buffer.byteLength(text.slice(0, text.lastIndexOf("\n") + 1));
-  const torn = Buffer.byteLength(text) - whole;
-  if (torn > 0) truncateSync(file, whole);
-  return torn;
-}
-
-function textOf(file: string): string {
-  try {
-    if (!existsSync(file)) return "";
-    const bytes = readFileSync(file);
-    if (bytes.length > MAX_BYTES) throw new Error(`${bytes.length} bytes, more than ${MAX_BYTES}`);
-    return bytes.toString("utf8");
-  } catch (cause) {
-    throw new Fault("storage", file, { expected: "a readable audit log", got: `${cause}`, cause });
-  }
 }
 
 const HOUR_MS = 3_600_000;

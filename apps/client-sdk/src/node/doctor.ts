@@ -9,6 +9,7 @@ import { verifyCertificate } from "@tutti/identity/certificate";
 import { HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { read } from "./audit.ts";
+import { closedSegments } from "./audit-files.ts";
 import { FILES, readConfig, readIdentity, readPolicy } from "./folder.ts";
 import { connect } from "./grpc.ts";
 import { nativeSigningKey } from "./sign.ts";
@@ -101,9 +102,10 @@ async function coordinator({ address, addresses, tls, name }: Config): Promise<L
 
 function audit(folder: string, name: string): Look {
   const file = join(folder, FILES.audit);
-  if (!existsSync(file)) return { state: "ok", says: "not begun yet" };
-  const { head, torn } = read(file, name);
-  if (torn === 0) return { state: "ok", says: `whole, ${head.count} entries` };
+  if (!existsSync(file) && closedSegments(file).length === 0) return { state: "ok", says: "not begun yet" };
+  const { head, torn, begins } = read(file, name);
+  const from = begins > 0 ? ` from entry ${begins} on` : "";
+  if (torn === 0) return { state: "ok", says: `whole${from}, ${head.count} entries` };
   return { state: "warn", says: `its last line is torn (${torn} bytes)`, todo: "The next start cuts it off" };
 }
 

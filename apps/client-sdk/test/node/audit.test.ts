@@ -1,9 +1,19 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Entry } from "@tutti/audit/entry";
 import { Fault } from "@tutti/foundation/fault";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { refusals } from "../../src/audit.ts";
 import { coordinatorHeads, headTold, openAudit, read } from "../../src/node/audit.ts";
 
@@ -110,4 +120,128 @@ test("a disk that is full keeps nobody from refusing", () => {
     },
   });
   expect(() => refuse(new Fault("refused", "a task"))).not.toThrow();
+});
+
+describe("a long log", () => {
+  const wallMs = () => 1_700_000_000_000;
+  /** About four entries a file. */
+  const short = () => openAudit(file, { device: "ward-7", wallMs, segmentBytes: 900 });
+  const names = () => readdirSync(home).sort();
+  const path = (name: string) => join(home, name);
+  function write(count: number): void {
+    const audit = short();
+    for (let at = 0; at < count; at++) audit.note(note(`n${at}`));
+  }
+  const check = () => read(file, "ward-7");
+
+  test("goes on in the next file, over restarts as one chain", () => {
+    write(4);
+    write(4);
+    write(3);
+    expect(names()).toEqual(["audit.1.log", "audit.2.log", "audit.3.log", "audit.log", "audit.log.head"]);
+    const all = whats();
+    expect(all.filter((what) => what !== "log.continued")).toEqual(
+      [4, 4, 3].flatMap((count) => Array.from({ length: count }, (_, at) => `n${at}`)),
+    );
+    expect(all.filter((what) => what === "log.continued")).toHaveLength(3);
+    expect([check().begins, check().files.length]).toEqual([0, 4]);
+    expect(readFileSync(file, "utf8")).toMatch(/^[^\n]*"what":"log\.continued","subject":"audit\.3\.log"/);
+  });
+
+  test("killed once it was renamed, or while the next was begun: the next start goes on", () => {
+    for (const torn of [null, "", '{"seq":3,"at"']) {
+      write(3);
+      const closed = path(`audit.${names().length - 1}.log`);
+      renameSync(file, closed);
+      if (torn !== null) writeFileSync(file, torn);
+      const before = read(file, "ward-7");
+      expect([before.begins, before.torn]).toEqual([0, torn?.length ?? 0]);
+      write(1);
+      const first = readFileSync(file, "utf8").split("\n")[0]!;
+      expect(first).toContain(`"what":"log.continued","subject":"${basename(closed)}"`);
+      expect(check().head.count).toBeGreaterThan(before.head.count + 1);
+      for (const name of names()) rmSync(path(name));
+    }
+  });
+
+  test("what fails between two files is not written, and the log goes on after it", () => {
+    let fails = false;
+    const clock = () => {
+      if (fails) throw new Fault("storage", file);
+      return 0;
+    };
+    const audit = openAudit(file, { device: "ward-7", wallMs: clock, segmentBytes: 900 });
+    for (const what of ["a", "b", "c", "d"]) audit.note(note(what));
+    fails = true;
+    expect(() => audit.note(note("e"))).toThrow(Fault);
+    expect(() => audit.note(note("f"))).toThrow(Fault);
+    expect(names()).toEqual(["audit.1.log", "audit.log.head"]);
+    fails = false;
+    audit.note(note("g"));
+    expect(whats()).toEqual(["a", "b", "c", "d", "log.continued", "g"]);
+  });
+
+  test("older files may be elsewhere, and it says so; one between or a part of one may not", () => {
+    write(12);
+    const whole = check();
+    renameSync(path("audit.1.log"), path("archived.log"));
+    expect(check()).toMatchObject({ head: whole.head, begins: 4 });
+    expect(() => write(1)).not.toThrow();
+    renameSync(path("archived.log"), path("audit.1.log"));
+    expect(check().begins).toBe(0);
+    renameSync(path("audit.2.log"), path("archived.log"));
+    expect(check).toThrow(/audit\.3\.log: .*expected entry 4, got entry \d/);
+    renameSync(path("archived.log"), path("audit.2.log"));
+    const second = readFileSync(path("audit.2.log"), "utf8");
+    writeFileSync(path("audit.2.log"), second.slice(second.indexOf("\n") + 1));
+    expect(check).toThrow(/audit\.2\.log/);
+    rmSync(path("audit.1.log"));
+    expect(check).toThrow(/audit\.2\.log, line 1.*log\.continued, got entry \d/);
+  });
+
+  test("the first lines, or all, of the newest file missing closes the device", () => {
+    write(12);
+    const newest = readFileSync(file, "utf8");
+    writeFileSync(file, newest.slice(newest.indexOf("\n") + 1));
+    expect(short).toThrow(/log\.continued/);
+    writeFileSync(file, newest);
+    expect(short).not.toThrow();
+    rmSync(file);
+    expect(short).toThrow(/at least \d+ entries, as remembered/);
+  });
+
+  test("a newest file that does not go on from the one before closes the device", () => {
+    write(6);
+    const other = mkdtempSync(join(tmpdir(), "tutti-audit-"));
+    const elsewhere = join(other, "audit.log");
+    const foreign = openAudit(elsewhere, { device: "ward-7", wallMs: () => 0, segmentBytes: 900 });
+    for (let at = 0; at < 6; at++) foreign.note(note(`x${at}`));
+    for (const name of ["audit.log", "audit.log.head"]) copyFileSync(join(other, name), path(name));
+    expect(short).toThrow(/one that goes on from audit\.\d\.log/);
+    rmSync(other, { recursive: true });
+  });
+
+  test("nothing is written over, and numbers go on when all older files were taken away", () => {
+    write(12);
+    const numbers = names().filter((name) => /\d/.test(name));
+    for (const name of numbers) rmSync(path(name));
+    write(3);
+    const [next] = names();
+    expect(next).toBe(`audit.${numbers.length + 1}.log`);
+    writeFileSync(path(`audit.${numbers.length + 2}.log.keep`), "");
+    expect(names()).toContain("audit.log");
+  });
+
+  test("no file is too long to be read, and a file without lines is none", () => {
+    const audit = open();
+    const detail = Object.fromEntries(Array.from({ length: 16 }, (_, at) => [`${at}`, "x".repeat(200)]));
+    for (let at = 0; at < 400; at++) audit.note({ ...note("long"), detail });
+    expect(statSync(file).size).toBeGreaterThan(1 << 20);
+    expect(check().head.count).toBe(400);
+    open().note(note("more"));
+    expect(check().head.count).toBe(401);
+    writeFileSync(file, "x".repeat(3 << 20));
+    expect(open).toThrow(/audit log/);
+    expect(check).toThrow(/without an end/);
+  });
 });

@@ -1,5 +1,4 @@
 import { createReadStream } from "node:fs";
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Checker, type Head } from "@tutti/audit/chain";
@@ -88,12 +87,8 @@ async function readDevice(folder: string, takes?: Reading["takes"]): Promise<Rea
   const { FILES, readConfig } = await import("@tutti/client-sdk/node/folder");
   const { read } = await import("@tutti/client-sdk/node/audit");
   const { name } = await readConfig(folder);
-  const file = join(folder, FILES.audit);
-  await access(file).catch((cause) => {
-    throw new Fault("not-found", file, { expected: "an audit log", got: "none", cause });
-  });
-  const { head, torn } = read(file, name, takes);
-  return { of: `device ${name}`, head, begins: 0, removed: null, unreachable: 0, torn };
+  const { head, torn, begins } = read(join(folder, FILES.audit), name, takes);
+  return { of: `device ${name}`, head, begins, removed: null, unreachable: 0, torn };
 }
 
 /** Heads of the coordinator's log that a device was told, and wrote down in its own. */
@@ -110,6 +105,6 @@ export async function headsOf(folder: string): Promise<Head[]> {
 /** What of a log is not there, in a sentence; empty for a whole one. */
 export function missingOf({ begins, removed }: Read): string {
   if (begins === 0) return "";
-  const when = removed ? `; the last ${removed.entries} were removed at ${removed.at}` : "";
-  return `entries before ${begins} are not there${when}`;
+  if (removed === null) return `entries before ${begins} are in an older file that is not here`;
+  return `entries before ${begins} are not there; the last ${removed.entries} were removed at ${removed.at}`;
 }
