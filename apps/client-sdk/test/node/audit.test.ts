@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import {
   appendFileSync,
   copyFileSync,
@@ -11,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Entry } from "@tutti/audit/entry";
 import { Fault } from "@tutti/foundation/fault";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -163,6 +165,38 @@ describe("a long log", () => {
       for (const name of names()) rmSync(path(name));
     }
   });
+
+  test("a device that is killed again and again loses no entry, and always goes on", async () => {
+    let said = 0;
+    for (const target of [3, 40, 1, 17]) {
+      said += await writeUntilKilled(target);
+      const { begins } = check();
+      expect(begins).toBe(0);
+      expect(whats().filter((what) => what === "one").length).toBeGreaterThanOrEqual(said);
+    }
+    expect(names().length).toBeGreaterThan(20);
+  });
+
+  /** Starts a writer and kills it (SIGKILL) once it said so many entries; how many it said. */
+  function writeUntilKilled(target: number): Promise<number> {
+    const script = fileURLToPath(new URL("./audit-writer.ts", import.meta.url));
+    const child = spawn(process.execPath, ["--import", "tsx", script, file], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let said = "";
+    const count = () => said.split("\n").length - 1;
+    return new Promise((resolve, reject) => {
+      child.stdout.on("data", (data: Buffer) => {
+        said += data.toString();
+        if (count() >= target) child.kill("SIGKILL");
+      });
+      child.on("error", reject);
+      child.on("close", (code, signal) => {
+        if (signal === "SIGKILL") resolve(count());
+        else reject(new Error(`the writer ended by itself (${code ?? signal})`));
+      });
+    });
+  }
 
   test("what fails between two files is not written, and the log goes on after it", () => {
     let fails = false;
