@@ -19,8 +19,9 @@ import type { StandingSaid } from "../support/coordinator/standing.ts";
 import { freePort } from "../support/free-port.ts";
 import { Child } from "../support/round/child.ts";
 
-/** TUTTI_IDLE: fewer, where a machine has not the memory or the files. */
-const DEVICES = Number(process.env.TUTTI_IDLE ?? 10_000);
+const AIM = 10_000;
+/** TUTTI_IDLE: fewer, where a machine has not the memory or the files; then the claim cannot hold. */
+const DEVICES = Number(process.env.TUTTI_IDLE ?? AIM);
 const PROCESSES = 2;
 const [MOST_BYTES, MOST_BACK_S] = [1e9, 90];
 /** As the service starts it: what its unit sets in the environment. */
@@ -33,7 +34,7 @@ const PATIENCE_MS = 900_000;
 export const claim: Claim = {
   name: "coordinator/idle",
   target:
-    `${DEVICES} idle devices on mutual TLS, a Listen stream each: at most ${MOST_BYTES / 1e9} GB resident; ` +
+    `${AIM} idle devices on mutual TLS, a Listen stream each: at most ${MOST_BYTES / 1e9} GB resident; ` +
     `after a restart all are back in ${MOST_BACK_S} s, none refused`,
   async run(report) {
     const files = Number(execFileSync("sh", ["-c", "ulimit -n"]).toString());
@@ -54,8 +55,10 @@ export const claim: Claim = {
         backS: plain.backS,
       },
     };
-    const { residentGB, backS, failed } = figures;
-    return { figures, holds: residentGB * 1e9 <= MOST_BYTES && backS <= MOST_BACK_S && failed === 0 };
+    const { residentGB, failed } = figures;
+    const backS = Math.max(mutual.backS, plain.backS);
+    const whole = DEVICES >= AIM && failed === 0;
+    return { figures, holds: whole && residentGB * 1e9 <= MOST_BYTES && backS <= MOST_BACK_S };
   },
 };
 

@@ -83,14 +83,18 @@ async function noticed(signal: "SIGKILL" | "SIGSTOP"): Promise<number> {
     const sinceMs = performance.now();
     await summing;
     const tookMs = Math.round(performance.now() - sinceMs);
-    await mustFinish(house, id);
+    const { history } = await mustFinish(house, id);
+    const survivors = history.find(({ round }) => round === 3)?.survivors;
+    if (survivors !== 3)
+      throw new Error(`round 4 had ${survivors} survivors: it did not wait for the device`);
     return tookMs;
   });
 }
 
-async function mustFinish(house: House, run: string): Promise<void> {
-  const { state, reason } = await house.over(run);
-  if (state !== "finished") throw new Error(`the run ended as ${state}: ${reason}`);
+async function mustFinish(house: House, run: string) {
+  const status = await house.over(run);
+  if (status.state !== "finished") throw new Error(`the run ended as ${status.state}: ${status.reason}`);
+  return status;
 }
 
 function median(values: readonly number[]): number {

@@ -103,8 +103,9 @@ export async function releasesOf(
     const reply = await admin.releases({ $typeName: "tutti.v1.ReleasesRequest", run, from });
     manifests.push(...reply.manifests);
     // A coordinator that says no version removes none.
-    from = reply.next || manifests.length;
-    if (!reply.more || reply.manifests.length === 0) return { manifests, plan: reply.plan };
+    const next = reply.next || manifests.length;
+    if (!reply.more || next <= from) return { manifests, plan: reply.plan };
+    from = next;
   }
 }
 

@@ -40,8 +40,10 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const { current, rejected } = await site.store.pointer();
   const answers = holder.model.release?.digest ?? null;
   if (current === digest && answers === digest) return;
-  // A write that failed is on disk all the same, and the release of before is no longer.
-  if (current !== digest && current !== answers) await loadModel(site, holder);
+  // A write that failed is on disk all the same, and the release of before is no longer. What the pointer
+  // names is served as it is: written anew it would be gone for a moment.
+  if (current !== answers) await loadModel(site, holder);
+  if (holder.model.release?.digest === digest) return announce(opened, by);
   // Each word of the coordinator names the newest release again: without this it would undo a rollback.
   if (rejected.includes(digest)) return skip(opened, by);
   // A round's parent is served once `ready` got through, which may be long after a newer release came.
@@ -59,8 +61,13 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
     await running.release();
     throw cause;
   }
-  site.audit?.note({ actor: "device", what: "release.activated", subject: digest, detail: { run, version } });
   await holder.swap(running, { run, version, digest });
+  announce(opened, by);
+}
+
+function announce({ digest, release: { run, version, round } }: OpenedRelease, by: Activation): void {
+  const { site, report } = by;
+  site.audit?.note({ actor: "device", what: "release.activated", subject: digest, detail: { run, version } });
   report({ run, round, activity: "waiting", progress: 0 });
   site.emit({ kind: "released", version, run, digest });
 }

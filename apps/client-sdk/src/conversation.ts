@@ -244,7 +244,7 @@ export class Conversation {
       throw error;
     }
     if (!uploads) return;
-    this.#pulse.vectorSent(run);
+    this.#pulse.vectorSent(run, round);
     this.#report({ run, round, activity: "waiting", progress: 1 });
   }
 

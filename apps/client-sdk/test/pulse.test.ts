@@ -4,23 +4,57 @@ import { Pulse } from "../src/pulse.ts";
 
 describe("how soon a device answers", () => {
   test("it says nothing before a whole round of the run, and names what held it up, with a margin", () => {
-    const held = [400, 700, 100];
-    const pulse = new Pulse(() => held.shift() ?? 0);
-    const said = ["a", "a", "a"].map((run) => {
-      pulse.vectorSent(run);
-      return pulse.answersWithinMs(run);
+    let held = 0;
+    const pulse = new Pulse(() => held);
+    const said = [400, 700, 100].map((ms, round) => {
+      held = ms;
+      pulse.vectorSent("a", round);
+      return pulse.answersWithinMs("a");
     });
     expect(said).toEqual([0, 1_500 + 3 * 700, 1_500 + 3 * 700]);
     expect(pulse.answersWithinMs("b")).toBe(0);
   });
 
-  test("another run begins anew; one held up for very long, or on an unknown platform, says nothing", () => {
-    const pulse = new Pulse(() => 30_000);
-    for (const run of ["a", "b", "a", "a"]) pulse.vectorSent(run);
+  test("what holds it up before its vector counts at once; what did so rounds ago no longer", () => {
+    let held = 0;
+    const pulse = new Pulse(() => held);
+    for (let round = 0; round < 2; round++) pulse.vectorSent("a", round);
+    held = 900;
+    expect(pulse.answersWithinMs("a")).toBe(1_500 + 3 * 900);
+    held = 0;
+    expect(pulse.answersWithinMs("a")).toBe(1_500);
+    held = 900;
+    pulse.vectorSent("a", 2);
+    held = 0;
+    for (let round = 3; round < 5; round++) pulse.vectorSent("a", round);
+    expect(pulse.answersWithinMs("a")).toBe(1_500 + 3 * 900);
+    pulse.vectorSent("a", 5);
+    expect(pulse.answersWithinMs("a")).toBe(1_500);
+  });
+
+  test("another attempt at a round is no other round", () => {
+    const pulse = new Pulse(() => 10);
+    for (let attempt = 0; attempt < 5; attempt++) pulse.vectorSent("a", 0);
     expect(pulse.answersWithinMs("a")).toBe(0);
-    const unknown = new Pulse();
-    for (const run of ["a", "a"]) unknown.vectorSent(run);
-    expect(unknown.answersWithinMs("a")).toBe(0);
+    pulse.vectorSent("a", 1);
+    expect(pulse.answersWithinMs("a")).toBe(1_530);
+  });
+
+  test("another run begins anew, also when it is the one of before again", () => {
+    const pulse = new Pulse(() => 10);
+    for (const run of ["a", "b", "a"]) {
+      pulse.vectorSent(run, 0);
+      expect(pulse.answersWithinMs(run)).toBe(0);
+    }
+    pulse.vectorSent("a", 1);
+    expect(pulse.answersWithinMs("a")).toBe(1_530);
+  });
+
+  test("one that is held up for very long, or on an unknown platform, says nothing", () => {
+    for (const pulse of [new Pulse(() => 30_000), new Pulse()]) {
+      for (let round = 0; round < 2; round++) pulse.vectorSent("a", round);
+      expect(pulse.answersWithinMs("a")).toBe(0);
+    }
   });
 
   test("a thread that computes is seen to stand still", async () => {

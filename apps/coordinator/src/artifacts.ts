@@ -53,15 +53,15 @@ export function openArtifacts(folder: string): Artifacts {
       const target = fileOf(sha256);
       checkInteger("artifact size", totalBytes, [0, MAX_ARTIFACT_BYTES]);
       await prepared();
-      if (await isWhole(target, sha256)) return;
+      // A try before this one may have failed between its name and its name's being durable.
+      if (await isWhole(target, sha256)) return await guarded("writing an artifact", () => synced(folder));
       const part = `${target}.${randomBytes(6).toString("hex")}${PART}`;
       await guarded("writing an artifact", async () => {
         try {
           await receive(part, chunks, { sha256, totalBytes });
           await rename(part, target);
           failpoint("artifact.renamed");
-          await syncFolder(folder);
-          failpoint("artifact.durable");
+          await synced(folder);
         } finally {
           await rm(part, { force: true });
         }
@@ -97,6 +97,12 @@ export function openArtifacts(folder: string): Artifacts {
       guarded("removing an artifact", async () => await rm(fileOf(sha256), { force: true })),
   };
   return artifacts;
+}
+
+/** Names in the folder are durable when this resolves. */
+async function synced(folder: string): Promise<void> {
+  await syncFolder(folder);
+  failpoint("artifact.durable");
 }
 
 async function prepare(folder: string): Promise<void> {

@@ -4,14 +4,14 @@
 import { randomBytes } from "node:crypto";
 import http2, { type ClientHttp2Session, type IncomingHttpHeaders } from "node:http2";
 import tls from "node:tls";
-import { delayMs, LONGEST_DELAY_MS, mayPass } from "@tutti/client-sdk/backoff";
+import { LONGEST_DELAY_MS, mayPass, returnMs } from "@tutti/client-sdk/backoff";
 import { nativeSigningKey, tlsIdentity } from "@tutti/client-sdk/node/sign";
 import { fromHex } from "@tutti/foundation/bytes";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import { signRequest } from "@tutti/identity/request";
-import { HelloReplySchema, RequestAuthSchema } from "@tutti/wire/device";
+import { type HelloReply, HelloReplySchema, RequestAuthSchema, type RetryWindow } from "@tutti/wire/device";
 import { decode, encode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { pathOf } from "@tutti/wire/rpc";
@@ -51,22 +51,26 @@ function addressOf(at: number): string {
   return `127.0.0.${2 + (at % 20)}`;
 }
 
+/** When the coordinator wants to see a device again, as it told it last. */
+type Told = { window?: RetryWindow | undefined };
+
 async function idle(name: string, at: number): Promise<void> {
   const jitter = seededRandom(name);
+  const told: Told = {};
   await sleep(jitter.uniform() * args.windowMs);
   for (let attempt = 0; ; attempt++) {
     tries += 1;
     const sinceMs = performance.now();
-    const because = await once(name, at).catch(asFault);
+    const because = await once(name, at, told).catch(asFault);
     // As the SDK counts: a stream that held for longer than one waits for was no failed attempt.
     if (performance.now() - sinceMs > LONGEST_DELAY_MS) attempt = 0;
     if (because && !mayPass(because)) return say({ kind: "failed", because: because.message });
-    await sleep(delayMs(attempt, jitter, because));
+    await sleep(returnMs(attempt, { jitter }, { because, window: told.window }));
   }
 }
 
 /** One connection, until it ends. */
-async function once(name: string, at: number): Promise<Fault | null> {
+async function once(name: string, at: number, told: Told): Promise<Fault | null> {
   const how: tls.ConnectionOptions & { localAddress: string } = {
     host: "127.0.0.1",
     port: args.port,
@@ -88,6 +92,7 @@ async function once(name: string, at: number): Promise<Fault | null> {
       session.once("close", () => resolve(new Fault("unavailable", "connection", { got: "closed" })));
     });
     const greeted = await Promise.race([unary(session), ended.then((fault) => Promise.reject(fault))]);
+    told.window = greeted.retry;
     const auth = signRequest(key, {
       name,
       session: greeted.session,
@@ -121,7 +126,7 @@ async function once(name: string, at: number): Promise<Fault | null> {
 }
 
 function unary(session: ClientHttp2Session) {
-  return new Promise<{ session: Uint8Array; nowMs: number }>((resolve, reject) => {
+  return new Promise<HelloReply>((resolve, reject) => {
     const stream = requestOn(session, headersOf(pathOf(hello)));
     const parts: Buffer[] = [];
     stream.on("response", (headers) => {

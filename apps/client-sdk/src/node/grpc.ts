@@ -134,6 +134,7 @@ class Channel {
     const { patienceMs = 0 } = this.#options;
     // Connections that are in use go on; this is where a new one begins.
     if (this.pins.isStale) this.ring.renew();
+    const { client } = this;
     const ask = () =>
       askAround((client) => unary({ client, method, metadata: new Metadata(), signal, deadlineMs }, body), {
         ring: this.ring,
@@ -143,7 +144,7 @@ class Channel {
       });
     const reply = await ask().catch(async (error: unknown) => {
       // gRPC waits before it dials again, by a clock of its own; whoever greets has waited already.
-      if (this.ring.size === 1 && isElsewhere(error)) this.ring.renew();
+      if (this.ring.size === 1 && this.client === client && isElsewhere(error)) this.ring.renew();
       if (!isOtherCertificate(error) || !(await this.#repinned(signal))) throw error;
       this.ring.renew();
       return await ask();

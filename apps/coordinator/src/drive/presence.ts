@@ -204,6 +204,8 @@ export class Presence {
       });
     this.#lines.get(device)?.end();
     this.#stays(device);
+    // It may be another process than before, and its first round.
+    this.answering.delete(device);
     this.#lines.set(device, line);
     this.#events.onCame(device);
   }

@@ -6,6 +6,8 @@ import { Turned } from "./turned.ts";
 
 /** One connection of a peer. */
 type Connection = {
+  /** As grpc-js names it, "address:port". */
+  readonly peer: string;
   readonly socket: Socket;
   readonly address: string;
   readonly openedMs: number;
@@ -14,6 +16,8 @@ type Connection = {
   name: string | null;
   /** Uploads in progress. */
   wide: number;
+  /** Until it is gone, or is told to go. */
+  counts: boolean;
 };
 
 type Caps = Pick<Limits, "connections" | "connectionsPerAddress" | "connectionsPerSite" | "newcomers">;
@@ -51,19 +55,22 @@ export class Connections {
   admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? "";
     const { connections, connectionsPerAddress, newcomers } = this.#caps;
-    const beside = this.#perAddress.get(address) ?? 0;
-    if (this.#all.size >= connections || beside >= connectionsPerAddress) {
+    const beside = this.#beside(address);
+    // Who says nothing gives way to who may: honest newcomers are through in well under a second. Of an address
+    // that has all it may, to others of it: strangers behind it do not shut out the devices there.
+    if (beside >= connectionsPerAddress) this.#evict(address);
+    else if (this.#newcomers.size >= newcomers) this.#evict();
+    if (this.#all.size >= connections || this.#beside(address) >= connectionsPerAddress) {
       this.#turned.add("full");
       return false;
     }
-    // Who says nothing gives way to who may: honest newcomers are through in well under a second.
-    if (this.#newcomers.size >= newcomers) this.#evict();
     const peer = `${address}:${socket.remotePort}`;
-    const connection = { socket, address, openedMs: this.#nowMs(), session: null, name: null, wide: 0 };
+    const since = { openedMs: this.#nowMs(), session: null, name: null, wide: 0, counts: true };
+    const connection: Connection = { peer, socket, address, ...since };
     this.#all.set(peer, connection);
     this.#newcomers.add(connection);
-    this.#perAddress.set(address, beside + 1);
-    socket.once("close", () => this.#forget(peer, connection));
+    this.#perAddress.set(address, this.#beside(address) + 1);
+    socket.once("close", () => this.#forget(connection));
     return true;
   }
 
@@ -126,16 +133,24 @@ export class Connections {
     for (const { socket } of this.#all.values()) socket.destroy();
   }
 
-  #evict(): void {
-    const [oldest] = this.#newcomers;
-    if (!oldest) return;
-    this.#newcomers.delete(oldest);
-    this.#turned.add("newcomer");
-    oldest.socket.destroy();
+  #beside(address: string): number {
+    return this.#perAddress.get(address) ?? 0;
   }
 
-  #forget(peer: string, connection: Connection): void {
-    const { address, name } = connection;
+  /** The oldest newcomer, or the oldest of an address; it counts no more from here on. */
+  #evict(address?: string): void {
+    for (const oldest of this.#newcomers) {
+      if (address !== undefined && oldest.address !== address) continue;
+      this.#turned.add("newcomer");
+      this.#forget(oldest);
+      return void oldest.socket.destroy();
+    }
+  }
+
+  #forget(connection: Connection): void {
+    const { peer, address, name } = connection;
+    if (!connection.counts) return;
+    connection.counts = false;
     if (this.#all.get(peer) === connection) this.#all.delete(peer);
     this.#newcomers.delete(connection);
     const beside = (this.#perAddress.get(address) ?? 1) - 1;

@@ -21,6 +21,9 @@ const SWEEP_MS = 1_000;
 /** A federation that comes back at once is taken one by one, not refused; the kernel may hold fewer. */
 const BACKLOG = 4_096;
 
+/** No device resumes a TLS session; a ticket holds its certificate, and 16 KiB more a connection. */
+const TLS = { minVersion: "TLSv1.3", secureOptions: constants.SSL_OP_NO_TICKET } as const;
+
 /** A TCP port whose connections go to a gRPC server, and who is connected. */
 export type Listener = {
   readonly port: number;
@@ -72,8 +75,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
   return {
     port,
     connections,
-    showTls: ({ key, certificate }) =>
-      http2Server?.setSecureContext({ key, cert: certificate, minVersion: "TLSv1.3" }),
+    showTls: ({ key, certificate }) => http2Server?.setSecureContext({ ...TLS, key, cert: certificate }),
     stop: () => void net.close(),
     drop: () => connections.cut(),
     cut: () => {
@@ -98,9 +100,7 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
     made += 1;
     const server = original({
       ...options,
-      minVersion: "TLSv1.3",
-      // No device resumes a TLS session; a ticket holds its certificate, and 16 KiB more a connection.
-      secureOptions: constants.SSL_OP_NO_TICKET,
+      ...TLS,
       // No certificate but our own vouches for a client's, so TLS is not to look for one (shown.ts).
       ...(shown.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
       handshakeTimeout: HANDSHAKE_MS,

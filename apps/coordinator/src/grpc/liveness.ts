@@ -10,11 +10,27 @@ export type Awaited = Iterable<readonly [device: string, withinMs: number]>;
 
 type Connection = { readonly socket: Socket; readonly session: ServerHttp2Session | null };
 
-/** What had come over a connection at the last look; how long a PING is unanswered, null where none is. */
-type Seen = { bytes: number; unansweredMs: number | null };
+/** A connection, as of the last look. */
+type Seen = {
+  atMs: number;
+  /** Bytes that came, and that went, since it began. */
+  came: number;
+  went: number;
+  /** Of what went, what may still be on its way over a link of SLOW_BYTES_PER_S. */
+  underWay: number;
+  /** A PING that nothing came after: how long ago, and how long it may take. */
+  asked: { ms: number; readonly withinMs: number } | null;
+};
+
+/** A PING waits behind what was sent before it; slower links than this are not told from those that are cut. */
+const SLOW_BYTES_PER_S = 8 << 10;
+/** As much as HTTP/2 lets a device's connection have under way. */
+const MOST_UNDER_WAY = 64 << 10;
 
 export type LivenessOptions = {
   readonly connectionsOf: (device: string) => readonly Connection[];
+  /** Whether a call other than Listen is in progress: those have their own watch (stall.ts). */
+  readonly isBusy: (session: ServerHttp2Session) => boolean;
   readonly nowMs: () => number;
   readonly turned: Turned;
 };
@@ -41,28 +57,39 @@ export class Liveness {
     this.#lookedMs = nowMs;
     for (const [device, withinMs] of awaited)
       for (const connection of this.#options.connectionsOf(device))
-        this.#lookAt(connection, { passedMs, withinMs });
+        this.#lookAt(connection, { nowMs, passedMs, withinMs });
   }
 
-  #lookAt(
-    { socket, session }: Connection,
-    { passedMs, withinMs }: { passedMs: number; withinMs: number },
-  ): void {
-    const seen = this.#seen.get(socket);
-    if (seen?.bytes !== socket.bytesRead)
-      return void this.#seen.set(socket, { bytes: socket.bytesRead, unansweredMs: null });
-    if (seen.unansweredMs === null) {
-      // It is closing already; and without a session nobody signed anything over it.
-      if (!session || session.destroyed || session.closed) return;
-      session.ping(() => {});
-      seen.unansweredMs = 0;
+  #lookAt({ socket, session }: Connection, now: { nowMs: number; passedMs: number; withinMs: number }): void {
+    const { isBusy, turned } = this.#options;
+    // It is closing already; and without a session nobody signed anything over it.
+    if (!session || session.destroyed || session.closed) return;
+    const before = this.#seen.get(socket);
+    const seen = lookedAgain(socket, before, now.nowMs);
+    this.#seen.set(socket, seen);
+    if (before?.came !== seen.came || isBusy(session)) {
+      seen.asked = null;
       return;
     }
-    seen.unansweredMs += passedMs;
-    if (seen.unansweredMs < withinMs) return;
-    this.#options.turned.add("unresponsive");
+    if (seen.asked === null) {
+      session.ping(() => {});
+      seen.asked = { ms: 0, withinMs: now.withinMs + (seen.underWay / SLOW_BYTES_PER_S) * 1000 };
+      return;
+    }
+    seen.asked.ms += now.passedMs;
+    if (seen.asked.ms < seen.asked.withinMs) return;
+    turned.add("unresponsive");
     socket.destroy();
   }
+}
+
+/** Of one that is seen for the first time it is not known what went of late: as much as may be. */
+function lookedAgain({ bytesRead, bytesWritten }: Socket, before: Seen | undefined, atMs: number): Seen {
+  const now = { atMs, came: bytesRead, went: bytesWritten };
+  if (!before) return { ...now, underWay: MOST_UNDER_WAY, asked: null };
+  const arrived = ((atMs - before.atMs) * SLOW_BYTES_PER_S) / 1000;
+  const underWay = Math.max(0, before.underWay - arrived) + bytesWritten - before.went;
+  return { ...now, underWay: Math.min(MOST_UNDER_WAY, underWay), asked: before.asked };
 }
 
 /** Looks every LOOK_MS, until it is told to end. */

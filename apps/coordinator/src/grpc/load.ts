@@ -89,6 +89,11 @@ export class Load {
     }
   }
 
+  /** Whether a connection has a call in progress that does not only listen. */
+  isBusy(session: object): boolean {
+    return [...this.#peerOf(session).calls].some(({ counts }) => counts);
+  }
+
   #mayEnter(method: string, { owner, calls }: Peer): void {
     if (owner === null) {
       if (calls.size >= CALLS_PER_NEWCOMER) throw busy("a signed request first", FIRST_RETRY_MS);

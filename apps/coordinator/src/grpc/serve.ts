@@ -134,7 +134,13 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   const { connections } = listener;
   const unwatch = watchLoad(load);
   const connectionsOf = (device: string) => connections.connectionsOf(device);
-  const endLiveness = watchLiveness({ connectionsOf, turned, awaited: options.awaited ?? (() => []) });
+  const isBusy = (session: object) => load.isBusy(session);
+  const endLiveness = watchLiveness({
+    connectionsOf,
+    isBusy,
+    turned,
+    awaited: options.awaited ?? (() => []),
+  });
   return {
     port: listener.port,
     connections: () => connections.size,

@@ -76,8 +76,9 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
   return {
     ready: async (request, call) => {
       const device = deviceOf(call);
+      const driver = runNow(coordinator, request);
       coordinator.presence.answersWithin(device, request.run, request.answersWithinMs);
-      return await say(runNow(coordinator, request), device, { case: "ready", value: true });
+      return await say(driver, device, { case: "ready", value: true });
     },
     decline: async (request, call) => {
       const device = deviceOf(call);

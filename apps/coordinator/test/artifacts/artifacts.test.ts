@@ -8,6 +8,7 @@ import { CHUNK_BYTES } from "@tutti/wire/rpc";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Artifacts, openArtifacts } from "../../src/artifacts.ts";
+import { armFailpoints } from "../../src/failpoint.ts";
 
 let parent: string;
 let folder: string;
@@ -155,4 +156,21 @@ test("a file that the disk changed is mended by putting it again; a whole one is
   }
   const unread = { [Symbol.asyncIterator]: () => expect.unreachable() } as AsyncIterable<Uint8Array>;
   await artifacts.put(name, unread, bytes.length);
+});
+
+test("one whose name was not made durable is not done because it is there", async () => {
+  const bytes = data(1000);
+  const name = sha256Hex(bytes);
+  try {
+    armFailpoints({ TUTTI_FAILPOINT: "artifact.renamed=error,artifact.durable=error" });
+    for (let tries = 0; tries < 2; tries++) {
+      await expect(artifacts.put(name, pieces(bytes), bytes.length)).rejects.toMatchObject({
+        code: "storage",
+      });
+      expect(await artifacts.read(name)).toEqual(bytes);
+    }
+    await artifacts.put(name, pieces(bytes), bytes.length);
+  } finally {
+    armFailpoints({});
+  }
 });

@@ -54,31 +54,67 @@ describe("devices that rounds wait for", () => {
     }
   });
 
-  test("an answer that is late because this process stood still itself is waited for", () => {
-    let nowMs = 0;
+  /** One connection, and looks at it: as many as are said, so long after one another. */
+  function watched(withinMs = 2_000) {
+    let [nowMs, busy] = [0, false];
     const line = quietLine();
-    const liveness = new Liveness({ connectionsOf: () => [line], nowMs: () => nowMs, turned: new Turned() });
-    const look = (afterMs: number) => {
-      nowMs += afterMs;
-      liveness.look([["ward-3", 2_000]]);
+    const liveness = new Liveness({
+      connectionsOf: () => [line],
+      isBusy: () => busy,
+      nowMs: () => nowMs,
+      turned: new Turned(),
+    });
+    const look = (times: number, { eachMs = LOOK_MS, also = () => {} } = {}) => {
+      for (let i = 0; i < times; i++) {
+        nowMs += eachMs;
+        also();
+        liveness.look([["ward-3", withinMs]]);
+      }
     };
-    for (let i = 0; i < 2; i++) look(LOOK_MS);
-    for (let i = 0; i < 3; i++) look(60_000);
+    const setBusy = (is: boolean) => {
+      busy = is;
+    };
+    return { line, look, setBusy };
+  }
+
+  /** What went before it was seen first is under way no longer. */
+  const DRAINED = (64 << 10) / (8 << 10) / (LOOK_MS / 1000) + 1;
+
+  test("an answer that is late because this process stood still itself is waited for", () => {
+    const { line, look } = watched();
+    look(DRAINED, { also: () => line.socket.bytesRead++ });
+    look(1);
+    look(3, { eachMs: 60_000 });
     expect(line).toMatchObject({ pings: 1, cut: 0 });
-    look(LOOK_MS);
+    look(1);
     expect(line).toMatchObject({ pings: 1, cut: 1 });
   });
 
   test("whoever sends is not asked", () => {
-    let nowMs = 0;
-    const line = quietLine();
-    const liveness = new Liveness({ connectionsOf: () => [line], nowMs: () => nowMs, turned: new Turned() });
-    for (let i = 0; i < 100; i++) {
-      nowMs += LOOK_MS;
-      line.socket.bytesRead += 1;
-      liveness.look([["ward-3", 2_000]]);
-    }
+    const { line, look } = watched();
+    look(100, { also: () => line.socket.bytesRead++ });
     expect(line).toMatchObject({ pings: 0, cut: 0 });
+  });
+
+  test("over a slow link an answer waits behind what was sent to it; 64 KiB take 8 s", () => {
+    const { line, look } = watched();
+    look(DRAINED, { also: () => line.socket.bytesRead++ });
+    line.socket.bytesWritten += 1 << 20;
+    look(1);
+    look((2_000 + 8_000) / LOOK_MS - 1);
+    expect(line).toMatchObject({ pings: 1, cut: 0 });
+    look(1);
+    expect(line).toMatchObject({ pings: 1, cut: 1 });
+  });
+
+  test("while a call is in progress the call's own watch counts, and from its end on this one", () => {
+    const { line, look, setBusy } = watched();
+    setBusy(true);
+    look(100);
+    expect(line).toMatchObject({ pings: 0, cut: 0 });
+    setBusy(false);
+    look(1 + 2_000 / LOOK_MS);
+    expect(line).toMatchObject({ pings: 1, cut: 1 });
   });
 });
 
@@ -91,10 +127,10 @@ async function* heldOpen(signal: AbortSignal, streams: { begun: number; ended: n
 /** A connection over which nothing comes, as far as its liveness is seen. */
 function quietLine() {
   const line = { pings: 0, cut: 0 };
-  const socket = { bytesRead: 0, destroy: () => line.cut++ };
+  const socket = { bytesRead: 0, bytesWritten: 0, destroy: () => line.cut++ };
   const session = { destroyed: false, closed: false, ping: () => line.pings++ };
   return Object.assign(line, {
-    socket: socket as unknown as Socket & { bytesRead: number },
+    socket: socket as unknown as Socket & { bytesRead: number; bytesWritten: number },
     session: session as unknown as ServerHttp2Session,
   });
 }

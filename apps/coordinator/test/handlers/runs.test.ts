@@ -1,8 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { create } from "@tutti/wire/message";
+import { ReadyRequestSchema } from "@tutti/wire/round";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { plan, temporary } from "../drive/house.ts";
-import { Desk } from "./desk.ts";
+import { callOf, Desk } from "./desk.ts";
 
 const SIX = ["a", "b", "c", "d", "e", "f"];
 
@@ -73,8 +75,14 @@ describe("several runs at once", () => {
     const cohort = { min: 3, max: 3 };
     const one = await desk.startRun(plan({ name: "one", cohort }));
     await until(() => begun().length === 1, three);
-    for (const device of three) presence.answersWithin(device, one, 2_000);
-    presence.answersWithin("c", one, 0);
+    const { round = 0, attempt = 0 } = { ...desk.round?.spec.task, attempt: desk.round?.spec.attempt };
+    const ready = (device: string, answersWithinMs: number, more = {}) => {
+      const said = create(ReadyRequestSchema, { run: one, round, attempt, answersWithinMs, ...more });
+      return desk.devices.ready(said, callOf(device, "device"));
+    };
+    await expect(ready("a", 1_000, { attempt: attempt + 1 })).rejects.toMatchObject({ code: "conflict" });
+    expect(presence.answering.size).toBe(0);
+    for (const device of three) await ready(device, device === "c" ? 0 : 2_000);
     expect([...dispatch.awaited()]).toEqual([
       ["a", 2_000],
       ["b", 2_000],
