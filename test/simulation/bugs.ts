@@ -233,7 +233,7 @@ export const BUGS: readonly Bug[] = [
       },
       {
         file: "apps/client-sdk/src/activate.ts",
-        find: "  if (current !== digest && current !== answers) await loadModel(site, holder);\n",
+        find: "  if (current !== answers) await loadModel(site, holder);\n",
         replace: "",
       },
     ],

@@ -11,7 +11,7 @@ import { expect, test } from "vitest";
 import { freePort } from "../../../../claims/support/free-port.ts";
 import { connect } from "../../src/node/grpc.ts";
 
-test("a coordinator that was away is dialled whenever it is greeted, however often it was in vain", async () => {
+test("a coordinator that was away is dialled whenever it is greeted, however often in vain", async () => {
   const port = await freePort();
   const tls = await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() });
   const key = signingKey(newSeed(platformRandom()));

@@ -56,8 +56,8 @@ export class Connections {
     const address = socket.remoteAddress ?? "";
     const { connections, connectionsPerAddress, newcomers } = this.#caps;
     const beside = this.#beside(address);
-    // Who says nothing gives way to who may: honest newcomers are through in well under a second. Of an address
-    // that has all it may, to others of it: strangers behind it do not shut out the devices there.
+    // Who says nothing gives way to who may: honest newcomers are through in well under a second. Of an
+    // address that has all it may, to others of it: strangers there do not shut out its devices.
     if (beside >= connectionsPerAddress) this.#evict(address);
     else if (this.#newcomers.size >= newcomers) this.#evict();
     if (this.#all.size >= connections || this.#beside(address) >= connectionsPerAddress) {

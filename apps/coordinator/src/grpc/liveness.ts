@@ -22,15 +22,15 @@ type Seen = {
   asked: { ms: number; readonly withinMs: number } | null;
 };
 
-/** A PING waits behind what was sent before it; slower links than this are not told from those that are cut. */
+/** A PING waits behind what was sent before it; slower links are not told from those that are cut. */
 const SLOW_BYTES_PER_S = 8 << 10;
 /** As much as HTTP/2 lets a device's connection have under way. */
 const MOST_UNDER_WAY = 64 << 10;
 
 export type LivenessOptions = {
-  readonly connectionsOf: (device: string) => readonly Connection[];
+  readonly connections: { connectionsOf(device: string): readonly Connection[] };
   /** Whether a call other than Listen is in progress: those have their own watch (stall.ts). */
-  readonly isBusy: (session: ServerHttp2Session) => boolean;
+  readonly load: { isBusy(session: ServerHttp2Session): boolean };
   readonly nowMs: () => number;
   readonly turned: Turned;
 };
@@ -56,18 +56,18 @@ export class Liveness {
     const passedMs = Math.min(nowMs - this.#lookedMs, LOOK_MS);
     this.#lookedMs = nowMs;
     for (const [device, withinMs] of awaited)
-      for (const connection of this.#options.connectionsOf(device))
+      for (const connection of this.#options.connections.connectionsOf(device))
         this.#lookAt(connection, { nowMs, passedMs, withinMs });
   }
 
   #lookAt({ socket, session }: Connection, now: { nowMs: number; passedMs: number; withinMs: number }): void {
-    const { isBusy, turned } = this.#options;
+    const { load, turned } = this.#options;
     // It is closing already; and without a session nobody signed anything over it.
     if (!session || session.destroyed || session.closed) return;
     const before = this.#seen.get(socket);
     const seen = lookedAgain(socket, before, now.nowMs);
     this.#seen.set(socket, seen);
-    if (before?.came !== seen.came || isBusy(session)) {
+    if (before?.came !== seen.came || load.isBusy(session)) {
       seen.asked = null;
       return;
     }

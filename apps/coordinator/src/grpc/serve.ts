@@ -133,14 +133,8 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   listener = await listen(server, { host, port, credentials, limits, door, shown });
   const { connections } = listener;
   const unwatch = watchLoad(load);
-  const connectionsOf = (device: string) => connections.connectionsOf(device);
-  const isBusy = (session: object) => load.isBusy(session);
-  const endLiveness = watchLiveness({
-    connectionsOf,
-    isBusy,
-    turned,
-    awaited: options.awaited ?? (() => []),
-  });
+  const { awaited = () => [] } = options;
+  const endLiveness = watchLiveness({ connections, load, turned, awaited });
   return {
     port: listener.port,
     connections: () => connections.size,

@@ -59,8 +59,8 @@ describe("devices that rounds wait for", () => {
     let [nowMs, busy] = [0, false];
     const line = quietLine();
     const liveness = new Liveness({
-      connectionsOf: () => [line],
-      isBusy: () => busy,
+      connections: { connectionsOf: () => [line] },
+      load: { isBusy: () => busy },
       nowMs: () => nowMs,
       turned: new Turned(),
     });
