@@ -16,6 +16,7 @@ import { encode } from "@tutti/wire/message";
 import type { Claim } from "../claim.ts";
 import type { IdlersArgs, IdlersSaid } from "../support/coordinator/idlers.ts";
 import type { StandingSaid } from "../support/coordinator/standing.ts";
+import { unitEnvironment } from "../support/coordinator/unit.ts";
 import { freePort } from "../support/free-port.ts";
 import { Child } from "../support/round/child.ts";
 
@@ -24,8 +25,6 @@ const AIM = 10_000;
 const DEVICES = Number(process.env.TUTTI_IDLE ?? AIM);
 const PROCESSES = 2;
 const [MOST_BYTES, MOST_BACK_S] = [1e9, 90];
-/** As the service starts it: what its unit sets in the environment. */
-const UNIT = new URL("../../deploy/systemd/tutti-coordinator.service", import.meta.url);
 /** Devices of a federation that starts arrive over a while. */
 const ARRIVAL_MS = DEVICES * 6;
 const SETTLE_MS = 60_000;
@@ -120,14 +119,6 @@ async function standing(clientCertificates: "off" | "required", report: (line: s
     await Promise.all(children.map((child) => child.kill()));
     if (!process.env.TUTTI_KEEP) await rm(place, { recursive: true, force: true });
   }
-}
-
-async function unitEnvironment(): Promise<Record<string, string>> {
-  const lines = (await readFile(UNIT, "utf8")).split("\n").filter((line) => line.startsWith("Environment="));
-  const pairs = lines.flatMap((line) => line.slice("Environment=".length).split(" "));
-  return Object.fromEntries(
-    pairs.map((pair) => [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)]),
-  );
 }
 
 /** A federation whose devices are in the store already, as after long service. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { RunStatus } from "@tutti/wire/admin";
 import type { Claim } from "../claim.ts";
 import { type House, noopRun, withHouse } from "../support/coordinator/house.ts";
+import { unitEnvironment } from "../support/coordinator/unit.ts";
 
 /** TUTTI_SOAK: fewer rounds, for a look; the figures say how many. */
 const WHOLE = 1_000;
@@ -45,6 +46,7 @@ export const claim: Claim = {
       inMemory: true,
       watch: "every",
       config: KEPT,
+      environment: await unitEnvironment(),
       labels: (device: number) => ({ sums: device < PLAIN ? "plain" : "secure" }),
     } as const;
     const policy = { requireSecureAggregation: false };
