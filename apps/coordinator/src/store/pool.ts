@@ -99,8 +99,17 @@ export function faultOf(cause: unknown, what: string): Fault {
   const got = cause instanceof Error ? cause.message : String(cause);
   const code = cause instanceof pg.DatabaseError ? (cause.code ?? "") : null;
   const passing = code === null || PASSING.has(code.slice(0, 2)) || PASSING_CODES.has(code);
-  if (!passing) return new Fault("storage", what, { got, cause });
+  const todo = code === NO_DATABASE ? noDatabase(got) : undefined;
+  if (!passing) return new Fault("storage", what, { got, cause, ...(todo && { todo }) });
   return new Fault("unavailable", what, { expected: "an answer of PostgreSQL", got, cause });
+}
+
+/** invalid_catalog_name: no database of this name. */
+const NO_DATABASE = "3D000";
+
+function noDatabase(got: string): string {
+  const name = /"(.+)"/.exec(got)?.[1] ?? "NAME";
+  return `Make it, empty, on that server: createdb ${name}, owned by the user in the URL; or correct the URL`;
 }
 
 const BYTEA = pg.types.builtins.BYTEA;

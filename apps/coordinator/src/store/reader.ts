@@ -15,7 +15,7 @@ import type { Schema } from "./schema.ts";
 /** A federation's store, opened beside its coordinator or without one; nothing in it is changed. */
 export type Reader = {
   readonly engine: "sqlite" | "postgres";
-  /** How many migrations it has seen, and how many this version knows. */
+  /** How many migrations it has seen, 0 where it is empty, and how many this version knows. */
   migrations(): Promise<{ readonly applied: number; readonly known: number }>;
   /** Who leads; an epoch of 0: nobody ever did. */
   lease(): Promise<{ readonly epoch: number; readonly holder: string; readonly address: string }>;
@@ -53,8 +53,9 @@ export async function openReader(folder: string, { store }: Pick<Config, "store"
     engine: store.engine,
     migrations: () =>
       guarded("reading migrations", async () => {
-        const { rows } = await sql<{ count: unknown }>`select count(*) as count from migrations`.execute(db);
         const known = (await readMigrations(FOLDERS[store.engine])).length;
+        if (!(await isBegun(db, store.engine))) return { applied: 0, known };
+        const { rows } = await sql<{ count: unknown }>`select count(*) as count from migrations`.execute(db);
         return { applied: Number(rows[0]?.count), known };
       }),
     lease: () =>
@@ -93,6 +94,15 @@ async function postgres(
   const read = () => readText(isAbsolute(urlFile) ? "/" : folder, urlFile);
   const pool = openPool({ url: url ?? (await read()).trim(), size: 1, name: "tutti reader", limits: LIMITS });
   return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** False for a database that was made, and that no coordinator has opened yet. */
+async function isBegun(db: Kysely<Schema>, engine: "sqlite" | "postgres"): Promise<boolean> {
+  const tables = await (engine === "sqlite"
+    ? sql`select 1 from sqlite_master where type = 'table' and name = 'migrations'`
+    : sql`select 1 where to_regclass('migrations') is not null`
+  ).execute(db);
+  return tables.rows.length > 0;
 }
 
 async function settings(db: Kysely<Schema>, engine: "sqlite" | "postgres"): ReturnType<Reader["durable"]> {

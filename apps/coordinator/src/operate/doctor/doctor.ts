@@ -76,9 +76,10 @@ async function storeChecks(folder: string, config: Config): Promise<Finding[]> {
     return [first.says.includes("expected a store, got none") ? { ...first, state: "warn" } : first];
   try {
     if (first.state === "fail") return [first];
+    const all = [first, await examine("store settings", () => settings(reader))];
+    if (first.says.endsWith(EMPTY)) return all;
     return [
-      first,
-      await examine("store settings", () => settings(reader)),
+      ...all,
       await examine("leader", () => leader(reader)),
       await examine("audit log", async () => {
         const { count, begins } = await reader.audit([]);
@@ -91,8 +92,16 @@ async function storeChecks(folder: string, config: Config): Promise<Finding[]> {
   }
 }
 
+const EMPTY = "empty: no coordinator has opened it yet";
+
 async function migrations(reader: Reader): Promise<Look> {
   const { applied, known } = await reader.migrations();
+  if (applied === 0)
+    return {
+      state: "warn",
+      says: `${reader.engine}, ${EMPTY}`,
+      todo: "`tutti serve` fills it when it starts",
+    };
   const says = `${reader.engine}, migration ${applied} of ${known}`;
   if (applied === known) return { state: "ok", says };
   if (applied < known)
