@@ -4,7 +4,7 @@ import { sha256 } from "@tutti/foundation/hash";
 import { PutPartSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 
-const TUTTI = fileURLToPath(new URL("../../apps/cli/bin/tutti.mjs", import.meta.url));
+export const TUTTI = fileURLToPath(new URL("../../apps/cli/bin/tutti.mjs", import.meta.url));
 
 /** A `tutti serve` process, as a supervisor has it. */
 export type Serving = {

@@ -1,29 +1,57 @@
-import { asFault } from "@tutti/foundation/fault";
+import { delayMs, mayPass, type Patience } from "@tutti/client-sdk/backoff";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import type { RunStatus } from "@tutti/wire/admin";
 import type { AdminLink } from "./owner.ts";
 
-/** Coordinators in a row that may go away before they said anything. */
-const TRIES = 5;
+/** For so long a coordinator may be away: one that is started again is back within seconds. */
+const AWAY_MS = 60_000;
+
+type Following = {
+  readonly patience: Patience;
+  readonly signal: AbortSignal;
+  /** Once for each time that the connection is lost, and once when it is back. */
+  readonly say: (line: string) => void;
+};
 
 /**
- * The statuses of a run until it is over. Where the federation has several coordinators, a watch that one of
- * them ends is taken up with whichever leads next.
+ * The statuses of a run until it is over, or the signal. A watch that a coordinator ended is taken up again,
+ * with the same one or with whichever leads next: the run goes on whether anybody watches or not.
+ * @throws Fault("unavailable") once nobody has answered for AWAY_MS; what waiting does not mend, at once.
  */
 export async function* follow(
   admin: Pick<AdminLink, "watch">,
   run: string,
-  { several, signal }: { several: boolean; signal: AbortSignal },
+  { patience, signal, say }: Following,
 ): AsyncGenerator<RunStatus> {
-  for (let silent = 0; ; silent++) {
-    let last: RunStatus | undefined;
+  const { clock, jitter } = patience;
+  let lostMs: number | null = null;
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    let because = new Fault("unavailable", "the coordinator ended the watch");
     try {
       for await (const status of admin.watch({ $typeName: "tutti.v1.RunRequest", run }, signal)) {
-        [last, silent] = [status, 0];
+        if (lostMs !== null) say("connected again");
+        [lostMs, attempt] = [null, 0];
         yield status;
+        if (status.state !== "running") return;
       }
-      if (!several || last?.state !== "running" || signal.aborted) return;
     } catch (error) {
-      if (!several || asFault(error).code !== "unavailable" || silent >= TRIES) throw error;
+      because = asFault(error);
+      if (signal.aborted) return;
+      if (!(mayPass(because) || because.code === "cancelled")) throw error;
     }
+    const nowMs = clock.nowMs();
+    if (lostMs === null) say(`connection lost (${because.message}); the run goes on, trying again`);
+    lostMs ??= nowMs;
+    if (nowMs - lostMs >= AWAY_MS) throw away(run, because);
+    await clock.sleep(delayMs(attempt, jitter, because), signal).catch(() => {});
   }
+}
+
+function away(run: string, because: Fault): Fault {
+  return new Fault("unavailable", `watching run ${run.slice(0, 12)}`, {
+    expected: `its coordinator within ${AWAY_MS / 1000} s`,
+    got: because.message,
+    todo: "The run goes on once it is there; `tutti run status` says how it is",
+    cause: because,
+  });
 }

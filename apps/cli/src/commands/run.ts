@@ -1,18 +1,12 @@
 import { resolve } from "node:path";
+import { systemClock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
+import { seededRandom } from "@tutti/foundation/random";
 import type { RunStatus } from "@tutti/wire/admin";
 import { Command } from "commander";
 import { type Context, withContext } from "../action.ts";
 import { follow } from "../follow.ts";
-import {
-  type AdminLink,
-  asOwner,
-  findRun,
-  type Owner,
-  recordsAfter,
-  startPrepared,
-  withHistory,
-} from "../owner.ts";
+import { type AdminLink, asOwner, findRun, recordsAfter, startPrepared, withHistory } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
 import { briefValue, deviceLine, goneLine, roundLine, statusLine, statusValue } from "../status.ts";
 
@@ -40,7 +34,7 @@ function startCommand(): Command {
           const run = await startPrepared(admin, owner, prepared);
           context.output.say(`run ${prepared.plan.name} is ${run.slice(0, 12)}`);
           if (options.watch === false) return context.output.result({ run }, "started");
-          await watchRun(admin, { run, owner }, context);
+          await watchRun(admin, run, context);
         });
       }),
     );
@@ -54,9 +48,9 @@ function statusCommand(): Command {
     .option("--watch", "follow it until it is over")
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, (context) =>
-        asOwner(options.federation, async (admin, owner) => {
+        asOwner(options.federation, async (admin) => {
           const run = await findRun(admin, said);
-          if (options.watch) return watchRun(admin, { run, owner }, context);
+          if (options.watch) return watchRun(admin, run, context);
           const others = said === undefined ? await othersThan(admin, run) : [];
           const newest = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
           const status = await withHistory(admin, newest);
@@ -97,16 +91,14 @@ async function othersThan(admin: AdminLink, run: string): Promise<RunStatus[]> {
 }
 
 /** Prints a line for each finished round until the run is over; a run that failed is a Fault. */
-async function watchRun(
-  admin: AdminLink,
-  { run, owner }: { run: string; owner: Owner },
-  { output, signal }: Context,
-): Promise<void> {
-  const several = owner.addresses.length > 0;
+async function watchRun(admin: AdminLink, run: string, { output, signal }: Context): Promise<void> {
+  // When it comes back need not be secret, only another moment than for others.
+  const patience = { clock: systemClock(), jitter: seededRandom(Date.now()) };
+  const { say } = output;
   let shown = 0;
   let last: RunStatus | undefined;
   let waiting = "";
-  for await (const status of follow(admin, run, { several, signal })) {
+  for await (const status of follow(admin, run, { patience, signal, say })) {
     for (const record of recordsAfter(shown, status)) output.say(roundLine(record, status.rounds));
     const now = waitingLine(status);
     if (now !== waiting && now !== "") output.say(now);
@@ -115,7 +107,7 @@ async function watchRun(
     last = status;
   }
   if (signal.aborted)
-    throw new Fault("cancelled", "watching stopped; the run goes on", { todo: "`tutti run stop` ends it" });
+    throw new Fault("cancelled", "stopped watching; the run goes on", { todo: "`tutti run stop` ends it" });
   if (last?.state !== "finished")
     throw new Fault("unavailable", `run ${run.slice(0, 12)}`, {
       expected: "finished",
