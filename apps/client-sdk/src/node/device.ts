@@ -14,6 +14,7 @@ import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder
 import { connect } from "./grpc.ts";
 import { heldUpMs } from "./held-up.ts";
 import { openLedger } from "./ledger.ts";
+import { lockFolder } from "./lock.ts";
 import { openPins } from "./pins.ts";
 import { onnxruntimeNode } from "./runtime.ts";
 import { openSpending } from "./spending.ts";
@@ -35,10 +36,24 @@ export type DeviceOptions = {
 };
 
 /**
- * A device in Node, from the folder it joined with. @throws Fault naming the file that is missing or not as
- * it must be.
+ * A device in Node, from the folder it joined with, which is its own until `close`. @throws Fault naming the
+ * file that is missing or not as it must be; Fault("conflict") while another process has the folder.
  */
-async function open({ folder, data, engine, events, ...own }: DeviceOptions): Promise<Opened> {
+async function open(options: DeviceOptions): Promise<Opened> {
+  // First, or a folder that nobody joined with would get a lock.
+  await readConfig(options.folder);
+  const unlock = await lockFolder(options.folder);
+  try {
+    const device = await openLocked(options);
+    const close = () => device.close().finally(unlock);
+    return { ...device, close };
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+}
+
+async function openLocked({ folder, data, engine, events, ...own }: DeviceOptions): Promise<Opened> {
   const config = await readConfig(folder);
   const policy = await readPolicy(folder);
   const identity = await readIdentity(folder, config);
