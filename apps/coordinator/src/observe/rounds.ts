@@ -49,8 +49,9 @@ export function phaseOf({ round }: Driver): string {
 }
 
 function placeOf(driver: Driver): Place {
-  const { round, attempt, history, state } = driver.header;
-  return { round, attempt, records: history.length, state, phase: phaseOf(driver) };
+  const { round, attempt, earlier, history, state } = driver.header;
+  // The header holds the newest of them alone.
+  return { round, attempt, records: earlier + history.length, state, phase: phaseOf(driver) };
 }
 
 function sameAttempt(a: Place, b: Place): boolean {
