@@ -1,18 +1,21 @@
-import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { access, constants, stat, statfs } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { equalBytes } from "@tutti/foundation/bytes";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { examine, expiry, type Finding, skew } from "@tutti/foundation/finding";
 import { verifyCertificate } from "@tutti/identity/certificate";
+import { denialOf } from "@tutti/identity/denial";
 import { HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
+import { RevocationsRequestSchema } from "@tutti/wire/standing";
+import { isOtherCertificate } from "@tutti/wire/status";
+import type { Link } from "../link.ts";
 import { read } from "./audit.ts";
 import { closedSegments } from "./audit-files.ts";
-import { FILES, readConfig, readIdentity, readPolicy } from "./folder.ts";
+import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
 import { connect } from "./grpc.ts";
-import { nativeSigningKey } from "./sign.ts";
+import { openPins } from "./pins.ts";
 
 type Look = Omit<Finding, "what">;
 type Config = Awaited<ReturnType<typeof readConfig>>;
@@ -25,7 +28,7 @@ export async function examineDevice(folder: string): Promise<Finding[]> {
   const config = await readConfig(folder).catch((error: unknown) => error);
   if (config instanceof Error) return [await examine(FILES.device, () => Promise.reject(config))];
   const given = config as Config;
-  return await Promise.all([
+  const looked = await Promise.all([
     examine(
       FILES.device,
       (): Look => ({ state: "ok", says: `${given.name} of federation ${given.federation}` }),
@@ -33,10 +36,10 @@ export async function examineDevice(folder: string): Promise<Finding[]> {
     examine("policy", () => policy(folder)),
     examine("key", () => key(folder)),
     examine("certificate", () => certificate(folder, given)),
-    examine("coordinator", () => coordinator(given)),
     examine("audit log", () => audit(folder, given.name)),
     examine("disk space", () => space(folder)),
   ]);
+  return [...looked, ...(await coordinator(folder, given))];
 }
 
 async function policy(folder: string): Promise<Look> {
@@ -75,28 +78,62 @@ async function certificate(folder: string, config: Config): Promise<Look> {
   return expiry(notAfterS, nowS, "It renews by itself while the device is connected; else ask the operator");
 }
 
-/** Greets it: the address answers, its certificate is the pinned one, and the clocks agree. */
-async function coordinator({ address, addresses, tls, name }: Config): Promise<Look> {
-  // Hello carries no signature, so any key will do.
-  const link = connect({
-    address,
-    addresses,
-    tls,
-    name,
-    key: nativeSigningKey(new Uint8Array(randomBytes(32))),
-  });
+/**
+ * Greets it as the device would: the address answers with a certificate that is pinned, or that the
+ * coordinator vouches for, and the clocks agree. Then asks something signed, since greeting takes anybody.
+ */
+async function coordinator(folder: string, config: Config): Promise<Finding[]> {
+  const link = await linkOf(folder, config).catch((error: unknown) => asFault(error));
+  if (link instanceof Fault) return [await examine("coordinator", () => Promise.reject(link))];
+  try {
+    const greeted = await greet(link, config);
+    const findings = [{ what: "coordinator", ...greeted }];
+    if (greeted.state === "fail") return findings;
+    return [...findings, await examine("membership", () => membership(link))];
+  } finally {
+    link.close();
+  }
+}
+
+/** With the pins that the device has by now; what the coordinator says of newer ones is kept by the device. */
+async function linkOf(folder: string, config: Config): Promise<Link> {
+  const { address, addresses, tls, name } = config;
+  const { authority, kept } = await openPins(folder, config.authority);
+  const { key } = await readIdentity(folder, config);
+  const shows = await readShown(folder);
+  const pins = { authority, kept, keep: async () => {} };
+  return connect({ address, addresses, tls, name, key, shows, pins });
+}
+
+async function greet(link: Link, { address }: Config): Promise<Look> {
   try {
     const { nowMs } = await link.hello(create(HelloRequestSchema), AbortSignal.timeout(WAIT_MS));
     const looked = skew(Date.now(), nowMs, "the coordinator's clock");
-    return { ...looked, says: `${address} answers and shows the pinned certificate; ${looked.says}` };
+    return { ...looked, says: `${address} answers and shows a pinned certificate; ${looked.says}` };
   } catch (cause) {
     const said = cause instanceof Error ? cause.message : String(cause);
-    const todo = /pinned|certificate/.test(said)
+    const todo = isOtherCertificate(cause)
       ? "Somebody else answers there, or the certificate was renewed: ask the operator"
       : "Check the network: one outgoing connection to that address must be allowed";
     return { state: "fail", says: `${address}: ${said.slice(0, 200)}`, todo };
-  } finally {
-    link.close();
+  }
+}
+
+/** The list of who was revoked is for enrolled devices, and reading it changes nothing. */
+async function membership(link: Link): Promise<Look> {
+  try {
+    await link.standing!.revocations(create(RevocationsRequestSchema), AbortSignal.timeout(WAIT_MS));
+    return { state: "ok", says: "the coordinator takes what this device signs" };
+  } catch (cause) {
+    const { what, message, detail } = asFault(cause);
+    const why = denialOf(asFault(cause));
+    if (why === null) return { state: "fail", says: message.slice(0, 200) };
+    const { todo } = detail;
+    return {
+      state: "fail",
+      says: `${why}: nothing of ${what.split(":")[0]} is taken`,
+      ...(todo && { todo }),
+    };
   }
 }
 
