@@ -95,7 +95,7 @@ async function coordinator(folder: string, config: Config): Promise<Finding[]> {
   }
 }
 
-/** With the pins that the device has by now; what the coordinator says of newer ones is kept by the device. */
+/** With the pins that the device has by now; newer ones are for the device itself to keep. */
 async function linkOf(folder: string, config: Config): Promise<Link> {
   const { address, addresses, tls, name } = config;
   const { authority, kept } = await openPins(folder, config.authority);
