@@ -20,11 +20,12 @@ import { tokenCommand } from "./commands/token.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { verifyRoundCommand } from "./commands/verify-round.ts";
 import { EXIT_CODES, reportFailure } from "./output.ts";
+import { endsWithItsReader, PIPE_CLOSED } from "./pipe.ts";
 
 const EXIT_HELP = `
 Exit codes: 0 done; ${Object.entries(EXIT_CODES)
   .map(([code, number]) => `${number} ${code}`)
-  .join("; ")}.`;
+  .join("; ")}; ${PIPE_CLOSED} whoever read the output went.`;
 
 function program(): Command {
   const root = new Command("tutti")
@@ -72,11 +73,13 @@ function inheriting(command: Command, parent: Command): Command {
 async function main(argv: readonly string[]): Promise<number> {
   try {
     await program().parseAsync([...argv]);
-    return 0;
+    return readerGone() ? PIPE_CLOSED : 0;
   } catch (error) {
+    if (readerGone()) return PIPE_CLOSED;
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES["bad-input"];
     return reportFailure(error, argv.includes("--json"));
   }
 }
 
+const readerGone = endsWithItsReader();
 process.exitCode = await main(process.argv);
