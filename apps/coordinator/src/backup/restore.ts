@@ -8,7 +8,7 @@ import { openArtifacts } from "../artifacts.ts";
 import { type Config, configText, parseConfig } from "../folder/config.ts";
 import { publish } from "../folder/files.ts";
 import { PATHS } from "../folder/layout.ts";
-import { openDatabase } from "../store/database.ts";
+import { openDatabase, postgresUrl } from "../store/database.ts";
 import { load, TABLE_NAMES } from "../store/dump.ts";
 import { FOLDERS, readMigrations } from "../store/migrate.ts";
 import { shelfOf } from "./backup.ts";
@@ -53,6 +53,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const shelf = shelfOf(part, config);
     if (shelf !== null) await placeArtifacts(from, { manifest, shelf });
     // The database last but one: once it is filled, only a rename is left.
+    await mustBeNamed(part, config);
     const database = await openDatabase(part, config);
     const lines = (table: string) => linesOf(join(from, "store", `${table}.jsonl`));
     const filling = { lines, epoch: manifest.epoch, manifest: sha256, wallMs: nowMs };
@@ -133,6 +134,20 @@ async function placeArtifacts(
 
 function linesOf(file: string): AsyncIterable<string> {
   return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY });
+}
+
+/** A secret is in no backup: a file that tutti.json names beside itself is not in the new folder either. */
+async function mustBeNamed(part: string, { store }: Config): Promise<void> {
+  if (store.engine === "sqlite" || store.url !== undefined) return;
+  await postgresUrl(part, store).catch((cause: Fault) => {
+    if (cause.code !== "not-found") throw cause;
+    throw new Fault("not-found", `${store.urlFile}`, {
+      expected: "the file with the database's URL, which no backup has",
+      got: "none",
+      todo: "Name an empty database with --postgres <url-file>, or say --sqlite",
+      cause,
+    });
+  });
 }
 
 async function mustBeNew(folder: string): Promise<void> {

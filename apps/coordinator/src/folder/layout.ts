@@ -93,6 +93,28 @@ export async function readPeers(folder: string): Promise<string[]> {
   return others.map(String);
 }
 
+const FROM_OTHERS = "copy it from another coordinator of the federation, or from a backup";
+const RENEW_TLS = "on the coordinator's machine make both anew with `tutti tls renew`";
+/** What each file is for, and where it comes from; without tutti.json alone there is no federation. */
+const MISSING: Readonly<Record<string, string>> = {
+  [PATHS.config]: "Make a federation with `tutti init`, or name its folder",
+  [PATHS.authorityKey]:
+    "The authority's key, which enrols devices, is kept offline: run this on the machine where it is",
+  [PATHS.authorityPublic]:
+    "The authority's public key, which every machine needs: copy it from where authority.key is",
+  [PATHS.ownerKey]:
+    "The key of the run's owner is in no backup and on no coordinator: run this where it is, or copy it here",
+  [PATHS.ownerCertificate]: `The run owner's certificate: ${FROM_OTHERS}`,
+  [PATHS.coordinatorKey]: `The coordinator's key: ${FROM_OTHERS}`,
+  [PATHS.coordinatorCertificate]: `The coordinator's certificate: ${FROM_OTHERS}`,
+  [PATHS.tlsKey]: `The key of the coordinator's port: ${RENEW_TLS}`,
+  [PATHS.tlsCertificate]: `The certificate of the coordinator's port: copy it from there; ${RENEW_TLS}`,
+};
+
+function missing(path: string): string {
+  return MISSING[path] ?? "tutti.json names it: put it there, or correct the name";
+}
+
 export async function readText(folder: string, path: string): Promise<string> {
   const file = join(folder, path);
   try {
@@ -100,10 +122,7 @@ export async function readText(folder: string, path: string): Promise<string> {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT")
-      throw new Fault("not-found", file, {
-        todo: "Make a federation with `tutti init`, or name its folder",
-        cause,
-      });
+      throw new Fault("not-found", file, { expected: "this file", got: "none", todo: missing(path), cause });
     throw new Fault("storage", file, { got: code ?? "an error", cause });
   }
 }

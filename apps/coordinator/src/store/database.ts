@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
+import { Fault } from "@tutti/foundation/fault";
 import type { Config } from "../folder/config.ts";
 import { PATHS, readText } from "../folder/layout.ts";
 import type { Engine } from "./engine.ts";
@@ -19,5 +20,17 @@ export async function postgresUrl(
   folder: string,
   { url, urlFile = "" }: { url?: string; urlFile?: string },
 ): Promise<string> {
-  return url ?? (await readText(isAbsolute(urlFile) ? "/" : folder, urlFile)).trim();
+  if (url !== undefined) return url;
+  const text = await readText(isAbsolute(urlFile) ? "/" : folder, urlFile).catch((cause: unknown) => {
+    if (!(cause instanceof Fault && cause.code === "not-found")) throw cause;
+    const todo =
+      "store.urlFile of tutti.json names it: write postgres://user:password@host:port/database there";
+    throw new Fault("not-found", cause.what, {
+      expected: "a file with the database's URL",
+      got: "none",
+      todo,
+      cause,
+    });
+  });
+  return text.trim();
 }

@@ -1,12 +1,13 @@
 import { access } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import { join } from "node:path";
 import { Checker, type Head } from "@tutti/audit/chain";
 import type { Entry } from "@tutti/audit/entry";
 import { Fault } from "@tutti/foundation/fault";
 import { Kysely, PostgresDialect, SqliteDialect, sql } from "kysely";
 import type { Config } from "../folder/config.ts";
-import { PATHS, readText } from "../folder/layout.ts";
+import { PATHS } from "../folder/layout.ts";
 import { AUDIT_OWNER, auditHead, auditLines } from "./audit.ts";
+import { postgresUrl } from "./database.ts";
 import { openDriver } from "./driver.ts";
 import { FOLDERS, readMigrations } from "./migrate.ts";
 import { faultOf, openPool } from "./pool.ts";
@@ -89,10 +90,10 @@ async function sqlite(file: string): Promise<Kysely<Schema>> {
 
 async function postgres(
   folder: string,
-  { url, urlFile = "" }: Extract<Config["store"], { engine: "postgres" }>,
+  store: Extract<Config["store"], { engine: "postgres" }>,
 ): Promise<Kysely<Schema>> {
-  const read = () => readText(isAbsolute(urlFile) ? "/" : folder, urlFile);
-  const pool = openPool({ url: url ?? (await read()).trim(), size: 1, name: "tutti reader", limits: LIMITS });
+  const url = await postgresUrl(folder, store);
+  const pool = openPool({ url, size: 1, name: "tutti reader", limits: LIMITS });
   return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
 }
 

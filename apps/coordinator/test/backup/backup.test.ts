@@ -226,6 +226,25 @@ describe("a restore refuses, and leaves nothing behind,", () => {
     await expect(back({ folder })).rejects.toMatchObject({ code: "conflict" });
   });
 
+  test("of a PostgreSQL whose URL's file is not in the backup: where to say another", async () => {
+    await backedUp();
+    const at = join(home, "backup");
+    const [file, manifest] = [join(at, "folder", "tutti.json"), join(at, MANIFEST)];
+    const plain = JSON.parse(await readFile(file, "utf8"));
+    const store = { engine: "postgres", urlFile: "store-url", poolSize: 4 } as const;
+    const text = configText({ ...plain, store });
+    await writeFile(file, text);
+    const said = JSON.parse(await readFile(manifest, "utf8"));
+    const about = { bytes: Buffer.byteLength(text), sha256: sha256Hex(Buffer.from(text)) };
+    const files = said.files.map((one: { path: string }) =>
+      one.path === "folder/tutti.json" ? { ...one, ...about } : one,
+    );
+    await writeFile(manifest, JSON.stringify({ ...said, files }));
+    const wanted = { code: "not-found", message: expect.stringMatching(/store-url.*--postgres.*--sqlite/) };
+    await refused(wanted);
+    await expect(back({ store: { engine: "sqlite" } })).resolves.toBeDefined();
+  });
+
   test.skipIf(SKIP_POSTGRES)("a PostgreSQL that coordinators used", async () => {
     await backedUp();
     const store = await storeFor("postgres");

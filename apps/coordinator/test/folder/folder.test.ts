@@ -13,6 +13,8 @@ import { openAuthority, openFederation, openOwner } from "../../src/folder/feder
 import { initFederation } from "../../src/folder/init.ts";
 import { newTls } from "../../src/folder/tls.ts";
 import { createToken } from "../../src/folder/token.ts";
+import { openDatabase } from "../../src/store/database.ts";
+import { openReader } from "../../src/store/reader.ts";
 
 const random = platformRandom();
 const nowMs = Date.UTC(2026, 0, 10);
@@ -225,5 +227,32 @@ describe("createToken", () => {
     await expect(createToken({ folder, name: "a/b", days: 1, random, nowMs })).rejects.toThrow(/name/);
     for (const days of [0, 1.5, 4000, Number.NaN])
       await expect(createToken({ folder, name: "x", days, random, nowMs })).rejects.toThrow(/days/);
+  });
+});
+
+describe("a file that is missing", () => {
+  test.each([
+    ["tutti.json", /Make a federation/],
+    ["authority/authority.pub", /public key.*copy it/],
+    ["coordinator/coordinator.key", /coordinator's key.*copy it/],
+    ["coordinator/tls.key", /tutti tls renew/],
+    ["owner/owner.cert", /owner's certificate.*copy it/],
+  ])("%s: what it is for, and where it comes from", async (path, says) => {
+    await init();
+    await rm(join(folder, path));
+    const said = await openFederation(folder, nowMs).catch((fault: Error) => fault.message);
+    expect(said).toMatch(says);
+    expect(`${said}`.includes("tutti init")).toBe(path === "tutti.json");
+  });
+
+  test("keys that are not on every machine", async () => {
+    await init();
+    await rm(join(folder, "owner/owner.key"));
+    await expect(openOwner(folder, nowMs)).rejects.toThrow(/in no backup.*run this where it is/);
+    await rm(join(folder, "authority/authority.key"));
+    await expect(openAuthority(folder)).rejects.toThrow(/kept offline/);
+    const store = { engine: "postgres", urlFile: "store-url", poolSize: 1 } as const;
+    await expect(openDatabase(folder, { store })).rejects.toThrow(/store-url.*store\.urlFile.*postgres:/);
+    await expect(openReader(folder, { store })).rejects.toThrow(/store-url.*store\.urlFile.*postgres:/);
   });
 });
