@@ -20,8 +20,10 @@ const FEWEST = 200;
 const MOST = 0.1;
 const KEPT = { retention: { rounds: 10, releases: 10, auditEntries: 100 } };
 
+/** Rounds after which garbage is collected, at either end: how much of it there is must not decide. */
+const COLLECTS = [0, 10, 20, 30, 40];
+
 const PARTS = [
-  "residentBytes",
   "handles",
   "artifacts",
   "artifactBytes",
@@ -30,15 +32,15 @@ const PARTS = [
   /** The coordinator's whole folder. */
   "diskBytes",
 ] as const;
-/** What a coordinator holds after a round. */
+/** What a coordinator holds after a round, besides memory. */
 type Held = Readonly<Record<(typeof PARTS)[number], number>>;
 
 export const claim: Claim = {
   name: "coordinator/soak",
   target:
     `${WHOLE} rounds in one coordinator, of ${PLAIN} devices with plain sums and of ${SECURE} with secure ` +
-    `ones at the same time, at least ${FEWEST} of each: resident size, handles, artifacts, database and ` +
-    `whole disk at most ${MOST * 100} % above what they were after ${WARM_UP}`,
+    `ones at the same time, at least ${FEWEST} of each: resident size (after a collection), handles, ` +
+    `artifacts, database and whole disk at most ${MOST * 100} % above what they were after ${WARM_UP}`,
   async run(report) {
     const options = {
       devices: PLAIN + SECURE,
@@ -51,22 +53,35 @@ export const claim: Claim = {
     } as const;
     const policy = { requireSecureAggregation: false };
     const beganMs = performance.now();
-    const { seen, plain, secure } = await withHouse({ ...options, policy }, (house) => soak(house, report));
+    const { seen, resident, collected, plain, secure } = await withHouse({ ...options, policy }, (house) =>
+      soak(house, report),
+    );
     const seconds = Math.round((performance.now() - beganMs) / 1000);
     const warm = seen.slice(WARM_UP);
-    const [first, last] = [typical(warm.slice(0, WINDOW)), typical(warm.slice(-WINDOW))];
-    const growth = Object.fromEntries(PARTS.map((part) => [part, share(first[part], last[part])]));
+    const ends = [
+      { ...typical(warm.slice(0, WINDOW)), ...kept(collected.slice(0, COLLECTS.length)) },
+      { ...typical(warm.slice(-WINDOW)), ...kept(collected.slice(-COLLECTS.length)) },
+    ] as const;
+    const [first, last] = ends;
+    const growth = Object.fromEntries(
+      [...PARTS, "residentBytes" as const].map((part) => [part, share(first[part], last[part])]),
+    );
     const rounds = { rounds: plain + secure, plain, secure, warmUp: WARM_UP, seconds };
-    const resident = quartiles(warm.map(({ residentBytes }) => residentBytes));
-    const figures = { ...rounds, first, last, growth, resident };
+    // As it is seen from outside: least, quarter, median, three quarters, most.
+    const figures = { ...rounds, first, last, growth, resident: quartiles(resident.slice(WARM_UP)) };
     const whole = plain + secure >= WHOLE && Math.min(plain, secure) >= FEWEST;
     return { figures, holds: whole && Object.values(growth).every((part) => part <= MOST) };
   },
 };
 
+type Collected = { readonly residentBytes: number; readonly heapBytes: number };
+
 type Soaked = {
   /** What was held as each round ended. */
   readonly seen: readonly Held[];
+  readonly resident: readonly number[];
+  /** What was left after each collection. */
+  readonly collected: readonly Collected[];
   /** Rounds that ended with a release, by their kind. */
   readonly plain: number;
   readonly secure: number;
@@ -74,14 +89,23 @@ type Soaked = {
 
 async function soak(house: House, report: (line: string) => void): Promise<Soaked> {
   const seen: Held[] = [];
+  const resident: number[] = [];
+  const collected: Collected[] = [];
   const rounds = new Map<string, number>();
+  const collects = new Set(COLLECTS.flatMap((at) => [WARM_UP + 1 + at, ROUNDS - 1 - at]));
   house.onCoordinator = (said) => {
+    if (said.kind === "collected") collected.push(said);
     if (said.kind !== "phase") return;
     const before = rounds.get(said.run) ?? 0;
     rounds.set(said.run, said.round);
     if (said.round === before) return;
     seen.push(look(house));
-    if (seen.length % 50 === 0) report(JSON.stringify({ rounds: [...rounds.values()], ...seen.at(-1) }));
+    resident.push(residentOf(house));
+    if (collects.has(seen.length)) house.coordinator.tell({ collect: true });
+    if (seen.length % 50 === 0)
+      report(
+        JSON.stringify({ rounds: [...rounds.values()], residentBytes: resident.at(-1), ...seen.at(-1) }),
+      );
   };
   const runs = [await begin(house, "plain", PLAIN), await begin(house, "secure", SECURE)];
   let running = true;
@@ -92,7 +116,7 @@ async function soak(house: House, report: (line: string) => void): Promise<Soake
   }
   const [plain, secure] = await Promise.all(runs.map((run) => ended(house, run)));
   if (!secure!.history.every((record) => record.secure)) throw new Error("a sum was not secure");
-  return { seen, plain: countOf(plain!), secure: countOf(secure!) };
+  return { seen, resident, collected, plain: countOf(plain!), secure: countOf(secure!) };
 }
 
 const LIST = "tutti.v1.ListRunsRequest" as const;
@@ -123,6 +147,10 @@ function begin(house: House, name: "plain" | "secure", devices: number): Promise
   return house.begin(run);
 }
 
+function residentOf({ coordinator: { pid } }: House): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
+}
+
 function look({ federation, coordinator: { pid } }: House): Held {
   const folder = join(federation, "coordinator");
   const files = readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -130,7 +158,6 @@ function look({ federation, coordinator: { pid } }: House): Held {
     .map(({ parentPath, name }) => ({ parentPath, name, bytes: sizeOf(join(parentPath, name)) }));
   const artifacts = files.filter(({ parentPath }) => parentPath === join(folder, "artifacts"));
   return {
-    residentBytes: Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024,
     handles: readdirSync(`/proc/${pid}/fd`).length,
     artifacts: artifacts.length,
     artifactBytes: sum(artifacts),
@@ -148,13 +175,18 @@ function sum(files: readonly { readonly bytes: number }[]): number {
   return files.reduce((all, { bytes }) => all + bytes, 0);
 }
 
-/**
- * The median of each, and the least resident size: what is left of it when garbage was collected, as more or
- * less of that must not decide.
- */
 function typical(some: readonly Held[]): Held {
-  const of = (part: keyof Held) => quartiles(some.map((one) => one[part]));
-  return Object.fromEntries(PARTS.map((part) => [part, of(part)[part === "residentBytes" ? 0 : 2]])) as Held;
+  const of = (part: keyof Held) => median(some.map((one) => one[part]));
+  return Object.fromEntries(PARTS.map((part) => [part, of(part)])) as Held;
+}
+
+function kept(some: readonly Collected[]): Collected {
+  const of = (part: keyof Collected) => median(some.map((one) => one[part]));
+  return { residentBytes: of("residentBytes"), heapBytes: of("heapBytes") };
+}
+
+function median(values: readonly number[]): number {
+  return quartiles(values)[2] ?? 0;
 }
 
 /** Least, quarter, median, three quarters, most. */

@@ -1,4 +1,6 @@
 // A coordinator as a process: node --import tsx coordinator.ts '<CoordinatorArgs as JSON>'.
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { Coordinator } from "@tutti/coordinator/drive/coordinator";
 import { armFailpoints } from "@tutti/coordinator/failpoint";
 import { serveFederation } from "@tutti/coordinator/serve";
@@ -25,13 +27,19 @@ export type CoordinatorSaid =
       readonly atMs: number;
     }
   | { readonly kind: "present"; readonly devices: number }
+  /** What it holds once garbage was collected. */
+  | { readonly kind: "collected"; readonly residentBytes: number; readonly heapBytes: number }
   /** Durable: what devices said, or a round's end. */
   | { readonly kind: "committed"; readonly events: readonly string[]; readonly closed: boolean };
 
-export type CoordinatorTold = { readonly arm: string } | { readonly close: true };
+export type CoordinatorTold =
+  | { readonly arm: string }
+  | { readonly close: true }
+  | { readonly collect: true };
 
 const [args, say] = asChild<CoordinatorArgs, CoordinatorSaid, CoordinatorTold>((word) => {
   if ("close" in word) return void serving.then((server) => server.close()).then(() => process.exit(0));
+  if ("collect" in word) return collect();
   armFailpoints({ ...process.env, TUTTI_FAILPOINT: word.arm });
   say({ kind: "armed", with: word.arm });
 });
@@ -46,6 +54,16 @@ const leading = new Promise<void>((resolve) => server.onRole(({ kind }) => kind 
 await leading;
 say({ kind: "serving", address: server.address });
 if (args.watch === "phases" || args.watch === "every") watch(server.coordinator, args.watch);
+
+function collect(): void {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc") as () => void;
+  // What only a finaliser lets go of goes with the second.
+  gc();
+  gc();
+  const { rss, heapUsed } = process.memoryUsage();
+  say({ kind: "collected", residentBytes: rss, heapBytes: heapUsed });
+}
 
 /** Says what became durable, once it is. */
 function heard(store: Store): Store {
