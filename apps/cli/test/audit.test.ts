@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { initFederation } from "@tutti/coordinator/folder/init";
@@ -8,6 +8,7 @@ import { platformRandom } from "@tutti/foundation/random";
 import { Command } from "commander";
 import { afterAll, expect, test, vi } from "vitest";
 import { auditCommand } from "../src/commands/audit/audit.ts";
+import { KINDS } from "../src/commands/audit/kinds.ts";
 
 const home = mkdtempSync(join(tmpdir(), "tutti-cli-audit-"));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
@@ -79,4 +80,44 @@ test("an exported part that was changed, or is none, is named", async () => {
   await expect(audit("verify", "--older", wrong)).rejects.toMatchObject(refused);
   const none = { code: "not-found", detail: { expected: "an exported part of the log" } };
   await expect(audit("verify", "--older", join(home, "none"))).rejects.toMatchObject(none);
+});
+
+test("a kind that no entry can have is refused, with those there are", async () => {
+  const refused = {
+    code: "bad-input",
+    what: "--what",
+    detail: { got: '"run.startet"', expected: expect.stringContaining("run.started, release.published") },
+  };
+  await expect(audit("show", "--what", "run.startet")).rejects.toMatchObject(refused);
+  await expect(audit("show", "--what", "run.startet")).rejects.toThrow("Did you mean run.started?");
+  await expect(audit("show", "--what", "bogus")).rejects.toMatchObject({ code: "bad-input" });
+  await expect(audit("show", "--what", "task.accepted")).rejects.toMatchObject({ code: "bad-input" });
+  expect(await audit("show", "--what", "device")).toMatch(/^0 of 351 entries/);
+  expect(await audit("show", "--what", "artifact.put", "--last", "1")).toMatch(/^ *\d+ .*\n1 of 351 /);
+});
+
+test("so is a moment that is none; one that is, in each of its forms, is in UTC", async () => {
+  for (const since of ["yesterday", "2026-02-31", "2026-13-01", "1", "2026-03-01T25:00Z"])
+    await expect(audit("show", "--since", since)).rejects.toThrow(/Expected a date.*2026-03-01T13:45:00Z/);
+  const today = new Date().toISOString().slice(0, 10);
+  for (const since of ["2024-01", "2024-01-01", "2024-01-01T10:00", "2024-01-01T10:00:00.5Z"])
+    expect(await audit("show", "--since", since, "--last", "3")).toMatch(/\n3 of 351 /);
+  expect(await audit("show", "--since", `${Number(today.slice(0, 4)) + 2}-01-01`)).toMatch(/^0 of 351 /);
+});
+
+test("the known kinds are those that the sources write and the guide tells", () => {
+  const root = new URL("../../../", import.meta.url);
+  const sources = ["apps/coordinator/src", "apps/client-sdk/src", "libs/audit/src"].flatMap((room) =>
+    readdirSync(new URL(room, root), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => readFileSync(new URL(`${room}/${name}`, root), "utf8")),
+  );
+  const kind = /(?:\bwhat: |\b(?:CONTINUED|HEAD_TOLD|REMOVED) = )"([a-z]+\.[a-z-]+|refused)"/g;
+  const written = sources.flatMap((text) => [...text.matchAll(kind)].map(([, name]) => name));
+  // By the state of a run.
+  const states = ["run.finished", "run.failed", "run.stopped"];
+  const known = [...KINDS.coordinator, ...KINDS.device];
+  expect([...new Set([...written, ...states])].sort()).toEqual([...known].sort());
+  const guide = readFileSync(new URL("docs/operating.md", root), "utf8");
+  expect(known.filter((name) => !guide.includes(`\`${name}\``))).toEqual([]);
 });
