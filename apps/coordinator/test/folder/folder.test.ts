@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hex } from "@tutti/foundation/bytes";
@@ -255,4 +255,20 @@ describe("a file that is missing", () => {
     await expect(openDatabase(folder, { store })).rejects.toThrow(/store-url.*store\.urlFile.*postgres:/);
     await expect(openReader(folder, { store })).rejects.toThrow(/store-url.*store\.urlFile.*postgres:/);
   });
+});
+
+test("docs/operating.md: another coordinator opens what it says to copy", async () => {
+  await init();
+  const guide = await readFile(new URL("../../../../docs/operating.md", import.meta.url), "utf8");
+  const [, named = ""] = /tar -c (.+) \|$/m.exec(guide) ?? [];
+  const files = named.replace(/(\w+)\/\{(.+)\}/, (_, part: string, list: string) =>
+    list
+      .split(",")
+      .map((name) => `${part}/${name}`)
+      .join(" "),
+  );
+  const other = join(parent, "other");
+  for (const file of files.split(" ")) await cp(join(folder, file), join(other, file));
+  await expect(openFederation(other, nowMs)).resolves.toMatchObject({ config: { name: "hearts" } });
+  expect(files).not.toMatch(/authority\.key|owner\.key/);
 });
