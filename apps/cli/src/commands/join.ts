@@ -6,6 +6,7 @@ import { Device } from "@tutti/client-sdk/node/device";
 import { ENGINE_NAMES, type EngineName } from "@tutti/client-sdk/node/engine";
 import { readConfig } from "@tutti/client-sdk/node/folder";
 import { join, spendJoinFile } from "@tutti/client-sdk/node/join";
+import { systemClock } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { parseJoinFile } from "@tutti/identity/join";
@@ -15,6 +16,7 @@ import { Command, Option } from "commander";
 import { type Context, withContext } from "../action.ts";
 import type { Output } from "../output.ts";
 import { readOrSay } from "../prepare.ts";
+import { States } from "../states.ts";
 
 type Options = { folder: string; data: string; once?: boolean; engine: EngineName };
 
@@ -55,11 +57,12 @@ async function joinAndParticipate(
     if (asFault(error).code === "storage")
       output.say(`${asFault(error).message}. Delete ${file} yourself: whoever has it can pose as this site`);
   });
+  const states = new States(systemClock());
   const device = await Device.open({
     folder,
     data: csvData(),
     engine,
-    events: (event) => tell(lineOf(event), output),
+    events: (event) => tell(event.kind === "state" ? states.lineOf(event) : lineOf(event), output),
   });
   try {
     output.result(
@@ -98,10 +101,8 @@ function tell(line: string | null, output: Output): void {
 }
 
 /** What a site's operator sees of an event; numbers about the site's rows stay on this screen. */
-function lineOf(event: DeviceEvent): string | null {
+function lineOf(event: Exclude<DeviceEvent, { kind: "state" }>): string | null {
   switch (event.kind) {
-    case "state":
-      return event.because ? `${event.state}: ${event.because.message}` : event.state;
     case "evaluated":
       return `round ${event.round}: ${event.rows} own held-out rows, accuracy ${event.accuracy.toFixed(4)}`;
     case "trained":
