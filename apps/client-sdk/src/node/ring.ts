@@ -2,6 +2,7 @@ import { randomInt } from "node:crypto";
 import type { Client } from "@grpc/grpc-js";
 import type { Clock } from "@tutti/foundation/clock";
 import { asFault } from "@tutti/foundation/fault";
+import { isOtherCertificate } from "@tutti/wire/status";
 import { FIRST_DELAY_MS, mayPass } from "../backoff.ts";
 
 /** The coordinators of a federation, of which one leads: a connection to each, and which is asked now. */
@@ -58,12 +59,16 @@ type Asking = {
   readonly patienceMs: number;
 };
 
-/** Asks one after the other until one answers. @throws what the last of them said. */
+/**
+ * Asks one after the other until one answers. @throws what the last of them said, unless one showed another
+ * certificate than is pinned: it may be the one that leads, and that a standby does not is no news then.
+ */
 export async function askAround<T>(
   ask: (client: Client) => Promise<T>,
   { ring, clock, signal, patienceMs }: Asking,
 ): Promise<T> {
   const untilMs = clock.nowMs() + patienceMs;
+  let other: unknown;
   for (let asked = 1; ; asked++) {
     const { client } = ring;
     try {
@@ -71,8 +76,10 @@ export async function askAround<T>(
     } catch (error) {
       if (ring.size === 1 || !isElsewhere(error) || signal?.aborted) throw error;
       ring.leave(client);
+      if (isOtherCertificate(error)) other = error;
       if (asked % ring.size !== 0) continue;
-      if (clock.nowMs() >= untilMs) throw error;
+      if (clock.nowMs() >= untilMs) throw other ?? error;
+      other = undefined;
       await clock.sleep(randomInt(FIRST_DELAY_MS, 2 * FIRST_DELAY_MS), signal);
     }
   }

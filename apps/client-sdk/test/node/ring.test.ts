@@ -1,6 +1,7 @@
 import type { Client } from "@grpc/grpc-js";
 import { systemClock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
+import { faultFromGrpc, isOtherCertificate } from "@tutti/wire/status";
 import { expect, test } from "vitest";
 import { askAround, Ring } from "../../src/node/ring.ts";
 
@@ -50,6 +51,36 @@ test("goes round once where nobody leads, or for as long as it was told to", asy
   // Two a round, 200 to 400 ms apart.
   expect(asked.length).toBeGreaterThanOrEqual(2 + 2 * 3);
   expect(asked.length).toBeLessThanOrEqual(2 + 2 * 6);
+});
+
+test("a certificate that is not pinned is what is told, whatever standbys say after it", async () => {
+  const ring = new Ring(["a", "b"], (address) => ({ address }) as unknown as Client);
+  let nowMs = 0;
+  const sleep = async (ms: number) => {
+    nowMs += ms;
+  };
+  const clock = { ...systemClock(), nowMs: () => nowMs, sleep };
+  const asked: string[] = [];
+  const answer = (shows: () => boolean) => async (client: Client) => {
+    const { address } = client as unknown as { address: string };
+    asked.push(address);
+    throw shows() && address === "a"
+      ? faultFromGrpc({ code: 14, details: "self-signed certificate" })
+      : new Fault("unavailable", "this coordinator");
+  };
+  const about = { ring, clock, signal: undefined };
+  const told = askAround(
+    answer(() => true),
+    { ...about, patienceMs: 0 },
+  );
+  await expect(told).rejects.toSatisfy(isOtherCertificate);
+  expect(asked).toEqual(["a", "b"]);
+  // What was so once, before they were all asked again, is not told.
+  const once = askAround(
+    answer(() => asked.length <= 4),
+    { ...about, patienceMs: 1_000 },
+  );
+  await expect(once).rejects.toMatchObject({ what: "this coordinator" });
 });
 
 test("a no, and a leader that says when to come again, are answers", async () => {
