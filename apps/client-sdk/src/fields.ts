@@ -1,5 +1,6 @@
 import { demand } from "@tutti/foundation/check";
 import { Fault, type FaultCode } from "@tutti/foundation/fault";
+import { nearest } from "@tutti/foundation/nearest";
 
 /**
  * Reads a JSON object field by field; `done` refuses what nobody asked for, so a misspelt rule is an error.
@@ -17,6 +18,8 @@ export type Fields = {
   optional<T>(name: string, read: () => T): T | null;
   /** null where the field is null, else what `read` makes of it; absent, it is an error. */
   nullable<T>(name: string, read: () => T): T | null;
+  /** Refuses other names, before any is missed: a misspelt field is both, and its own name says more. */
+  only(names: readonly string[]): void;
   done(): void;
 };
 
@@ -42,7 +45,15 @@ function reader(what: string, value: unknown, code: FaultCode): Fields {
     if (fits(found)) return found;
     throw new Fault(code, `${what}, field ${name}`, { expected, got: show(found) });
   }
+  function only(known: readonly string[]): void {
+    const unknown = Object.keys(record).filter((name) => !known.includes(name));
+    if (unknown.length === 0) return;
+    const meant = nearest(unknown[0]!, known);
+    const todo = meant ? `Did you mean ${meant}?` : `Known here: ${known.join(", ")}`;
+    throw new Fault(code, what, { expected: "known fields", got: unknown.join(", "), todo });
+  }
   return {
+    only,
     string: (name) => take(name, "a string", isString),
     boolean: (name) => take(name, "true or false", (x) => typeof x === "boolean"),
     positive: (name) =>
@@ -66,13 +77,7 @@ function reader(what: string, value: unknown, code: FaultCode): Fields {
       take(name, "a value, or null", (x): x is unknown => x !== undefined);
       return record[name] === null ? null : read();
     },
-    done: () => {
-      const unknown = Object.keys(record).filter((name) => !asked.has(name));
-      demand(
-        unknown.length === 0,
-        () => new Fault(code, what, { expected: "known fields", got: unknown.join(", ") }),
-      );
-    },
+    done: () => only([...asked]),
   };
 }
 

@@ -63,7 +63,9 @@ export function policyText(policy: Policy): string {
  */
 export function parsePolicy(text: string): Policy {
   const at = fieldsOf("policy.json", text, "refused");
+  at.only(Object.keys(defaultPolicy([])));
   const floor = at.object("floor");
+  floor.only([...Object.keys(DEFAULT_FLOOR), "corrupt"]);
   const corrupt = floor.optional("corrupt", () => floor.integer("corrupt", 0, 500));
   const policy: Policy = {
     version: at.literal("version", 1),
@@ -90,6 +92,7 @@ export function parsePolicy(text: string): Policy {
 const MODES: readonly string[] = ["distributed", "central", "local"];
 
 function privacyPolicy(fields: Fields): PrivacyPolicy {
+  fields.only(["epsilon", "delta", "modes"]);
   const delta = fields.positive("delta");
   demand(
     delta < 1,

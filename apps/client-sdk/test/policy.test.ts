@@ -35,6 +35,12 @@ describe("policy.json", () => {
       [text({ version: 2 }), /field version: expected 1, got 2/],
       [text({ requireSecureAggregaton: false }), /known fields, got requireSecureAggregaton/],
       [JSON.stringify(lacking), /field minExamples: .*got nothing/],
+      [
+        JSON.stringify({ ...lacking, minExample: 5 }),
+        /^policy.json: .*got minExample\. Did you mean minExamples\?/,
+      ],
+      [text({ floor: { devices: 3, treshold: 2, survivors: 2 } }), /got treshold. Did you mean threshold/],
+      [text({ quorum: 0.5 }), /got quorum. Known here: version, owners/],
       [text({ minExamples: 0 }), /minExamples: expected an integer in 1/],
       [text({ requireSecureAggregation: "no" }), /expected true or false, got "no"/],
       [text({ floor: { devices: 3, threshold: 2 } }), /floor, field survivors/],
