@@ -19,7 +19,7 @@ export type Fields = {
   /** null where the field is null, else what `read` makes of it; absent, it is an error. */
   nullable<T>(name: string, read: () => T): T | null;
   /** Refuses other names, before any is missed: a misspelt field is both, and its own name says more. */
-  only(names: readonly string[]): void;
+  knows(names: readonly string[]): void;
   done(): void;
 };
 
@@ -45,7 +45,7 @@ function reader(what: string, value: unknown, code: FaultCode): Fields {
     if (fits(found)) return found;
     throw new Fault(code, `${what}, field ${name}`, { expected, got: show(found) });
   }
-  function only(known: readonly string[]): void {
+  function knows(known: readonly string[]): void {
     const unknown = Object.keys(record).filter((name) => !known.includes(name));
     if (unknown.length === 0) return;
     const meant = nearest(unknown[0]!, known);
@@ -53,7 +53,7 @@ function reader(what: string, value: unknown, code: FaultCode): Fields {
     throw new Fault(code, what, { expected: "known fields", got: unknown.join(", "), todo });
   }
   return {
-    only,
+    knows,
     string: (name) => take(name, "a string", isString),
     boolean: (name) => take(name, "true or false", (x) => typeof x === "boolean"),
     positive: (name) =>
@@ -77,7 +77,7 @@ function reader(what: string, value: unknown, code: FaultCode): Fields {
       take(name, "a value, or null", (x): x is unknown => x !== undefined);
       return record[name] === null ? null : read();
     },
-    done: () => only([...asked]),
+    done: () => knows([...asked]),
   };
 }
 

@@ -63,9 +63,9 @@ export function policyText(policy: Policy): string {
  */
 export function parsePolicy(text: string): Policy {
   const at = fieldsOf("policy.json", text, "refused");
-  at.only(Object.keys(defaultPolicy([])));
+  at.knows(Object.keys(defaultPolicy([])));
   const floor = at.object("floor");
-  floor.only([...Object.keys(DEFAULT_FLOOR), "corrupt"]);
+  floor.knows([...Object.keys(DEFAULT_FLOOR), "corrupt"]);
   const corrupt = floor.optional("corrupt", () => floor.integer("corrupt", 0, 500));
   const policy: Policy = {
     version: at.literal("version", 1),
@@ -92,7 +92,7 @@ export function parsePolicy(text: string): Policy {
 const MODES: readonly string[] = ["distributed", "central", "local"];
 
 function privacyPolicy(fields: Fields): PrivacyPolicy {
-  fields.only(["epsilon", "delta", "modes"]);
+  fields.knows(["epsilon", "delta", "modes"]);
   const delta = fields.positive("delta");
   demand(
     delta < 1,
