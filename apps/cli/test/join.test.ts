@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -54,4 +55,41 @@ test("joining takes the secret out of the join file, also when the time before i
     expect(await secret()).toBeNull();
   }
   expect(await joined(file, join(home, "elsewhere"))).toBe(false);
+});
+
+test("a site whose coordinator is away says why once, however often it looks", {
+  timeout: 60_000,
+}, async () => {
+  const options = { folder: join(home, "federation"), name: "bed", days: 1, random, nowMs: Date.now() };
+  const file = join(home, "bed.join.json");
+  const folder = join(home, "bed");
+  await writeFile(file, joinFileText({ ...(await createToken(options)), address: server.address }));
+  expect(await joined(file, folder)).toBe(true);
+  // Somebody who hangs up each time, so that attempts can be counted.
+  let calls = 0;
+  let often = () => {};
+  const enough = new Promise<void>((resolve) => {
+    often = resolve;
+  });
+  const away = createServer((socket) => {
+    socket.destroy();
+    if (++calls === 6) often();
+  });
+  await new Promise<void>((resolve) => away.listen(0, "127.0.0.1", resolve));
+  const config = join(folder, "device.json");
+  const { port } = away.address() as { port: number };
+  const written = JSON.parse(await readFile(config, "utf8"));
+  await writeFile(config, JSON.stringify({ ...written, address: `127.0.0.1:${port}` }));
+  const child = spawn(process.execPath, [TUTTI, "join", file, "--folder", folder, "--data", home]);
+  let said = "";
+  child.stdout.on("data", (chunk) => {
+    said += chunk;
+  });
+  await enough;
+  child.kill("SIGINT");
+  await new Promise((resolve) => child.on("close", resolve));
+  away.close();
+  const lines = said.split("\n").filter((line) => line.startsWith("reconnecting"));
+  expect(lines.length).toBeGreaterThan(0);
+  expect(lines).toEqual([...new Set(lines)]);
 });
