@@ -23,7 +23,7 @@ export function delayMs(attempt: number, jitter: SeededRandom, because?: Fault |
 }
 
 /** A coordinator that is started again is back within seconds: so often it is looked for so soon. */
-const [EARLY_MS, EARLY_ATTEMPTS] = [1_000, 30];
+const [EARLY_MS, EARLY_ATTEMPTS] = [500, 60];
 /** A coordinator that asks devices to stay away for longer has asked them not to come at all. */
 const LONGEST_WINDOW_MS = 3_600_000;
 
