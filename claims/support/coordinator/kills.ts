@@ -39,7 +39,7 @@ export async function killAll(
     const config = { ...options.config, ...(url && { store: { engine: "postgres", url } }) };
     await withHouse({ ...options, watch: "commits", config }, async (open) => {
       for (const [name, points] of cases) {
-        const undisturbed = await play(open, name, { tag: `${name}-undisturbed` });
+        const undisturbed = await undisturbedPlay(open, name);
         report(`${where.name}, ${name}: ${JSON.stringify(undisturbed.ending)}`);
         for (const failpoint of points) {
           const met = await killedAt(open, name, { failpoint, undisturbed: undisturbed.ending, url });
@@ -50,6 +50,16 @@ export async function killAll(
     });
   }
   return killed;
+}
+
+/** One of them asks the coordinator to end, and has it started again. */
+async function undisturbedPlay(house: House, name: ScenarioName): Promise<{ ending: Ending }> {
+  const lives = new Lives(house, async () => {});
+  try {
+    return await play(house, name, { tag: `${name}-undisturbed` });
+  } finally {
+    await lives.end();
+  }
 }
 
 /** What must be so of every kill. */
