@@ -83,10 +83,10 @@ export class Liveness {
   }
 }
 
-/** Of one that is seen for the first time it is not known what went of late: as much as may be. */
+/** Of one that is seen for the first time it is not known what went of late: as much as went at all. */
 function lookedAgain({ bytesRead, bytesWritten }: Socket, before: Seen | undefined, atMs: number): Seen {
   const now = { atMs, came: bytesRead, went: bytesWritten };
-  if (!before) return { ...now, underWay: MOST_UNDER_WAY, asked: null };
+  if (!before) return { ...now, underWay: Math.min(MOST_UNDER_WAY, bytesWritten), asked: null };
   const arrived = ((atMs - before.atMs) * SLOW_BYTES_PER_S) / 1000;
   const underWay = Math.max(0, before.underWay - arrived) + bytesWritten - before.went;
   return { ...now, underWay: Math.min(MOST_UNDER_WAY, underWay), asked: before.asked };
