@@ -10,7 +10,7 @@ import type { OwnState } from "../state.ts";
 import { nativeAgree } from "./agree.ts";
 import { coordinatorHeads, openAudit } from "./audit.ts";
 import { type EngineName, nodeEngine } from "./engine.ts";
-import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
+import { type DeviceConfig, FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder.ts";
 import { connect } from "./grpc.ts";
 import { heldUpMs } from "./held-up.ts";
 import { openLedger } from "./ledger.ts";
@@ -41,10 +41,10 @@ export type DeviceOptions = {
  */
 async function open(options: DeviceOptions): Promise<Opened> {
   // First, or a folder that nobody joined with would get a lock.
-  await readConfig(options.folder);
+  const config = await readConfig(options.folder);
   const unlock = await lockFolder(options.folder);
   try {
-    const device = await openLocked(options);
+    const device = await openLocked(options, config);
     const close = () => device.close().finally(unlock);
     return { ...device, close };
   } catch (error) {
@@ -53,8 +53,10 @@ async function open(options: DeviceOptions): Promise<Opened> {
   }
 }
 
-async function openLocked({ folder, data, engine, events, ...own }: DeviceOptions): Promise<Opened> {
-  const config = await readConfig(folder);
+async function openLocked(
+  { folder, data, engine, events, ...own }: DeviceOptions,
+  config: DeviceConfig,
+): Promise<Opened> {
   const policy = await readPolicy(folder);
   const identity = await readIdentity(folder, config);
   const { address, addresses, tls, name } = config;

@@ -25,7 +25,7 @@ export const FILES = {
 export const MAX_CERTIFICATE_BYTES = 64 << 10;
 
 /** What `device.json` says: where the coordinator is, and what was pinned when joining. */
-type DeviceConfig = {
+export type DeviceConfig = {
   readonly federation: string;
   readonly name: string;
   readonly address: string;
