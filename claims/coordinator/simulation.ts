@@ -1,19 +1,19 @@
 import { BUGS } from "../../test/simulation/bugs.ts";
 import { replayCommand, search, totals } from "../../test/simulation/search.ts";
 import type { Verdict } from "../../test/simulation/seed.ts";
+import { FEWEST_KINDS } from "../../test/simulation/world.ts";
 import type { Claim } from "../claim.ts";
 
 const SEEDS = 1000;
 const WORKERS = 2;
 const MOST_SECONDS = 180;
-const FEWEST_KINDS = 5;
 /** Every so manieth seed is simulated once more, in another process. */
 const EVERY = 50;
 
 export const claim: Claim = {
   name: "coordinator/simulation",
   target:
-    `${SEEDS} seeds of the whole federation, at least ${FEWEST_KINDS} kinds of faults in each, break no ` +
+    `${SEEDS} seeds of the whole federation, at least ${FEWEST_KINDS} kinds of faults in each while runs go on, break no ` +
     `promise, in ${MOST_SECONDS} s on two cores; the same seed leaves the same trace; each planted bug is ` +
     "found",
   async run(report) {

@@ -1,14 +1,12 @@
 import type { SeededRandom } from "@tutti/foundation/random";
 import { CALM } from "./network.ts";
 import { pick } from "./scenario.ts";
-import { type Site, SOUND, type World } from "./world.ts";
+import { FEWEST_KINDS, type Site, SOUND, type World } from "./world.ts";
 
 /** A kind of fault: how a seed that has it plans it. */
 type Plan = (world: World, draw: SeededRandom) => void;
 
 const HOUR_MS = 3_600_000;
-/** Kinds that strike in every seed, at least. */
-const FEWEST_KINDS = 5;
 /** Before the calm. */
 const LAST_MS = 1_000;
 

@@ -48,6 +48,9 @@ export type Snag = {
   left: number;
 };
 
+/** Kinds of faults that strike in every seed while a run is in progress, at least. */
+export const FEWEST_KINDS = 5;
+const PAUSE_MS = 500;
 const RESTART_MS = 1_500;
 /** Beyond a lease (apps/coordinator/src/lead/sight.ts). */
 const TAKEOVER_MS = 3_000;
@@ -79,6 +82,8 @@ export class World {
   /** Told of each request that the coordinator acknowledged. */
   onAnswer: ((from: string, method: string) => void)[] = [];
   readonly ended: { run: string; state: string; reason: string }[] = [];
+  /** All that the owner conducts. */
+  isOver = false;
 
   constructor(scenario: Scenario, { transcript, witness }: { transcript: Transcript; witness: Witness }) {
     this.scenario = scenario;
@@ -96,9 +101,9 @@ export class World {
     this.transcript.add(this.timeline.nowMs, who, what);
   }
 
-  /** A fault happened: said, and counted. */
+  /** A fault happened: said, and counted where a run had to stand it. */
   struck(kind: string, detail = ""): void {
-    this.strikes.set(kind, (this.strikes.get(kind) ?? 0) + 1);
+    if (!this.isOver) this.strikes.set(kind, (this.strikes.get(kind) ?? 0) + 1);
     this.say("!", detail ? `${kind}: ${detail}` : kind);
   }
 
@@ -237,16 +242,24 @@ export class World {
       return before;
     });
     await Promise.all(all);
+    await this.#conductMore();
+    this.isOver = true;
+  }
+
+  /** Of a quick run that is over before much went wrong, the owner starts another and another until the calm. */
+  async #conductMore(): Promise<void> {
+    const { plans, calmMs } = this.scenario;
+    for (let more = 1; this.strikes.size < FEWEST_KINDS && this.timeline.nowMs < calmMs; more++) {
+      await new Promise<void>((go) => this.timeline.after(PAUSE_MS, go));
+      const plan = plans[more % plans.length]!;
+      await this.#conduct({ ...plan, name: `${plan.name}-${more}` });
+    }
   }
 
   async #conduct(plan: Plan): Promise<void> {
     const end = await this.owner.conduct(plan);
     this.say("owner", `run ${end.run.slice(0, 8)} ${end.state} ${end.reason}`);
     this.ended.push(end);
-  }
-
-  get isOver(): boolean {
-    return this.ended.length === this.scenario.plans.length;
   }
 
   #newOwner(): Owner {
