@@ -13,9 +13,9 @@ const EVERY = 50;
 export const claim: Claim = {
   name: "coordinator/simulation",
   target:
-    `${SEEDS} seeds of the whole federation, at least ${FEWEST_KINDS} kinds of faults in each while runs go on, break no ` +
-    `promise, in ${MOST_SECONDS} s on two cores; the same seed leaves the same trace; each planted bug is ` +
-    "found",
+    `${SEEDS} seeds of the whole federation, at least ${FEWEST_KINDS} kinds of faults in each while runs go ` +
+    `on, break no promise, in ${MOST_SECONDS} s on two cores; the same seed leaves the same trace; ` +
+    "each planted bug is found",
   async run(report) {
     const began = process.hrtime.bigint();
     const verdicts = await search({ from: 1, to: SEEDS, workers: WORKERS, onVerdict: told(report) });

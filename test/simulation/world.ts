@@ -246,7 +246,7 @@ export class World {
     this.isOver = true;
   }
 
-  /** Of a quick run that is over before much went wrong, the owner starts another and another until the calm. */
+  /** After a quick run that is over before much went wrong come others, until the calm. */
   async #conductMore(): Promise<void> {
     const { plans, calmMs } = this.scenario;
     for (let more = 1; this.strikes.size < FEWEST_KINDS && this.timeline.nowMs < calmMs; more++) {
