@@ -13,8 +13,8 @@ const EVERY = 50;
 export const claim: Claim = {
   name: "coordinator/simulation",
   target:
-    `${SEEDS} seeds of the whole federation, at least ${FEWEST_KINDS} kinds of faults in each while runs go ` +
-    `on, break no promise, in ${MOST_SECONDS} s on two cores; the same seed leaves the same trace; ` +
+    `${SEEDS} seeds of the whole federation, at least ${FEWEST_KINDS} kinds of faults in each while runs ` +
+    `go on, break no promise, in ${MOST_SECONDS} s on two cores; the same seed leaves the same trace; ` +
     "each planted bug is found",
   async run(report) {
     const began = process.hrtime.bigint();
