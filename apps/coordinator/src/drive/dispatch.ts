@@ -268,11 +268,16 @@ export class Dispatch {
     driver.giveUp(`the word to ${device} is longer than ${MAX_WORD_BYTES} bytes`);
   }
 
-  /** Devices that serve the run for which they said how soon they answer a PING; and how soon. */
+  /**
+   * Devices that serve runs, and how soon they answer a PING; 0 for one that did not say so of the run that
+   * it serves. What that run's model and rows hold it up for is not known until it went through a round.
+   */
   *awaited(): Generator<[device: string, withinMs: number]> {
-    // What another run's model and rows hold it up for is not known until it went through a round of that.
-    for (const [device, { run, withinMs }] of this.presence.answering)
-      if (this.schedule.serves(device) === run) yield [device, withinMs];
+    for (const { options } of this.#options.drivers())
+      for (const device of this.schedule.serving(options.run)) {
+        const said = this.presence.answering.get(device);
+        yield [device, said?.run === options.run ? said.withinMs : 0];
+      }
   }
 
   /** Wakes when a run has shown no change for too long, or somebody's rest ends. */

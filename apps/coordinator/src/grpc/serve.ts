@@ -14,7 +14,7 @@ import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCal
 import { intake, Received } from "./intake.ts";
 import { LIMITS, type Limits, MAX_SESSION_MIB } from "./limits.ts";
 import { type Listener, listen } from "./listener.ts";
-import { type Awaited, watchLiveness } from "./liveness.ts";
+import { type Awaited, type LivenessWatch, watchLiveness } from "./liveness.ts";
 import { Load, watchLoad } from "./load.ts";
 import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
@@ -90,6 +90,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   const limits = { ...LIMITS, ...options.limits };
   const load = new Load(limits);
   let listener: Listener | undefined;
+  let liveness: LivenessWatch | undefined;
   const watchSender = (peer: string, onStall: () => void) => {
     const socket = listener?.connections.socketOf(peer);
     return socket ? watchStall(() => socket.bytesRead, onStall) : NEVER;
@@ -113,19 +114,11 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     listener?.connections.known(peer, caller);
     const session = listener?.connections.sessionOf(peer);
     if (session) load.known(session, caller);
+    liveness?.asked(caller.name);
   };
   const widen: Around["widen"] = (peer) => listener?.connections.widen(peer) ?? (() => {});
-  for (const { service, handlers } of options.services as readonly Offer[]) {
-    const definition: ServiceDefinition = {};
-    const calls: Record<string, UntypedHandleCall> = {};
-    for (const method of service.methods) {
-      const bug = (error: unknown) => onBug(error, pathOf(method));
-      const around = { method, authenticate, onBug: bug, shown, watchReader, onKnown, widen };
-      Object.assign(definition, { [method.localName]: definitionOf(method) });
-      calls[method.localName] = callOf(handlers, around);
-    }
-    server.addService(definition, calls);
-  }
+  const around = { authenticate, onBug, shown, watchReader, onKnown, widen };
+  for (const offered of options.services as readonly Offer[]) add(server, offered, around);
   const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
   const credentials = ServerCredentials.createSsl(null, [pair]);
   const turned = new Turned();
@@ -134,7 +127,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   const { connections } = listener;
   const unwatch = watchLoad(load);
   const { awaited = () => [] } = options;
-  const endLiveness = watchLiveness({ connections, load, turned, awaited });
+  liveness = watchLiveness({ connections, load, turned, awaited });
   return {
     port: listener.port,
     connections: () => connections.size,
@@ -147,13 +140,26 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     cut: listener.drop,
     showTls: listener.showTls,
     close: () => {
-      endLiveness();
+      liveness?.end();
       return close(server, listener).finally(unwatch);
     },
   };
 }
 
 const NEVER: Watch = { stop: () => {} };
+
+type Surroundings = Omit<Around, "method" | "onBug"> & Pick<GrpcOptions<[]>, "onBug">;
+
+function add(server: Server, { service, handlers }: Offer, { onBug, ...surroundings }: Surroundings): void {
+  const definition: ServiceDefinition = {};
+  const calls: Record<string, UntypedHandleCall> = {};
+  for (const method of service.methods) {
+    const bug = (error: unknown) => onBug(error, pathOf(method));
+    Object.assign(definition, { [method.localName]: definitionOf(method) });
+    calls[method.localName] = callOf(handlers, { method, onBug: bug, ...surroundings });
+  }
+  server.addService(definition, calls);
+}
 
 function definitionOf(method: DescMethod): MethodDefinition<Received, Uint8Array> {
   const serialize = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

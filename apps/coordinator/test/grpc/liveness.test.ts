@@ -1,5 +1,11 @@
-import type { ServerHttp2Session } from "node:http2";
-import type { Socket } from "node:net";
+import { connect, createServer, type ServerHttp2Session } from "node:http2";
+import {
+  type AddressInfo,
+  connect as connectTo,
+  createServer as createRelay,
+  type Server as Relay,
+  type Socket,
+} from "node:net";
 import { ChannelCredentials, Client } from "@grpc/grpc-js";
 import { encode } from "@tutti/wire/message";
 import { Federation, ListenRequestSchema } from "@tutti/wire/round";
@@ -54,61 +60,202 @@ describe("devices that rounds wait for", () => {
     }
   });
 
-  /** One connection, and looks at it: as many as are said, so long after one another. */
-  function watched(withinMs = 2_000) {
-    let [nowMs, busy] = [0, false];
-    const line = quietLine();
-    const liveness = new Liveness({
-      connections: { connectionsOf: () => [line] },
-      load: { isBusy: () => busy },
-      nowMs: () => nowMs,
-      turned: new Turned(),
+  test("a real PING overtakes what HTTP/2 holds back, and nothing that the socket was given", async () => {
+    const server = createServer();
+    const came: Buffer[] = [];
+    let socket: Socket | undefined;
+    server.on("connection", (one) => {
+      socket = one;
     });
-    const look = (times: number, { eachMs = LOOK_MS, also = () => {} } = {}) => {
-      for (let i = 0; i < times; i++) {
-        nowMs += eachMs;
-        also();
-        liveness.look([["ward-3", withinMs]]);
-      }
-    };
-    const setBusy = (is: boolean) => {
-      busy = is;
-    };
-    return { line, look, setBusy };
-  }
+    const behind = new Promise<number>((resolve) => {
+      server.on("stream", (stream) => {
+        stream.respond();
+        stream.write(Buffer.alloc(20_000), () => {
+          stream.write(Buffer.alloc(30_000));
+          const written = socket?.bytesWritten ?? 0;
+          stream.session?.ping(() => resolve(written));
+        });
+      });
+    });
+    const port = await boundTo(server);
+    const relay = createRelay((near) => {
+      const far = connectTo(port, "127.0.0.1").on("data", (data) => came.push(data));
+      near.pipe(far).pipe(near);
+    });
+    const client = connect(`http://127.0.0.1:${await boundTo(relay)}`);
+    try {
+      client.request().resume();
+      const at = await behind;
+      expect(at).toBeGreaterThan(20_000);
+      expect(at).toBeLessThan(30_000);
+      // A frame's fourth byte is its type; 6 is PING (RFC 9113, section 6.7).
+      expect(Buffer.concat(came)[at + 3]).toBe(6);
+    } finally {
+      client.destroy();
+      relay.close();
+      server.close();
+    }
+  });
 
-  /** What went before it was seen first is under way no longer. */
-  const DRAINED = (64 << 10) / (8 << 10) / (LOOK_MS / 1000) + 1;
+  const KEPT = { cut: 0 };
+  const FAST = 1_000_000;
+  const BACKLOG = 64 << 10;
 
   test("an answer that is late because this process stood still itself is waited for", () => {
-    const { line, look } = watched();
-    look(DRAINED, { also: () => line.socket.bytesRead++ });
-    look(1);
+    const { line, look } = watched({ withinMs: 4 * LOOK_MS });
+    line.stop();
+    look(2);
+    expect(line).toMatchObject({ pings: 1, cut: 0 });
     look(3, { eachMs: 60_000 });
     expect(line).toMatchObject({ pings: 1, cut: 0 });
     look(1);
     expect(line).toMatchObject({ pings: 1, cut: 1 });
   });
 
-  test("whoever sends is not asked", () => {
+  test("whoever sends, and is sent nothing, is not asked", () => {
     const { line, look } = watched();
     look(100, { also: () => line.socket.bytesRead++ });
     expect(line).toMatchObject({ pings: 0, cut: 0 });
   });
 
-  test("over a slow link an answer waits behind what was sent to it; 64 KiB take 8 s", () => {
-    const { line, look } = watched();
-    look(DRAINED, { also: () => line.socket.bytesRead++ });
-    line.socket.bytesWritten += 1 << 20;
+  test("an honest device behind 64 KiB at 10 KB/s is kept, time and again", () => {
+    const { line, look } = watched({ bytesPerS: 10_000 });
+    look(4);
+    for (let times = 0; times < 5; times++) {
+      line.send(BACKLOG);
+      look(30);
+    }
+    expect(line).toMatchObject(KEPT);
+  });
+
+  test("over a link that was not measured 64 KiB take 8 s, and no more", () => {
+    for (const seenBefore of [false, true]) {
+      const { line, look } = watched({ withinMs: 2_000 });
+      // It answers the PING that goes to whoever is quiet.
+      if (seenBefore) look(3);
+      line.stop();
+      line.send(1 << 20);
+      look(1);
+      look((2_000 + 8_000) / LOOK_MS - 1);
+      expect(line).toMatchObject({ pings: seenBefore ? 2 : 1, cut: 0 });
+      look(1);
+      expect(line.cut).toBe(1);
+    }
+  });
+
+  test("over a link that carried 64 KiB between two looks they take half a second", () => {
+    const { line, look } = watched({ withinMs: 2_000, bytesPerS: 10_000 });
+    // Before the last three times it was slow; and while it was sent nothing it carried nothing.
+    line.send(BACKLOG);
+    look(40);
+    line.bytesPerS = FAST;
+    for (let times = 0; times < 3; times++) {
+      look(100, { also: () => line.socket.bytesRead++ });
+      line.send(BACKLOG);
+      look(2);
+    }
+    line.stop();
+    line.send(BACKLOG);
     look(1);
-    look((2_000 + 8_000) / LOOK_MS - 1);
+    look((2_000 + 500) / LOOK_MS - 1);
+    expect(line).toMatchObject(KEPT);
+    look(2);
+    expect(line.cut).toBe(1);
+  });
+
+  test("what an answer confirmed is not under way any more, however slow the link", () => {
+    const { line, look } = watched({ withinMs: 2_000, bytesPerS: 10_000 });
+    line.send(BACKLOG);
+    look(40);
+    line.stop();
+    look(1 + 1 + 2_000 / LOOK_MS + 1);
+    expect(line.cut).toBe(1);
+  });
+
+  test("a request has what was written before it confirmed at once; of strangers nothing is asked", () => {
+    const { line, look, liveness } = watched({ withinMs: 2_000, bytesPerS: FAST });
+    line.send(BACKLOG);
+    liveness.asked("ward-3");
+    expect(line.pings).toBe(0);
+    look(2);
+    line.send(BACKLOG);
+    liveness.asked("ward-3");
+    line.pass(100);
+    line.stop();
+    look(1 + 1 + 2_000 / LOOK_MS + 1);
+    expect(line.cut).toBe(1);
+  });
+
+  test("a link counts as the slowest of three measurements", () => {
+    const { line, look } = watched({ bytesPerS: FAST });
+    look(2);
+    const burst = (bytesPerS: number, bytes = BACKLOG) => {
+      line.bytesPerS = bytesPerS;
+      line.send(bytes);
+      look(40);
+    };
+    for (let times = 0; times < 3; times++) burst(FAST);
+    burst(10_000, 8 << 10);
+    burst(10_000);
+    burst(FAST);
+    burst(FAST);
+    burst(10_000);
+    expect(line).toMatchObject(KEPT);
+  });
+
+  test("a small answer that is late tells of a link that became slow", () => {
+    const { line, look } = watched({ bytesPerS: FAST });
+    look(2);
+    line.send(BACKLOG);
+    look(4);
+    line.bytesPerS = 2_000;
+    line.send(1_100);
+    look(8);
+    line.bytesPerS = 10_000;
+    line.send(BACKLOG);
+    look(40);
+    expect(line).toMatchObject(KEPT);
+  });
+
+  test("whatever comes restarts a device's time, though a PING is unanswered", () => {
+    const { line, look } = watched({ withinMs: 2_000 });
+    look(1);
+    line.stop();
+    look(1 + 2_000 / LOOK_MS - 1);
+    look(1, { also: () => line.socket.bytesRead++ });
+    look(2_000 / LOOK_MS - 1);
     expect(line).toMatchObject({ pings: 1, cut: 0 });
     look(1);
     expect(line).toMatchObject({ pings: 1, cut: 1 });
   });
 
+  test("one that cannot say how soon it answers is measured and never cut", () => {
+    const { line, look } = watched({ withinMs: 0 });
+    look(10);
+    expect(line.pings).toBe(0);
+    line.send(BACKLOG);
+    line.stop();
+    look(1_000);
+    expect(line).toMatchObject({ pings: 1, cut: 0 });
+  });
+
+  test("a PING that could not be sent confirms nothing, is not waited for, and is sent again", () => {
+    const { line, look } = watched({ withinMs: 2_000, bytesPerS: FAST });
+    line.refuses = true;
+    line.send(BACKLOG);
+    look(100);
+    expect(line).toMatchObject({ pings: 100, cut: 0 });
+    line.refuses = false;
+    line.stop();
+    look(1 + (2_000 + 8_000) / LOOK_MS - 1);
+    expect(line).toMatchObject({ pings: 101, cut: 0 });
+    look(1);
+    expect(line.cut).toBe(1);
+  });
+
   test("while a call is in progress the call's own watch counts, and from its end on this one", () => {
-    const { line, look, setBusy } = watched();
+    const { line, look, setBusy } = watched({ withinMs: 2_000 });
+    line.stop();
     setBusy(true);
     look(100);
     expect(line).toMatchObject({ pings: 0, cut: 0 });
@@ -118,19 +265,98 @@ describe("devices that rounds wait for", () => {
   });
 });
 
+/** One connection, and looks at it: as many as are said, so long after one another. */
+function watched({ withinMs = 1_500, bytesPerS = FAR_TOO_FAST } = {}) {
+  let busy = false;
+  const line = new Line(bytesPerS);
+  const liveness = new Liveness({
+    connections: { connectionsOf: () => [line] },
+    load: { isBusy: () => busy },
+    nowMs: () => line.nowMs,
+    turned: new Turned(),
+  });
+  const look = (times: number, { eachMs = LOOK_MS, also = () => {} } = {}) => {
+    for (let i = 0; i < times; i++) {
+      line.pass(eachMs);
+      also();
+      liveness.look([["ward-3", withinMs]]);
+    }
+  };
+  const setBusy = (is: boolean) => {
+    busy = is;
+  };
+  return { line, look, liveness, setBusy };
+}
+
+async function boundTo(server: Relay): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return (server.address() as AddressInfo).port;
+}
+
 async function* heldOpen(signal: AbortSignal, streams: { begun: number; ended: number }) {
   streams.begun++;
   await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   streams.ended++;
 }
 
-/** A connection over which nothing comes, as far as its liveness is seen. */
-function quietLine() {
-  const line = { pings: 0, cut: 0 };
-  const socket = { bytesRead: 0, bytesWritten: 0, destroy: () => line.cut++ };
-  const session = { destroyed: false, closed: false, ping: () => line.pings++ };
-  return Object.assign(line, {
-    socket: socket as unknown as Socket & { bytesRead: number; bytesWritten: number },
-    session: session as unknown as ServerHttp2Session,
-  });
+const FAR_TOO_FAST = 1e9;
+const TICK_MS = 10;
+/** A PING inside a TLS record. */
+const PING_BYTES = 39;
+
+/** A link of so many bytes a second to a device that answers PINGs and says nothing else; its own clock. */
+class Line {
+  pings = 0;
+  cut = 0;
+  nowMs = 0;
+  bytesPerS: number;
+  refuses = false;
+  #arrived = 0;
+  #stopped = false;
+  #waiting: { readonly upTo: number; readonly answer: () => void }[] = [];
+  readonly socket: Socket & { bytesRead: number; bytesWritten: number };
+  readonly session: ServerHttp2Session;
+
+  constructor(bytesPerS: number) {
+    this.bytesPerS = bytesPerS;
+    const destroy = () => {
+      this.cut++;
+      Object.assign(this.session, { destroyed: true });
+    };
+    const socket = { bytesRead: 0, bytesWritten: 0, destroy };
+    this.socket = socket as unknown as Line["socket"];
+    const ping = (told: (error: Error | null) => void) => {
+      this.pings++;
+      if (this.refuses) return told(new Error("too many PINGs"));
+      this.send(PING_BYTES);
+      this.#waiting.push({ upTo: socket.bytesWritten, answer: () => told(null) });
+    };
+    this.session = { destroyed: false, closed: false, ping } as unknown as ServerHttp2Session;
+  }
+
+  send(bytes: number): void {
+    this.socket.bytesWritten += bytes;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  pass(ms: number): void {
+    for (const endMs = this.nowMs + ms; this.nowMs < endMs; this.#answer()) {
+      const passedMs = Math.min(TICK_MS, endMs - this.nowMs);
+      this.nowMs += passedMs;
+      const most = this.#arrived + (this.bytesPerS * passedMs) / 1000;
+      this.#arrived = Math.min(most, this.socket.bytesWritten);
+    }
+  }
+
+  #answer(): void {
+    if (this.#stopped) return;
+    for (let next = this.#waiting[0]; next && next.upTo <= this.#arrived; next = this.#waiting[0]) {
+      this.#waiting.shift();
+      this.socket.bytesRead += PING_BYTES;
+      next.answer();
+    }
+  }
 }
