@@ -28,6 +28,9 @@ type Ping = {
   waitedMs: number;
 };
 
+/** So many bytes at once, at this rate or faster. */
+type Carried = { readonly bytes: number; readonly bytesPerS: number };
+
 /** A connection, as of the last look. */
 type Seen = {
   /** Bytes that came since it began. */
@@ -36,8 +39,8 @@ type Seen = {
   arrived: number;
   /** A moment, and how many bytes were written until then: what followed them had no more time than since. */
   from: { readonly ms: number; readonly written: number };
-  /** Bytes a second that the link carried at least, whenever it was seen to of late. */
-  readonly rates: number[];
+  /** What the link carried at least, whenever it was seen to of late. */
+  readonly carried: Carried[];
   /** The one that is not answered yet. */
   ping: Ping | null;
 };
@@ -49,11 +52,12 @@ const MOST_UNDER_WAY = 64 << 10;
 /** Less than this needs no PING of its own: the slowest link carries it within half a look. */
 const UNCONFIRMED_BYTES = (SLOW_BYTES_PER_S * LOOK_MS) / 2000;
 /** Fewer bytes that arrive at once say how much there was to send, not what the link can carry. */
-const MEASURED_BYTES = 4 << 10;
+const MEASURED_BYTES = 3 << 10;
 /** A link counts as the slowest of so many measurements: what it can do goes up and down. */
 const MEASURED = 3;
 /** And may be slower still the next time. */
 const MARGIN = 2;
+const NOTHING: Carried = { bytes: 0, bytesPerS: 0 };
 
 export type LivenessOptions = {
   readonly connections: { connectionsOf(device: string): readonly Connection[] };
@@ -98,7 +102,10 @@ export class Liveness {
     for (const { socket, session } of this.#options.connections.connectionsOf(device)) {
       // Nothing is kept of those that serve no run.
       const seen = this.#seen.get(socket);
-      if (seen && isOpen(session)) this.#measure(seen, { socket, session, nowMs });
+      if (!seen || !isOpen(session)) continue;
+      // One for every request would be felt in a round of many devices.
+      if (socket.bytesWritten - seen.arrived >= MEASURED_BYTES)
+        this.#measure(seen, { socket, session, nowMs });
     }
   }
 
@@ -124,7 +131,7 @@ export class Liveness {
     if (known) return known;
     // Of one that is seen for the first time all that ever went may be under way.
     const from = { ms: nowMs, written: socket.bytesWritten };
-    const seen: Seen = { came: -1, arrived: 0, from, rates: [], ping: null };
+    const seen: Seen = { came: -1, arrived: 0, from, carried: [], ping: null };
     this.#seen.set(socket, seen);
     return seen;
   }
@@ -159,10 +166,17 @@ function isOpen(session: ServerHttp2Session | null): session is ServerHttp2Sessi
   return session !== null && !session.destroyed && !session.closed;
 }
 
-/** How long a PING may take to a device's end, behind what is under way. */
-function arrivesWithinMs({ underWay }: Ping, { rates }: Seen): number {
-  const measured = rates.length === 0 ? 0 : Math.min(...rates) / MARGIN;
-  return (underWay / Math.max(SLOW_BYTES_PER_S, measured)) * 1000;
+/**
+ * How long a PING may take to a device's end, behind what is under way. Links that are throttled let a few
+ * kilobytes through at once, so what was measured speaks for as many bytes, and for no more.
+ */
+function arrivesWithinMs({ underWay }: Ping, { carried }: Seen): number {
+  const measured = carried.length > 0 ? carried : [NOTHING];
+  const slowest = measured.map(({ bytes, bytesPerS }) => {
+    const known = Math.min(underWay, bytes);
+    return known / Math.max(SLOW_BYTES_PER_S, bytesPerS / MARGIN) + (underWay - known) / SLOW_BYTES_PER_S;
+  });
+  return Math.max(...slowest) * 1000;
 }
 
 /**
@@ -173,8 +187,8 @@ function arrivesWithinMs({ underWay }: Ping, { rates }: Seen): number {
 function confirm(seen: Seen, ping: Ping, nowMs: number): void {
   const bytes = ping.written - seen.from.written;
   if (bytes >= MEASURED_BYTES || nowMs - ping.sentMs > LOOK_MS) {
-    seen.rates.push((bytes * 1000) / (nowMs - seen.from.ms));
-    if (seen.rates.length > MEASURED) seen.rates.shift();
+    seen.carried.push({ bytes, bytesPerS: (bytes * 1000) / (nowMs - seen.from.ms) });
+    if (seen.carried.length > MEASURED) seen.carried.shift();
   }
   seen.arrived = ping.written;
   seen.from = { ms: ping.sentMs, written: ping.written };

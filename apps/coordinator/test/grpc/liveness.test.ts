@@ -154,12 +154,15 @@ describe("devices that rounds wait for", () => {
       line.send(BACKLOG);
       look(2);
     }
+    // PINGs with nothing before them tell of no link.
+    look(12);
+    line.pass(100);
     line.stop();
     line.send(BACKLOG);
     look(1);
-    look((2_000 + 500) / LOOK_MS - 1);
+    look((2_000 + 500) / LOOK_MS);
     expect(line).toMatchObject(KEPT);
-    look(2);
+    look(1);
     expect(line.cut).toBe(1);
   });
 
@@ -200,6 +203,19 @@ describe("devices that rounds wait for", () => {
     burst(FAST);
     burst(FAST);
     burst(10_000);
+    expect(line).toMatchObject(KEPT);
+  });
+
+  test("a throttled link that lets a few kilobytes through at once is not taken for a fast one", () => {
+    const { line, look } = watched({ bytesPerS: FAST });
+    for (let times = 0; times < 5; times++) {
+      look(4);
+      line.send(8 << 10);
+    }
+    look(4);
+    line.bytesPerS = 10_000;
+    line.send(BACKLOG);
+    look(40);
     expect(line).toMatchObject(KEPT);
   });
 
