@@ -14,6 +14,7 @@ import { newSeed } from "@tutti/identity/keys";
 import { CertificateSchema } from "@tutti/wire/device";
 import { encode } from "@tutti/wire/message";
 import type { Claim } from "../claim.ts";
+import { built } from "../support/built.ts";
 import type { IdlersArgs, IdlersSaid } from "../support/coordinator/idlers.ts";
 import type { StandingSaid } from "../support/coordinator/standing.ts";
 import { unitEnvironment } from "../support/coordinator/unit.ts";
@@ -27,7 +28,8 @@ const PROCESSES = 2;
 const [MOST_BYTES, MOST_BACK_S] = [1e9, 90];
 /** Devices of a federation that starts arrive over a while. */
 const ARRIVAL_MS = DEVICES * 6;
-const SETTLE_MS = 60_000;
+/** Until V8 collected what arriving left behind. */
+const SETTLE_MS = 120_000;
 const PATIENCE_MS = 900_000;
 
 export const claim: Claim = {
@@ -39,8 +41,9 @@ export const claim: Claim = {
     const files = Number(execFileSync("sh", ["-c", "ulimit -n"]).toString());
     if (files < DEVICES + 500)
       throw new Error(`this machine allows ${files} open files (ulimit -n): set TUTTI_IDLE to fewer devices`);
-    const plain = await standing("off", report);
-    const mutual = await standing("required", report);
+    const program = await built(new URL("../support/coordinator/standing.ts", import.meta.url));
+    const plain = await standing("off", { program, report });
+    const mutual = await standing("required", { program, report });
     const figures = {
       devices: DEVICES,
       residentGB: round(mutual.full.residentBytes / 1e9),
@@ -64,7 +67,10 @@ export const claim: Claim = {
 type Holds = Extract<StandingSaid, { kind: "holds" }>;
 
 /** A coordinator with everybody connected, killed and started again. */
-async function standing(clientCertificates: "off" | "required", report: (line: string) => void) {
+async function standing(
+  clientCertificates: "off" | "required",
+  { program, report }: { program: URL; report: (line: string) => void },
+) {
   const place = await mkdtemp(join(tmpdir(), "tutti-claim-"));
   const folder = join(place, "federation");
   const children: { kill(): Promise<void> }[] = [];
@@ -72,7 +78,6 @@ async function standing(clientCertificates: "off" | "required", report: (line: s
     const { names, seed, port } = await found(folder, clientCertificates);
     report(`${clientCertificates}: ${names.length} devices enrolled`);
     const serve = async () => {
-      const program = new URL("../support/coordinator/standing.ts", import.meta.url);
       const output = { log: join(place, "coordinator.log"), environment: await unitEnvironment() };
       const child = new Child<StandingSaid>(program, { folder }, output);
       children.push(child);

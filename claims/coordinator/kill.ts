@@ -1,5 +1,7 @@
 import { FAILPOINTS } from "@tutti/coordinator/failpoint";
 import type { Claim } from "../claim.ts";
+import { built } from "../support/built.ts";
+import { COORDINATOR } from "../support/coordinator/house.ts";
 import { isHarmless, type Killed, killAll, type Where } from "../support/coordinator/kills.ts";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../support/postgres/binaries.ts";
 import { Cluster } from "../support/postgres/cluster.ts";
@@ -11,15 +13,14 @@ const FEWEST = 40;
 export const claim: Claim = {
   name: "coordinator/kill",
   target:
-    `a coordinator process killed (SIGKILL) at each of at least ${FEWEST} named places, on SQLite and on ` +
-    "PostgreSQL, is started again and goes on: no acknowledged upload lost, none counted twice, the same " +
-    `release bit for bit; it serves, and its round goes on, within ${BACK_MS / 1000} s each time`,
+    `a coordinator's process, built, killed (SIGKILL) at each of at least ${FEWEST} named places, on ` +
+    "SQLite and on PostgreSQL, is started again and goes on: no acknowledged upload lost, none counted " +
+    "twice, the same release bit for bit; it serves, and its round goes on, within " +
+    `${BACK_MS / 1000} s each time`,
   async run(report) {
-    // Side by side: most of the time each waits for devices to come back.
-    const [sqlite, postgres] = await Promise.all([
-      killAll(FAILPOINTS, { where: { name: "sqlite" }, report }),
-      onPostgres(report),
-    ]);
+    const program = await built(COORDINATOR);
+    const sqlite = await killAll(FAILPOINTS, { where: { name: "sqlite" }, report, program });
+    const postgres = await onPostgres(report, program);
     const engines = { sqlite: figuresOf(sqlite), ...(postgres && { postgres: figuresOf(postgres) }) };
     const figures = { failpoints: FAILPOINTS.length, ...engines, ...(!postgres && { skipped: NO_POSTGRES }) };
     const all = [...sqlite, ...(postgres ?? [])];
@@ -36,12 +37,12 @@ export const claim: Claim = {
   },
 };
 
-async function onPostgres(report: (line: string) => void): Promise<Killed[] | null> {
+async function onPostgres(report: (line: string) => void, program: URL): Promise<Killed[] | null> {
   if (SKIP_POSTGRES) return null;
   const cluster = await Cluster.open();
   try {
     const where: Where = { name: "postgres", url: () => cluster.database() };
-    return await killAll(FAILPOINTS, { where, report });
+    return await killAll(FAILPOINTS, { where, report, program });
   } finally {
     await cluster.close();
   }

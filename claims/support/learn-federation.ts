@@ -6,7 +6,7 @@ import { asOwner, recordsAfter, startPrepared } from "tutti/owner";
 import type { PreparedRun } from "tutti/prepare";
 import { saveRelease } from "tutti/save";
 import { roundLine } from "tutti/status";
-import { freePort, Processes } from "../../examples/penguins/src/processes.ts";
+import { freePort, Processes, TUTTI } from "../../examples/penguins/src/processes.ts";
 
 /** A finished run: what the coordinator knows of it, and the base with the last adapter merged in. */
 export type Finished = { readonly status: RunStatus; readonly merged: Uint8Array };
@@ -29,7 +29,7 @@ export async function withFederation<T>(
   const folder = await mkdtemp(join(tmpdir(), "tutti-learn-"));
   const stop = new AbortController();
   await mkdir(join(folder, "logs"));
-  const processes = new Processes(join(folder, "logs"), stop.signal);
+  const processes = new Processes(TUTTI, { logs: join(folder, "logs"), signal: stop.signal });
   try {
     const federation = join(folder, "federation");
     const port = String(await freePort());

@@ -19,9 +19,14 @@ export type Serving = {
 /** Processes that a test started; whoever is left is killed at its end. */
 export class Supervisor {
   readonly #children = new Set<ChildProcess>();
+  readonly #program: string;
+
+  constructor(program = TUTTI) {
+    this.#program = program;
+  }
 
   async serve(federation: string): Promise<Serving> {
-    const child = spawn(process.execPath, [TUTTI, "--json", "serve", federation]);
+    const child = spawn(process.execPath, [this.#program, "--json", "serve", federation]);
     this.#children.add(child);
     let said = "";
     child.stderr.on("data", (chunk) => {

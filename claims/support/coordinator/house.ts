@@ -40,7 +40,11 @@ export type HouseOptions = {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Of the coordinator's process, in every life. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** The coordinator's program, where it is not the source beside this file. */
+  readonly program?: URL;
 };
+
+export const COORDINATOR = new URL("./coordinator.ts", import.meta.url);
 
 /** A federation on loopback that trains nothing: a coordinator process, and processes full of devices. */
 export class House {
@@ -87,7 +91,7 @@ export class House {
       log: path(this.folder, "logs", "coordinator.log"),
       environment: { ...this.#options.environment, ...environment },
     };
-    const child = new Child<CoordinatorSaid>(new URL("./coordinator.ts", import.meta.url), args, to);
+    const child = new Child<CoordinatorSaid>(this.#options.program ?? COORDINATOR, args, to);
     this.#coordinator = child;
     child.on((said) => this.onCoordinator(said));
     const serving = child.until((said) => said.kind === "serving").then(() => "serving" as const);

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Failpoint } from "@tutti/coordinator/failpoint";
 import { type Audit, audit } from "./audit.ts";
 import type { CoordinatorSaid } from "./coordinator.ts";
-import { type House, type HouseOptions, withHouse } from "./house.ts";
+import { COORDINATOR, type House, type HouseOptions, withHouse } from "./house.ts";
 import { Lives } from "./lives.ts";
 import { casesOf, type Ending, HOUSES, SCENARIOS, type Scenario, type ScenarioName } from "./scenarios.ts";
 
@@ -26,7 +26,7 @@ export type Where = { readonly name: "sqlite" | "postgres"; url?(): Promise<stri
 /** Plays each scenario undisturbed, then once for each failpoint, with a kill there. */
 export async function killAll(
   wanted: readonly Failpoint[],
-  { where, report }: { where: Where; report: (line: string) => void },
+  { where, report, program = COORDINATOR }: { where: Where; report: (line: string) => void; program?: URL },
 ): Promise<Killed[]> {
   const killed: Killed[] = [];
   for (const house of Object.keys(HOUSES) as (keyof typeof HOUSES)[]) {
@@ -37,7 +37,7 @@ export async function killAll(
     const url = await where.url?.();
     const options: HouseOptions = HOUSES[house];
     const config = { ...options.config, ...(url && { store: { engine: "postgres", url } }) };
-    await withHouse({ ...options, watch: "commits", config }, async (open) => {
+    await withHouse({ ...options, watch: "commits", config, program }, async (open) => {
       for (const [name, points] of cases) {
         const undisturbed = await undisturbedPlay(open, name);
         report(`${where.name}, ${name}: ${JSON.stringify(undisturbed.ending)}`);

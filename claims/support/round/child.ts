@@ -13,7 +13,7 @@ type Output = {
 
 type Listener<Said> = (said: Said) => void;
 
-/** A TypeScript program as a process; it and we speak over Node's channel, its output goes to a log. */
+/** A program, source or built, as a process; it and we speak over Node's channel, and its output is logged. */
 export class Child<Said> {
   readonly said: Said[] = [];
   readonly ended: Promise<Ending>;
@@ -23,7 +23,8 @@ export class Child<Said> {
   /** Its output goes to a log; what is said of the environment is added to our own. */
   constructor(program: URL, args: unknown, to: string | Output) {
     const { log, environment = {}, through = [] } = typeof to === "string" ? { log: to } : to;
-    const [execPath = "", ...execArgv] = [...through, process.execPath, "--import", "tsx"];
+    const loader = program.pathname.endsWith(".ts") ? ["--import", "tsx"] : [];
+    const [execPath = "", ...execArgv] = [...through, process.execPath, ...loader];
     this.#process = fork(program, [JSON.stringify(args)], {
       execPath,
       execArgv,

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,17 +10,18 @@ import { prepareRun } from "tutti/prepare";
 import { makeBase } from "./base.ts";
 import { readBirds, split } from "./birds.ts";
 import { federate } from "./federation.ts";
-import { Processes } from "./processes.ts";
+import { Processes, TUTTI } from "./processes.ts";
 import { measure, tableOf } from "./results.ts";
 import { Screen } from "./screen.ts";
 
 const RUN_FILE = fileURLToPath(new URL("../run.yaml", import.meta.url));
-const USAGE = `usage: npm start -- [--seed N] [--out folder] [--json]
+const USAGE = `usage: npm start -- [--seed N] [--out folder] [--program file] [--json]
   --seed N   draws the split, the base model, the first adapter and the batches (default 1)
   --out      where everything is written, made anew each time (default out/penguins)
+  --program  the \`tutti\` that all run: dist/tutti.mjs after npm run build (default: the sources)
   --json     print the result as one JSON object on the last line`;
 
-type Options = { seed: number; folder: string; json: boolean };
+type Options = { seed: number; folder: string; program: string; json: boolean };
 
 /** parseArgs, whose own errors are about the command line and nothing else. */
 const parsed: typeof parseArgs = (config) => {
@@ -39,6 +41,7 @@ function readOptions(): Options | null {
     options: {
       seed: { type: "string", default: "1" },
       out: { type: "string", default: "out/penguins" },
+      program: { type: "string", default: TUTTI },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -48,15 +51,22 @@ function readOptions(): Options | null {
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 31) {
     throw new Fault("bad-input", "--seed", { expected: "a natural number below 2^31", got: values.seed });
   }
-  return { seed, folder: resolve(values.out), json: values.json };
+  const program = resolve(values.program);
+  if (!existsSync(program))
+    throw new Fault("bad-input", "--program", {
+      expected: "a file",
+      got: program,
+      todo: "npm run build makes it",
+    });
+  return { seed, folder: resolve(values.out), program, json: values.json };
 }
 
-async function main({ seed, folder, json }: Options, signal: AbortSignal): Promise<void> {
+async function main({ seed, folder, program, json }: Options, signal: AbortSignal): Promise<void> {
   const startedMs = performance.now();
   const screen = new Screen(json ? process.stderr : process.stdout);
   await rm(folder, { recursive: true, force: true });
   await mkdir(join(folder, "logs"), { recursive: true });
-  const processes = new Processes(join(folder, "logs"), signal);
+  const processes = new Processes(program, { logs: join(folder, "logs"), signal });
   try {
     const engine = await nodeEngine("tfjs");
     const flock = split(await readBirds(), seed);

@@ -5,18 +5,21 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const TUTTI = fileURLToPath(new URL("../../../apps/cli/bin/tutti.mjs", import.meta.url));
+/** `tutti` from its sources. */
+export const TUTTI = fileURLToPath(new URL("../../../apps/cli/bin/tutti.mjs", import.meta.url));
 
 /**
  * `tutti …` as processes of their own; everything they print goes to a log file each, and they all end
  * together.
  */
 export class Processes {
+  readonly #program: string;
   readonly #logs: string;
   readonly #signal: AbortSignal;
   readonly #running = new Set<ChildProcess>();
 
-  constructor(logs: string, signal: AbortSignal) {
+  constructor(program: string, { logs, signal }: { logs: string; signal: AbortSignal }) {
+    this.#program = program;
     this.#logs = logs;
     this.#signal = signal;
     signal.addEventListener("abort", () => void this.stop(), { once: true });
@@ -54,7 +57,9 @@ export class Processes {
 
   #spawn(name: string, args: readonly string[]): ChildProcess {
     this.#signal.throwIfAborted();
-    const child = spawn(process.execPath, [TUTTI, "--json", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [this.#program, "--json", ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     this.#running.add(child);
     child.once("exit", () => this.#running.delete(child));
     const log = createWriteStream(this.#log(name), { flags: "a" });

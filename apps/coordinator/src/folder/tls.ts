@@ -16,7 +16,7 @@ export type Tls = { readonly key: string; readonly certificate: string };
 export async function newTls(options: { name: string; host: string; nowMs: number }): Promise<Tls> {
   const { name, host, nowMs } = options;
   // 8 MB of a coordinator that runs for years and makes none.
-  const { generate } = await import("selfsigned");
+  const { generate } = await import("./self-signed.ts");
   const hosts = [...new Set(["localhost", "127.0.0.1", "::1", host])];
   // OpenSSL looks a pinned certificate up by its subject: of two with one subject it knows the first alone.
   const subject = `${name.slice(0, 47)} ${randomBytes(8).toString("hex")}`;

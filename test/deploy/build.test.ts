@@ -1,0 +1,71 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { freePort } from "../../claims/support/free-port.ts";
+import { bundle } from "../../tools/bundle.ts";
+import { Supervisor } from "../stories/serving.ts";
+
+/** `npm run build` into a folder of this test's own. That sites train with it too is a step of .ci/run. */
+
+const ROOT = new URL("../../", import.meta.url);
+const FOLDER = new URL(`node_modules/.cache/tutti/test-${process.pid}/`, ROOT);
+const TUTTI = fileURLToPath(new URL("tutti.mjs", FOLDER));
+const supervisor = new Supervisor(TUTTI);
+let home: string;
+let federation: string;
+
+const tutti = (...words: string[]) => execFileSync(process.execPath, [TUTTI, ...words], { encoding: "utf8" });
+
+beforeAll(async () => {
+  await bundle({ tutti: new URL("apps/cli/src/main.ts", ROOT) }, FOLDER);
+  home = await mkdtemp(join(tmpdir(), "tutti-build-"));
+  federation = join(home, "federation");
+  tutti("init", federation, "--port", `${await freePort()}`);
+  const file = join(federation, "tutti.json");
+  const more = { operations: { port: 0 }, tracing: { endpoint: "http://127.0.0.1:1/v1/traces" } };
+  await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, "utf8")), ...more }));
+}, 60_000);
+afterAll(async () => {
+  supervisor.killAll();
+  await rm(FOLDER, { recursive: true, force: true });
+  await rm(home, { recursive: true, force: true });
+});
+
+test("what was built has no TypeScript in it, and loads none", async () => {
+  const text = await readFile(TUTTI, "utf8");
+  expect(text).not.toMatch(/from "(tsx|@tutti\/)|import\("(tsx|@tutti\/)/);
+  expect(existsSync(new URL("migrations/postgres/0001.sql", FOLDER))).toBe(true);
+});
+
+test("its coordinator opens its store, serves metrics, traces, and stops in order", {
+  timeout: 60_000,
+}, async () => {
+  expect(tutti("doctor", federation)).toMatch(/ 0 fail\n$/);
+  const { child, result, ended, events } = await supervisor.serve(federation);
+  expect(result.role).toBe("leader");
+  const metrics = await fetch(`http://127.0.0.1:${result.operationsPort}/metrics`);
+  expect(await metrics.text()).toContain("tutti_");
+  child.kill("SIGTERM");
+  expect(await ended).toEqual([0, null]);
+  expect(events()).not.toContain("bug");
+});
+
+test("its thread takes off masks", { timeout: 30_000 }, async () => {
+  const thread = new Worker(new URL("thread.mjs", FOLDER), { execArgv: [] });
+  try {
+    const heard = new Promise((resolve, reject) => {
+      thread.once("message", resolve);
+      thread.once("error", reject);
+    });
+    thread.postMessage({ kind: "begin", length: 3 });
+    thread.postMessage({ kind: "end" });
+    expect(await heard).toEqual({ kind: "partial", words: new Uint32Array(3) });
+  } finally {
+    await thread.terminate();
+  }
+});
