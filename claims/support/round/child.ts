@@ -13,7 +13,7 @@ type Output = {
 
 type Listener<Said> = (said: Said) => void;
 
-/** A program, source or built, as a process; it and we speak over Node's channel, and its output is logged. */
+/** A program, source or built, as a process; it and we speak over Node's channel, and its output is kept. */
 export class Child<Said> {
   readonly said: Said[] = [];
   readonly ended: Promise<Ending>;

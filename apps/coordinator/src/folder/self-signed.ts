@@ -1,3 +1,3 @@
-// Loaded only where a certificate is made. Once it is bundled (tools/bundle.ts), a package of CommonJS has its
+// Loaded only where a certificate is made. A package of CommonJS that was bundled (tools/bundle.ts) has its
 // names for `import` statements alone.
 export { generate } from "selfsigned";
