@@ -104,9 +104,11 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       await site.link.report(create(ReportRequestSchema, { state }), life.signal).catch(() => {});
     },
     rollback: async () => {
+      const left = holder.model.release?.digest ?? null;
       const { current } = await site.store.pointer();
-      await site.store.rollback({ reject: true });
-      site.audit?.note({ actor: "site", what: "release.rolled-back", subject: current ?? "none" });
+      // Asked again after a write that failed, it may be gone back from already: what failed may be there.
+      if (current === left) await site.store.rollback({ reject: true });
+      site.audit?.note({ actor: "site", what: "release.rolled-back", subject: left ?? "none" });
       await loadModel(site, holder);
     },
     close: async () => {
