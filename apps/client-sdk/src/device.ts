@@ -4,7 +4,7 @@ import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
 import { emitter, type Listener } from "./events.ts";
 import { listen } from "./listen.ts";
-import { loadModel } from "./load-model.ts";
+import { goBack, loadModel } from "./load-model.ts";
 import { type Model, modelHolder } from "./model.ts";
 import type { Site } from "./site.ts";
 import { Standing } from "./standing.ts";
@@ -103,14 +103,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       // Whoever is away says it on coming back.
       await site.link.report(create(ReportRequestSchema, { state }), life.signal).catch(() => {});
     },
-    rollback: async () => {
-      const left = holder.model.release?.digest ?? null;
-      const { current } = await site.store.pointer();
-      // Asked again after a write that failed, it may be gone back from already: what failed may be there.
-      if (current === left) await site.store.rollback({ reject: true });
-      site.audit?.note({ actor: "site", what: "release.rolled-back", subject: left ?? "none" });
-      await loadModel(site, holder);
-    },
+    rollback: () => goBack(site, holder),
     close: async () => {
       life.abort(new Fault("cancelled", "the device was closed"));
       await workshop.close();

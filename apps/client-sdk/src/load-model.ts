@@ -28,3 +28,13 @@ export async function loadModel({ store, runtime, emit }: Site, holder: ModelHol
   const bytes = base === null ? null : await store.artifact(base);
   if (bytes) await holder.swap(await runtime.open(bytes), null);
 }
+
+/** Leaves the release that answers for good, and serves the one before, or the base. */
+export async function goBack(site: Site, holder: ModelHolder): Promise<void> {
+  const left = holder.model.release?.digest ?? null;
+  const { current } = await site.store.pointer();
+  // Asked again after a write that failed, it may be gone back from already: what failed may be there.
+  if (current === left) await site.store.rollback({ reject: true });
+  site.audit?.note({ actor: "site", what: "release.rolled-back", subject: left ?? "none" });
+  await loadModel(site, holder);
+}
