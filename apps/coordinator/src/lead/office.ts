@@ -4,7 +4,10 @@ import type { Role } from "./keeper.ts";
 
 /** Who has the word in this process: the term that is at work, while it is the leader's. */
 export class Office {
+  /** What others are told; a leader's once its term is at work, since it answers nobody before. */
   role: Role = { kind: "standby", leader: null };
+  /** What this process has become, though its term may only be beginning. */
+  #now: Role = this.role;
   /** Whether the lease goes on, asked at every call: a process that was stopped may not know yet. */
   holds: () => boolean = () => true;
   #term: Term | null = null;
@@ -13,7 +16,7 @@ export class Office {
   /** @throws Fault("unavailable") on a standby, saying where the leader is. */
   term(): Term {
     if (this.#term !== null && this.holds()) return this.#term;
-    throw standby(this.role);
+    throw standby(this.#now);
   }
 
   /** What is at work while this process leads. */
@@ -22,14 +25,23 @@ export class Office {
   }
 
   become(role: Role): void {
-    if (role.kind === "standby") this.#term = null;
-    this.role = role;
-    for (const callback of this.#watchers) callback(role);
+    this.#now = role;
+    if (role.kind === "leader") return;
+    this.#term = null;
+    this.#tell(role);
   }
 
   /** A term that began too late, when its epoch was over, never has the word. */
   enter(term: Term): void {
-    if (this.role.kind === "leader" && this.role.epoch === term.epoch) this.#term = term;
+    const now = this.#now;
+    if (now.kind !== "leader" || now.epoch !== term.epoch) return;
+    this.#term = term;
+    this.#tell(now);
+  }
+
+  #tell(role: Role): void {
+    this.role = role;
+    for (const callback of this.#watchers) callback(role);
   }
 
   onRole(callback: (role: Role) => void): () => void {

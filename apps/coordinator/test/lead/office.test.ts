@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+import type { Term } from "../../src/lead/gate.ts";
+import type { Role } from "../../src/lead/keeper.ts";
+import { Office } from "../../src/lead/office.ts";
+
+const termOf = (epoch: number) => ({ epoch }) as Term;
+
+test("others are told of a leader once its term is at work, and at once that it is over", () => {
+  const office = new Office();
+  const told: Role["kind"][] = [];
+  office.onRole(({ kind }) => told.push(kind));
+  office.become({ kind: "leader", epoch: 2 });
+  expect([office.role.kind, ...told]).toEqual(["standby", "standby"]);
+  expect(() => office.term()).toThrow("just beginning to lead");
+  office.enter(termOf(1));
+  expect(told).toEqual(["standby"]);
+  office.enter(termOf(2));
+  expect(office.role).toEqual({ kind: "leader", epoch: 2 });
+  expect(office.term().epoch).toBe(2);
+  office.become({ kind: "standby", leader: null });
+  expect(told).toEqual(["standby", "leader", "standby"]);
+  expect(() => office.term()).toThrow("got a standby");
+  office.enter(termOf(2));
+  expect(office.role.kind).toBe("standby");
+});
