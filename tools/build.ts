@@ -4,5 +4,5 @@ import { bundle } from "./bundle.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
-await bundle({ tutti: new URL("apps/cli/src/main.ts", ROOT) }, new URL("dist/", ROOT));
+await bundle(new URL("apps/cli/src/main.ts", ROOT), { name: "tutti", folder: new URL("dist/", ROOT) });
 process.stdout.write("dist/tutti.mjs\n");

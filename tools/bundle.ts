@@ -1,4 +1,7 @@
-import { cp, rename, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type Metafile } from "esbuild";
 
@@ -10,54 +13,76 @@ const COORDINATOR = new URL("apps/coordinator/src/", ROOT);
  * parts of its own by names that bundling takes away.
  */
 const INSTALLED = ["libsql", "onnxruntime-node", "@tensorflow/*", "@opentelemetry/*"];
-/** What pg would use where somebody installed it. */
-const ABSENT = ["pg-native", "pg-cloudflare"];
+/** pg asks for them where they are of use, which is not here. */
+const UNUSED = ["pg-native", "pg-cloudflare"];
 
 /** Packages of CommonJS that were bundled ask for Node's own modules by `require`. */
 const REQUIRE = 'import{createRequire as requirer}from"node:module";const require=requirer(import.meta.url);';
 
 /**
- * Programs as plain JavaScript, each `<name>.mjs` in a folder with all that it loads: parts they share, the
- * thread that lifts masks, the store's migrations. The folder must lie where `node_modules` is found from it;
- * what is in it is replaced once all is written. Names stay as in the sources, for stack traces.
+ * A program as plain JavaScript: `<name>.mjs` in a folder, which imports it from `<hash>/` beside it. There lies
+ * all that it loads: parts, the thread that lifts masks, the store's migrations. A process loads some of that
+ * late, so the build before stays until the next but one. The folder must lie where `node_modules` is found
+ * from it.
  */
-export async function bundle(programs: Readonly<Record<string, URL>>, folder: URL): Promise<void> {
-  const path = fileURLToPath(folder).replace(/\/$/, "");
-  const fresh = `${path}.${process.pid}`;
-  const entries = { ...programs, thread: new URL("unmask/thread.ts", COORDINATOR) };
+export async function bundle(program: URL, { name, folder }: { name: string; folder: URL }): Promise<void> {
+  const path = fileURLToPath(folder);
+  const fresh = join(path, `.${process.pid}`);
   try {
-    const { metafile } = await build({
-      entryPoints: Object.fromEntries(
-        Object.entries(entries).map(([name, url]) => [name, fileURLToPath(url)]),
-      ),
-      outdir: fresh,
-      outExtension: { ".js": ".mjs" },
-      bundle: true,
-      splitting: true,
-      format: "esm",
-      platform: "node",
-      target: "node20",
-      external: [...INSTALLED, ...ABSENT],
-      banner: { js: REQUIRE },
-      legalComments: "linked",
-      logLevel: "warning",
-      metafile: true,
-    });
-    refuseNameless(metafile);
-    await cp(new URL("store/migrations/", COORDINATOR), `${fresh}/migrations`, { recursive: true });
-    await rm(path, { recursive: true, force: true });
-    await rename(fresh, path);
+    await emit({ [name]: program, thread: new URL("unmask/thread.ts", COORDINATOR) }, fresh);
+    const hash = await hashOf(fresh);
+    const launcher = join(path, `${name}.mjs`);
+    const before = /"\.\/(\w+)\//.exec(await readFile(launcher, "utf8").catch(() => ""))?.[1];
+    if (hash !== before) {
+      if (!existsSync(join(path, hash))) await rename(fresh, join(path, hash));
+      await writeFile(`${launcher}.part`, `import "./${hash}/${name}.mjs";\n`);
+      await rename(`${launcher}.part`, launcher);
+      const stay = [hash, before, basename(launcher)];
+      for (const other of await readdir(path))
+        if (!stay.includes(other)) await rm(join(path, other), { recursive: true });
+    }
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }
 }
 
+/** Nothing is minified, so that stack traces can be read. */
+async function emit(programs: Readonly<Record<string, URL>>, folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const entries = Object.entries(programs).map(([name, url]) => [name, fileURLToPath(url)]);
+  const { metafile } = await build({
+    entryPoints: Object.fromEntries(entries),
+    outdir: folder,
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    external: [...INSTALLED, ...UNUSED],
+    banner: { js: REQUIRE },
+    legalComments: "linked",
+    logLevel: "warning",
+    metafile: true,
+  });
+  refuseDynamicCommonJs(metafile);
+  await cp(new URL("store/migrations/", COORDINATOR), join(folder, "migrations"), { recursive: true });
+}
+
 /** `import()` of a bundled CommonJS package gives its default export and no names, unlike Node's own. */
-function refuseNameless({ inputs }: Metafile): void {
+function refuseDynamicCommonJs({ inputs }: Metafile): void {
   for (const [file, { imports }] of Object.entries(inputs))
     for (const { kind, path } of imports)
       if (kind === "dynamic-import" && inputs[path]?.format === "cjs")
         throw new Error(
           `${file} loads ${path} by import(): load a file of ours that imports it by a statement`,
         );
+}
+
+async function hashOf(folder: string): Promise<string> {
+  const hash = createHash("sha256");
+  const files = await readdir(folder, { recursive: true, withFileTypes: true });
+  const paths = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
+  for (const path of paths.sort()) hash.update(path.slice(folder.length)).update(await readFile(path));
+  return hash.digest("hex").slice(0, 16);
 }

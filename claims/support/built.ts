@@ -7,6 +7,6 @@ const CACHE = new URL("../../node_modules/.cache/tutti/", import.meta.url);
 export async function built(program: URL): Promise<URL> {
   const name = basename(program.pathname, ".ts");
   const folder = new URL(`${name}/`, CACHE);
-  await bundle({ [name]: program }, folder);
+  await bundle(program, { name, folder });
   return new URL(`${name}.mjs`, folder);
 }

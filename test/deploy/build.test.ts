@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,14 +15,21 @@ import { Supervisor } from "../stories/serving.ts";
 const ROOT = new URL("../../", import.meta.url);
 const FOLDER = new URL(`node_modules/.cache/tutti/test-${process.pid}/`, ROOT);
 const TUTTI = fileURLToPath(new URL("tutti.mjs", FOLDER));
+const MAIN = new URL("apps/cli/src/main.ts", ROOT);
+const UTF8 = { encoding: "utf8" } as const;
 const supervisor = new Supervisor(TUTTI);
 let home: string;
 let federation: string;
+/** Where the program and all that it loads are. */
+let parts: URL;
 
-const tutti = (...words: string[]) => execFileSync(process.execPath, [TUTTI, ...words], { encoding: "utf8" });
+const launcherOf = (folder: URL) => readFileSync(new URL("tutti.mjs", folder), "utf8");
+const partsOf = (folder: URL) => new URL(`${/"\.\/(\w+)\//.exec(launcherOf(folder))?.[1]}/`, folder);
+const tutti = (...words: string[]) => execFileSync(process.execPath, [TUTTI, ...words], UTF8);
 
 beforeAll(async () => {
-  await bundle({ tutti: new URL("apps/cli/src/main.ts", ROOT) }, FOLDER);
+  await bundle(MAIN, { name: "tutti", folder: FOLDER });
+  parts = partsOf(FOLDER);
   home = await mkdtemp(join(tmpdir(), "tutti-build-"));
   federation = join(home, "federation");
   tutti("init", federation, "--port", `${await freePort()}`);
@@ -37,9 +44,9 @@ afterAll(async () => {
 });
 
 test("what was built has no TypeScript in it, and loads none", async () => {
-  const text = await readFile(TUTTI, "utf8");
+  const text = await readFile(new URL("tutti.mjs", parts), "utf8");
   expect(text).not.toMatch(/from "(tsx|@tutti\/)|import\("(tsx|@tutti\/)/);
-  expect(existsSync(new URL("migrations/postgres/0001.sql", FOLDER))).toBe(true);
+  expect(existsSync(new URL("migrations/postgres/0001.sql", parts))).toBe(true);
 });
 
 test("its coordinator opens its store, serves metrics, traces, and stops in order", {
@@ -56,7 +63,7 @@ test("its coordinator opens its store, serves metrics, traces, and stops in orde
 });
 
 test("its thread takes off masks", { timeout: 30_000 }, async () => {
-  const thread = new Worker(new URL("thread.mjs", FOLDER), { execArgv: [] });
+  const thread = new Worker(new URL("thread.mjs", parts), { execArgv: [] });
   try {
     const heard = new Promise((resolve, reject) => {
       thread.once("message", resolve);
@@ -67,5 +74,27 @@ test("its thread takes off masks", { timeout: 30_000 }, async () => {
     expect(await heard).toEqual({ kind: "partial", words: new Uint32Array(3) });
   } finally {
     await thread.terminate();
+  }
+});
+
+test("a build over another leaves alone what may still run of that", { timeout: 60_000 }, async () => {
+  const folder = new URL(`node_modules/.cache/tutti/test-${process.pid}-again/`, ROOT);
+  const program = new URL("program.ts", folder);
+  try {
+    await mkdir(folder, { recursive: true });
+    const built: URL[] = [];
+    for (const said of ["one", "two", "two", "three"]) {
+      await writeFile(program, `console.log(${JSON.stringify(said)});`);
+      await bundle(program, { name: "tutti", folder: new URL("dist/", folder) });
+      built.push(partsOf(new URL("dist/", folder)));
+    }
+    expect(built[2]).toEqual(built[1]);
+    expect([built[0]!, built[1]!, built[3]!].map(existsSync)).toEqual([false, true, true]);
+    expect(execFileSync(process.execPath, [fileURLToPath(new URL("dist/tutti.mjs", folder))], UTF8)).toBe(
+      "three\n",
+    );
+    expect(await readdir(new URL("dist/", folder))).toHaveLength(3);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
 });

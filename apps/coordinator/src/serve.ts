@@ -158,7 +158,7 @@ function openPort(office: Office, { parts: { federation, clock, log }, port, wat
     ],
     authenticate: async (...request) => await office.term().authenticate(...request),
     limits,
-    awaited: () => office.coordinator?.dispatch.awaited() ?? [],
+    serving: () => office.coordinator?.dispatch.serving() ?? [],
     clientCertificates: identity.clientCertificates,
     interceptors: [observing(clock, watch.observe)],
     onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),

@@ -272,7 +272,7 @@ export class Dispatch {
    * Devices that serve runs, and how soon they answer a PING; 0 for one that did not say so of the run that
    * it serves. What that run's model and rows hold it up for is not known until it went through a round.
    */
-  *awaited(): Generator<[device: string, withinMs: number]> {
+  *serving(): Generator<[device: string, withinMs: number]> {
     for (const { options } of this.#options.drivers())
       for (const device of this.schedule.serving(options.run)) {
         const said = this.presence.answering.get(device);

@@ -14,7 +14,7 @@ import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCal
 import { intake, Received } from "./intake.ts";
 import { LIMITS, type Limits, MAX_SESSION_MIB } from "./limits.ts";
 import { type Listener, listen } from "./listener.ts";
-import { type Awaited, type LivenessWatch, watchLiveness } from "./liveness.ts";
+import { type LivenessWatch, type Serving, watchLiveness } from "./liveness.ts";
 import { Load, watchLoad } from "./load.ts";
 import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
@@ -41,7 +41,7 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   /** Told of errors that are no answer to the caller: bugs and storage. */
   readonly onBug: (error: unknown, path: string) => void;
   /** Whom rounds wait for now; those that stand still are cut. */
-  readonly awaited?: () => Awaited;
+  readonly serving?: () => Serving;
   /** Next to the network, before any of ours. */
   readonly interceptors?: readonly ServerInterceptor[];
 };
@@ -126,8 +126,8 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   listener = await listen(server, { host, port, credentials, limits, door, shown });
   const { connections } = listener;
   const unwatch = watchLoad(load);
-  const { awaited = () => [] } = options;
-  liveness = watchLiveness({ connections, load, turned, awaited });
+  const { serving = () => [] } = options;
+  liveness = watchLiveness({ connections, load, turned, serving });
   return {
     port: listener.port,
     connections: () => connections.size,

@@ -14,7 +14,7 @@ import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status
 import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
 import type { Limits } from "../../src/grpc/limits.ts";
-import type { Awaited } from "../../src/grpc/liveness.ts";
+import type { Serving } from "../../src/grpc/liveness.ts";
 import { type GrpcServer, serveGrpc } from "../../src/grpc/serve.ts";
 
 type Handling = Partial<Handlers<typeof Federation>>;
@@ -37,7 +37,7 @@ let tls: ReturnType<typeof newTls> | undefined;
 export async function openWorld(
   handling: Handling = {},
   limits: Partial<Limits> = {},
-  awaited: () => Awaited = () => [],
+  serving: () => Serving = () => [],
 ): Promise<World> {
   // The certificate's dates are compared with the machine's clock by the TLS stack.
   tls ??= newTls({ name: "test", host: "localhost", nowMs: Date.now() });
@@ -59,7 +59,7 @@ export async function openWorld(
     services: [{ service: Federation, handlers: { ...defaults(auth), ...handling } }],
     authenticate: auth.authenticate,
     limits,
-    awaited,
+    serving,
     onBug: (error) => bugs.push(error),
   });
   const clients: Client[] = [];

@@ -12,7 +12,8 @@ import { Federation, ListenRequestSchema } from "@tutti/wire/round";
 import { pathOf } from "@tutti/wire/rpc";
 import { afterEach, describe, expect, test } from "vitest";
 import { openProxy } from "../../../../claims/support/chaos/proxy.ts";
-import { Liveness, LOOK_MS } from "../../src/grpc/liveness.ts";
+import { Liveness } from "../../src/grpc/liveness.ts";
+import { LOOK_MS } from "../../src/grpc/throughput.ts";
 import { Turned } from "../../src/grpc/turned.ts";
 import { hello, openWorld, signed, toBuffer, until, type World } from "./harness.ts";
 
@@ -26,11 +27,11 @@ describe("devices that rounds wait for", () => {
   test("one whose link fell silent is cut, and its stream ends; one that is quiet is not", async () => {
     const streams = { begun: 0, ended: 0 };
     let asked = 0;
-    const awaited = () => {
+    const serving = () => {
       asked++;
       return [["ward-3", 1] as const];
     };
-    world = await openWorld({ listen: (_request, { signal }) => heldOpen(signal, streams) }, {}, awaited);
+    world = await openWorld({ listen: (_request, { signal }) => heldOpen(signal, streams) }, {}, serving);
     const proxy = await openProxy({ port: world.server.port });
     const credentials = ChannelCredentials.createSsl(Buffer.from(world.tls));
     const client = new Client(`localhost:${proxy.port}`, credentials, {

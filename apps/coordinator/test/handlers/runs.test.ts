@@ -83,18 +83,18 @@ describe("several runs at once", () => {
     await expect(ready("a", 1_000, { attempt: attempt + 1 })).rejects.toMatchObject({ code: "conflict" });
     expect(presence.answering.size).toBe(0);
     for (const device of three) await ready(device, device === "c" ? 0 : 2_000);
-    expect([...dispatch.awaited()].sort()).toEqual([
+    expect([...dispatch.serving()].sort()).toEqual([
       ["a", 2_000],
       ["b", 2_000],
       ["c", 0],
     ]);
     await until(() => running().length === 0, three);
-    expect([...dispatch.awaited()]).toEqual([]);
+    expect([...dispatch.serving()]).toEqual([]);
     const two = await desk.startRun(plan({ name: "two", cohort }));
     await until(() => begun().length === 1, three);
     expect(dispatch.schedule.serving(two)).toEqual(new Set(three));
     // Who said it of the other run is measured, and not cut.
-    expect([...dispatch.awaited()].sort()).toEqual(three.map((device) => [device, 0]));
+    expect([...dispatch.serving()].sort()).toEqual(three.map((device) => [device, 0]));
   });
 
   test("two that need all there are take turns, and waiting is no failure", async () => {
