@@ -32,7 +32,7 @@ export async function saveRound(
 ): Promise<SavedRound> {
   const file = await fetchArtifact(admin, transcript);
   const nowS = Math.floor(Date.now() / 1000);
-  const verified = verifyRound({ file, authority, nowS, verify: nativeVerify() });
+  const verified = verifyRound({ transcript: file, authority, nowS, verify: nativeVerify() });
   const { round } = verified.task;
   const save = async (name: string, bytes: Uint8Array) => {
     const path = join(folder, name);

@@ -38,8 +38,8 @@ beforeAll(async () => {
 
 /** A coordinator that has the round's artifacts but for some, and nothing else. */
 function coordinatorOf({ given }: PlayedRound, gone: readonly Uint8Array[] = []): AdminLink {
-  const { file, sums, parent, state, previous } = given;
-  const all = [file, ...sums!, parent!, state!, previous!].filter((bytes) => !gone.includes(bytes));
+  const { transcript, sums, parent, state, previous } = given;
+  const all = [transcript, ...sums!, parent!, state!, previous!].filter((bytes) => !gone.includes(bytes));
   const held = new Map(all.map((bytes) => [sha256Hex(bytes), bytes]));
   const fetch = async function* ({ sha256 }: { sha256: Uint8Array }) {
     const data = held.get(hex(sha256));
@@ -77,7 +77,7 @@ test("all that a saved release has of its round is what the check takes, and is 
 
 test("what a coordinator keeps no more is left out by name; the transcript must be there", async () => {
   const folder = mkdtempSync(join(tmpdir(), "tutti-verify-"));
-  const { file, state, previous } = round.given;
+  const { transcript: file, state, previous } = round.given;
   const about = { transcript: round.release.transcript!, folder, authority: authority.publicKey };
   const saved = await saveRound(coordinatorOf(round, [state!, previous!]), about);
   expect(saved.gone).toEqual(["round-1.state", "round-0.transcript"]);
@@ -99,6 +99,23 @@ test("what was not given is said, and the JSON has the cohort and what the sum s
     unchecked: ["manifest", "adapter", "previous", "step"],
     sum: { loss: expect.closeTo(0.5, 3) },
   });
+});
+
+test("an option that nothing would look at is refused, with the one that is missing beside it", () => {
+  const [adapter, parent] = [RELEASE.slice(2), STEP.slice(0, 2)];
+  for (const [given, what, missing] of [
+    [adapter, "--adapter", "--manifest"],
+    [[...SUM, ...STEP.slice(2)], "--state", "--parent"],
+    [parent, "--parent", "--sum"],
+    // The run's rule remembers, which only the round itself says.
+    [[...SUM, ...parent], "--parent", "--state"],
+  ] as const) {
+    const { code, out, err } = verifyRound("--json", ...given);
+    expect(code, err).toBe(2);
+    expect(out).toBe("");
+    const { error } = JSON.parse(err.trim().split("\n").at(-1)!);
+    expect(error).toMatchObject({ code: "bad-input", what, expected: expect.stringContaining(missing) });
+  }
 });
 
 test("a wrong sum: the first thing wrong, what was expected and what came, and the code of a refusal", () => {

@@ -28,20 +28,21 @@ import {
 export type { Check } from "./verify/check.ts";
 
 /**
- * What a third party has: the transcript's file and a key to trust; the more of the rest, the more is
- * checked.
+ * What a third party has: a round's transcript and a key to trust; the more of the rest, the more is checked.
+ * What cannot be without another is among `Verified.unchecked` where that is not given.
  */
 export type Given = Trust & {
-  readonly file: Uint8Array;
+  /** The transcript's file. */
+  readonly transcript: Uint8Array;
   /** The signed manifest of the release that the round made. */
   readonly manifest?: SignedEnvelope | undefined;
-  /** That release's adapter. */
+  /** That release's adapter; checked beside `manifest`. */
   readonly adapter?: Uint8Array | undefined;
   /** Packed sums, one per cohort that counted, in any order; and of any that was left out. */
   readonly sums?: readonly Uint8Array[] | undefined;
-  /** The adapter that the round started from. */
+  /** The adapter that the round started from: beside `sums` the step is taken again. */
   readonly parent?: Uint8Array | undefined;
-  /** The strategy's state before the step, where its rule has one. */
+  /** The strategy's state before the step, where its rule has one; checked beside `parent`. */
   readonly state?: Uint8Array | undefined;
   /** The transcript of the round before: it says which state came after its own step. */
   readonly previous?: Uint8Array | undefined;
@@ -67,8 +68,8 @@ export type Verified = {
  * @throws Fault("refused"), or "bad-message" for what does not decode, naming the first thing wrong.
  */
 export function verifyRound(given: Given): Verified {
-  const { transcript, trust, check } = openTranscript(given.file, given);
-  const digest = sha256Hex(given.file);
+  const { transcript, trust, check } = openTranscript(given.transcript, given);
+  const digest = sha256Hex(given.transcript);
   const { asked, checks } = checkAsked(transcript, trust);
   const { checked, checks: sums } = checkCohorts(transcript, asked, trust);
   checkStates(transcript, asked);

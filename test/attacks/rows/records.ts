@@ -49,7 +49,7 @@ function moreSurvivors(round: PlayedRound): Given {
     cohort!.survivors = [...cohort!.senders];
   });
   const cohorts = [round.transcript.cohorts[0]!.senders.length];
-  const manifest = manifestOf(round.release, { transcript: sha256Hex(told.file), cohorts });
+  const manifest = manifestOf(round.release, { transcript: sha256Hex(told.transcript), cohorts });
   return { ...told, manifest, parent: undefined, sums: undefined };
 }
 

@@ -43,7 +43,7 @@ function verified(
   const transcript = file(world, record.transcript, "a transcript");
   const open = () => {
     const trust = { authority: AUTHORITY, nowS: Math.floor(EPOCH_MS / 1000) + 2 * 86_400, verify };
-    const given = { ...trust, file: transcript, parent };
+    const given = { ...trust, transcript, parent };
     const { transcript: opened } = verifyRound(given);
     const sums = opened.cohorts.map(({ sumHash }) => file(world, hex(sumHash), "a sum"));
     const state = before.strategy ? file(world, before.strategy, "a strategy's state") : undefined;

@@ -1,4 +1,5 @@
 import { nativeVerify } from "@tutti/client-sdk/node/verify";
+import { Fault } from "@tutti/foundation/fault";
 import { envelopeFromJson } from "@tutti/release/envelope-json";
 import { type Given, type Verified, verifyRound } from "@tutti/round/verify";
 import { Command } from "commander";
@@ -21,16 +22,21 @@ export function verifyRoundCommand(): Command {
     .argument("<transcript>", "round-<n>.transcript of a saved release")
     .option("--manifest <file>", "also check that this manifest claims what the round was")
     .option("--sum <files...>", "also check these packed sums, one per cohort: round-<n>.sum")
-    .option("--adapter <file>", "also check this file, adapter.safetensors of a saved release")
+    .option(
+      "--adapter <file>",
+      "with --manifest: also check this file, adapter.safetensors of a saved release",
+    )
     .option(
       "--parent <file>",
       "with --sum: take the step again from this adapter, round-<n>.parent.safetensors",
     )
     .option("--state <file>", "with --parent: the strategy's state before the step, round-<n>.state")
-    .option("--previous <file>", "also check where that state came from: the round before's transcript")
+    .option("--previous <file>", "also check where that state came from: the previous round's transcript")
     .action((path: string, options: Options, command: Command) =>
       withContext(command, async ({ output }) => {
+        mustBeLookedAt(options);
         const verified = verifyRound(await givenBy(path, options));
+        mustBeTaken(options, verified);
         for (const { what, found } of verified.checks) output.say(`good  ${what}: ${found}`);
         for (const what of verified.unchecked) output.say(`      ${what}: not looked at`);
         output.result(asJson(verified), sentence(verified));
@@ -38,24 +44,43 @@ export function verifyRoundCommand(): Command {
     );
 }
 
+/** What each option is looked at with; without it, it would be read and not looked at. */
+const BESIDE = { adapter: "manifest", parent: "sum", state: "parent" } as const;
+
+/** @throws Fault("bad-input") naming the option that is missing. */
+function mustBeLookedAt(options: Options): void {
+  for (const name of ["adapter", "parent", "state"] as const) {
+    const beside = BESIDE[name];
+    if (options[name] === undefined || options[beside] !== undefined) continue;
+    throw new Fault("bad-input", `--${name}`, { expected: `--${beside} beside it`, got: "none" });
+  }
+}
+
+/** Whether a step can be taken again is known only once the round was read. */
+function mustBeTaken({ parent }: Options, { checks, unchecked }: Verified): void {
+  if (parent === undefined || checks.some(({ what }) => what === "step")) return;
+  const detail = unchecked.includes("step")
+    ? { expected: "--state beside it: the rule of this run remembers", got: "none" }
+    : { expected: "a round that trains", got: "one that only evaluates", todo: "Leave it out" };
+  throw new Fault("bad-input", "--parent", detail);
+}
+
 async function givenBy(path: string, options: Options): Promise<Given> {
-  const read = async (file: string | undefined, what: string) => file && (await readOrSay(file, what));
+  const read = async (file: string | undefined, what: string) =>
+    file === undefined ? undefined : await readOrSay(file, what);
   const manifest = await read(options.manifest, "manifest");
-  const given = {
-    adapter: await read(options.adapter, "adapter"),
-    parent: await read(options.parent, "parent's adapter"),
-    state: await read(options.state, "state"),
-    previous: await read(options.previous, "previous transcript"),
-  };
-  const present = Object.entries(given).filter(([, bytes]) => bytes !== undefined);
+  const { sum: sums } = options;
   return {
-    file: await readOrSay(path, "transcript"),
+    transcript: await readOrSay(path, "transcript"),
     authority: await authorityOf(options, "transcript"),
     nowS: Math.floor(Date.now() / 1000),
     verify: nativeVerify(),
-    ...Object.fromEntries(present),
-    ...(manifest && { manifest: envelopeFromJson(new TextDecoder().decode(manifest)) }),
-    ...(options.sum && { sums: await Promise.all(options.sum.map((file) => readOrSay(file, "sum"))) }),
+    manifest: manifest && envelopeFromJson(new TextDecoder().decode(manifest)),
+    adapter: await read(options.adapter, "adapter"),
+    sums: sums && (await Promise.all(sums.map((file) => readOrSay(file, "sum")))),
+    parent: await read(options.parent, "parent's adapter"),
+    state: await read(options.state, "state"),
+    previous: await read(options.previous, "previous transcript"),
   };
 }
 

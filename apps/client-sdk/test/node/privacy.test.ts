@@ -93,7 +93,7 @@ async function checked({ trust, envelopes, releases, artifacts, header }: Ran, v
   expect(header.state).toBe("finished");
   return verifyRound({
     ...trust,
-    file,
+    transcript: file,
     manifest: envelopes[version] as SignedEnvelope,
     sums: await Promise.all(cohorts.map(({ sumHash }) => artifacts.read(hex(sumHash)))),
     parent: await artifacts.read(releases[version - 1]!.adapter.sha256),

@@ -41,12 +41,12 @@ async function verifyAll(world: World): Promise<CohortTranscript[][]> {
     const manifest = envelope && decode(SignedEnvelopeSchema, envelope, 1 << 20);
     const file = await artifacts.read(named);
     const trust = { authority: TRUST.authority, nowS: NOW_S + 7200 };
-    const bare = verifyRound({ ...trust, file });
+    const bare = verifyRound({ ...trust, transcript: file });
     const { cohorts, stateBefore } = bare.transcript;
     const sums = await Promise.all(cohorts.map(({ sumHash }) => artifacts.read(hex(sumHash))));
     const state = stateBefore.length > 0 ? await artifacts.read(hex(stateBefore)) : undefined;
     const parent = await artifacts.read(bare.parent.release.adapter.sha256);
-    const given = { ...trust, file, manifest, sums, parent, state, previous };
+    const given = { ...trust, transcript: file, manifest, sums, parent, state, previous };
     const { unchecked, record } = verifyRound(given);
     expect(unchecked, `round ${round}`).toEqual(manifest ? ["adapter"] : []);
     const { survivors, loss } = history[round]!;

@@ -15,12 +15,12 @@ beforeAll(async () => {
 
 describe("bytes", () => {
   test("of the file: any one changed, and it is not what the coordinator signed", () => {
-    const { file } = round.given;
+    const { transcript: file } = round.given;
     for (let at = 0; at < file.length; at += 23) {
       const changed = file.slice();
       changed[at]! ^= 1;
       expect(["refused", "bad-message", "bad-input"], `byte ${at}`).toContain(
-        fault({ ...round.given, ...NONE, file: changed }).code,
+        fault({ ...round.given, ...NONE, transcript: changed }).code,
       );
     }
   });

@@ -124,7 +124,7 @@ export async function playRound({
     wallMs: NOW_S * 1000,
   });
   const sums = cohorts.map((cohort) => packBits(cohort.plain, plan.secureAggregation.bits));
-  const given = { ...TRUST, file, sums, parent: drawn };
+  const given = { ...TRUST, transcript: file, sums, parent: drawn };
   return {
     spec,
     transcript,
@@ -194,7 +194,7 @@ export function retold(
   change(other);
   const file = signed(other);
   const manifest = given.manifest && manifestOf(release, { transcript: sha256Hex(file) });
-  return { ...given, file, manifest };
+  return { ...given, transcript: file, manifest };
 }
 
 export function manifestOf(release: Release, change: Partial<Release>): SignedEnvelope {

@@ -117,6 +117,8 @@ describe("what was published", () => {
   });
 
   test("the transcript of another round in place of the one before", () => {
-    expect(fault({ ...later.given, previous: round.given.file }).message).toMatch(/^previous transcript/);
+    expect(fault({ ...later.given, previous: round.given.transcript }).message).toMatch(
+      /^previous transcript/,
+    );
   });
 });

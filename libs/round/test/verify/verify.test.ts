@@ -56,7 +56,7 @@ describe("a round that went as it is told", () => {
     const { unchecked, record } = verifyRound(judged.given);
     expect(unchecked).toEqual([]);
     expect(record).toMatchObject({ loss: expect.closeTo(0.5, 3) });
-    const named = { transcript: sha256Hex(judged.given.file), version: 3, round: 2 };
+    const named = { transcript: sha256Hex(judged.given.transcript), version: 3, round: 2 };
     const claimed = house.manifestOf(judged.release, named);
     expect(fault({ ...judged.given, manifest: claimed }).message).toMatch(/^manifest: expected none/);
   });
@@ -92,7 +92,7 @@ describe("who signed", () => {
 
   test("an owner in the coordinator's place, the coordinator in the owner's", () => {
     const file = house.signed(round.transcript, house.OWNER);
-    expect(fault({ ...round.given, file }).message).toMatch(/owner-21.*role coordinator/);
+    expect(fault({ ...round.given, transcript: file }).message).toMatch(/owner-21.*role coordinator/);
     const plan = signPlan(round.spec.plan, house.COORDINATOR);
     expect(found((it) => (it.plan = plan))).toMatch(/coordinator-22.*role owner/);
   });
@@ -100,7 +100,7 @@ describe("who signed", () => {
   test("another kind of statement by the same coordinator", () => {
     const payload = encode(TranscriptSchema, round.transcript);
     const file = utf8(envelopeJson(signEnvelope("application/other", payload, house.COORDINATOR)));
-    expect(fault({ ...round.given, file }).message).toMatch(/^transcript, type/);
+    expect(fault({ ...round.given, transcript: file }).message).toMatch(/^transcript, type/);
   });
 
   test("a moment at which the certificates were not valid", () => {
