@@ -307,8 +307,11 @@ describe("weights beside the model", () => {
     await adapterJson("merge", at("ext.onnx"), at("peft"), at("m", "ext.onnx"));
     await adapterJson("attach", at("ext.onnx"), at("peft"), at("a", "ext.onnx"));
     await adapterJson("detach", at("a", "ext.onnx"), at("d", "ext.onnx"));
+    const toBase = ["--base", at("ext.onnx")];
+    await adapterJson("unmerge", at("m", "ext.onnx"), at("peft"), at("u", "ext.onnx"), ...toBase);
     expect(file("w.bin")).toEqual(before);
-    for (const path of ["a", "d"]) expect(file(path, "w.bin")).toEqual(before);
+    expect(file("u", "ext.onnx")).toEqual(file("ext.onnx"));
+    for (const path of ["a", "d", "u"]) expect(file(path, "w.bin")).toEqual(before);
     expect(file("d", "ext.onnx")).toEqual(file("ext.onnx"));
     const whole = read(merge(base, adapter, tensors)).graph.initializers;
     const got = read(file("m", "ext.onnx"), { externalData: () => file("m", "w.bin") }).graph.initializers;

@@ -39,7 +39,7 @@ export function merge(
 
 export type MergeOptions = {
   /** Gives the bytes of a file that the base keeps weights in. They are not written to. */
-  readonly external?: ExternalData;
+  readonly external?: ExternalData | undefined;
   /** The platform's own SHA-256, to check the base with: ours takes most of a merge's time. */
   readonly sha256Hex?: Sha256Hex | undefined;
 };

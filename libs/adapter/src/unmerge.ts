@@ -2,6 +2,7 @@ import { equalBytes } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import type { ExternalData } from "@tutti/graph/onnx/tensor";
 import { type AdapterTensors, changesOf, checkBase, checkTensors } from "./change.ts";
 import { BFLOAT16, FLOAT, FLOAT16, mapFile } from "./file/map.ts";
 import { recordOf } from "./file/rewrite.ts";
@@ -12,6 +13,8 @@ import type { ResolvedAdapter } from "./spec.ts";
 export type UnmergeOptions = MergeOptions & {
   /** The base file: then the result is the base, and that `bytes` were made of it is checked. */
   readonly base?: Uint8Array;
+  /** Gives the files beside that base, for one that keeps weights in them. */
+  readonly baseExternal?: ExternalData | undefined;
 };
 
 export type Unmerged = Files & {
@@ -28,7 +31,7 @@ export type Unmerged = Files & {
  * The reverse of `mergeFiles`: `W −= scale·B·A`. A sum that was rounded does not tell what it was made of, so
  * without the base the weights come back to within `bound` and not bit for bit. Weights that were copied when
  * they were merged come back exactly, and the copies go. With external weights, `external` gives the merged
- * files.
+ * files, and with a base `baseExternal` the base's.
  * @throws Fault("bad-input") for saved tensors without `base` (the merged file does not hold what they
  * replaced) or for a file that this adapter was not merged into; Fault("refused") for another base.
  */
@@ -36,10 +39,10 @@ export function unmerge(
   bytes: Uint8Array,
   adapter: ResolvedAdapter,
   tensors: AdapterTensors,
-  { base, external }: UnmergeOptions = {},
+  { base, external, baseExternal }: UnmergeOptions = {},
 ): Unmerged {
   checkTensors("unmerge", adapter, tensors);
-  if (base) return withBase(bytes, base, { adapter, tensors });
+  if (base) return withBase(bytes, { base, external, baseExternal, adapter, tensors });
   const start = uncopied(bytes, adapter);
   const map = mapFile(start);
   const held = new Values(start, external);
@@ -57,18 +60,27 @@ export function unmerge(
   return { ...files, exact: sha256Hex(files.model) === adapter.baseSha256, bound: 2 * bound };
 }
 
-function withBase(
-  bytes: Uint8Array,
-  base: Uint8Array,
-  { adapter, tensors }: { adapter: ResolvedAdapter; tensors: AdapterTensors },
-): Unmerged {
+type WithBase = Pick<UnmergeOptions, "external" | "baseExternal"> & {
+  readonly base: Uint8Array;
+  readonly adapter: ResolvedAdapter;
+  readonly tensors: AdapterTensors;
+};
+
+function withBase(bytes: Uint8Array, { base, external, baseExternal, adapter, tensors }: WithBase): Unmerged {
   checkBase("unmerge", base, adapter);
-  const { model } = mergeFiles(base, adapter, tensors);
-  demand(equalBytes(model, bytes), () => {
+  const made = mergeFiles(base, adapter, tensors, { external: baseExternal });
+  mustBeMade("merged model", made.model, bytes);
+  for (const [location, file] of made.external) mustBeMade(`merged ${location}`, file, external?.(location));
+  const files = [...made.external.keys()].map((location) => [location, baseExternal!(location)] as const);
+  return { model: new Uint8Array(base), external: new Map(files), exact: true, bound: 0 };
+}
+
+function mustBeMade(what: string, made: Uint8Array, given: Uint8Array | undefined): void {
+  demand(given && equalBytes(made, given), () => {
     const expected = "what this adapter makes of the base";
-    return new Fault("bad-input", "unmerge: merged model", { expected, got: "other bytes" });
+    const got = given ? "other bytes" : "none";
+    return new Fault("bad-input", `unmerge: ${what}`, { expected, got });
   });
-  return { model: new Uint8Array(base), external: new Map(), exact: true, bound: 0 };
 }
 
 /** The merged file without the copies that the merge added: there the shared weights are the base's. */

@@ -157,6 +157,25 @@ describe("weights in files beside the model", () => {
     expect(error).toBeLessThanOrEqual(back.bound);
   });
 
+  test("with the base they are the base's, and others are refused by name", () => {
+    const merged = mergeFiles(given.bytes, adapter, tensors, { external });
+    const back = (files: ReadonlyMap<string, Uint8Array>) =>
+      unmerge(merged.model, adapter, tensors, {
+        external: (at) => files.get(at)!,
+        base: given.bytes,
+        baseExternal: external,
+      });
+    const found = back(merged.external);
+    expect(found).toMatchObject({ exact: true, bound: 0 });
+    expect(Buffer.compare(found.model, given.bytes)).toBe(0);
+    expect([...found.external]).toEqual([...given.files]);
+    const made =
+      /unmerge: merged weights\.bin: expected what this adapter makes of the base, got other bytes/;
+    expect(() => back(given.files)).toThrow(made);
+    const alone = { base: given.bytes, baseExternal: external };
+    expect(() => unmerge(merged.model, adapter, tensors, alone)).toThrow(/merged weights\.bin: .*got none/);
+  });
+
   test("a file that is not given, or too short, is refused by name", () => {
     expect(() => merge(given.bytes, adapter, tensors)).toThrow(
       /merge: fc, weight fc\.weight: .*got external data in weights\.bin\. Give `external`/,

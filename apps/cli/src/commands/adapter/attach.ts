@@ -5,7 +5,7 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { openModel } from "../../model-file.ts";
 import { modelFiles, writeAll } from "../../write.ts";
-import { bound, openBoth } from "./open.ts";
+import { bindAdapter, openBoth } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 type Options = HeadOptions & NameOptions & { force?: boolean };
@@ -24,7 +24,7 @@ export function attachCommand(): Command {
     (basePath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
         const { base, opened } = await openBoth(basePath, adapterPath, options);
-        const { adapter, tensors } = await bound(opened, base, options);
+        const { adapter, tensors } = await bindAdapter(opened, base, options);
         const model = attach(base.bytes, adapter);
         const feeds = `${outPath.replace(/\.onnx$/, "")}.onnx_adapter`;
         const files = modelFiles(outPath, model, { base });

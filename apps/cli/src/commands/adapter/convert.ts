@@ -11,7 +11,7 @@ import { Command, Option } from "commander";
 import { withContext } from "../../action.ts";
 import { openModel } from "../../model-file.ts";
 import { writeAll } from "../../write.ts";
-import { bound, type Opened, openAdapter } from "./open.ts";
+import { bindAdapter, type Opened, openAdapter } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 const TARGETS = ["peft", "gguf", "onnx_adapter"] as const;
@@ -44,7 +44,7 @@ export function convertCommand(): Command {
     withContext(command, async ({ output }) => {
       const opened = await openAdapter(adapterPath, options);
       const base = options.base === undefined ? undefined : await openModel(options.base);
-      const fitted = base && (await bound(opened, base, options));
+      const fitted = base && (await bindAdapter(opened, base, options));
       const to = options.to ?? targetOf(outPath);
       if (to === "peft" && opened.format === "gguf" && !base)
         output.say("GGUF keeps no prefix of module names: give --base to write those of the base");

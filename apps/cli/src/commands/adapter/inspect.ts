@@ -2,7 +2,7 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { openModel } from "../../model-file.ts";
-import { bound, type Opened, openAdapter } from "./open.ts";
+import { bindAdapter, type Opened, openAdapter } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 type Options = HeadOptions & NameOptions & { base?: string };
@@ -16,7 +16,7 @@ export function inspectCommand(): Command {
     withContext(command, async ({ output }) => {
       const opened = await openAdapter(adapterPath, { ...options, look: true });
       const base = options.base === undefined ? undefined : await openModel(options.base);
-      if (base) await bound(opened, base, options);
+      if (base) await bindAdapter(opened, base, options);
       const facts = { ...factsOf(opened), ...(base && { baseSha256: sha256Hex(base.bytes) }) };
       for (const line of linesOf(facts)) output.say(line);
       output.result(facts, `${facts.parameters} parameters in ${facts.bytes} bytes`);

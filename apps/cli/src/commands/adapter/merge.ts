@@ -7,7 +7,7 @@ import { Command } from "commander";
 import { withContext } from "../../action.ts";
 import { type ModelFile, openModel, openModelBytes } from "../../model-file.ts";
 import { modelFiles, writeAll } from "../../write.ts";
-import { bound, type Opened, openAdapter, openBoth } from "./open.ts";
+import { bindAdapter, type Opened, openAdapter, openBoth } from "./open.ts";
 import { type HeadOptions, headOptions, type NameOptions, nameOptions } from "./options.ts";
 
 type Options = HeadOptions & NameOptions & { base?: string; force?: boolean };
@@ -23,7 +23,7 @@ export function mergeCommand(): Command {
     (basePath: string, adapterPath: string, outPath: string, options: Options) =>
       withContext(command, async ({ output }) => {
         const { base, opened } = await openBoth(basePath, adapterPath, options);
-        const { adapter, tensors } = await bound(opened, base, options);
+        const { adapter, tensors } = await bindAdapter(opened, base, options);
         const { model, external } = mergeFiles(base.bytes, adapter, tensors, base);
         const files = modelFiles(outPath, model, { base, changed: external });
         await writeAll(files, options);
@@ -57,26 +57,31 @@ export function unmergeCommand(): Command {
         const merged = await openModel(mergedPath);
         const base = options.base === undefined ? undefined : await openModel(options.base);
         const { adapter, tensors } = await (base
-          ? bound(opened, base, options)
-          : boundToMerged(opened, merged, options));
-        const known = { external: merged.external, ...(base && { base: base.bytes }) };
+          ? bindAdapter(opened, base, options)
+          : bindToMerged(opened, merged, options));
+        const { external } = merged;
+        const known = base ? { external, base: base.bytes, baseExternal: base.external } : { external };
         const found = unmerge(merged.bytes, adapter, tensors, known);
-        const { model, exact, bound: within } = found;
+        const { model, exact, bound } = found;
         const beside = base ? base.beside : found.external;
         await writeAll(modelFiles(outPath, model, { base: merged, changed: beside }), options);
         const sha256 = sha256Hex(model);
         output.result(
-          { out: outPath, sha256, exact, bound: within },
-          `wrote ${outPath}, ${exact ? "the base byte for byte" : `weights within ${within} of the base's`}`,
+          { out: outPath, sha256, exact, bound },
+          `wrote ${outPath}, ${exact ? "the base byte for byte" : `weights within ${bound} of the base's`}`,
         );
       }),
   );
 }
 
 /** A merge may have added copies of shared weights; the adapter belongs to the file without them. */
-async function boundToMerged(opened: Opened, merged: ModelFile, options: NameOptions): Promise<Loaded> {
+async function bindToMerged(opened: Opened, merged: ModelFile, options: NameOptions): Promise<Loaded> {
   const found = recordOf(merged.bytes);
-  if (found?.record.kind !== "merged") return bound(opened, merged, options);
-  const { adapter, tensors } = await bound(opened, openModelBytes(merged.path, found.restored()), options);
+  if (found?.record.kind !== "merged") return bindAdapter(opened, merged, options);
+  const { adapter, tensors } = await bindAdapter(
+    opened,
+    openModelBytes(merged.path, found.restored()),
+    options,
+  );
   return { adapter: { ...adapter, baseSha256: found.record.baseSha256 }, tensors };
 }

@@ -63,7 +63,7 @@ export async function openBoth(
 }
 
 /** The adapter bound to the base, by the names that `--names` gives where it does. */
-export async function bound(adapter: Opened, base: ModelFile, options: NameOptions): Promise<Loaded> {
+export async function bindAdapter(adapter: Opened, base: ModelFile, options: NameOptions): Promise<Loaded> {
   return bind(adapter.peft, base.model, { names: await givenNames(options) });
 }
 
