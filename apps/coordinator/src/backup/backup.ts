@@ -1,5 +1,5 @@
 import { mkdir, open, readdir, rm, stat } from "node:fs/promises";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { parsePlan } from "@tutti/plan/plan";
@@ -10,7 +10,7 @@ import { decodeHeader } from "../drive/ledger.ts";
 import { needs } from "../drive/retention.ts";
 import type { Config } from "../folder/config.ts";
 import { publish } from "../folder/files.ts";
-import { PATHS, readConfig } from "../folder/layout.ts";
+import { COORDINATOR_FILES, missingFile, PATHS, readConfig } from "../folder/layout.ts";
 import { type Snapshot, snapshot, TABLE_NAMES } from "../store/dump.ts";
 import { openSource, type Source } from "../store/source.ts";
 import { syncTree, writeFile } from "./files.ts";
@@ -32,7 +32,13 @@ export type Backup = { readonly manifest: Manifest; readonly sha256: string; rea
 
 /**
  * Copies a federation's database, artifacts and coordinator's files into a new folder, while its coordinators
- * run or not. Written beside its place and then renamed, so it is there whole or not at all.
+ * run or not. Written beside its place and then renamed, so it is there whole or not at all. The private keys
+ * of the coordinator and of its TLS certificate are in it, so it is its user's alone: folders of mode 700,
+ * files of mode 600.
+ * @throws Fault("conflict") for a place that is taken, or where an artifact of a run in progress is gone;
+ * Fault("not-found") for a folder without a database, or without a file that a coordinator cannot serve
+ * without; Fault("unsupported") for a database of another Tutti; Fault("storage") where a disk fails or
+ * changed an artifact; the signal's reason.
  */
 export async function backUp(options: BackupOptions): Promise<Backup> {
   const to = resolve(options.to);
@@ -62,11 +68,12 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
 
 type Copying = BackupOptions & { readonly config: Config; readonly source: Source };
 
-/** A round that ends between a moment and the look at its files is another one at the next try. */
+/** Snapshots tried: a round ending during one may remove files it refers to. */
 const TRIES = 5;
 
 async function copy(part: string, copying: Copying): Promise<Manifest> {
   const { folder, config, source, nowMs, progress = () => {} } = copying;
+  const own = await copyOwn(part, folder);
   const shelf = shelfOf(folder, config);
   const copied = shelf === null ? null : new Copied(part, shelf, copying);
   // All that is there before the moment, so that little is left to copy at it; what came meanwhile after it.
@@ -76,11 +83,6 @@ async function copy(part: string, copying: Copying): Promise<Manifest> {
     stored = await copyMoment(part, { ...copying, copied, tries });
   progress(`the database at epoch ${stored.epoch}`);
   await copied?.all();
-  const own: ManifestFile[] = [];
-  for (const path of await ownFiles(folder)) {
-    const file = await copyFile(part, `folder/${path}`, join(folder, path));
-    if (file) own.push(file);
-  }
   const { epoch, migrations } = stored;
   return {
     version: 1,
@@ -106,8 +108,8 @@ async function copyMoment(
   { source, copied, tries, progress = () => {}, signal }: Copying & { copied: Copied | null; tries: number },
 ): Promise<Stored | null> {
   return await snapshot(source, async ({ epoch, migrations, running, lines }) => {
-    const missing = await copied?.needed(await running());
-    if (missing && tries >= TRIES) throw isMissing(missing);
+    const missing = await copied?.takeNeeded(await running());
+    if (missing && tries >= TRIES) throw missingFault(missing);
     if (missing) {
       progress(`artifact ${missing.name.slice(0, 12)} went meanwhile: once more`);
       return null;
@@ -141,13 +143,12 @@ class Copied {
   }
 
   async all(): Promise<void> {
-    const names = (await readdir(this.#shelf).catch(() => [])).filter(isArtifact);
-    for (const name of names) await this.#take(name);
+    for (const name of await namesOn(this.#shelf)) await this.#take(name);
     this.#options.progress?.(`${this.#files.size} artifacts`);
   }
 
-  /** What these runs cannot go on without; the first that is not there. */
-  async needed(runs: Awaited<ReturnType<Snapshot["running"]>>): Promise<Missing | undefined> {
+  /** Takes what these runs cannot go on without; the first of it that is not there. */
+  async takeNeeded(runs: Awaited<ReturnType<Snapshot["running"]>>): Promise<Missing | undefined> {
     for (const { name: run, plan, header } of runs) {
       const { payload } = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
       for (const name of needs(parsePlan(payload), decodeHeader(header)))
@@ -174,12 +175,42 @@ export function shelfOf(folder: string, { artifacts }: Pick<Config, "artifacts">
   return isAbsolute(path) ? path : join(folder, path);
 }
 
-/** What the coordinator has in the folder beside database and artifacts; no key of authority or owner. */
-async function ownFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(join(folder, "coordinator"), { withFileTypes: true });
-  const own = entries.filter((entry) => entry.isFile() && !entry.name.startsWith("tutti.sqlite"));
-  const open = [PATHS.config, PATHS.authorityPublic, PATHS.ownerCertificate];
-  return [...open, ...own.map(({ name }) => join("coordinator", name))];
+/** None on a shelf that is not there: it is made with its first artifact. */
+async function namesOn(shelf: string): Promise<string[]> {
+  const names = await readdir(shelf).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === "ENOENT") return [];
+    throw cause;
+  });
+  return names.filter(isArtifact);
+}
+
+/**
+ * What the coordinator has in the folder beside database and artifacts; no key of authority or owner.
+ * @throws Fault("not-found") for one that it cannot serve without.
+ */
+async function copyOwn(part: string, folder: string): Promise<ManifestFile[]> {
+  const copyTo = (path: string) => copyFile(part, `folder/${path}`, join(folder, path));
+  const files: ManifestFile[] = [];
+  for (const path of COORDINATOR_FILES) {
+    const file = await copyTo(path);
+    if (!file) throw missingFile(folder, path);
+    files.push(file);
+  }
+  for (const path of await furtherFiles(folder)) {
+    const file = await copyTo(path);
+    if (file) files.push(file);
+  }
+  return files;
+}
+
+/** What else is there. `peers.pem` is looked for by its name, since it may be a link. */
+async function furtherFiles(folder: string): Promise<Set<string>> {
+  const [inner, database] = [dirname(PATHS.store), basename(PATHS.store)];
+  const entries = await readdir(join(folder, inner), { withFileTypes: true });
+  const found = entries.filter((entry) => entry.isFile() && !entry.name.startsWith(database));
+  const further = new Set([PATHS.peerCertificates, ...found.map(({ name }) => join(inner, name))]);
+  for (const path of COORDINATOR_FILES) further.delete(path);
+  return further;
 }
 
 /** Undefined for a file that went meanwhile; one that goes while it is read is read to its end. */
@@ -195,7 +226,7 @@ async function copyFile(part: string, path: string, from: string): Promise<Manif
   }
 }
 
-function isMissing({ name, run }: Missing): Fault {
+function missingFault({ name, run }: Missing): Fault {
   return new Fault("conflict", `artifact ${name.slice(0, 12)} of run ${run}`, {
     expected: `a file that is there, at one of ${TRIES} moments`,
     got: "none",

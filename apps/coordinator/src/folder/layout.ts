@@ -30,6 +30,17 @@ export const PATHS = {
   artifacts: join("coordinator", "artifacts"),
 } as const;
 
+/** What a coordinator cannot serve without, beside its database and artifacts. */
+export const COORDINATOR_FILES = [
+  PATHS.config,
+  PATHS.authorityPublic,
+  PATHS.ownerCertificate,
+  PATHS.coordinatorKey,
+  PATHS.coordinatorCertificate,
+  PATHS.tlsKey,
+  PATHS.tlsCertificate,
+] as const;
+
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 const MAX_CERTIFICATE_BYTES = 16 << 10;
 
@@ -111,8 +122,10 @@ const MISSING: Readonly<Record<string, string>> = {
   [PATHS.tlsCertificate]: `The certificate of the coordinator's port: copy it from there; ${RENEW_TLS}`,
 };
 
-function missing(path: string): string {
-  return MISSING[path] ?? "tutti.json names it: put it there, or correct the name";
+/** What to say where a file is not there. */
+export function missingFile(folder: string, path: string, cause?: unknown): Fault {
+  const todo = MISSING[path] ?? "tutti.json names it: put it there, or correct the name";
+  return new Fault("not-found", join(folder, path), { expected: "this file", got: "none", todo, cause });
 }
 
 export async function readText(folder: string, path: string): Promise<string> {
@@ -121,8 +134,7 @@ export async function readText(folder: string, path: string): Promise<string> {
     return await readFile(file, "utf8");
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    if (code === "ENOENT")
-      throw new Fault("not-found", file, { expected: "this file", got: "none", todo: missing(path), cause });
+    if (code === "ENOENT") throw missingFile(folder, path, cause);
     throw new Fault("storage", file, { got: code ?? "an error", cause });
   }
 }

@@ -1,5 +1,5 @@
 import { rmSync, writeFileSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sha256Hex } from "@tutti/foundation/hash";
@@ -19,6 +19,7 @@ import { restore } from "../../src/backup/restore.ts";
 import { decodeHeader } from "../../src/drive/ledger.ts";
 import { configText, parseConfig } from "../../src/folder/config.ts";
 import { initFederation } from "../../src/folder/init.ts";
+import { COORDINATOR_FILES, PATHS } from "../../src/folder/layout.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { openDriver } from "../../src/store/driver.ts";
 import { epochAfter, snapshot, TABLE_NAMES } from "../../src/store/dump.ts";
@@ -336,6 +337,22 @@ describe("a backup while rounds end", () => {
   });
 });
 
+test("a backup is its user's alone, and takes the coordinator's files where they are links", async () => {
+  await furnish(await leading("sqlite"));
+  const secrets = join(home, "secrets");
+  await rename(join(folder, "coordinator", "tls.key"), secrets);
+  await symlink(secrets, join(folder, "coordinator", "tls.key"));
+  await writeFile(join(folder, "coordinator", "peers.pem"), "others\n", { mode: 0o644 });
+  const to = join(home, "backup");
+  const { manifest } = await backUp({ folder, to, nowMs: 1 });
+  const own = manifest.files.map(({ path }) => path).filter((path) => path.startsWith("folder/"));
+  const wanted = [...COORDINATOR_FILES, PATHS.peerCertificates].map((path) => `folder/${path}`);
+  expect(own.sort()).toEqual(wanted.sort());
+  expect(await readFile(join(to, "folder", PATHS.tlsKey))).toEqual(await readFile(secrets));
+  for (const entry of [".", ...(await readdir(to, { recursive: true }))])
+    expect((await stat(join(to, entry))).mode & 0o077, entry).toBe(0);
+});
+
 describe("a backup refuses, and leaves nothing behind,", () => {
   const refused = async (match: object) => {
     await expect(backUp({ folder, to: join(home, "backup"), nowMs: 1 })).rejects.toMatchObject(match);
@@ -347,6 +364,20 @@ describe("a backup refuses, and leaves nothing behind,", () => {
     const artifact = await furnish(await leading("sqlite"));
     await writeFile(join(folder, "coordinator", "artifacts", artifact), "other");
     await refused({ code: "storage", what: `artifact ${artifact.slice(0, 12)}` });
+  });
+
+  test("artifacts that cannot be listed", async () => {
+    await leading("sqlite");
+    const shelf = join(folder, "coordinator", "artifacts");
+    await rm(shelf, { recursive: true });
+    await writeFile(shelf, "a file in the folder's place");
+    await refused({ code: "storage", message: expect.stringContaining("ENOTDIR") });
+  });
+
+  test.each(COORDINATOR_FILES)("a federation without %s", async (path) => {
+    await leading("sqlite");
+    await rm(join(folder, path));
+    await refused({ code: "not-found", what: join(folder, path) });
   });
 
   test("a place that is taken", async () => {
