@@ -109,6 +109,38 @@ describe("tutti graph inspect", () => {
     expect((whole as Said[]).map(({ merge }) => merge)).toContain("attach");
   });
 
+  test("says sizes in three digits of their unit, and one of a thing as one", async () => {
+    const node = {
+      op: "MatMul",
+      domain: "",
+      name: "fc",
+      inputs: ["x", "fc.weight"],
+      outputs: ["y"],
+      metadata: new Map(),
+      attributes: new Map(),
+    };
+    const sayOf = async (shape: readonly [number, number]) => {
+      const weight = float32(shape, new Float32Array(shape[0] * shape[1]));
+      const graph = {
+        name: "one",
+        opset: 17,
+        inputs: [{ name: "x", dtype: "float32", shape: [1, shape[0]] }],
+        outputs: [{ name: "y", dtype: "float32", shape: null }],
+        initializers: new Map([["fc.weight", weight]]),
+        nodes: [node],
+      } as const;
+      writeFileSync(at("one.onnx"), write(graph));
+      await json("graph", "inspect", at("one.onnx"));
+      return said();
+    };
+    const large = await sayOf([300, 833]);
+    expect(large).toContain("1 node: MatMul 1\n");
+    expect(large).toContain("249900 parameters, 1.00 MB of constants: float32 1 tensor with 249900 elements");
+    const small = "249 parameters, 996 bytes of constants: float32 1 tensor with 249 elements";
+    expect(await sayOf([83, 3])).toContain(small);
+    expect(await sayOf([353, 705])).toContain(", 995 kB of constants");
+  });
+
   test("costs what was asked for, at a shape that was given", async () => {
     const args = ["--targets", "classifier", "--shape", "input_ids=3x5"];
     const { suggestions } = await json("graph", "inspect", at("bert.onnx"), ...args);

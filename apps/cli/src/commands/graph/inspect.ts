@@ -48,7 +48,8 @@ export function inspectCommand(): Command {
         const { modules, whole } = facts;
         output.result(
           facts,
-          `${modules.length} modules take an adapter, ${whole.length} tensors can be trained whole (--save)`,
+          `${counted(modules.length, "module")} can take an adapter, ` +
+            `${counted(whole.length, "tensor")} can be trained whole (--save)`,
         );
       }),
     ),
@@ -113,7 +114,7 @@ function traceOf(model: Model, options: Options) {
   }
 }
 
-/** What a choice costs: numbers sent per round, and bytes held while a step runs. */
+/** What a choice costs: how large its adapter is (`bytes`, of float32), and bytes held while a step runs. */
 function costOf(model: Model, { name, why, spec }: Suggestion, options: Options) {
   const { rank, alpha = 2 * rank } = options;
   const targets = spec.targets;
@@ -157,8 +158,8 @@ function linesOf(facts: Facts): readonly string[] {
     [...versions, producer && `by ${producer}`].filter(Boolean).join(", "),
     ...facts.inputs.map((info) => `input  ${shown(info)}`),
     ...facts.outputs.map((info) => `output ${shown(info)}`),
-    `${facts.nodes} nodes: ${counts.join(", ")}`,
-    `${facts.parameters} parameters, ${sized(facts.bytes)} of constants: ${typesOf(facts)}`,
+    `${counted(facts.nodes, "node")}: ${counts.join(", ")}`,
+    `${counted(facts.parameters, "parameter")}, ${sized(facts.bytes)} of constants: ${typesOf(facts)}`,
     ...(quantised.operators.length > 0 ? [`quantised: ${quantised.operators.join(", ")}`] : []),
     "",
     ...modules.map(
@@ -183,7 +184,8 @@ function suggestionLine(one: Facts["suggestions"][number]): string {
     const held = sized(stepBytes + constantBytes);
     return one.batchFixed ? `${held} (batch ${batch}, fixed by the model)` : `${held} at batch ${batch}`;
   });
-  return `${head}: ${one.parameters} parameters, ${sized(one.bytes)}; a step holds ${memory.join(", ")}`;
+  const adapter = `${counted(one.parameters, "parameter")}, ${sized(one.bytes)}`;
+  return `${head}: ${adapter}; a step holds ${memory.join(", ")}`;
 }
 
 function shown({ name, dtype, shape }: ValueInfo): string {
@@ -192,13 +194,22 @@ function shown({ name, dtype, shape }: ValueInfo): string {
 
 function typesOf({ dtypes }: Facts): string {
   const types = Object.entries(dtypes).map(([dtype, { tensors, elements }]) => {
-    return `${dtype} ${tensors} tensors with ${elements} elements`;
+    return `${dtype} ${counted(tensors, "tensor")} with ${counted(elements, "element")}`;
   });
   return types.join(", ") || "none";
 }
 
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
+const UNITS = ["bytes", "kB", "MB", "GB"] as const;
+
+/** Three digits. What would round to a thousand of a unit is one of the next. */
 function sized(bytes: number): string {
-  const units = ["bytes", "kB", "MB", "GB"];
-  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
-  return `${power === 0 ? bytes : (bytes / 1000 ** power).toPrecision(3)} ${units[power]}`;
+  if (bytes < 1000) return counted(bytes, "byte");
+  let power = 1;
+  while (power < UNITS.length - 1 && bytes >= 999.5 * 1000 ** power) power++;
+  const value = bytes / 1000 ** power;
+  return `${value < 999.5 ? value.toPrecision(3) : Math.round(value)} ${UNITS[power]}`;
 }
