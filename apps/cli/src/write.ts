@@ -6,7 +6,13 @@ import { Fault } from "@tutti/foundation/fault";
 import { undisturbed } from "./action.ts";
 import type { ModelFile } from "./model-file.ts";
 
-export type WriteOptions = { readonly force?: boolean | undefined };
+export type WriteOptions = {
+  readonly force?: boolean | undefined;
+  /** Of new files, as for `open`. */
+  readonly mode?: number;
+  /** What a user may do about a file that is there already. */
+  readonly todo?: string;
+};
 
 /** Paths and what to write there. */
 export type Files = Iterable<readonly [path: string, content: Uint8Array | string]>;
@@ -26,24 +32,24 @@ type Move = {
  * @throws Fault("conflict") for a file that exists, unless forced, for a folder in a file's place, and for
  * two files of one path; nothing is written then. Fault("storage") where the disk says no.
  */
-export async function writeAll(files: Files, { force = false }: WriteOptions = {}): Promise<void> {
-  return undisturbed(() => written(files, force));
+export async function writeAll(files: Files, options: WriteOptions = {}): Promise<void> {
+  return undisturbed(() => written(files, options));
 }
 
-async function written(files: Files, force: boolean): Promise<void> {
+async function written(files: Files, options: WriteOptions): Promise<void> {
   const all = [...files];
   refuseTwice(all.map(([path]) => path));
-  for (const [path] of all) await refuseTaken(path, force);
+  for (const [path] of all) await refuseTaken(path, options);
   const moves: Move[] = [];
   try {
     for (const [path, content] of all) {
       await mkdir(dirname(path), { recursive: true });
       const move = moveTo(path);
       moves.push(move);
-      await writeBeside(move, content);
+      await writeBeside(move, { content, mode: options.mode });
     }
     await refuseOnePlace(moves);
-    for (const move of moves) await place(move, force);
+    for (const move of moves) await place(move, options);
   } catch (cause) {
     // The last first: a file stands where it was put until what it replaced is back.
     for (const move of moves.toReversed()) await putBack(move);
@@ -58,8 +64,11 @@ function moveTo(path: string): Move {
 }
 
 /** Marked as ours as soon as it is there: a full disk leaves half of it. */
-async function writeBeside({ beside, made }: Move, content: Uint8Array | string): Promise<void> {
-  const file = await open(beside, "wx");
+async function writeBeside(
+  { beside, made }: Move,
+  { content, mode }: { content: Uint8Array | string; mode: number | undefined },
+): Promise<void> {
+  const file = await open(beside, "wx", mode);
   made.add(beside);
   try {
     await file.writeFile(content);
@@ -72,8 +81,8 @@ async function writeBeside({ beside, made }: Move, content: Uint8Array | string)
  * What is replaced keeps a second name until all are placed, so at every moment one of both is there. What is
  * not to be replaced is linked: that fails where a file is, also one that came since we looked.
  */
-async function place({ path, beside, aside, made }: Move, force: boolean): Promise<void> {
-  await refuseTaken(path, force);
+async function place({ path, beside, aside, made }: Move, options: WriteOptions): Promise<void> {
+  await refuseTaken(path, options);
   if (await exists(path)) {
     // Some file systems have no links.
     await link(path, aside).catch(() => rename(path, aside));
@@ -81,7 +90,7 @@ async function place({ path, beside, aside, made }: Move, force: boolean): Promi
     await rename(beside, path);
   } else {
     await link(beside, path).catch(async () => {
-      if (await exists(path)) throw taken(path);
+      if (await exists(path)) throw taken(path, options);
       await rename(beside, path);
     });
   }
@@ -100,10 +109,15 @@ async function cleared({ beside, aside, made }: Omit<Move, "path">): Promise<voi
   for (const name of [beside, aside]) if (made.has(name)) await rm(name, { force: true }).catch(() => {});
 }
 
+/** Files that one error names. */
+const MOST_NAMED = 8;
+
 function asStorage(cause: unknown, files: readonly (readonly [string, unknown])[]): Fault {
   if (cause instanceof Fault) return cause;
   const got = (cause as Error).message;
-  const what = `writing ${files.map(([path]) => path).join(", ")}`;
+  const named = files.slice(0, MOST_NAMED).map(([path]) => path);
+  const more = files.length > MOST_NAMED ? ` and ${files.length - MOST_NAMED} more` : "";
+  const what = `writing ${named.join(", ")}${more}`;
   return new Fault("storage", what, { expected: "room", got, cause });
 }
 
@@ -115,7 +129,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-async function refuseTaken(path: string, force: boolean): Promise<void> {
+async function refuseTaken(path: string, options: WriteOptions): Promise<void> {
   if (!(await exists(path))) return;
   const folder = await stat(path).then(
     (found) => found.isDirectory(),
@@ -123,11 +137,10 @@ async function refuseTaken(path: string, force: boolean): Promise<void> {
   );
   if (folder)
     throw new Fault("conflict", path, { expected: "a file", got: "a folder", todo: "Name another" });
-  if (!force) throw taken(path);
+  if (!options.force) throw taken(path, options);
 }
 
-function taken(path: string): Fault {
-  const todo = "Name another, or give --force";
+function taken(path: string, { todo = "Name another, or give --force" }: WriteOptions): Fault {
   return new Fault("conflict", path, { expected: "a new file", got: "one that exists", todo });
 }
 

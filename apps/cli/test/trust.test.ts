@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, join as joinFederation } from "@tutti/client-sdk/node";
@@ -99,6 +99,23 @@ test("tokens for many devices of a site, listed, limited, revoked by a signed li
   expect(after.devices.map(({ revoked }) => revoked)).toEqual([true, true]);
   // Room again, for one who was refused before.
   await join("north-3");
+});
+
+test("tokens are all written or none, for their user's eyes alone", async () => {
+  const before = process.cwd();
+  process.chdir(home);
+  try {
+    const line = ["token", "ward", "--federation", folder];
+    await writeFile("ward-2.join.json", "another's");
+    expect((await tutti(...line, "--count", "3")).failed).toBe("conflict");
+    expect((await readdir(home)).filter((name) => name.includes("ward-"))).toEqual(["ward-2.join.json"]);
+    expect(await tutti(...line)).toEqual({ file: "ward.join.json", name: "ward" });
+    expect((await stat("ward.join.json")).mode & 0o777).toBe(0o600);
+    // A disk that says no is no mistake of the line.
+    expect((await tutti(...line, "--out", "ward.join.json/inner")).failed).toBe("storage");
+  } finally {
+    process.chdir(before);
+  }
 });
 
 test("renewals are signed at the authority's machine, and what was signed is remembered there", async () => {

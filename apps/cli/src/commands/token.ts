@@ -1,10 +1,10 @@
-import { writeFile } from "node:fs/promises";
-import { createToken } from "@tutti/coordinator/folder/token";
+import { createToken, TOKEN_DAYS } from "@tutti/coordinator/folder/token";
 import { Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
 import { Command, InvalidArgumentError } from "commander";
 import { integerIn, withContext } from "../action.ts";
+import { writeAll } from "../write.ts";
 
 type Labels = Record<string, string>;
 type Options = {
@@ -29,8 +29,12 @@ export function tokenCommand(): Command {
     .argument("<name>", "the device's name, unique in the federation; with --count what names begin with")
     .option("--federation <folder>", "federation folder with the authority key", "federation")
     .option("--out <file>", "where to write the join file (default: <name>.join.json)")
-    .option("--days <number>", "how long the device's certificate is valid", integerIn(1, 3650), 365)
-    .option("--token-days <number>", "until when it can be used (default: 30 days)", integerIn(1, 3650))
+    .option("--days <number>", "days the device's certificate is valid", integerIn(1, 3650), 365)
+    .option(
+      "--token-days <number>",
+      `days the join file can be used (default: ${TOKEN_DAYS}, at most --days)`,
+      integerIn(1, 3650),
+    )
     .option("--count <number>", "make so many: <name>-1, <name>-2, …", integerIn(1, MAX_COUNT))
     .option("--site <site>", "where the devices are")
     .option(
@@ -42,10 +46,15 @@ export function tokenCommand(): Command {
     .action((name: string, options: Options, command: Command) =>
       withContext(command, async ({ output }) => {
         const names = namesOf(name, options);
-        const files: string[] = [];
-        for (const one of names) files.push(await makeToken(one, options));
+        const texts = new Map<string, string>();
+        for (const one of names) texts.set(fileOf(one, options), await makeToken(one, options));
+        // They hold secrets until they are used, and must not replace others'.
+        const todo =
+          options.count === undefined ? TAKEN : "Send those that are there, or choose another name";
+        await writeAll(texts, { mode: 0o600, todo });
+        const files = [...texts.keys()];
         const [file] = files;
-        const of = options.count === undefined ? { file, site: name } : { files, names };
+        const of = options.count === undefined ? { file, name } : { files, names };
         const said = files.length === 1 ? `${file}` : `${files.length} join files, ${file} and on`;
         output.result(of, `wrote ${said}. At the site: tutti join ${file} --data <folder>`);
       }),
@@ -62,9 +71,15 @@ function namesOf(name: string, { count, out, site, siteLimit }: Options): string
   return Array.from({ length: count }, (_, at) => `${name}-${String(at + 1).padStart(digits, "0")}`);
 }
 
+const TAKEN = "Send that one, or name another with --out";
+
+function fileOf(name: string, { out }: Options): string {
+  return out ?? `${name}.join.json`;
+}
+
+/** A join file's text. */
 async function makeToken(name: string, options: Options): Promise<string> {
-  const { federation: folder, days, tokenDays, site, siteLimit, label: labels, out } = options;
-  const file = out ?? `${name}.join.json`;
+  const { federation: folder, days, tokenDays, site, siteLimit, label: labels } = options;
   const join = await createToken({
     folder,
     name,
@@ -75,24 +90,11 @@ async function makeToken(name: string, options: Options): Promise<string> {
     ...(site && { site, ...(siteLimit !== undefined && { siteLimit }) }),
     ...(labels && { labels }),
   });
-  // It holds a secret until it is used, and must not replace another site's.
-  await writeNew(file, joinFileText(join));
-  return file;
+  return joinFileText(join);
 }
 
 function collect(said: string, before: Labels = {}): Labels {
   const [, key, value] = /^([A-Za-z0-9._-]{1,64})=(.{1,200})$/.exec(said) ?? [];
   if (key === undefined || value === undefined) throw new InvalidArgumentError("Expected key=value.");
   return { ...before, [key]: value };
-}
-
-async function writeNew(file: string, text: string): Promise<void> {
-  try {
-    await writeFile(file, text, { mode: 0o600, flag: "wx" });
-  } catch (cause) {
-    const taken = (cause as NodeJS.ErrnoException).code === "EEXIST";
-    const got = taken ? "one that exists" : (cause as Error).message;
-    const todo = taken ? "Send that one, or name another with --out" : "Choose a folder that can be written";
-    throw new Fault(taken ? "conflict" : "bad-input", file, { expected: "a new file", got, todo, cause });
-  }
 }
