@@ -22,9 +22,7 @@ export const claim: Claim = {
     return await withHouse({ sites: rows, inTurn: true }, async (house) => {
       const undisturbed = await undisturbedAdapter(house);
       report(`undisturbed: ${undisturbed.length} bytes of adapter`);
-      const quick = MOMENTS.flatMap((when) =>
-        SITES.slice(1).map((_, at) => ({ when, uploads: at + 1, awayMs: 0 })),
-      );
+      const quick = MOMENTS.flatMap((when) => SITES.map((_, at) => ({ when, uploads: at + 1, awayMs: 0 })));
       const cases: Case[] = [...quick, { when: "acknowledged", uploads: 2, awayMs: LONG_MS }];
       const resumed: Resumed[] = [];
       for (const one of cases) {

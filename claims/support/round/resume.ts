@@ -30,10 +30,13 @@ export type Resumed = {
 };
 
 export function isResumed(met: Resumed, { when, uploads, sites }: Case & { sites: number }): boolean {
-  const { finished, attempts, survivors, durable, once, same } = met;
+  const { finished, attempts, survivors, durable, once, same, resumeMs } = met;
   // Where a death comes before the commit, the vector in hand is not durable yet.
   const expected = when === "before" ? uploads - 1 : uploads;
-  return finished && attempts === 1 && survivors === sites && durable === expected && once && same;
+  // A round that was over before its coordinator died would say nothing.
+  const interrupted = resumeMs > 0;
+  const whole = attempts === 1 && survivors === sites && durable === expected;
+  return finished && interrupted && whole && once && same;
 }
 
 /** What the recipe releases when nothing happens on the way. */

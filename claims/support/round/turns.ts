@@ -22,7 +22,7 @@ export function takeTurns(house: Pick<House, "sites" | "onSite">): Turns {
     if (said.kind === "acknowledged" && said.stage === "upload") {
       uploading = false;
       acknowledged++;
-      // The next turn waits for what is due here, so that exactly so many uploads came before it.
+      // Before the next site has its turn, so that exactly so many uploads came before it.
       if (due?.uploads === acknowledged) due.act();
     }
     next();
