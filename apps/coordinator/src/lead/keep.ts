@@ -54,11 +54,13 @@ async function begin(store: Store, { office, parts, around, watch, cut }: KeepOp
   await store.note({ actor: "coordinator", what: "epoch.began", subject: `${store.epoch}` });
   const term = await beginTerm({ ...parts, store: around(store) });
   const unwatch = watch(term.coordinator);
-  office.enter(term);
+  const served = office.enter(term);
   return {
     async end() {
-      office.become({ kind: "standby", leader: null });
+      office.leave(store.epoch);
       const ended = term.end();
+      // One that began too late answered nobody; who is connected by now is a later reign's.
+      if (!served) return await ended.finally(unwatch);
       // Devices hear at once that nobody is here; what is half read or half told goes no further.
       await Promise.race([ended, parts.clock.sleep(ANSWER_MS)]);
       cut();

@@ -31,12 +31,19 @@ export class Office {
     this.#tell(role);
   }
 
-  /** A term that began too late, when its epoch was over, never has the word. */
-  enter(term: Term): void {
+  /** True where the term has the word from here on: one that began too late, its epoch over, never has. */
+  enter(term: Term): boolean {
     const now = this.#now;
-    if (now.kind !== "leader" || now.epoch !== term.epoch) return;
+    if (now.kind !== "leader" || now.epoch !== term.epoch) return false;
     this.#term = term;
     this.#tell(now);
+    return true;
+  }
+
+  /** An epoch's end, maybe long after it was over: what this process has become since stays as it is. */
+  leave(epoch: number): void {
+    if (this.#now.kind === "leader" && this.#now.epoch === epoch)
+      this.become({ kind: "standby", leader: null });
   }
 
   #tell(role: Role): void {

@@ -23,3 +23,17 @@ test("others are told of a leader once its term is at work, and at once that it 
   office.enter(termOf(2));
   expect(office.role.kind).toBe("standby");
 });
+
+test("an epoch that ends late leaves alone what this process has become since", () => {
+  const office = new Office();
+  office.become({ kind: "leader", epoch: 1 });
+  office.become({ kind: "standby", leader: "b:1" });
+  office.leave(1);
+  expect(office.role).toEqual({ kind: "standby", leader: "b:1" });
+  office.become({ kind: "leader", epoch: 3 });
+  expect([office.enter(termOf(1)), office.enter(termOf(3))]).toEqual([false, true]);
+  office.leave(1);
+  expect(office.term().epoch).toBe(3);
+  office.leave(3);
+  expect(() => office.term()).toThrow("got a standby");
+});
