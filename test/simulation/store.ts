@@ -40,6 +40,7 @@ export class Database {
         return sql<number>`${Math.floor(wallMs())}`;
       },
       locksRows: false,
+      alone: async () => {},
       faultOf: (cause, what) => (cause instanceof Fault ? cause : new Fault("storage", what, { cause })),
       hint: async () => {},
       onHint: () => {},

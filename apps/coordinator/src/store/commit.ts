@@ -6,7 +6,8 @@ import { addNote } from "./audit.ts";
 import type { Engine, Tx } from "./engine.ts";
 import { addFiles, addHistory, type StoredFile } from "./kept.ts";
 import { mustLead } from "./lease.ts";
-import type { Journal, StoredRelease, StoredSum } from "./store.ts";
+import type { StoredRelease, StoredSum } from "./store.ts";
+import { putSum } from "./sums.ts";
 import { putTook, type Took } from "./took.ts";
 
 /** What one transaction may change of a run; fields that are absent stay as they are. */
@@ -59,7 +60,8 @@ export async function commit(
     if (!there) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
     const place = { tx, run, epoch };
     if (change.clearJournal) await clear(place);
-    for (const entries of pieces(change.append ?? [])) await append(place, entries);
+    for (const entries of pieces(change.append ?? [], ({ entry }) => entry.length))
+      await append(place, entries);
     for (const sum of change.sums ?? []) await putSum(place, sum);
     if (change.release) await addRelease(place, change.release);
     if (change.took) await putTook(tx, run, change.took);
@@ -81,38 +83,23 @@ function kindOf({ append, sums, release, clearJournal }: Change): Kind {
   return "running";
 }
 
-/** Entries of one statement: each engine bounds a statement's parameters. */
+/** Rows of one statement: each engine bounds a statement's parameters. */
 const PIECE = 500;
+/** Bytes of one, but for its last row: what takes long to send is given up (sums.ts). */
+const PIECE_BYTES = 1 << 20;
 
-function pieces<T>(all: readonly T[]): T[][] {
-  const count = Math.ceil(all.length / PIECE);
-  return Array.from({ length: count }, (_, at) => all.slice(at * PIECE, (at + 1) * PIECE));
-}
-
-/**
- * Reads entries and sums in one transaction, so that they belong together; after every commit that is still
- * under way, though whoever asked for it was told nothing.
- */
-export function journalOf({ engine, epoch }: Leading, run: string): Promise<Journal> {
-  return engine.db.transaction().execute(async (tx) => {
-    await mustLead(engine, tx, { epoch, alone: true });
-    const rows = await tx
-      .selectFrom("journal")
-      .select(["seq", "entry"])
-      .where("run", "=", run)
-      .orderBy("seq")
-      .execute();
-    const sums = await tx
-      .selectFrom("sums")
-      .select(["cohort", "words"])
-      .where("run", "=", run)
-      .orderBy("cohort")
-      .execute();
-    const gap = rows.findIndex(({ seq }, at) => seq !== at);
-    if (gap >= 0)
-      throw new Fault("storage", "journal", { expected: `entry ${gap}`, got: `entry ${rows[gap]?.seq}` });
-    return { entries: rows.map(({ entry }) => entry), sums };
-  });
+function pieces<T>(all: readonly T[], bytesOf: (one: T) => number = () => 0): T[][] {
+  const parts: T[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const one of all) {
+    if (bytes >= PIECE_BYTES || parts.at(-1)!.length === PIECE) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)!.push(one);
+    bytes += bytesOf(one);
+  }
+  return parts;
 }
 
 async function clear({ tx, run }: Place): Promise<void> {
@@ -144,14 +131,6 @@ async function append({ tx, run, epoch }: Place, entries: readonly Entry[]): Pro
       got: "others",
     });
   }
-}
-
-async function putSum({ tx, run }: Place, { cohort, words }: StoredSum): Promise<void> {
-  await tx
-    .insertInto("sums")
-    .values({ run, cohort, words })
-    .onConflict((at) => at.columns(["run", "cohort"]).doUpdateSet({ words }))
-    .execute();
 }
 
 async function addRelease({ tx, run, epoch }: Place, release: StoredRelease): Promise<void> {

@@ -14,6 +14,8 @@ export type Engine = {
   readonly nowMs: RawBuilder<number>;
   /** Whether rows are locked for a transaction. SQLite has one writer, and no words for it. */
   readonly locksRows: boolean;
+  /** Until `tx` ends, nobody else is past this; what the statements after it read was written before. */
+  alone(tx: Tx): Promise<void>;
   /** What the engine threw, in our words; a Fault passes. */
   faultOf(cause: unknown, what: string): Fault;
   /** Tells whoever has the database open that the lease changed, once `tx` is committed. Only a hint. */

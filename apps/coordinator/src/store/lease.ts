@@ -92,18 +92,22 @@ export async function releaseLease(engine: Engine, epoch: number): Promise<void>
 }
 
 /**
- * The first thing in every transaction that writes: until it ends, nobody can take the lease. With `alone` it
- * also waits for whatever else is being written, such as a commit whose answer was lost.
+ * The first thing in every transaction that writes: until it ends, nobody can take the lease. Its holder can
+ * renew it meanwhile: a renewal leaves the epoch alone, which is all that is locked. With `alone`, whatever
+ * else writes alone is waited for before; with `look`, nothing is locked.
  * @throws Fault("unavailable") where another epoch is the newest.
  */
 export async function mustLead(
   engine: Engine,
   tx: Tx,
-  { epoch, alone = false }: { epoch: number; alone?: boolean },
+  { epoch, alone = false, look = false }: { epoch: number; alone?: boolean; look?: boolean },
 ): Promise<void> {
-  const query = tx.selectFrom("lease").select("epoch");
-  const locked = alone ? query.forUpdate() : query.forKeyShare();
-  const now = (await (engine.locksRows ? locked : query).executeTakeFirstOrThrow()).epoch;
+  if (alone) await engine.alone(tx);
+  const { epoch: now } = await tx
+    .selectFrom("lease")
+    .select("epoch")
+    .$if(engine.locksRows && !look, (query) => query.forKeyShare())
+    .executeTakeFirstOrThrow();
   if (now !== epoch) throw fenced(epoch, now);
 }
 

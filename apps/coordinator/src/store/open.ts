@@ -54,6 +54,7 @@ function engineOf(db: Kysely<Schema>, driver: Driver, lock: Driver): Engine {
     leases: db,
     nowMs: NOW_MS,
     locksRows: false,
+    alone: async () => {},
     faultOf: (cause, what) =>
       cause instanceof Fault ? cause : new Fault("storage", what, { got: messageOf(cause), cause }),
     // Nobody else has the file open.

@@ -22,6 +22,8 @@ const LEASE_LIMITS: Limits = { connectMs: 1_500, statementMs: 1_500, lockMs: 1_0
 const CHANNEL = "tutti_lease";
 /** Any number, the same in every process: they migrate one after another. */
 const MIGRATING = 7_885_441;
+/** Of what is written alone. Not the lease's row: its holder must be able to renew it meanwhile. */
+const ALONE = 7_885_442;
 
 const MIGRATIONS = "create table if not exists migrations (number integer primary key, sha256 text not null)";
 
@@ -59,6 +61,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Engine> {
     leases,
     nowMs: NOW_MS,
     locksRows: true,
+    alone: async (tx) => void (await sql`select pg_advisory_xact_lock(${sql.lit(ALONE)})`.execute(tx)),
     faultOf,
     hint: async (tx) => void (await sql`select pg_notify(${CHANNEL}, '')`.execute(tx)),
     onHint: (callback) => void hints.add(callback),

@@ -21,7 +21,7 @@ export type Schema = {
     added_ms: number;
   };
   journal: { run: string; seq: number; entry: Uint8Array; epoch: Generated<number> };
-  sums: { run: string; cohort: number; words: Uint8Array };
+  sums: { run: string; cohort: number; at: number; words: Uint8Array };
   releases: {
     run: string;
     version: number;
@@ -52,7 +52,7 @@ export const TABLES: { readonly [Table in keyof Schema]: readonly (keyof Schema[
   statements: ["kind"],
   runs: ["run"],
   journal: ["run", "seq"],
-  sums: ["run", "cohort"],
+  sums: ["run", "cohort", "at"],
   releases: ["run", "version"],
   participations: ["run", "device"],
   history: ["run", "at"],

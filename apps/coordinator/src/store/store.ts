@@ -7,8 +7,9 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import type { Kysely } from "kysely";
 import { failpoint } from "../failpoint.ts";
 import { addNote, auditHead, auditLines, forgetEntries } from "./audit.ts";
-import { type Change, commit, journalOf, type Leading } from "./commit.ts";
+import { type Change, commit, type Leading } from "./commit.ts";
 import type { Engine, Tx } from "./engine.ts";
+import { journalOf } from "./journal.ts";
 import {
   filesBeyond,
   forgetFile,

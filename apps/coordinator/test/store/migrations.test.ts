@@ -41,7 +41,7 @@ describe.each(driversHere())("migrations on %s", (name) => {
     driver.exec("insert into sums values ('r', x'', x'07000000')");
     migrate(driver, all);
     const [row] = driver.prepare("select * from sums").all([]) as Record<string, unknown>[];
-    expect(row).toEqual({ run: "r", cohort: 0, words: bytes(7, 0, 0, 0) });
+    expect(row).toEqual({ run: "r", cohort: 0, at: 0, words: bytes(7, 0, 0, 0) });
     driver.close();
   });
 
