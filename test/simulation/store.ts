@@ -76,6 +76,7 @@ const WRITES = new Set([
   "forgetFile",
   "forgetRows",
   "note",
+  "removeFile",
   "askRenewal",
   "grantRenewal",
   "renew",

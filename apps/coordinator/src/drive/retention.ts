@@ -30,6 +30,8 @@ export type Keeping = Kept & { readonly entries?: number };
 const MOST_REMOVALS = 4;
 /** An owner puts a run's files and then starts it. */
 const HELD_MS = 3_600_000;
+/** So long a removal keeps a new leader from its lease: less than a transaction may stand still. */
+const REMOVING_MS = 1_000;
 /** Of so many names that owners put at most; the oldest are then held no more. */
 const MAX_HELD = 4096;
 
@@ -175,13 +177,11 @@ export class Retention {
 
   /** False for one that is needed after all, or just put again. */
   async #remove(run: string, sha256: string): Promise<boolean> {
-    const { artifacts, store, isInUse } = this.#options;
+    const { isInUse } = this.#options;
     // In one turn: who puts it from now on waits, and who put it before is seen here or by its row.
     if (isInUse(sha256) || this.#isKept(sha256)) return false;
     failpoint("keep.removing");
-    const going = store
-      .isFileOfAnother(run, sha256)
-      .then((another) => (another ? undefined : artifacts.remove(sha256)));
+    const going = this.#removeFile(run, sha256);
     this.#going.set(
       sha256,
       going.catch(() => {}),
@@ -191,6 +191,35 @@ export class Retention {
       return true;
     } finally {
       this.#going.delete(sha256);
+    }
+  }
+
+  /**
+   * By the store's word, while nobody else can begin to lead. What remains is a removal that takes longer
+   * than that, as in a slow bucket, and a process that stands still after its last look at the clock.
+   */
+  async #removeFile(run: string, sha256: string): Promise<void> {
+    const { artifacts, store, clock } = this.#options;
+    const untilMs = clock.nowMs() + REMOVING_MS;
+    let removing = Promise.resolve();
+    const remove = async () => {
+      const leftMs = untilMs - clock.nowMs();
+      // It stood still: the server may have ended the transaction, and another may lead.
+      if (leftMs <= 0)
+        throw new Fault("unavailable", "removing a file", {
+          expected: `the store's word within ${REMOVING_MS} ms`,
+          got: "it later",
+        });
+      removing = artifacts.remove(sha256);
+      const done = new AbortController();
+      await Promise.race([removing, clock.sleep(leftMs, done.signal).catch(() => {})]).finally(() =>
+        done.abort(),
+      );
+    };
+    try {
+      await store.removeFile(run, { sha256, remove });
+    } finally {
+      await removing;
     }
   }
 }

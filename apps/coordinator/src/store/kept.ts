@@ -60,8 +60,30 @@ export async function filesBeyond(
   return rows.map(({ sha256 }) => sha256);
 }
 
-export async function isFileOfAnother({ engine }: Leading, run: string, sha256: string): Promise<boolean> {
-  const row = await engine.db
+/**
+ * Has a file removed, unless another run has it too. Where others can take the lease, none can until that is
+ * done, or its transaction is ended for standing still: no leader after this one finds the file there and
+ * loses it then. SQLite's file is this process's alone, and its one connection is not kept waiting.
+ */
+export async function removeFile(
+  { engine, epoch }: Leading,
+  run: string,
+  { sha256, remove }: FileRemoval,
+): Promise<void> {
+  const isOurs = await engine.db.transaction().execute(async (tx) => {
+    await mustLead(engine, tx, { epoch });
+    if (await isFileOfAnother(tx, run, sha256)) return false;
+    if (engine.locksRows) await remove();
+    return true;
+  });
+  if (isOurs && !engine.locksRows) await remove();
+}
+
+/** `remove` takes less long than a transaction may stand still, or leaves the rest to go on by itself. */
+export type FileRemoval = { readonly sha256: string; readonly remove: () => Promise<void> };
+
+async function isFileOfAnother(tx: Tx, run: string, sha256: string): Promise<boolean> {
+  const row = await tx
     .selectFrom("files")
     .select("run")
     .where("sha256", "=", sha256)

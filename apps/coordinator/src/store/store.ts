@@ -11,13 +11,14 @@ import { type Change, commit, type Leading } from "./commit.ts";
 import type { Engine, Tx } from "./engine.ts";
 import { journalOf } from "./journal.ts";
 import {
+  type FileRemoval,
   filesBeyond,
   forgetFile,
   forgetRows,
   historyOf,
-  isFileOfAnother,
   type Kept,
   type KeptRows,
+  removeFile,
   type StoredFile,
   type StoredRecord,
 } from "./kept.ts";
@@ -96,8 +97,8 @@ export type Store = {
   history(run: string, page: Page): Promise<StoredRecord[]>;
   /** Some of the files of older rounds than the newest `kept` before `round`. */
   filesBeyond(run: string, about: { round: number; kept: Kept }): Promise<string[]>;
-  /** Whether another run has the file too. */
-  isFileOfAnother(run: string, sha256: string): Promise<boolean>;
+  /** Has a file removed, unless another run has it too, while nobody else can begin to lead. */
+  removeFile(run: string, removal: FileRemoval): Promise<void>;
   /** Forgets a file that was removed. */
   forgetFile(run: string, sha256: string): Promise<void>;
   /** Removes some of the rows that are older than what is kept, oldest first; how many. */
@@ -158,7 +159,7 @@ export function storeOf(leading: Leading): Store {
     newestRelease: (run) => selectReleases(db, run).orderBy("version", "desc").limit(1).executeTakeFirst(),
     history: (run, page) => historyOf(leading, run, page),
     filesBeyond: (run, about) => filesBeyond(leading, run, about),
-    isFileOfAnother: (run, sha256) => isFileOfAnother(leading, run, sha256),
+    removeFile: (run, removal) => removeFile(leading, run, removal),
     forgetFile: (run, sha256) => forgetFile(leading, run, sha256),
     forgetRows: (run, kept) => forgetRows(leading, run, kept),
     note: (note) => addNoteAlone(leading, note),
@@ -306,7 +307,7 @@ function guarded(store: Store, engine: Engine): Store {
     newestRelease: wrap("reading a release", store.newestRelease),
     history: wrap("reading history", store.history),
     filesBeyond: wrap("reading files", store.filesBeyond),
-    isFileOfAnother: wrap("reading files", store.isFileOfAnother),
+    removeFile: wrap("removing a file", store.removeFile),
     forgetFile: wrap("forgetting a file", store.forgetFile),
     forgetRows: wrap("removing old rows", store.forgetRows),
     integrity: wrap("checking integrity", store.integrity),

@@ -10,7 +10,7 @@ import { firstHeader } from "@tutti/round/run";
 import { PutPartSchema, RoundRecordSchema } from "@tutti/wire/admin";
 import type { RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
 import { Coordinator } from "../../src/drive/coordinator.ts";
@@ -20,7 +20,8 @@ import { onFailpoint } from "../../src/failpoint.ts";
 import type { Federation } from "../../src/folder/federation.ts";
 import { adminHandlers } from "../../src/handlers/admin.ts";
 import { openLog } from "../../src/observe/log.ts";
-import { type Kept, openStore, type Store } from "../../src/store/store.ts";
+import { openSqlite } from "../../src/store/open.ts";
+import { type Kept, leadHere, openStore, type Store } from "../../src/store/store.ts";
 import { BASE, COORDINATOR, INITIAL, OWNER, plan, TestClock } from "./house.ts";
 
 const RUN = { name: "r", plan: new Uint8Array(1), header: new Uint8Array(), state: "running" };
@@ -150,6 +151,83 @@ describe("files of old rounds", () => {
     await next.close();
     expect(left()).toBe(2);
     expect(await store.filesBeyond("a", { round: 3, kept: { evidence: 1, adapter: 1 } })).toEqual([]);
+  });
+});
+
+describe("a leader that may be none any more", () => {
+  const rounds = { kept: { evidence: 1, adapter: 1 }, isInUse: () => false, log };
+  const bytes = text("adapter 1");
+  /** The one file that the next round's end removes. */
+  async function old(): Promise<string> {
+    const file = await artifacts().putBytes(bytes);
+    await store.commit("a", { files: [{ sha256: file, kind: "adapter", round: 1 }] });
+    return file;
+  }
+
+  test("removes nothing of its successor's, though it asked before", async () => {
+    const file = await old();
+    await store.close();
+    const engine = await openSqlite({ file: join(folder, "tutti.sqlite") });
+    const one = await leadHere(engine);
+    store = await leadHere(engine);
+    const removeFile = vi.fn(one.removeFile);
+    const retention = new Retention({
+      ...rounds,
+      store: { ...one, filesBeyond: store.filesBeyond, removeFile },
+      artifacts: artifacts(),
+      clock,
+    });
+    retention.shelf("a").closed({ ...firstHeader({ version: 9, manifest: "", adapter: "" }), round: 9 });
+    await retention.close();
+    expect(removeFile).toHaveBeenCalledTimes(1);
+    expect(await artifacts().has(file)).toBe(true);
+  });
+
+  test("removes nothing once it stood still after the store's word; a later round does", async () => {
+    const file = await old();
+    const removeFile: Store["removeFile"] = (run, { sha256, remove }) => {
+      const late = () => {
+        clock.pass(1_000);
+        return remove();
+      };
+      return store.removeFile(run, { sha256, remove: late });
+    };
+    const slow = { ...store, removeFile };
+    const retention = new Retention({ ...rounds, store: slow, artifacts: artifacts(), clock });
+    await round(retention.shelf("a"), "a", { at: 2, says: "2" });
+    await retention.close();
+    expect(await artifacts().has(file)).toBe(true);
+    const next = retentionOf(rounds.kept);
+    await round(next.shelf("a"), "a", { at: 3, says: "3" });
+    await next.close();
+    expect(await artifacts().has(file)).toBe(false);
+  });
+
+  test("a removal that takes long holds the lease no longer, and whoever puts the file waits", async () => {
+    const file = await old();
+    let free = () => {};
+    const held = new Promise<void>((resolve) => {
+      free = resolve;
+    });
+    const remove = vi.fn(() => held);
+    const lets = vi.fn();
+    const removeFile: Store["removeFile"] = (run, given) =>
+      store.removeFile(run, { ...given, remove: () => given.remove().then(lets) });
+    const put = vi.fn(artifacts().put);
+    const files = { ...artifacts(), remove, put };
+    const retention = new Retention({ ...rounds, store: { ...store, removeFile }, artifacts: files, clock });
+    retention.shelf("a").closed({ ...firstHeader({ version: 9, manifest: "", adapter: "" }), round: 9 });
+    while (remove.mock.calls.length === 0) await clock.turn();
+    expect(lets).not.toHaveBeenCalled();
+    expect(clock.next()).toBe(true);
+    while (lets.mock.calls.length === 0) await clock.turn();
+    const putting = retention.put(file, once(bytes), bytes.length);
+    for (let turn = 0; turn < 20; turn++) await clock.turn();
+    expect(put).not.toHaveBeenCalled();
+    free();
+    await Promise.all([putting, retention.close()]);
+    expect(put).toHaveBeenCalledTimes(1);
+    expect(clock.next()).toBe(false);
   });
 });
 

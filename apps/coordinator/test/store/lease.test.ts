@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Engine } from "../../src/store/engine.ts";
 import { readLease, releaseLease, renewLease, takeLease } from "../../src/store/lease.ts";
@@ -72,6 +73,7 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
       () => old.trust.revoke("w", null),
       () => old.forgetRows("r1", { releases: 1 }),
       () => old.forgetEntries(0),
+      () => old.removeFile("r1", { sha256: "a", remove: () => expect.fail("it was removed") }),
       () => old.journal("r1"),
     ];
     for (const write of writes) await expect(write()).rejects.toMatchObject(refusal);
@@ -125,6 +127,29 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
     expect(epochs).toEqual([...epochs].sort((a, b) => a - b));
     expect(rows.map(({ seq }) => seq)).toEqual(rows.map((_, at) => at));
   });
+
+  test("it passes on only when a file is removed that was being removed", async () => {
+    const old = await lead(engine);
+    await old.addRun(aRun);
+    const told: string[] = [];
+    let taking: Promise<unknown> = Promise.resolve();
+    const remove = async () => {
+      taking = lead(engine).then(() => told.push("taken"));
+      while (engine.locksRows && told.length === 0 && !(await isWaited()));
+      told.push("removed");
+    };
+    await old.removeFile("r1", { sha256: "a", remove });
+    await taking;
+    expect(told).toEqual(["removed", "taken"]);
+    await expect(old.removeFile("r1", { sha256: "a", remove })).rejects.toMatchObject({ what: "lease" });
+    expect(told).toHaveLength(2);
+  });
+
+  /** Whether a transaction waits for another to end. */
+  async function isWaited(): Promise<boolean> {
+    const { rows } = await sql`select 1 from pg_locks where not granted`.execute(engine.db);
+    return rows.length > 0;
+  }
 
   test("a write begun before the lease passed on is whole before the next leader reads", async () => {
     const old = await lead(engine);
