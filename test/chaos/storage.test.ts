@@ -98,8 +98,8 @@ describe("a disk that is full", () => {
   test("refuses entries or ends the process; what it acknowledged is there, and no more", async () => {
     const file = join(folder, "tutti.sqlite");
     const child = fileURLToPath(new URL("./full.ts", import.meta.url));
-    // No file may grow beyond 256 KiB: what a write beyond it meets is an error, as on a full disk.
-    const limited = `ulimit -f 256; exec "$0" --import tsx "$1" "$2"`;
+    // No file may grow beyond 320 KiB: what a write beyond it meets is an error, as on a full disk.
+    const limited = `ulimit -f 320; exec "$0" --import tsx "$1" "$2"`;
     const { stdout } = spawnSync("bash", ["-c", limited, process.execPath, child, file], {
       encoding: "utf8",
     });
