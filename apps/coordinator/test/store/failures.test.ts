@@ -116,16 +116,22 @@ describe.skipIf(SKIP_POSTGRES)("PostgreSQL that fails", () => {
       limits: { idleMs: 300 },
     });
     let free = () => {};
+    let stands = () => {};
+    const standsStill = new Promise<void>((resolve) => {
+      stands = resolve;
+    });
     const standing = engine.db
       .transaction()
       .execute(async (tx) => {
         await tx.selectFrom("lease").selectAll().forKeyShare().execute();
         await new Promise<void>((resolve) => {
           free = resolve;
+          stands();
         });
         await tx.updateTable("runs").set({ state: "failed" }).execute();
       })
       .catch((error) => engine.faultOf(error, "a test"));
+    await standsStill;
     const next = await lead(engine);
     free();
     expect(await standing).toMatchObject({ code: "unavailable" });
