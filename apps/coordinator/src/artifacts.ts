@@ -44,7 +44,11 @@ const PART = ".part";
 export function openArtifacts(folder: string): Artifacts {
   let ready: Promise<void> | undefined;
   const prepared = () => {
-    ready ??= prepare(folder);
+    // A passing error, as of a full disk, is not kept: the next put tries again.
+    ready ??= prepare(folder).catch((fault) => {
+      ready = undefined;
+      throw fault;
+    });
     return ready;
   };
   const fileOf = (sha256: string) => join(folder, checkName(sha256));

@@ -174,3 +174,11 @@ test("one whose name was not made durable is not done because it is there", asyn
     armFailpoints({});
   }
 });
+
+test("a folder that could not be made ready once is made ready at the next put", async () => {
+  const bytes = data(10);
+  await writeFile(folder, "in the way, as a full disk or a share that is away would be");
+  await expect(artifacts.putBytes(bytes)).rejects.toMatchObject({ code: "storage" });
+  await rm(folder);
+  expect(await artifacts.read(await artifacts.putBytes(bytes))).toEqual(bytes);
+});
