@@ -170,7 +170,7 @@ function conclude(round: Round): Round {
     return failWith(round, whyTooFew(spec.plan, reasons));
   }
   const deadlines = counted.filter((cohort) => !isOver(cohort)).map(({ deadlineMs }) => deadlineMs);
-  // Of none, infinity.
+  // Of none, infinity: no device is waited for, and what opens the sums has a limit of its own.
   const deadlineMs = Math.min(...deadlines);
   return { ...round, deadlineMs, phase: deadlines.length === 0 ? "unmasking" : "summing" };
 }

@@ -16,9 +16,9 @@ import type { Certificate } from "@tutti/wire/device";
 import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { Task_Kind } from "@tutti/wire/round";
-import type { Artifacts } from "../artifacts.ts";
 import { failpoint } from "../failpoint.ts";
 import type { Log } from "../observe/log.ts";
+import { inTime, type Storing } from "./in-time.ts";
 import { dearestRho, isCounted, openCohorts, recordOfCohort, type Unmasking } from "./open.ts";
 import { transcribe } from "./transcribe.ts";
 import type { Sums } from "./waiting.ts";
@@ -36,7 +36,7 @@ export type Complete = (
 ) => Promise<{ header: RunHeader; release?: SignedRelease }>;
 
 export type Publisher = Omit<Unmasking, "onLiar" | "pause"> & {
-  readonly artifacts: Artifacts;
+  readonly artifacts: Storing;
   readonly key: SigningKey;
   readonly certificate: Certificate;
   readonly clock: Clock;
@@ -46,18 +46,20 @@ export type Publisher = Omit<Unmasking, "onLiar" | "pause"> & {
 
 /** unmask → combine → strategy → transcript → publish. It may be done again, after a crash too. */
 export function completer(publisher: Publisher): Complete {
-  const { artifacts } = publisher;
   const { agree, lift, log, clock } = publisher;
-  // Storage may fail after a sum was unmasked; a second try of the same round goes on from there.
-  const kept = new WeakMap<Round, Map<number, Uint32Array>>();
+  // Storage may fail after a sum was unmasked; a second try of the same round goes on from there, in the time
+  // that is left.
+  const kept = new WeakMap<Round, { opened: Map<number, Uint32Array>; artifacts: Storing }>();
   return async (round, { header, sums, papers }) => {
     const { spec } = round;
     const onLiar = (liar: string, of: string) =>
       log.say("share.false", { doing: "unmasking", device: liar }, falseShare(liar, of));
     const pause = () => clock.turn();
     const unmasking = { pause, ...(agree && { agree }), ...(lift && { lift }), onLiar };
-    const opened = kept.get(round) ?? new Map<number, Uint32Array>();
-    kept.set(round, opened);
+    const ours = kept.get(round) ?? { opened: new Map(), artifacts: inTime(publisher.artifacts, clock) };
+    kept.set(round, ours);
+    const { opened, artifacts } = ours;
+    const publishing = { ...publisher, artifacts };
     failpoint("complete.begin");
     const outcomes = await openCohorts(round, { sums, opened, unmasking });
     failpoint("complete.opened");
@@ -71,7 +73,7 @@ export function completer(publisher: Publisher): Complete {
     const cohort = counted.flatMap(({ devices }) => devices).sort();
     const owed = owedAfter(round);
     if (spec.task.kind === Task_Kind.EVALUATE) {
-      record.transcript = await transcribe(publisher, round, { papers, outcomes, states: NO_STATES });
+      record.transcript = await transcribe(publishing, round, { papers, outcomes, states: NO_STATES });
       return { header: afterSuccess(spec.plan, header, { record, cohort, owed }) };
     }
     const { adapter, held } = nextFiles(spec, {
@@ -83,10 +85,10 @@ export function completer(publisher: Publisher): Complete {
     const strategy = await artifacts.putBytes(held);
     failpoint("complete.state");
     const states = { before: fromHex(header.strategy), after: fromHex(strategy) };
-    record.transcript = await transcribe(publisher, round, { papers, outcomes, states });
+    record.transcript = await transcribe(publishing, round, { papers, outcomes, states });
     failpoint("complete.transcript");
     const sizes = counted.map(({ devices }) => devices.length);
-    const release = await publish(publisher, { spec, header, adapter, sizes, record, spent });
+    const release = await publish(publishing, { spec, header, adapter, sizes, record, spent });
     failpoint("complete.signed");
     record.release = release.digest;
     const next = { version: release.version, manifest: release.digest, adapter: release.adapter };

@@ -6,8 +6,8 @@ import { type States, TRANSCRIPT, transcriptOf } from "@tutti/round/transcript";
 import type { Papers } from "@tutti/round/words";
 import { encode } from "@tutti/wire/message";
 import { TranscriptSchema } from "@tutti/wire/transcript";
-import type { Artifacts } from "../artifacts.ts";
 import { failpoint } from "../failpoint.ts";
+import type { Storing } from "./in-time.ts";
 import type { Outcome } from "./open.ts";
 
 /**
@@ -15,7 +15,7 @@ import type { Outcome } from "./open.ts";
  * its own, so that a third party can take the step again. The transcript's hash; "" without secure sums.
  */
 export async function transcribe(
-  { artifacts, ...signer }: Signer & { readonly artifacts: Artifacts },
+  { artifacts, ...signer }: Signer & { readonly artifacts: Storing },
   round: Round,
   made: { papers: Papers; outcomes: readonly Outcome[]; states: States },
 ): Promise<string> {

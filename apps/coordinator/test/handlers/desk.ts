@@ -58,6 +58,7 @@ export class Desk {
   readonly clock = new TestClock();
   readonly store: Store;
   readonly weather: Weather;
+  readonly #disk = new Weather();
   /** Devices and what they hold; a desk on the same folder may go on with them. */
   players = new Map<string, Player>();
 
@@ -78,7 +79,7 @@ export class Desk {
     const federation = { authority: authority.publicKey, coordinator: COORDINATOR, owners: [], config };
     this.coordinator = new Coordinator({
       store: weather.over(store, ["commit", "addRun"]),
-      artifacts,
+      artifacts: this.#disk.over(artifacts, ["read", "putBytes"]),
       federation: federation as unknown as Federation,
       clock: this.clock,
       random,
@@ -202,7 +203,9 @@ export class Desk {
   }
 
   async settle(): Promise<void> {
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    // No time passes while a disk is at work: on this clock it would be minutes.
+    for (let turn = 0; turn < 20; turn = this.#disk.busy > 0 ? 0 : turn + 1)
+      await new Promise((resolve) => setImmediate(resolve));
   }
 
   async close(): Promise<void> {
