@@ -21,7 +21,7 @@ export async function loadModel({ store, runtime, emit }: Site, holder: ModelHol
     } catch (error) {
       emit({ kind: "refused", because: asFault(error) });
       // Not rejected, as what people went back from is: the same bytes may come again, whole.
-      await store.rollback({ reject: false });
+      await store.rollback({ reject: false, from: digest });
     }
   }
   const { base } = await store.pointer();
@@ -32,9 +32,8 @@ export async function loadModel({ store, runtime, emit }: Site, holder: ModelHol
 /** Leaves the release that answers for good, and serves the one before, or the base. */
 export async function goBack(site: Site, holder: ModelHolder): Promise<void> {
   const left = holder.model.release?.digest ?? null;
-  const { current } = await site.store.pointer();
   // Asked again after a write that failed, it may be gone back from already: what failed may be there.
-  if (current === left) await site.store.rollback({ reject: true });
+  await site.store.rollback({ reject: true, from: left });
   site.audit?.note({ actor: "site", what: "release.rolled-back", subject: left ?? "none" });
   await loadModel(site, holder);
 }

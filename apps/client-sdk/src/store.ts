@@ -53,7 +53,13 @@ export type Store = {
   /** Writes the release, then points at it; what was current becomes previous, anything older is removed. */
   activate(release: HeldRelease): Promise<void>;
   /** Points back at the previous release, or at the base; a rejected current one stays out from then on. */
-  rollback(options: { readonly reject: boolean }): Promise<void>;
+  rollback(options: Rollback): Promise<void>;
+};
+
+export type Rollback = {
+  readonly reject: boolean;
+  /** Back from this one: where another is current by then, nothing changes. */
+  readonly from?: string | null;
 };
 
 /** Longest document, in characters; a plan is far below it, the list of peers (peers.ts) is the largest. */
@@ -92,8 +98,9 @@ export function activated(pointer: Pointer, digest: string): Pointer {
   return pointer.current === digest ? pointer : { ...pointer, current: digest, previous: pointer.current };
 }
 
-export function rolledBack(pointer: Pointer, { reject }: { readonly reject: boolean }): Pointer {
+export function rolledBack(pointer: Pointer, { reject, from }: Rollback): Pointer {
   const { current, previous } = pointer;
+  if (from !== undefined && from !== current) return pointer;
   const added = reject && current !== null ? [current] : [];
   const rejected = [...pointer.rejected, ...added].slice(-MAX_REJECTED);
   return { ...pointer, current: previous, previous: null, rejected };

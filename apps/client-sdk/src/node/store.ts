@@ -36,7 +36,16 @@ export async function openFolderStore(folder: string): Promise<Store> {
   for (const name of ["artifacts", "documents", "releases"]) await mkdir(at(name), { recursive: true });
   const part = (sha256: string) => at("artifacts", `${sha256}.part`);
   const pointer = () => readPointer(at("current.json"));
-  const point = (next: Pointer) => replaceFile(at("current.json"), JSON.stringify(next));
+  // Changed from what it is right then: a site may go back while a release is written, which takes a while.
+  const pointing = queue();
+  const point = (change: (now: Pointer) => Pointer) =>
+    pointing(async () => {
+      const next = change(await pointer());
+      await replaceFile(at("current.json"), JSON.stringify(next));
+      return next;
+    });
+  // The folder of one that nothing points at yet is not another's to sweep.
+  const activating = queue();
   return {
     artifact: (sha256) => readIfThere(at("artifacts", sha256)),
     partial: async (sha256) => (await readIfThere(part(sha256))) ?? new Uint8Array(0),
@@ -61,15 +70,24 @@ export async function openFolderStore(folder: string): Promise<Store> {
       await replaceFile(at("documents", `${checkedName(name)}.json`), checkedText(name, text)),
     pointer,
     release: (digest) => readRelease(at("releases", digest), digest),
-    setBase: async (base) => await point({ ...(await pointer()), base }),
-    activate: async (release) => {
-      const before = await pointer();
-      const next = activated(before, release.digest);
-      await replaceFolder(at("releases", release.digest), filesOf(release));
-      await point(next);
-      await sweep(at("releases"), next);
-    },
-    rollback: async (options) => await point(rolledBack(await pointer(), options)),
+    setBase: async (base) => void (await point((now) => ({ ...now, base }))),
+    activate: (release) =>
+      activating(async () => {
+        await replaceFolder(at("releases", release.digest), filesOf(release));
+        const next = await point((now) => activated(now, release.digest));
+        await sweep(at("releases"), next);
+      }),
+    rollback: async (options) => void (await point((now) => rolledBack(now, options))),
+  };
+}
+
+/** One job after another, whatever becomes of those before. */
+function queue(): <T>(job: () => Promise<T>) => Promise<T> {
+  let before: Promise<unknown> = Promise.resolve();
+  return (job) => {
+    const mine = before.then(job);
+    before = mine.catch(() => {});
+    return mine;
   };
 }
 

@@ -102,6 +102,30 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
     expect(await store.pointer()).toEqual({ ...back, current: null });
   });
 
+  test("going back while a release is written is not lost, nor is a base", async () => {
+    const store = await fresh();
+    const [one, two, three] = [releaseNumber(1), releaseNumber(2), releaseNumber(3)];
+    for (const release of [one, two]) await store.activate(release);
+    await Promise.all([store.activate(three), store.rollback({ reject: true }), store.setBase("base")]);
+    const before = { current: three.digest, previous: one.digest, rejected: [two.digest] };
+    const after = { current: two.digest, previous: null, rejected: [three.digest] };
+    const pointer = await store.pointer();
+    expect([before, after]).toContainEqual({ ...pointer, base: undefined });
+    expect(pointer.base).toBe("base");
+    expect(await store.release(pointer.current!)).not.toBeNull();
+  });
+
+  test("going back from a release that is current no more changes nothing", async () => {
+    const store = await fresh();
+    const [one, two] = [releaseNumber(1), releaseNumber(2)];
+    for (const release of [one, two]) await store.activate(release);
+    const there = await store.pointer();
+    for (const from of [one.digest, null]) await store.rollback({ reject: true, from });
+    expect(await store.pointer()).toEqual(there);
+    await store.rollback({ reject: true, from: two.digest });
+    expect(await store.pointer()).toMatchObject({ current: one.digest, rejected: [two.digest] });
+  });
+
   test("documents are replaced as a whole", async () => {
     const store = await fresh();
     expect(await store.document("plan-x")).toBeNull();
