@@ -154,7 +154,9 @@ const limits = v.strictObject({
   connectionsPerAddress: v.optional(
     v.pipe(
       whole(1, 1_000_000),
-      says("Most connections from one network address: all devices of a hospital may share one."),
+      says(
+        "Most connections from one address, of IPv6 from one /64: all devices of a hospital may share one.",
+      ),
     ),
     1_000,
   ),

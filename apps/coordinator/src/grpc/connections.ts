@@ -2,6 +2,7 @@ import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { Caller } from "@tutti/wire/rpc";
 import { type Limits, NARROW_WINDOW_BYTES, NEWCOMER_MS, WIDE_WINDOW_BYTES } from "./limits.ts";
+import { networkOf } from "./network.ts";
 import { Turned } from "./turned.ts";
 
 /** One connection of a peer. */
@@ -9,7 +10,8 @@ type Connection = {
   /** As grpc-js names it, "address:port". */
   readonly peer: string;
   readonly socket: Socket;
-  readonly address: string;
+  /** Whose it is: what the cap of an address counts. */
+  readonly network: string;
   readonly openedMs: number;
   session: ServerHttp2Session | null;
   /** The device that signed a request over it, or an owner; null for a newcomer. */
@@ -32,7 +34,7 @@ export class Connections {
   readonly #all = new Map<string, Connection>();
   /** Oldest first. */
   readonly #newcomers = new Set<Connection>();
-  readonly #perAddress = new Map<string, number>();
+  readonly #perNetwork = new Map<string, number>();
   readonly #ofName = new Map<string, Connection[]>();
 
   readonly #turned: Turned;
@@ -55,21 +57,22 @@ export class Connections {
   admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? "";
     const { connections, connectionsPerAddress, newcomers } = this.#caps;
-    const beside = this.#beside(address);
+    const network = networkOf(address);
+    const beside = this.#beside(network);
     // Who says nothing gives way to who may: honest newcomers are through in well under a second. Of an
     // address that has all it may, to others of it: strangers there do not shut out its devices.
-    if (beside >= connectionsPerAddress) this.#evict(address);
+    if (beside >= connectionsPerAddress) this.#evict(network);
     else if (this.#newcomers.size >= newcomers) this.#evict();
-    if (this.#all.size >= connections || this.#beside(address) >= connectionsPerAddress) {
+    if (this.#all.size >= connections || this.#beside(network) >= connectionsPerAddress) {
       this.#turned.add("full");
       return false;
     }
     const peer = `${address}:${socket.remotePort}`;
     const since = { openedMs: this.#nowMs(), session: null, name: null, wide: 0, counts: true };
-    const connection: Connection = { peer, socket, address, ...since };
+    const connection: Connection = { peer, socket, network, ...since };
     this.#all.set(peer, connection);
     this.#newcomers.add(connection);
-    this.#perAddress.set(address, this.#beside(address) + 1);
+    this.#perNetwork.set(network, this.#beside(network) + 1);
     socket.once("close", () => this.#forget(connection));
     return true;
   }
@@ -133,14 +136,14 @@ export class Connections {
     for (const { socket } of this.#all.values()) socket.destroy();
   }
 
-  #beside(address: string): number {
-    return this.#perAddress.get(address) ?? 0;
+  #beside(network: string): number {
+    return this.#perNetwork.get(network) ?? 0;
   }
 
-  /** The oldest newcomer, or the oldest of an address; it counts no more from here on. */
-  #evict(address?: string): void {
+  /** The oldest newcomer, or the oldest of a network; it counts no more from here on. */
+  #evict(network?: string): void {
     for (const oldest of this.#newcomers) {
-      if (address !== undefined && oldest.address !== address) continue;
+      if (network !== undefined && oldest.network !== network) continue;
       this.#turned.add("newcomer");
       this.#forget(oldest);
       return void oldest.socket.destroy();
@@ -148,14 +151,14 @@ export class Connections {
   }
 
   #forget(connection: Connection): void {
-    const { peer, address, name } = connection;
+    const { peer, network, name } = connection;
     if (!connection.counts) return;
     connection.counts = false;
     if (this.#all.get(peer) === connection) this.#all.delete(peer);
     this.#newcomers.delete(connection);
-    const beside = (this.#perAddress.get(address) ?? 1) - 1;
-    if (beside > 0) this.#perAddress.set(address, beside);
-    else this.#perAddress.delete(address);
+    const beside = this.#beside(network) - 1;
+    if (beside > 0) this.#perNetwork.set(network, beside);
+    else this.#perNetwork.delete(network);
     if (name === null) return;
     const own = (this.#ofName.get(name) ?? []).filter((one) => one !== connection);
     if (own.length > 0) this.#ofName.set(name, own);

@@ -5,7 +5,7 @@ import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 export type Limits = {
   /** Connections at once. */
   readonly connections: number;
-  /** Of one peer address, whoever they are: behind one there may be a hospital. */
+  /** Of one peer address (network.ts), whoever they are: behind one there may be a hospital. */
   readonly connectionsPerAddress: number;
   /** Of one device; its oldest gives way, which is likely one that nobody closed. */
   readonly connectionsPerSite: number;
