@@ -5,6 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { platformRandom } from "@tutti/foundation/random";
+import { newKeyPair, selfKey } from "@tutti/secagg/keys";
+import { type Lift, liftMasks } from "@tutti/secagg/server/lift";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { freePort } from "../../claims/support/free-port.ts";
 import { bundle } from "../../tools/bundle.ts";
@@ -65,17 +68,38 @@ test("its coordinator opens its store, serves metrics, traces, and stops in orde
 test("its thread takes off masks", { timeout: 30_000 }, async () => {
   const thread = new Worker(new URL("thread.mjs", parts), { execArgv: [] });
   try {
-    const heard = new Promise((resolve, reject) => {
-      thread.once("message", resolve);
+    const heard: unknown[] = [];
+    const ended = new Promise<void>((resolve, reject) => {
+      thread.on("message", (message: { kind: string }) => {
+        heard.push(message);
+        if (message.kind !== "lifted") resolve();
+      });
       thread.once("error", reject);
     });
-    thread.postMessage({ kind: "begin", length: 3 });
+    const lifts = someLifts();
+    const words = new Uint32Array(100);
+    await liftMasks(words, structuredClone(lifts));
+    expect(words.some((word) => word !== 0)).toBe(true);
+    thread.postMessage({ kind: "begin", length: words.length });
+    thread.postMessage({ kind: "lift", lifts });
     thread.postMessage({ kind: "end" });
-    expect(await heard).toEqual({ kind: "partial", words: new Uint32Array(3) });
+    await ended;
+    expect(heard).toEqual([{ kind: "lifted" }, { kind: "partial", words }]);
   } finally {
     await thread.terminate();
   }
 });
+
+/** A survivor's own mask, and a lost device's with two others. */
+function someLifts(): Lift[] {
+  const random = platformRandom();
+  const [sid, lost] = [random.bytes(32), newKeyPair(random)];
+  const neighbours = ["b", "c"].map((name) => ({ name, maskKey: newKeyPair(random).publicKey }));
+  return [
+    { kind: "self", key: selfKey(random.bytes(32), sid, "a") },
+    { kind: "pairs", lost: "d", secret: lost.secretKey, sid, neighbours },
+  ];
+}
 
 test("a build over another leaves alone what may still run of that", { timeout: 60_000 }, async () => {
   const folder = new URL(`node_modules/.cache/tutti/test-${process.pid}-again/`, ROOT);
