@@ -19,7 +19,9 @@ export const claim: Claim = {
   name: "coordinator/slow-link",
   target:
     `4 MB at ${ROUND_TRIP_MS} ms round trip are uploaded in ${MOST_MS} ms (median); with ${CUTS} cuts at ` +
-    `random bytes the upload completes, and at most ${MOST_RESENT * 100} % are sent again`,
+    "random bytes, where what left the device arrives, the upload completes, and at most " +
+    `${MOST_RESENT * 100} % are sent again; over cuts that lose what is under way it completes: what is ` +
+    "sent there again is measured and not judged, as are uploads over a new connection",
   async run(report) {
     const policy = { requireSecureAggregation: false };
     return await withHouse({ devices: 1, processes: 1, inMemory: true, policy }, async (house) => {

@@ -39,8 +39,9 @@ export const claim: Claim = {
   name: "coordinator/soak",
   target:
     `${WHOLE} rounds in one coordinator, of ${PLAIN} devices with plain sums and of ${SECURE} with secure ` +
-    `ones at the same time, at least ${FEWEST} of each: resident size (after a collection), handles, ` +
-    `artifacts, database and whole disk at most ${MOST * 100} % above what they were after ${WARM_UP}`,
+    `ones at the same time, at least ${FEWEST} of each, with "retention" set: resident size ` +
+    `(after a collection), handles, artifacts, database and whole disk at most ${MOST * 100} % above what ` +
+    `they were after ${WARM_UP}`,
   async run(report) {
     const options = {
       devices: PLAIN + SECURE,
