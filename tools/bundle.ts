@@ -66,6 +66,7 @@ async function emit(programs: Readonly<Record<string, URL>>, folder: string): Pr
     metafile: true,
   });
   refuseDynamicCommonJs(metafile);
+  await writeFile(join(folder, "LICENSES.txt"), await licencesOf(metafile));
   await cp(new URL("store/migrations/", COORDINATOR), join(folder, "migrations"), { recursive: true });
 }
 
@@ -77,6 +78,26 @@ function refuseDynamicCommonJs({ inputs }: Metafile): void {
         throw new Error(
           `${file} loads ${path} by import(): load a file of ours that imports it by a statement`,
         );
+}
+
+/** Packages that are in the bundle, each with its licence: most ask for its text beside every copy. */
+async function licencesOf({ inputs }: Metafile): Promise<string> {
+  const homes = Object.keys(inputs).map(
+    (file) => /^.*\bnode_modules\/(?:@[^/]+\/)?[^./][^/]*(?=\/)/.exec(file)?.[0],
+  );
+  const texts = [...new Set(homes)]
+    .filter((home) => home !== undefined)
+    .map(async (home) => {
+      const { name, version, license } = JSON.parse(await readFile(join(home, "package.json"), "utf8"));
+      const files = (await readdir(home))
+        .filter((file) => /^(licen[cs]e|copying|notice)\b/i.test(file))
+        .sort();
+      const parts = await Promise.all(files.map((file) => readFile(join(home, file), "utf8")));
+      if (parts.length === 0 && !license)
+        throw new Error(`${name} ${version}: no licence that could go along`);
+      return [`${name} ${version}: ${license}`, ...parts.map((part) => part.trim())].join("\n\n");
+    });
+  return `${(await Promise.all(texts)).sort().join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
 }
 
 async function hashOf(folder: string): Promise<string> {

@@ -52,6 +52,23 @@ test("what was built has no TypeScript in it, and loads none", async () => {
   expect(existsSync(new URL("migrations/postgres/0001.sql", parts))).toBe(true);
 });
 
+test("the licence of each package that is in it lies beside it", async () => {
+  const licences = await readFile(new URL("LICENSES.txt", parts), "utf8");
+  const programs = (await readdir(parts)).filter((name) => name.endsWith(".mjs"));
+  const texts = await Promise.all(programs.map((name) => readFile(new URL(name, parts), "utf8")));
+  // Above each file that it bundles, esbuild writes where that was.
+  const places = texts.flatMap((text) => [
+    ...text.matchAll(/^\/\/ \S*\bnode_modules\/((?:@[^/]+\/)?[^/]+)\//gm),
+  ]);
+  const names = new Set(places.map(([, name]) => name!));
+  expect(names.size).toBeGreaterThan(30);
+  const heads = new Set(licences.split("\n").map((line) => /^(\S+) \d\S*: ./.exec(line)?.[1]));
+  expect([...names].filter((name) => !heads.has(name))).toEqual([]);
+  expect(licences).toContain(
+    await readFile(new URL("node_modules/@grpc/grpc-js/LICENSE", ROOT), "utf8").then((text) => text.trim()),
+  );
+});
+
 test("its coordinator opens its store, serves metrics, traces, and stops in order", {
   timeout: 60_000,
 }, async () => {
