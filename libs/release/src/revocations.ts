@@ -62,6 +62,14 @@ export function checkGrown(before: RevocationList, after: RevocationList): void 
   demand(gone === undefined, refuse("everybody who was revoked before", `a list without ${gone?.name}`));
 }
 
+/** Whether two lists say the same of the same version, whenever each was made. */
+export function isSameList(one: RevocationList, other: RevocationList): boolean {
+  const [of, than] = [one, other].map(({ version, revocations }) =>
+    JSON.stringify([version, revocations.map(({ name, serial }) => [name, hex(serial)])]),
+  );
+  return of === than;
+}
+
 /** Who of these the list revokes, by name or by certificate; undefined for nobody. */
 export function revokedAmong<Party extends { readonly name: string; readonly serial: Uint8Array }>(
   parties: Iterable<Party>,

@@ -135,7 +135,11 @@ export const DEVICES: readonly Scenario[] = [
           'if (device.revoked) return { ...party, denied: denied(name, "revoked") };',
           "",
         ),
-        patch("apps/coordinator/src/drive/coordinator.ts", "await this.#dismiss(device);\n    list", "list"),
+        patch(
+          "apps/coordinator/src/drive/revoking.ts",
+          "await this.#dismissed(device);\n    failpoint",
+          "failpoint",
+        ),
       ),
     ],
     run: againstCoordinator(revoked),

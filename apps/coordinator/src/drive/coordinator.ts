@@ -31,6 +31,7 @@ import type { LiftElsewhere } from "./open.ts";
 import { over } from "./over.ts";
 import type { Activity } from "./presence.ts";
 import { type Keeping, mustHave, needs, Retention } from "./retention.ts";
+import { Revoking } from "./revoking.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -75,6 +76,7 @@ export class Coordinator {
   readonly registry: Registry;
   readonly notices: Notices;
   readonly #drivers = new Map<string, Driver>();
+  readonly #revoking: Revoking;
   readonly retention: Retention;
   /** Runs that storage did not give back yet. */
   readonly #missing = new Set<string>();
@@ -91,6 +93,12 @@ export class Coordinator {
       drivers: () => this.drivers(),
       driver: (run) => this.#drivers.get(run),
       changed: () => this.#watched(),
+    });
+    this.#revoking = new Revoking({
+      ...parts,
+      notices: this.notices,
+      presence: () => this.presence,
+      drivers: () => this.drivers(),
     });
     this.retention = new Retention({
       ...parts,
@@ -141,7 +149,7 @@ export class Coordinator {
     try {
       const driver = this.#drivers.get(run);
       const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
-      if (driver) await this.#dismissRevoked(driver);
+      if (driver) await this.#revoking.dismissFrom(driver);
       else await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
       this.#missing.delete(run);
       this.retention.release(run);
@@ -164,6 +172,7 @@ export class Coordinator {
 
   async close(): Promise<void> {
     this.#closing.abort();
+    this.#revoking.close();
     this.dispatch.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
     await this.retention.close();
@@ -271,35 +280,11 @@ export class Coordinator {
   /**
    * A device whose requests are refused from now on, and that is out of every round in progress before this
    * returns; with the owner's list that says so, other devices hear of it too.
-   * @throws Fault("not-found") for a name that nobody enrolled.
+   * @throws Fault("not-found") for a name that nobody enrolled; Fault("unavailable") where storage fails for
+   * so long that nobody can say: ask again.
    */
   async revoke(device: string, envelope?: SignedEnvelope, by = "owner"): Promise<void> {
-    const list = envelope ? this.notices.nextRevocations(envelope, device) : null;
-    const known = await this.parts.store.trust.revoke(device, list?.statement ?? null, by);
-    demand(
-      known,
-      () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),
-    );
-    failpoint("revoke.durable");
-    await this.#dismiss(device);
-    list?.kept();
-    failpoint("revoke.expelled");
-  }
-
-  /** Ends what a revoked device has here: its stream, and its part in every round. */
-  async #dismiss(device: string): Promise<void> {
-    this.presence.expel(device);
-    const rounds = this.drivers().filter(({ round }) => round !== null);
-    await Promise.all(rounds.map((driver) => driver.submit(device, { case: "revoked", value: true })));
-  }
-
-  /** Whom a round still counts on though it was revoked, by a coordinator that was killed right after. */
-  async #dismissRevoked({ round }: Driver): Promise<void> {
-    const there = [...new Set([...(round?.connected ?? []), ...(round?.invited ?? [])])];
-    for (const name of there) {
-      const device = await this.parts.store.device(name);
-      if (device?.revoked && !round?.revoked.has(name)) await this.#dismiss(name);
-    }
+    await this.#revoking.revoke(device, envelope, by);
   }
 
   /** Calls back after every committed change of any run, and when a device comes, goes or reports. */
@@ -369,7 +354,7 @@ export class Coordinator {
       this.dispatch.remove(run);
       throw cause;
     }
-    await this.#dismissRevoked(driver);
+    await this.#revoking.dismissFrom(driver);
   }
 
   #initialRelease(run: string, plan: Plan): SignedRelease {

@@ -4,12 +4,19 @@ import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import type { Verify } from "@tutti/identity/keys";
-import { checkGrown, NO_REVOCATIONS, openRevocations } from "@tutti/release/revocations";
+import {
+  checkGrown,
+  isSameList,
+  NO_REVOCATIONS,
+  openRevocations,
+  readRevocations,
+} from "@tutti/release/revocations";
 import { MAX_TLS_CERTIFICATES, openTlsCertificates, signTlsCertificates } from "@tutti/release/tls";
 import { type Notice, NoticeSchema } from "@tutti/wire/device";
 import { create, decode, encode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
+import type { RevocationList } from "@tutti/wire/standing";
 import type { Federation } from "../folder/federation.ts";
 import type { Store } from "../store/store.ts";
 import type { Kind, Statement } from "../store/trust.ts";
@@ -38,11 +45,27 @@ export class Notices {
 
   /** Takes up what the store has. */
   async start(): Promise<void> {
-    for (const kind of ["revocations", "tls"] as const) {
-      const kept = await this.#parts.store.trust.statement(kind);
-      if (kept)
-        this.#keep(kind, kept.version, decode(SignedEnvelopeSchema, kept.envelope, MAX_MESSAGE_BYTES));
-    }
+    for (const kind of ["revocations", "tls"] as const) await this.#takeUp(kind);
+  }
+
+  /**
+   * Takes up a list that the store has and this has not: a write that failed may be durable. Whom it adds; to
+   * `tell` of it is the caller's.
+   */
+  async takeUpRevocations(): Promise<string[]> {
+    const before = new Set(namesOn(this.#revocationList()));
+    const isNew = await this.#takeUp("revocations");
+    return isNew ? namesOn(this.#revocationList()).filter((name) => !before.has(name)) : [];
+  }
+
+  isListed(device: string): boolean {
+    return namesOn(this.#revocationList()).includes(device);
+  }
+
+  /** Tells of what is here. */
+  tell(): void {
+    const { revocations, tlsCertificates } = this.notice;
+    this.#parts.onNews({ revocations, tlsCertificates });
   }
 
   get notice(): Notice {
@@ -63,7 +86,8 @@ export class Notices {
   }
 
   /**
-   * Checks an owner's list that revokes one more device. `kept` is to be called once it is durable.
+   * Checks an owner's list that revokes one more device. `kept` is to be called once it is durable, and
+   * `tell` once the device is out of what goes on. What is here already, said again: fine.
    * @throws Fault for a list that no owner signed, that lacks the device, or somebody who was on it before.
    */
   nextRevocations(
@@ -71,14 +95,17 @@ export class Notices {
     device: string,
   ): { readonly statement: Statement; readonly kept: () => void } {
     const { list } = openRevocations(envelope, this.#trust());
-    const before = this.#kept.get("revocations")?.envelope;
-    checkGrown(before ? openRevocations(before, this.#trust()).list : NO_REVOCATIONS, list);
+    const [kept, before] = [this.#kept.get("revocations"), this.#revocationList()];
+    // By who did not hear that it is durable, and may have signed it anew since.
+    const isAgain = kept !== undefined && isSameList(before, list);
+    if (!isAgain) checkGrown(before, list);
     demand(
-      list.revocations.some(({ name }) => name === device),
+      namesOn(list).includes(device),
       () => new Fault("bad-input", "revocations", { expected: `a list with ${device.slice(0, 64)}` }),
     );
-    const statement = { version: list.version, envelope: encode(SignedEnvelopeSchema, envelope) };
-    return { statement, kept: () => this.#tell("revocations", list.version, envelope) };
+    const signed = isAgain ? kept.envelope : envelope;
+    const statement = { version: list.version, envelope: encode(SignedEnvelopeSchema, signed) };
+    return { statement, kept: () => this.#keep("revocations", list.version, signed) };
   }
 
   /**
@@ -103,23 +130,38 @@ export class Notices {
     const envelope = signTlsCertificates({ version, certificates, nowS: this.#trust().nowS }, coordinator);
     const statement = { version, envelope: encode(SignedEnvelopeSchema, envelope) };
     await this.#parts.store.trust.putStatement("tls", statement);
-    this.#tell("tls", version, envelope);
+    this.#keep("tls", version, envelope);
+    this.tell();
   }
 
-  #tell(kind: Kind, version: number, envelope: SignedEnvelope): void {
-    this.#keep(kind, version, envelope);
-    const { revocations, tlsCertificates } = this.notice;
-    this.#parts.onNews({ revocations, tlsCertificates });
+  /** Whether the store has a newer one than this, which is here from now on. */
+  async #takeUp(kind: Kind): Promise<boolean> {
+    const there = await this.#parts.store.trust.statement(kind);
+    const before = this.#kept.get(kind)?.version ?? 0;
+    if (!there || there.version <= before) return false;
+    this.#keep(kind, there.version, decode(SignedEnvelopeSchema, there.envelope, MAX_MESSAGE_BYTES));
+    return true;
   }
 
+  /** As it was checked before it was kept; whoever signed it may have no good certificate any more. */
+  #revocationList(): RevocationList {
+    const kept = this.#kept.get("revocations");
+    return kept ? readRevocations(kept.envelope.payload) : NO_REVOCATIONS;
+  }
+
+  /** The newest wins, whoever read or wrote it first. */
   #keep(kind: Kind, version: number, envelope: SignedEnvelope): void {
-    this.#kept.set(kind, { version, envelope });
+    if (version > (this.#kept.get(kind)?.version ?? 0)) this.#kept.set(kind, { version, envelope });
   }
 
   #trust() {
     const { federation, clock, verify } = this.#parts;
     return { authority: federation.authority, nowS: Math.floor(clock.wallMs() / 1000), verify };
   }
+}
+
+function namesOn({ revocations }: RevocationList): string[] {
+  return revocations.map(({ name }) => name);
 }
 
 function isStillGood(der: Uint8Array, nowMs: number): boolean {

@@ -1,7 +1,10 @@
+import { asFault, type FaultCode } from "@tutti/foundation/fault";
 import type { Device, Store } from "./store.ts";
 
 /** Devices kept in memory, a few hundred bytes each; beyond it all are forgotten and read again. */
 const MOST = 20_000;
+/** What a write fails with that may be durable. */
+const UNKNOWN: ReadonlySet<FaultCode> = new Set<FaultCode>(["storage", "unavailable"]);
 
 /**
  * The same store; a device's row, which every request of it asks for, is read once until it is written. Only
@@ -9,11 +12,18 @@ const MOST = 20_000;
  */
 export function remembering(store: Store): Store {
   const rows = new Map<string, Device>();
+  /** Rows whose last write failed: it may become durable even after the next time that it is read. */
+  const unsure = new Set<string>();
   let writes = 0;
   /** However the write ends: one that failed may be on disk. */
   const writing = async <T>(name: string, body: () => Promise<T>): Promise<T> => {
     try {
-      return await body();
+      const result = await body();
+      unsure.delete(name);
+      return result;
+    } catch (cause) {
+      if (UNKNOWN.has(asFault(cause).code)) unsure.add(name);
+      throw cause;
     } finally {
       writes++;
       rows.delete(name);
@@ -27,7 +37,7 @@ export function remembering(store: Store): Store {
       const before = writes;
       const row = await store.device(name);
       // One that was read while something was written may be older than that.
-      if (row === undefined || before !== writes) return row;
+      if (row === undefined || before !== writes || unsure.has(name)) return row;
       if (rows.size >= MOST) rows.clear();
       rows.set(name, row);
       return row;

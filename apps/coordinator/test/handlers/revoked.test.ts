@@ -1,9 +1,11 @@
-import type { Fault } from "@tutti/foundation/fault";
+import { Fault } from "@tutti/foundation/fault";
+import { NO_REVOCATIONS, readRevocations, signRevocations, withRevoked } from "@tutti/release/revocations";
 import { survivors } from "@tutti/round/summing";
 import { RevokeRequestSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { plan, temporary } from "../drive/house.ts";
+import { NOW_S } from "../../../../libs/round/test/cast.ts";
+import { plan, OWNER as SIGNER, temporary } from "../drive/house.ts";
 import { callOf, Desk } from "./desk.ts";
 
 const ABCD = ["a", "b", "c", "d"];
@@ -73,5 +75,116 @@ describe("a device that is revoked", () => {
     const nobody = create(RevokeRequestSchema, { device: "nobody" });
     const code = await desk.owner.revoke(nobody, OWNER).catch((fault: Fault) => fault.code);
     expect(code).toBe("not-found");
+  });
+
+  describe("by storage that fails", () => {
+    let madeS = NOW_S;
+    /** As `tutti revoke` does: the coordinator's newest list and one more, signed now. */
+    const revoke = (device: string, version = 0) => {
+      const { payload } = desk.coordinator.notices.revocations();
+      const before = payload.length > 0 ? readRevocations(payload) : NO_REVOCATIONS;
+      const list = withRevoked(before, { name: device, serial: Uint8Array.of(1), nowS: madeS++ });
+      if (version > 0) list.version = version;
+      const revocations = signRevocations(list, SIGNER);
+      return desk.owner.revoke(create(RevokeRequestSchema, { device, revocations }), OWNER);
+    };
+    const broken = () => new Fault("storage", "a test", { got: "EIO" });
+    /** The store fails to revoke once, before it did anything or after. */
+    const breaks = (when: "before" | "after") => {
+      const { trust } = desk.store;
+      const { revoke } = trust;
+      trust.revoke = async (...about) => {
+        trust.revoke = revoke;
+        if (when === "after") await revoke(...about);
+        throw broken();
+      };
+    };
+    const passing = async (until: Promise<unknown>) => {
+      let isOver = false;
+      const over = () => {
+        isOver = true;
+      };
+      until.then(over, over);
+      for (let turn = 0; turn < 50 && !isOver; turn++) {
+        await desk.settle();
+        if (!isOver) desk.clock.next();
+      }
+      return await until;
+    };
+    const isOut = (device: string) =>
+      desk.round!.revoked.has(device) &&
+      !desk.round!.connected.has(device) &&
+      !desk.coordinator.presence.isHere(device);
+    const version = () => desk.coordinator.notices.notice.revocations;
+
+    beforeEach(async () => {
+      await desk.startRun(plan());
+      await desk.gather(...ABCD);
+    });
+
+    test("after it is durable: it is done, and the next one goes on from there", async () => {
+      breaks("after");
+      await revoke("d");
+      expect([isOut("d"), version()]).toEqual([true, 1]);
+      await revoke("c");
+      expect([isOut("c"), version()]).toEqual([true, 2]);
+    });
+
+    test("before it is durable: it is said so, nobody is out, and asking again does it", async () => {
+      breaks("before");
+      await expect(revoke("d")).rejects.toMatchObject({ code: "storage" });
+      expect([isOut("d"), version()]).toEqual([false, 0]);
+      await revoke("d");
+      await revoke("c");
+      expect([isOut("d"), isOut("c"), version()]).toEqual([true, true, 2]);
+    });
+
+    test("while the round is told: it is told again, until it is", async () => {
+      let left = 1;
+      desk.weather.onOperation = (name) => {
+        if (name === "commit" && left-- > 0) throw broken();
+      };
+      await passing(revoke("d"));
+      expect([isOut("d"), version()]).toEqual([true, 1]);
+      await revoke("c");
+      expect([isOut("c"), version()]).toEqual([true, 2]);
+    });
+
+    test("for long while the round is told: who asks hears so, and it is done all the same", async () => {
+      let isBroken = true;
+      desk.weather.onOperation = (name) => {
+        if (name === "commit" && isBroken) throw broken();
+      };
+      await expect(passing(revoke("d"))).rejects.toMatchObject({ code: "unavailable" });
+      isBroken = false;
+      for (let turn = 0; turn < 20 && !isOut("d"); turn++) {
+        desk.clock.next();
+        await desk.settle();
+      }
+      expect([isOut("d"), version()]).toEqual([true, 1]);
+      await revoke("c");
+      expect([isOut("c"), version()]).toEqual([true, 2]);
+    });
+
+    test("so that nobody can say: looked up until it is known, with nobody asking again", async () => {
+      breaks("after");
+      let left = 2;
+      const read = desk.store.trust.statement;
+      // The first is read before it is written.
+      desk.store.trust.statement = async (kind) => {
+        if (left-- === 1) throw broken();
+        return await read(kind);
+      };
+      await expect(revoke("d")).rejects.toMatchObject({ code: "unavailable" });
+      for (let turn = 0; turn < 20 && !isOut("d"); turn++) {
+        desk.clock.next();
+        await desk.settle();
+      }
+      expect([isOut("d"), version()]).toEqual([true, 1]);
+      // The same version, signed again by who read the list before.
+      await revoke("d", 1);
+      await revoke("c");
+      expect([isOut("c"), version()]).toEqual([true, 2]);
+    });
   });
 });

@@ -189,6 +189,7 @@ describe("lists of who was revoked", () => {
     const { statement, kept } = notices.nextRevocations(envelope, name);
     await store.trust.revoke(name, statement);
     kept();
+    notices.tell();
   };
 
   test("are kept, told, and only grow", async () => {

@@ -1,3 +1,4 @@
+import { Fault } from "@tutti/foundation/fault";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { remembering } from "../../src/store/familiar.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -70,5 +71,21 @@ describe.each(BENCHES)("devices that are remembered, on $name", ({ fresh }) => {
     expect((await broken.device("ward-3"))?.revoked).toBe(false);
     await expect(broken.trust.revoke("ward-3", null)).rejects.toThrow("lost");
     expect((await broken.device("ward-3"))?.revoked).toBe(true);
+  });
+
+  test("one that is durable only after its answer was lost: the row is read until then", async () => {
+    const slow = remembering({
+      ...under,
+      trust: {
+        ...under.trust,
+        revoke: async () => {
+          throw new Fault("unavailable", "a test", { got: "a lost connection" });
+        },
+      },
+    });
+    await expect(slow.trust.revoke("ward-3", null)).rejects.toThrow("lost");
+    expect((await slow.device("ward-3"))?.revoked).toBe(false);
+    await under.trust.revoke("ward-3", null);
+    expect((await slow.device("ward-3"))?.revoked).toBe(true);
   });
 });
