@@ -118,6 +118,7 @@ export class Notices {
     ders: readonly Uint8Array[],
     isGood = (der: Uint8Array) => isStillGood(der, this.#parts.clock.wallMs()),
   ): Promise<void> {
+    await this.#takeUpTls();
     const kept = this.#kept.get("tls");
     const before = kept ? openTlsCertificates(kept.envelope, this.#trust()).certificates : [];
     const among = (list: readonly Uint8Array[], der: Uint8Array) => list.some((one) => equalBytes(one, der));
@@ -129,9 +130,21 @@ export class Notices {
     const { coordinator } = this.#parts.federation;
     const envelope = signTlsCertificates({ version, certificates, nowS: this.#trust().nowS }, coordinator);
     const statement = { version, envelope: encode(SignedEnvelopeSchema, envelope) };
-    await this.#parts.store.trust.putStatement("tls", statement);
+    try {
+      await this.#parts.store.trust.putStatement("tls", statement);
+    } catch (cause) {
+      // It may be durable all the same: only reading can tell.
+      await this.#takeUpTls();
+      const there = this.#kept.get("tls")?.envelope.payload;
+      if (there && equalBytes(there, envelope.payload)) return;
+      throw cause;
+    }
     this.#keep("tls", version, envelope);
     this.tell();
+  }
+
+  async #takeUpTls(): Promise<void> {
+    if (await this.#takeUp("tls")) this.tell();
   }
 
   /** Whether the store has a newer one than this, which is here from now on. */

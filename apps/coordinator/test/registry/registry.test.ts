@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@tutti/foundation/clock";
+import { Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { bind, issue } from "@tutti/identity/certificate";
 import { newSeed, type SigningKey, signingKey, verify } from "@tutti/identity/keys";
@@ -229,4 +230,28 @@ describe("TLS certificates", () => {
     expect([shown().version, shown().certificates]).toEqual([3, [three, two]]);
     expect(heard.map(({ tlsCertificates }) => tlsCertificates)).toEqual([1, 2, 3]);
   });
+
+  test.each(["before", "after"] as const)(
+    "the store fails %s it keeps them: the next go on",
+    async (when) => {
+      const [one, two, three] = [Uint8Array.of(1), Uint8Array.of(2), Uint8Array.of(3)];
+      await notices.shows([one], good);
+      const put = store.trust.putStatement;
+      let left = 1;
+      store.trust.putStatement = async (...about) => {
+        const fails = left-- > 0;
+        if (!fails || when === "after") await put(...about);
+        if (fails) throw new Fault("unavailable", "a test");
+      };
+      const shown2 = notices.shows([two], good);
+      if (when === "before") await expect(shown2).rejects.toMatchObject({ code: "unavailable" });
+      else await shown2;
+      nowS += 60;
+      await notices.shows([two], good);
+      expect([shown().version, shown().certificates]).toEqual([2, [two, one]]);
+      await notices.shows([three], good);
+      expect([shown().version, shown().certificates]).toEqual([3, [three, two, one]]);
+      expect(heard.map(({ tlsCertificates }) => tlsCertificates)).toEqual([1, 2, 3]);
+    },
+  );
 });
