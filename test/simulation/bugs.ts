@@ -260,4 +260,26 @@ export const BUGS: readonly Bug[] = [
       },
     ],
   },
+  {
+    name: "still-in-it",
+    what: "a device that is revoked stays in the rounds in progress",
+    patches: [
+      {
+        file: `${DRIVE}/revoking.ts`,
+        find: "const rounds = drivers().filter(({ round }) => round !== null);",
+        replace: "const rounds = drivers().filter(({ round }) => round === null);",
+      },
+    ],
+  },
+  {
+    name: "revoked-unheard",
+    what: "a list of revocations that is durable though nobody heard so is not taken up (found, and mended)",
+    patches: [
+      {
+        file: `${DRIVE}/revoking.ts`,
+        find: "    const added = await this.#parts.notices.takeUpRevocations();\n",
+        replace: "    const added: string[] = [];\n",
+      },
+    ],
+  },
 ];

@@ -258,11 +258,16 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
         whose.offsetMs += ms;
       });
     }),
-  revoked: (world, draw) =>
-    once(world, draw, ({ name }) => {
-      world.struck("revoked", name);
-      void world.owner.revoke(name);
-    }),
+  revoked: (world, draw) => {
+    const fate = pick(draw, [null, null, "unknown", "failed"] as const);
+    if (fate) world.snags.add({ who: "coordinator", what: "revoke", fate, left: 1 });
+    times(draw, 2, () =>
+      once(world, draw, ({ name }) => {
+        world.struck("revoked", name);
+        world.revoke(name);
+      }),
+    );
+  },
   "activation unknown": (world, draw) =>
     times(draw, 2, () => {
       const who = pick(draw, world.scenario.devices);

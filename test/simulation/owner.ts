@@ -1,10 +1,11 @@
-import { persist } from "@tutti/client-sdk/backoff";
+import { delayMs, persist } from "@tutti/client-sdk/backoff";
 import { fromHex } from "@tutti/foundation/bytes";
-import { Fault } from "@tutti/foundation/fault";
+import { Fault, type FaultCode } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import { type Plan, planBytes } from "@tutti/plan/plan";
 import { signPlan } from "@tutti/release/plan";
+import { NO_REVOCATIONS, readRevocations, signRevocations, withRevoked } from "@tutti/release/revocations";
 import {
   type Admin,
   type PutPart,
@@ -14,7 +15,9 @@ import {
   StartRunRequestSchema,
 } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
+import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Stub } from "@tutti/wire/rpc";
+import { DevicesRequestSchema, type Register, RevocationsRequestSchema } from "@tutti/wire/standing";
 import { OWNER } from "./cast.ts";
 import type { Life } from "./life.ts";
 import { BASE, INITIAL } from "./recipe.ts";
@@ -22,15 +25,24 @@ import { BASE, INITIAL } from "./recipe.ts";
 export type Owner = {
   /** Uploads what a plan names, starts it, and follows it to its end. */
   conduct(plan: Plan): Promise<{ run: string; state: string; reason: string }>;
+  /** Until it is done; nothing, where nobody of this name is enrolled. */
   revoke(device: string): Promise<void>;
+  /** Whom it is revoking, and since when in virtual time. */
+  readonly revoking: ReadonlyMap<string, number>;
   stop(run: string): Promise<void>;
 };
 
 const LOOK_MS = 1_500;
 
+/** What an owner who gives a command again may be done with then: another list may be there by now. */
+const AGAIN: ReadonlySet<FaultCode> = new Set<FaultCode>(["unavailable", "deadline", "conflict", "refused"]);
+
+type Services = { readonly admin: Stub<typeof Admin>; readonly register: Stub<typeof Register> };
+
 /** A run's owner, at a machine that never fails; whatever may pass is asked again. */
-export function ownerOn(life: Life, admin: Stub<typeof Admin>): Owner {
+export function ownerOn(life: Life, { admin, register }: Services): Owner {
   const { clock } = life;
+  const revoking = new Map<string, number>();
   const patience = { clock, jitter: seededRandom(life.name) };
   const { signal } = new AbortController();
   const ask = <T>(call: (signal: AbortSignal) => Promise<T>) => persist(call, patience, signal);
@@ -50,14 +62,46 @@ export function ownerOn(life: Life, admin: Stub<typeof Admin>): Owner {
         await clock.sleep(LOOK_MS);
       }
     },
+    revoking,
     async revoke(device) {
-      await ask((until) => admin.revoke(create(RevokeRequestSchema, { device }), until)).catch((error) => {
+      revoking.set(device, life.timeline.nowMs);
+      const command = (until: AbortSignal) => revoke({ admin, register }, { device, clock, until });
+      for (let attempt = 0; ; attempt++) {
+        const code = await command(signal).then(() => null, codeOf);
         // Nobody enrolled it yet.
-        if (!(error instanceof Fault && error.code === "not-found")) throw error;
-      });
+        if (code === null || code === "not-found") break;
+        await clock.sleep(delayMs(attempt, patience.jitter));
+      }
+      revoking.delete(device);
     },
     stop: async (run) => void (await ask((until) => admin.stopRun(create(RunRequestSchema, { run }), until))),
   };
+}
+
+/** `tutti revoke`, once: the newest list and one more, signed now (apps/cli/src/commands/revoke.ts). */
+async function revoke(
+  { admin, register }: Services,
+  { device, clock, until }: { device: string; clock: Life["clock"]; until: AbortSignal },
+): Promise<void> {
+  const envelope = await register.revocations(create(RevocationsRequestSchema), until);
+  for await (const { name, serial } of register.devices(create(DevicesRequestSchema), until)) {
+    if (name !== device) continue;
+    const list = withRevoked(listIn(envelope), { name, serial, nowS: Math.floor(clock.wallMs() / 1000) });
+    const revocations = signRevocations(list, OWNER);
+    await admin.revoke(create(RevokeRequestSchema, { device, revocations }), until);
+    return;
+  }
+  throw new Fault("not-found", `device ${device}`);
+}
+
+function listIn({ payload }: SignedEnvelope) {
+  return payload.length > 0 ? readRevocations(payload) : NO_REVOCATIONS;
+}
+
+/** @throws what no command that is given again mends. */
+function codeOf(error: unknown): FaultCode {
+  if (error instanceof Fault && (AGAIN.has(error.code) || error.code === "not-found")) return error.code;
+  throw error;
 }
 
 /** The answer to the first request was lost, and the run is over by now: its id is its plan's. */

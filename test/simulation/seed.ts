@@ -6,6 +6,7 @@ import { Transcript } from "./transcript.ts";
 import { Books } from "./watch/books.ts";
 import { Durable } from "./watch/durable.ts";
 import { Endings } from "./watch/endings.ts";
+import { Revoked } from "./watch/revoked.ts";
 import { Secrecy } from "./watch/secrecy.ts";
 import { Sessions } from "./watch/sessions.ts";
 import { Sums } from "./watch/sums.ts";
@@ -73,6 +74,7 @@ function newWorld(scenario: Scenario, transcript: Transcript): World {
     new Sums(books, sessions, secrecy),
     new Endings(),
     new WholeDevices(books),
+    new Revoked(books),
   ];
   return new World(scenario, { transcript, witness: new Witness(watchers) });
 }
@@ -99,7 +101,7 @@ async function lived(world: World, stray: () => unknown): Promise<string | null>
       if (stray() !== null) throw stray();
       if (timeline.nowMs > mostMs && !world.isOver)
         throw new Violation(`a run does not end; over are ${world.ended.length}`);
-      return timeline.nowMs > doneMs;
+      return timeline.nowMs > doneMs && world.owner.revoking.size === 0;
     });
     return null;
   } catch (error) {

@@ -7,6 +7,7 @@ import { Admin } from "@tutti/wire/admin";
 import { encode } from "@tutti/wire/message";
 import { Federation, type Instruction } from "@tutti/wire/round";
 import type { DescMethod } from "@tutti/wire/rpc";
+import { Register } from "@tutti/wire/standing";
 import type { Shelf } from "./artifacts.ts";
 import { identityOf } from "./cast.ts";
 import { bootCoordinator, type Process } from "./coordinator.ts";
@@ -262,9 +263,21 @@ export class World {
     this.ended.push(end);
   }
 
+  /** The owner revokes a device, until that is done. */
+  revoke(device: string): void {
+    if (this.owner.revoking.has(device)) return;
+    this.owner.revoke(device).then(
+      () => this.say("owner", `revoked ${device}`),
+      (error) => {
+        this.witness.failure ??= error;
+      },
+    );
+  }
+
   #newOwner(): Owner {
     const life = this.#newLife("owner", { offsetMs: 0 });
-    return ownerOn(life, wireTo(Admin, this.#wire(life, "owner")));
+    const wire = this.#wire(life, "owner");
+    return ownerOn(life, { admin: wireTo(Admin, wire), register: wireTo(Register, wire) });
   }
 
   #newLife(name: string, wall: Wall): Life {
