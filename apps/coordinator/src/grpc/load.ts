@@ -15,7 +15,7 @@ const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
 /** Calls that lose nothing by waiting. The messages of a round in progress are what frees this process. */
-const CAN_WAIT = new Set(["Hello", "Enroll", "Listen", "CheckIn", "Fetch", "Report", "Put", "Watch"]);
+const CAN_WAIT = new Set("Hello Enroll Renew Listen CheckIn Fetch Report Put Watch".split(" "));
 /** Calls that last for as long as a device is there, and do nothing most of that time. */
 const LISTENING = new Set(["Listen", "Watch"]);
 

@@ -35,6 +35,8 @@ export class Registry {
   readonly #parts: RegistryParts;
   /** Of certificates as they were read: the same bytes in memory need no second look. */
   readonly #identities = new WeakMap<Uint8Array, Identity>();
+  /** The last in turn of each device that asks for a renewal just now. */
+  readonly #renewing = new Map<string, Promise<unknown>>();
 
   constructor(parts: RegistryParts) {
     this.#parts = parts;
@@ -90,29 +92,56 @@ export class Registry {
    * it is taken up where it is newer than the one here. @throws Fault("refused") saying why, by `denied`.
    */
   async renew(request: RenewalRequest): Promise<Certificate | null> {
-    const { store, federation } = this.#parts;
-    const graceS = federation.config.identity.renewalGraceDays * DAY_S;
+    const graceS = this.#parts.federation.config.identity.renewalGraceDays * DAY_S;
     const identity = checkRenewal(request, { ...this.#trust(), graceS });
     const { name } = identity;
-    const device = await store.device(name);
-    if (!device) throw denied(name, "unknown");
-    if (device.revoked) throw denied(name, "revoked");
-    const known = this.#identityOf(device.certificate);
-    mustBeItsKey(known, identity.publicKey);
-    if (identity.notAfterS > known.notAfterS) {
+    mustBeItsKey(await this.#heldBy(name), identity.publicKey);
+    // However often it asks at once: it never takes more of the store than one device's part.
+    return await this.#inTurn(name, () => this.#renew(request, identity));
+  }
+
+  async #renew(request: RenewalRequest, identity: Identity): Promise<Certificate | null> {
+    const { name, serial, notAfterS } = identity;
+    const { trust } = this.#parts.store;
+    const known = await this.#heldBy(name);
+    const certificate = encode(CertificateSchema, request.certificate!);
+    if (notAfterS > known.notAfterS) {
       checkSuccessor(known, identity);
-      const certificate = encode(CertificateSchema, request.certificate!);
-      await store.trust.renew(name, { serial: identity.serial, certificate });
+      await trust.renew(name, { serial, certificate });
     }
     if (request.days === 0) return null;
-    const latest = Math.max(known.notAfterS, identity.notAfterS);
-    const granted = await store.trust.askRenewal({
+    const latest = Math.max(known.notAfterS, notAfterS);
+    const granted = await trust.askRenewal({
       name,
       request: encode(RenewalRequestSchema, request),
       isUseful: (bytes) =>
         validityOf(decode(CertificateSchema, bytes, MAX_CERTIFICATE_BYTES)).notAfterS > latest,
+      isSame: (bytes) => {
+        const kept = decode(RenewalRequestSchema, bytes, MAX_CERTIFICATE_BYTES);
+        const same = kept.certificate && encode(CertificateSchema, kept.certificate);
+        return same !== undefined && equalBytes(same, certificate) && kept.days === request.days;
+      },
     });
     return granted && decode(CertificateSchema, granted, MAX_CERTIFICATE_BYTES);
+  }
+
+  /** @throws Fault("refused") for a device that is unknown or revoked, by `denied`. */
+  async #heldBy(name: string): Promise<Identity> {
+    const device = await this.#parts.store.device(name);
+    if (!device) throw denied(name, "unknown");
+    if (device.revoked) throw denied(name, "revoked");
+    return this.#identityOf(device.certificate);
+  }
+
+  async #inTurn<T>(name: string, act: () => Promise<T>): Promise<T> {
+    const mine = (this.#renewing.get(name) ?? Promise.resolve()).then(act);
+    const over = mine.catch(() => {});
+    this.#renewing.set(name, over);
+    try {
+      return await mine;
+    } finally {
+      if (this.#renewing.get(name) === over) this.#renewing.delete(name);
+    }
   }
 
   /** Requests that nobody answered, as devices signed them. */
@@ -126,14 +155,12 @@ export class Registry {
     demand(grant, () => new Fault("bad-message", "grant", { expected: "a certificate", got: "none" }));
     const identity = verifyGrant(grant, this.#trust());
     const { store } = this.#parts;
-    const device = await store.device(name);
-    if (!device) throw denied(name, "unknown");
-    if (device.revoked) throw denied(name, "revoked");
+    const known = await this.#heldBy(name);
     demand(
       identity.name === name,
       () => new Fault("bad-input", "grant", { expected: `one for ${name}`, got: identity.name }),
     );
-    mustBeItsKey(this.#identityOf(device.certificate), identity.publicKey);
+    mustBeItsKey(known, identity.publicKey);
     const asked = await store.trust.grantRenewal(name, encode(CertificateSchema, grant));
     demand(asked, () => new Fault("not-found", `renewal of ${name}`, { got: "no request" }));
   }

@@ -27,6 +27,8 @@ export type Asking = {
   readonly name: string;
   readonly request: Uint8Array;
   readonly isUseful: (granted: Uint8Array) => boolean;
+  /** Whether a request that is kept already asks for the same. */
+  readonly isSame: (kept: Uint8Array) => boolean;
 };
 
 /** How trust goes on and ends, in the store; the same rules as for the rest of it (store.ts). */
@@ -34,7 +36,7 @@ export type TrustStore = {
   listed(): Promise<Listed[]>;
   /**
    * Notes that the device asked. What the authority signed since for it; null while there is nothing, or only
-   * what is of no use any more.
+   * what is of no use any more. Asked again for the same it only reads.
    */
   askRenewal(asking: Asking): Promise<Uint8Array | null>;
   /** Requests without an answer, oldest first. */
@@ -63,7 +65,11 @@ export function trustStoreOf(leading: Leading): TrustStore {
     });
   const store: TrustStore = {
     listed: () => listed(leading),
-    askRenewal: (asking) => write((tx) => ask(tx, asking, nowMs())),
+    async askRenewal(asking) {
+      // Anybody may ask, as often as the network carries: no write, and no lock, for what is kept already.
+      const known = answerTo(asking, await keptOf(db, asking.name));
+      return known === undefined ? await write((tx) => ask(tx, asking, nowMs())) : known;
+    },
     async renewals() {
       const waiting = db.selectFrom("renewals").select("request").where("granted", "is", null);
       return (await waiting.orderBy("asked_ms").execute()).map(({ request }) => request);
@@ -124,9 +130,23 @@ async function listed({ engine }: Leading): Promise<Listed[]> {
   }));
 }
 
-async function ask(tx: Tx, { name, request, isUseful }: Asking, nowMs: number): Promise<Uint8Array | null> {
-  const there = await tx.selectFrom("renewals").select("granted").where("name", "=", name).executeTakeFirst();
-  if (there?.granted && isUseful(there.granted)) return there.granted;
+type KeptRequest = { readonly request: Uint8Array; readonly granted: Uint8Array | null };
+
+function keptOf(db: Leading["engine"]["db"], name: string): Promise<KeptRequest | undefined> {
+  return db.selectFrom("renewals").select(["request", "granted"]).where("name", "=", name).executeTakeFirst();
+}
+
+/** Undefined where the request is to be kept. */
+function answerTo({ isUseful, isSame }: Asking, kept?: KeptRequest): Uint8Array | null | undefined {
+  if (kept?.granted) return isUseful(kept.granted) ? kept.granted : undefined;
+  return kept && isSame(kept.request) ? null : undefined;
+}
+
+async function ask(tx: Tx, asking: Asking, nowMs: number): Promise<Uint8Array | null> {
+  const { name, request } = asking;
+  const there = await keptOf(tx, name);
+  const known = answerTo(asking, there);
+  if (known !== undefined) return known;
   const anew = { request, granted: null };
   if (there) await tx.updateTable("renewals").set(anew).where("name", "=", name).execute();
   else

@@ -264,6 +264,7 @@ describe("docs/reliability.md, Connections: too much to do", () => {
     expect(asked[3]).toBeGreaterThanOrEqual(1000);
     expect(asked[11]).toBeGreaterThan(asked[3]!);
     expect(asked.at(-1)).toBe(30_000);
+    for (const method of ["Enroll", "Renew"]) expect(met(load, method)?.code).toBe("unavailable");
     load.look(sample);
     expect(met(load, "Hello")).toBeUndefined();
   });

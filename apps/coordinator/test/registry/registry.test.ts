@@ -116,6 +116,45 @@ describe("certificates", () => {
     expect(await why("ann")).toBe("device ann: expired");
   });
 
+  test("a device that asks again and again is written down once, and in turn with itself", async () => {
+    const [ann, bob] = [deviceOf("ann"), deviceOf("bob")];
+    for (const { certificate } of [ann, bob]) await registry.enrol(certificate);
+    const { askRenewal } = store.trust;
+    let [busy, most, calls] = [0, 0, 0];
+    store.trust.askRenewal = async (asking) => {
+      most = Math.max(most, ++busy);
+      calls++;
+      await new Promise(setImmediate);
+      busy--;
+      return await askRenewal(asking);
+    };
+    const ask = ({ key, certificate }: typeof ann, days: number, atS = nowS) =>
+      registry.renew(requestRenewal(key, { certificate, days, nowS: atS }));
+    const many = Array.from({ length: 20 }, (_, at) => ask(ann, 90, nowS + at));
+    await Promise.all(many);
+    expect([most, calls]).toEqual([1, 20]);
+    // The first of them is kept: the others ask for the same.
+    expect((await registry.renewals()).map(({ askedAtS }) => askedAtS)).toEqual([nowS]);
+    await ask(ann, 30, nowS + 40);
+    expect((await registry.renewals()).map(({ days }) => days)).toEqual([30]);
+    await Promise.all([ask(ann, 30), ask(bob, 30)]);
+    expect(most).toBe(2);
+  });
+
+  test("one that fails does not keep the next from its turn", async () => {
+    const ann = deviceOf("ann");
+    await registry.enrol(ann.certificate);
+    const { askRenewal } = store.trust;
+    store.trust.askRenewal = async () => {
+      store.trust.askRenewal = askRenewal;
+      throw new Fault("unavailable", "a test");
+    };
+    const ask = () =>
+      registry.renew(requestRenewal(ann.key, { certificate: ann.certificate, days: 90, nowS }));
+    const [first, second] = await Promise.allSettled([ask(), ask()]);
+    expect([first.status, second]).toEqual(["rejected", { status: "fulfilled", value: null }]);
+  });
+
   test("an expired device asks within the grace period, and not after it", async () => {
     const ann = deviceOf("ann");
     await registry.enrol(ann.certificate);

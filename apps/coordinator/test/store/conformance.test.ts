@@ -1,9 +1,16 @@
+import { equalBytes } from "@tutti/foundation/bytes";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Kept, Store } from "../../src/store/store.ts";
 import { aRun, BENCHES, bytes, lead, type Place } from "./bench.ts";
 
 /** One suite for every engine: what a coordinator relies on must not depend on which it has. */
 const device = { name: "ward-3", serial: bytes(9, 9), certificate: bytes(5, 6, 7) };
+const asking = (request: Uint8Array, isUseful = () => true) => ({
+  name: "ward-3",
+  request,
+  isUseful,
+  isSame: (kept: Uint8Array) => equalBytes(kept, request),
+});
 
 describe.each(BENCHES)("the store on $name", ({ fresh }) => {
   let place: Place;
@@ -101,7 +108,7 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
   test("a renewal is asked for, granted, and takes the place of the certificate before", async () => {
     await store.addDevice(device);
     const ask = (request: Uint8Array, isUseful = () => true) =>
-      store.trust.askRenewal({ name: "ward-3", request, isUseful });
+      store.trust.askRenewal(asking(request, isUseful));
     expect(await store.trust.grantRenewal("ward-3", bytes(4))).toBe(false);
     expect(await ask(bytes(1))).toBe(null);
     expect(await ask(bytes(2))).toBe(null);
@@ -122,9 +129,23 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
     expect(await store.trust.renew("nobody", renewed)).toBe(false);
   });
 
+  test("a renewal that is asked for again is only read: no other write waits for it", async () => {
+    await store.addDevice(device);
+    expect(await store.trust.askRenewal(asking(bytes(1)))).toBe(null);
+    await store.close();
+    const engine = await place.open();
+    const old = await lead(engine);
+    // What the leader before writes is refused.
+    store = await lead(engine);
+    expect(await old.trust.askRenewal(asking(bytes(1)))).toBe(null);
+    await expect(old.trust.askRenewal(asking(bytes(2)))).rejects.toMatchObject({ code: "unavailable" });
+    await store.trust.grantRenewal("ward-3", bytes(4));
+    expect(await old.trust.askRenewal(asking(bytes(2)))).toEqual(bytes(4));
+  });
+
   test("who is revoked asks for nothing any more and is not renewed", async () => {
     await store.addDevice(device);
-    await store.trust.askRenewal({ name: "ward-3", request: bytes(1), isUseful: () => true });
+    await store.trust.askRenewal(asking(bytes(1)));
     await store.trust.revoke("ward-3", { version: 1, envelope: bytes(1) });
     expect(await store.trust.renewals()).toEqual([]);
     expect(await store.trust.renew("ward-3", { serial: bytes(7), certificate: bytes(7) })).toBe(false);
