@@ -282,4 +282,26 @@ export const BUGS: readonly Bug[] = [
       },
     ],
   },
+  {
+    name: "unnoted",
+    what: "the audit log does not tell of a round that was closed",
+    patches: [
+      {
+        file: `${DRIVE}/ledger.ts`,
+        find: "        note: noteOfClose(run, header, release),\n",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "unremembered",
+    what: "who gave a vector is not written down",
+    patches: [
+      {
+        file: `${DRIVE}/ledger.ts`,
+        find: "        ...(round && { took:",
+        replace: "        ...(round && wallMs < 0 && { took:",
+      },
+    ],
+  },
 ];

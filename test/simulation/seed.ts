@@ -52,7 +52,7 @@ export async function simulate(seed: number, read: ((line: string) => void) | nu
       (length) => secret.bytes(length),
       async () => {
         const world = newWorld(scenarioOf(seed), transcript);
-        const violation = (await lived(world, () => stray)) ?? (await world.database.auditTrouble());
+        const violation = (await lived(world, () => stray)) ?? (await world.database.trouble());
         world.database.close();
         return verdictOf(seed, { world, violation, transcript });
       },

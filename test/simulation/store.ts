@@ -6,6 +6,8 @@ import { migrate, readMigrations } from "@tutti/coordinator/store/migrate";
 import type { Schema } from "@tutti/coordinator/store/schema";
 import { type Change, leadHere, type Store, type StoredRun } from "@tutti/coordinator/store/store";
 import { Fault } from "@tutti/foundation/fault";
+import { type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
+import { decode } from "@tutti/wire/message";
 import { Kysely, SqliteDialect, sql } from "kysely";
 import type { Disk } from "./disk.ts";
 
@@ -49,22 +51,44 @@ export class Database {
     };
   }
 
-  /** What is wrong with the audit log's chain; null where it is whole. */
-  async auditTrouble(): Promise<string | null> {
+  /** What is wrong with its audit log, or with what it remembers of devices; null where all is well. */
+  async trouble(): Promise<string | null> {
     const store = await leadHere(this.engine, () => 0);
     const head = await store.auditHead();
     const lines = await store.auditLines({ from: 0, most: head.count });
     try {
       checkChain(lines, { owner: AUDIT_OWNER, remembered: [head] });
-      return null;
     } catch (error) {
       return (error as Error).message;
     }
+    for (const { run, header } of await store.runs()) {
+      const closed = decode(RunHeaderSchema, header, 1 << 22);
+      const trouble = (await unnoted(store, run, lines)) ?? (await forgotten(store, run, closed));
+      if (trouble) return trouble;
+    }
+    return null;
   }
 
   close(): void {
     this.#driver.close();
   }
+}
+
+/** A release, or a run's end, of which the audit log does not tell. */
+async function unnoted(store: Store, run: string, lines: readonly string[]): Promise<string | null> {
+  const has = (what: string, subject: string) =>
+    lines.some((line) => line.includes(`"${what}"`) && line.includes(subject));
+  const releases = (await store.releases(run)).filter(({ version }) => version > 0);
+  const lost = releases.find(({ digest }) => !has("release.published", digest));
+  return lost ? `release ${lost.version} is not in the audit log` : null;
+}
+
+/** A round with a result whose devices the store does not remember. */
+async function forgotten(store: Store, run: string, { history }: RunHeader): Promise<string | null> {
+  const took = (await store.participations(run)).reduce((sum, { rounds }) => sum + rounds, 0);
+  const gave = history.reduce((sum, { survivors }) => sum + survivors, 0);
+  // What was given in an attempt that failed counts, too.
+  return took >= gave ? null : `run ${run.slice(0, 8)} remembers ${took} of ${gave} vectors`;
 }
 
 /** Every other operation only reads. */
