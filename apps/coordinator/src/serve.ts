@@ -60,16 +60,43 @@ const HOLD_MS = 50;
  * Starts a federation's coordinator: its database, its artifacts, one TLS port. On SQLite it leads when this
  * resolves; on PostgreSQL it stands by until it has the lease, and again when it has lost it.
  */
-export async function serveFederation({ folder, port, around }: ServeOptions): Promise<Server> {
+export async function serveFederation(options: ServeOptions): Promise<Server> {
   armFailpoints(process.env);
   failpoint("serve.begin");
+  const opened: Opened = [];
+  return await start(options, opened).catch(async (cause: unknown) => {
+    // What went wrong first is what to say.
+    await closeAll(opened).catch(() => {});
+    throw cause;
+  });
+}
+
+/** How to close what is open, in the order of opening. */
+type Opened = (() => unknown)[];
+
+/** The last first, each of them whatever the others do; what failed first is thrown at the end. */
+async function closeAll(opened: Opened): Promise<void> {
+  const failed: unknown[] = [];
+  for (const close of opened.splice(0).reverse()) {
+    try {
+      await close();
+    } catch (cause) {
+      failed.push(cause);
+    }
+  }
+  if (failed.length > 0) throw failed[0];
+}
+
+async function start({ folder, port, around }: ServeOptions, opened: Opened): Promise<Server> {
   const federation = await openFederation(folder);
   const { config } = federation;
   const clock = systemClock();
   const format = process.stderr.isTTY ? "text" : "json";
   const log = openLog({ format, ...config.log, clock, write: lineWriter() });
   const watch = await Watch.open({ clock, log, config });
+  opened.push(() => watch.close());
   const engine = await openDatabase(folder, config);
+  opened.push(() => engine.close());
   failpoint("serve.opened");
   const unmasking = new LiftPool();
   const shown = await shownTls(folder, federation.tls);
@@ -77,7 +104,11 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
   const parts = partsOf({ artifacts, federation, clock, log, lift: unmasking.lift, shown: shown.ders });
   const office = new Office();
   const grpc = await openPort(office, { parts, port: port ?? config.listen.port, watch });
+  opened.push(() => grpc.close());
+  opened.push(() => unmasking.close());
   failpoint("serve.listening");
+  // Before it leads: whoever cannot be watched as it is told to leaves the lease to another.
+  const operationsPort = await watch.listen();
   const address = addressOf({ host: config.host, port: grpc.port });
   const keeping = await keepOffice({
     engine,
@@ -87,19 +118,17 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     watch: (coordinator) => watch.rounds(coordinator),
     address,
     cut: grpc.cut,
-  }).catch(async (cause) => {
-    await grpc.close();
-    await engine.close();
-    throw cause;
   });
+  opened.push(() => keeping.close());
+  const seen = { held: grpc.held, tls: () => shown.ders()[0]!, askStore: () => readLease(engine) };
+  watch.begin({ office, federation, ...seen });
   const tls = shown.watch({
     tell: (ders) => office.coordinator?.notices.shows(ders),
     show: grpc.showTls,
     changed: (until) => log.say("tls.changed", { until }),
     failed: (fault) => log.say("tls.kept", { error: fault.message }),
   });
-  const seen = { held: grpc.held, tls: () => shown.ders()[0]!, askStore: () => readLease(engine) };
-  const operationsPort = await watch.begin({ office, federation, ...seen });
+  opened.push(() => tls.close());
   const { host } = config.listen;
   const about = { host, port: grpc.port, operationsPort, store: engine.name, federation: config.name };
   log.say("serve.started", about);
@@ -115,14 +144,9 @@ export async function serveFederation({ folder, port, around }: ServeOptions): P
     reloadTls: tls.look,
     async close() {
       failpoint("serve.closing");
-      tls.close();
       log.say("serve.stopping");
       watch.stopping();
-      await keeping.close();
-      await unmasking.close();
-      await grpc.close();
-      await engine.close();
-      await watch.close();
+      await closeAll(opened);
       log.say("serve.stopped");
     },
   };

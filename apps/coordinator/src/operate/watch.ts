@@ -65,14 +65,17 @@ export class Watch {
       : inner;
   }
 
-  /** Begins to watch, and opens the port for metrics and probes where there is one; its number. */
-  async begin(watched: Watched): Promise<number | undefined> {
-    this.#watched = watched;
+  /** Opens the port for metrics and probes where there is one; its number. Until `begin` it is not ready. */
+  async listen(): Promise<number | undefined> {
     const { operations } = this.#config;
     if (!operations || !this.#meters) return undefined;
-    const server = await serveHttp(operations, this.#pages(this.#meters, watched));
+    const server = await serveHttp(operations, this.#pages(this.#meters));
     this.#ends.push(() => server.close());
     return server.port;
+  }
+
+  begin(watched: Watched): void {
+    this.#watched = watched;
   }
 
   /** Watches the rounds of a coordinator that began to lead; returns how to end that. */
@@ -110,7 +113,7 @@ export class Watch {
     };
   }
 
-  #pages(meters: Meters, { askStore }: Watched): Parameters<typeof serveHttp>[1] {
+  #pages(meters: Meters): Parameters<typeof serveHttp>[1] {
     const json = (status: number, value: unknown) => ({
       status,
       type: JSON_TYPE,
@@ -121,6 +124,7 @@ export class Watch {
       // That it answers is the answer: the event loop turns.
       "/livez": async () => json(200, { live: true }),
       "/readyz": async () => {
+        const askStore = async () => await this.#watched?.askStore();
         const now = await readiness({ levels: () => this.levels(), askStore, clock: this.#clock });
         return json(now.ready ? 200 : 503, now);
       },

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { platformRandom } from "@tutti/foundation/random";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { freePort } from "../../../../claims/support/free-port.ts";
 import type { ConfigInput } from "../../src/folder/config.ts";
 import { initFederation } from "../../src/folder/init.ts";
 import type { Levels } from "../../src/observe/levels.ts";
@@ -76,6 +77,22 @@ describe("a coordinator's operations port", () => {
     const { port } = other.address() as { port: number };
     await expect(serveHttp({ host: "127.0.0.1", port }, {})).rejects.toThrow(/operations.*EADDRINUSE/);
     other.close();
+  });
+
+  test("one that is taken ends the start whole, and so does the port of devices", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    const { port } = other.address() as { port: number };
+    const folder = await federation({ operations: { port } });
+    const grpc = await freePort();
+    await expect(serveFederation({ folder, port: grpc })).rejects.toMatchObject({ code: "unavailable" });
+    await expect(serveFederation({ folder, port })).rejects.toMatchObject({ code: "unavailable" });
+    await new Promise((resolve) => other.close(resolve));
+    // Both ports and the store are free.
+    server = await serveFederation({ folder, port: grpc });
+    expect(server.operationsPort).toBe(port);
+    // Nobody led before.
+    expect(server.role()).toEqual({ kind: "leader", epoch: 1 });
   });
 });
 
