@@ -139,6 +139,42 @@ describe("beside a running coordinator", () => {
     expect(out).toMatch(/^ok {4}audit log +whole, 2 entries/m);
   });
 
+  test("metrics: only this federation's coordinator is right there, not another's", async () => {
+    const config = join(folder, "tutti.json");
+    const given = JSON.parse(await readFile(config, "utf8"));
+    const neighbour = join(home, "neighbour");
+    await initFederation({
+      folder: neighbour,
+      name: "f",
+      host: "127.0.0.1",
+      port,
+      random,
+      nowMs: Date.now(),
+    });
+    const free = await freePort();
+    for (const [name, at] of [
+      ["f", config],
+      ["neighbour", join(neighbour, "tutti.json")],
+    ] as const)
+      await writeFile(at, JSON.stringify({ ...given, name, operations: { port: free } }));
+    try {
+      await server.close();
+      server = await serveFederation({ folder });
+      expect((await doctor(folder)).out).toMatch(/^ok {4}operations port +this federation's .*ready$/m);
+      await server.close();
+      server = await serveFederation({ folder: neighbour });
+      const { code, out } = await doctor(folder);
+      expect(code).toBe("refused");
+      expect(out).toMatch(
+        /^fail {2}operations port .*another federation .*neighbour\. Change operations\.port/m,
+      );
+    } finally {
+      await server.close();
+      await writeFile(config, JSON.stringify(given));
+      server = await serveFederation({ folder });
+    }
+  });
+
   test("a device that joined: all is well; what is not is named", async () => {
     const { code, out } = await doctor("--device", device);
     expect(code).toBe("");

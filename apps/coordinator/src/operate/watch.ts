@@ -1,3 +1,4 @@
+import { hex } from "@tutti/foundation/bytes";
 import type { Clock } from "@tutti/foundation/clock";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Config } from "../folder/config.ts";
@@ -113,6 +114,13 @@ export class Watch {
     };
   }
 
+  /** Which federation's this is: its name, and the authority's public key, since names may be the same. */
+  #whose(): { readonly federation?: string; readonly authority?: string } {
+    if (!this.#watched) return {};
+    const { config, authority } = this.#watched.federation;
+    return { federation: config.name, authority: hex(authority) };
+  }
+
   #pages(meters: Meters): Parameters<typeof serveHttp>[1] {
     const json = (status: number, value: unknown) => ({
       status,
@@ -126,7 +134,7 @@ export class Watch {
       "/readyz": async () => {
         const askStore = async () => await this.#watched?.askStore();
         const now = await readiness({ levels: () => this.levels(), askStore, clock: this.#clock });
-        return json(now.ready ? 200 : 503, now);
+        return json(now.ready ? 200 : 503, { ...now, ...this.#whose() });
       },
     };
   }

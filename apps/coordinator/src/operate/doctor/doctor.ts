@@ -24,7 +24,9 @@ export async function examineFederation(folder: string, hello: Caller): Promise<
     ...keyChecks(folder, Date.now()),
     examine("artifacts", () => artifacts(folder, given)),
     examine("port", () => portOf(folder, given)),
-    ...(given.operations ? [examine("operations port", () => operationsPort(given.operations!))] : []),
+    ...(given.operations
+      ? [examine("operations port", () => operationsPort(folder, given.operations!))]
+      : []),
     examine("coordinator", () => reached(hello)),
   ]);
   return [...findings, ...(await storeChecks(folder, given))];

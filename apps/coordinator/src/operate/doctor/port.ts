@@ -1,9 +1,10 @@
 import { X509Certificate } from "node:crypto";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { hex } from "@tutti/foundation/bytes";
 import type { Finding } from "@tutti/foundation/finding";
 import type { Config } from "../../folder/config.ts";
-import { PATHS, readText } from "../../folder/layout.ts";
+import { PATHS, readHex, readText } from "../../folder/layout.ts";
 
 type Look = Omit<Finding, "what">;
 
@@ -28,25 +29,37 @@ export async function portOf(folder: string, { listen }: Config): Promise<Look> 
   return { state: "fail", says: `${port} is taken by something that ${by}`, todo };
 }
 
-export async function operationsPort({ host, port }: NonNullable<Config["operations"]>): Promise<Look> {
+/** Free, or answered by this federation's coordinator; `tutti serve` cannot start beside any other's. */
+export async function operationsPort(folder: string, { host, port }: Operations): Promise<Look> {
   const at = { host: ANY.has(host) ? "localhost" : host, port };
   if (!(await isOpen(at))) return { state: "ok", says: `${port} is free` };
   const answer = await fetch(`http://${at.host.includes(":") ? `[${at.host}]` : at.host}:${port}/readyz`, {
     signal: AbortSignal.timeout(WAIT_MS),
   }).catch(() => null);
-  const body = (await answer?.json().catch(() => null)) as { ready?: unknown; checks?: Check[] } | null;
+  const body = (await answer?.json().catch(() => null)) as Ready | null;
   const todo = "Stop that program, or change operations.port in tutti.json";
   if (typeof body?.ready !== "boolean")
     return { state: "fail", says: `${port} is taken by another program`, todo };
-  if (body.ready) return { state: "ok", says: "the coordinator there is ready" };
+  if (typeof body.authority !== "string")
+    return { state: "warn", says: `the coordinator on ${port} does not say whose it is`, todo: STARTING };
+  if (body.authority !== hex(await readHex(folder, PATHS.authorityPublic))) {
+    const name = typeof body.federation === "string" ? ` ${body.federation.slice(0, 80)}` : "";
+    const says = `${port} is taken by the coordinator of another federation${name}`;
+    return { state: "fail", says, todo: "Change operations.port in one of the two tutti.json" };
+  }
+  if (body.ready) return { state: "ok", says: "this federation's coordinator there is ready" };
   const why = (body.checks ?? []).filter(({ ok }) => !ok).map(({ name, says }) => `${name}: ${says}`);
   return {
     state: "warn",
-    says: `the coordinator there is not ready: ${why.join("; ")}`,
+    says: `this federation's coordinator there is not ready: ${why.join("; ")}`,
     todo: "See its log",
   };
 }
 
+const STARTING = "It may be starting: ask again; one of an older version is to be restarted with this one";
+
+type Operations = NonNullable<Config["operations"]>;
+type Ready = { ready?: unknown; federation?: unknown; authority?: unknown; checks?: Check[] };
 type Check = { readonly name: string; readonly ok: boolean; readonly says: string };
 type Place = { readonly host: string; readonly port: number };
 
