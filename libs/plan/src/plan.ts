@@ -3,6 +3,7 @@ import { Fault } from "@tutti/foundation/fault";
 import * as v from "valibot";
 import { checkCohort, cohortOfPlan, cohortOfRunFile } from "./cohort.ts";
 import { eligibility } from "./eligibility.ts";
+import { staysInside } from "./site-path.ts";
 import { checkStaleness, staleness } from "./staleness.ts";
 
 /**
@@ -92,7 +93,7 @@ const privacy = v.strictObject({
 /** Where a command-line site finds its rows; an app that gives its own batches needs none of it. */
 const data = v.strictObject({
   /** CSV with a header line, relative to the site's data folder. */
-  csv: v.optional(v.string()),
+  csv: v.optional(v.pipe(v.string(), v.check(staysInside, "a path in the site's data folder, without .."))),
   /** Columns of the model's one float input, in order. */
   columns: v.pipe(v.array(v.string()), v.minLength(1), v.maxLength(4096)),
   label: v.string(),

@@ -130,6 +130,32 @@ describe("run file", () => {
     expect(() => parseRunFile(put(RUN_FILE, "train.stepz", 1))).toThrow("field train.stepz");
   });
 
+  const DATA = { columns: ["u"], label: "kind" };
+  test.each(["notebook.csv", "./sub/a.csv", "sub/..a..csv", "a b.csv"])(
+    "rows in %s are a site's own",
+    (csv) => {
+      expect(parseRunFile({ ...RUN_FILE, data: { ...DATA, csv } }).data?.csv).toBe(csv);
+    },
+  );
+
+  test.each([
+    "../../../etc/passwd",
+    "sub/../../a.csv",
+    "sub/..",
+    "/etc/passwd",
+    "..\\a.csv",
+    "sub\\a.csv",
+    "C:/a.csv",
+    "C:a.csv",
+    "a\0.csv",
+  ])("rows outside of a site's data folder are refused before any site is asked: %j", (csv) => {
+    const told = "field data.csv: expected a path in the site's data folder, without .., got";
+    const data = { ...DATA, csv };
+    expect(() => parseRunFile({ ...RUN_FILE, data })).toThrow(told);
+    expect(() => parsePlan(utf8(JSON.stringify({ ...PLAN, data })))).toThrow(told);
+    expect(() => planBytes({ ...PLAN, data } as unknown as Plan)).toThrow(told);
+  });
+
   test("a cohort's least above its most is refused", () => {
     expect(() => parseRunFile(put(RUN_FILE, "cohort", { min: 5, max: 4 }))).toThrow(
       "run file, field cohort: expected min ≤ max, got 5 > 4",

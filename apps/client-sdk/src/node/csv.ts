@@ -1,11 +1,12 @@
-import { readFile, realpath } from "node:fs/promises";
-import { resolve, sep } from "node:path";
+import { lstat, readFile, readlink, realpath } from "node:fs/promises";
+import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { fromUtf8 } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Plan } from "@tutti/plan/plan";
+import { staysInside } from "@tutti/plan/site-path";
 import { parseCsv } from "../csv.ts";
 import type { About } from "../examples.ts";
 import { splitTable, type TableRows } from "../table.ts";
@@ -54,21 +55,66 @@ export function csvData(options: CsvOptions = {}) {
   };
 }
 
-/** A file inside a folder, links followed: a plan cannot point out of what the site opened. */
+/**
+ * A file inside a folder: a plan cannot point out of what the site opened. What leads outside is refused in
+ * one way, whether there is anything or not: what it leads to is not looked at.
+ */
 export async function readUnder(folder: string, file: string): Promise<Uint8Array> {
   const todo = "Set dataFolder in the site's policy.json";
   demand(
     folder !== "",
     () => new Fault("refused", "policy, data folder", { expected: "one", got: "none", todo }),
   );
-  const found = await Promise.all([realpath(folder), realpath(resolve(folder, file))]).catch((cause) => {
-    throw new Fault("not-found", file, { expected: "a file in the data folder", got: `${cause}`, cause });
+  demand(staysInside(file), () => outside(file));
+  const root = await realpath(folder).catch((cause) => {
+    throw new Fault("not-found", "data folder", { expected: "a folder", got: "none", todo, cause });
   });
-  const [root, target] = found;
-  const inside = target.startsWith(root.endsWith(sep) ? root : root + sep);
-  demand(
-    inside,
-    () => new Fault("refused", file, { expected: "a file inside the data folder", got: "one outside" }),
-  );
-  return await readFile(target);
+  const target = await follow(file, { given: resolve(folder), root });
+  demand(target !== root, () => outside(file));
+  return await readFile(target).catch((cause) => {
+    throw absent(file, cause);
+  });
+}
+
+const outside = (file: string) =>
+  new Fault("refused", file, { expected: "a file inside the data folder", got: "one outside" });
+
+const absent = (file: string, cause: unknown) =>
+  new Fault("not-found", file, { expected: "a file in the data folder", got: `${cause}`, cause });
+
+/** More than any system follows. */
+const MAX_LINKS = 40;
+
+/**
+ * Where a path leads, one name and one link after another, so that none beyond the root is touched. `given`
+ * is the root as it was named: a link may say either.
+ * @throws Fault("refused") for the first step that leaves the root.
+ */
+async function follow(file: string, { given, root }: { given: string; root: string }): Promise<string> {
+  const names = file.split("/");
+  let at = root;
+  let links = 0;
+  for (let name = names.shift(); name !== undefined; name = names.shift()) {
+    if (name === "" || name === ".") continue;
+    const next = join(at, name);
+    demand(isIn(root, next), () => outside(file));
+    at = next;
+    // What is gone, or no folder, is so inside the root.
+    const found = await lstat(next).catch((cause) => {
+      throw absent(file, cause);
+    });
+    if (!found.isSymbolicLink()) continue;
+    links += 1;
+    demand(links <= MAX_LINKS, () => outside(file));
+    const says = await readlink(next);
+    const from = isAbsolute(says) ? [given, root].find((one) => isIn(one, resolve(says))) : dirname(next);
+    demand(from !== undefined, () => outside(file));
+    names.unshift(...(isAbsolute(says) ? relative(from, resolve(says)) : says).split(sep));
+    at = isAbsolute(says) ? root : from;
+  }
+  return at;
+}
+
+function isIn(root: string, path: string): boolean {
+  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
 }

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Fault } from "@tutti/foundation/fault";
 import { seededRandom } from "@tutti/foundation/random";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { csvData, readUnder } from "../../src/node/csv.ts";
@@ -214,6 +215,32 @@ test("a data function reads the plan's columns for the model's one float input",
   await expect(read(planOf({ data }), folder, two)).rejects.toThrow(/one float input, got x, z/);
 });
 
+test("whether there is anything outside of the data folder cannot be told", async () => {
+  const folder = join(home, "asked");
+  const other = join(home, "secret");
+  await mkdir(folder);
+  await mkdir(other);
+  await writeFile(join(other, "is.csv"), "a\n1");
+  await symlink(other, join(folder, "there"));
+  await symlink(join(home, "nowhere"), join(folder, "nowhere"));
+  await symlink(join(other, "is.csv"), join(folder, "is.csv"));
+  await symlink("../secret/not.csv", join(folder, "not.csv"));
+  const said = async (file: string) => {
+    const fault = (await readUnder(folder, file).catch((error) => error)) as Fault;
+    return { code: fault.code, text: fault.message.replace(fault.what, "") };
+  };
+  const outside = { code: "refused", text: ": expected a file inside the data folder, got one outside" };
+  for (const [is, not] of [
+    ["../secret/is.csv", "../secret/not.csv"],
+    [join(other, "is.csv"), join(other, "not.csv")],
+    ["..\\secret\\is.csv", "..\\secret\\not.csv"],
+    ["there/is.csv", "there/not.csv"],
+    ["there/is.csv", "nowhere/is.csv"],
+    ["is.csv", "not.csv"],
+  ] as const)
+    expect([await said(is), await said(not)], is).toEqual([outside, outside]);
+});
+
 test("rows are read from the data folder alone, links followed", async () => {
   const folder = join(home, "rows");
   await mkdir(join(folder, "sub"), { recursive: true });
@@ -224,6 +251,22 @@ test("rows are read from the data folder alone, links followed", async () => {
   for (const file of ["../rows-of-others.csv", "link.csv", join(home, "rows-of-others.csv"), "."]) {
     await expect(readUnder(folder, file), file).rejects.toMatchObject({ code: "refused" });
   }
+  await symlink("sub/in.csv", join(folder, "inner.csv"));
+  await symlink("../rows/sub", join(folder, "out-and-back"));
+  await symlink(join(folder, "sub"), join(folder, "absolute"));
+  await symlink("none.csv", join(folder, "dangling.csv"));
+  await symlink("loop.csv", join(folder, "loop.csv"));
+  for (const file of ["inner.csv", "./sub//in.csv", "absolute/in.csv"])
+    expect(await readUnder(folder, file), file).toHaveLength(3);
+  // The folder itself may be named through a link, and links may name it so.
+  const alias = join(home, "rows-by-another-name");
+  await symlink(folder, alias);
+  await symlink(join(alias, "sub/in.csv"), join(folder, "aliased.csv"));
+  expect(await readUnder(alias, "aliased.csv")).toHaveLength(3);
+  for (const file of ["loop.csv", "out-and-back/in.csv"])
+    await expect(readUnder(folder, file), file).rejects.toMatchObject({ code: "refused" });
+  for (const file of ["dangling.csv", "sub/in.csv/x"])
+    await expect(readUnder(folder, file), file).rejects.toMatchObject({ code: "not-found" });
   await expect(readUnder(folder, "none.csv")).rejects.toMatchObject({ code: "not-found" });
   await expect(readUnder("", "in.csv")).rejects.toThrow(/data folder: expected one, got none/);
 });
