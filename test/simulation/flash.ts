@@ -62,9 +62,11 @@ export function openFlash(flash: Flash, disk: Disk): Store {
     pointer: () => disk.read("reading the pointer", () => flash.pointer),
     release: (digest) => disk.read("reading a release", () => flash.releases.get(digest) ?? null),
     setBase: (base) => disk.write("writing the pointer", () => flash.point({ ...flash.pointer, base })),
-    activate: async (release) => {
+    activate: async (release, made) => {
       await disk.write("writing a release", () => void flash.releases.set(release.digest, release));
-      await disk.write("writing the pointer", () => flash.point(activated(flash.pointer, release.digest)));
+      await disk.write("writing the pointer", () =>
+        flash.point(activated(flash.pointer, release.digest, made)),
+      );
     },
     rollback: (options) =>
       disk.write("writing the pointer", () => flash.point(rolledBack(flash.pointer, options))),

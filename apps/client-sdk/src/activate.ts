@@ -4,13 +4,14 @@ import { Fault } from "@tutti/foundation/fault";
 import { sizeOf, type Tensors } from "@tutti/graph/ir";
 import type { Plan } from "@tutti/plan/plan";
 import { envelopeJson } from "@tutti/release/envelope-json";
-import type { OpenedRelease } from "@tutti/release/manifest";
+import type { OpenedRelease, Release } from "@tutti/release/manifest";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Split } from "./examples.ts";
 import { loadModel } from "./load-model.ts";
 import type { ModelHolder, Running } from "./model.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Site } from "./site.ts";
+import { isOlder, type Made } from "./store.ts";
 import type { Workshop } from "./workshop.ts";
 
 export type Activation = {
@@ -37,7 +38,7 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const { release, digest } = opened;
   const { run, version, round } = release;
   if (version === 0) return await serveBase(plan, by);
-  const { current, rejected } = await site.store.pointer();
+  const { current, rejected, latest } = await site.store.pointer();
   const answers = holder.model.release?.digest ?? null;
   if (current === digest && answers === digest) return;
   // A write that failed is on disk all the same, and the release of before is no longer. What the pointer
@@ -46,6 +47,9 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   if (holder.model.release?.digest === digest) return announce(opened, by);
   // Each word of the coordinator names the newest release again: without this it would undo a rollback.
   if (rejected.includes(digest)) return skip(opened, by);
+  // So it does of a run that ended before another's release came in here.
+  const made = madeOf(release, site);
+  if (latest && latest.run !== run && isOlder(made, latest)) return;
   // A round's parent is served once `ready` got through, which may be long after a newer release came.
   const newest = await workshop.newest(run);
   if (newest !== null && newest.release.version > version) return;
@@ -56,13 +60,22 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const model = merge(await workshop.base(plan), trainer.adapter, parameters);
   const running = await tried(model, version, by, await workshop.rows(plan));
   try {
-    await site.store.activate({ digest, run, version, manifest: envelopeJson(manifest), adapter, model });
+    const held = { digest, run, version, manifest: envelopeJson(manifest), adapter, model };
+    await site.store.activate(held, made);
   } catch (cause) {
     await running.release();
     throw cause;
   }
   await holder.swap(running, { run, version, digest });
   announce(opened, by);
+}
+
+/** How far ahead of this device's clock a release may say that it was made, in ms: a day. */
+const AHEAD_MS = 86_400_000;
+
+/** A coordinator whose clock was years ahead for once keeps no other run's releases out for years. */
+function madeOf({ run, createdAt }: Release, { clock }: Site): Made {
+  return { run, madeMs: Math.min(Date.parse(createdAt), clock.wallMs() + AHEAD_MS) };
 }
 
 function announce({ digest, release: { run, version, round } }: OpenedRelease, by: Activation): void {

@@ -20,7 +20,17 @@ export type Pointer = {
   readonly previous: string | null;
   /** Releases that the site went back from, newest last: none of them comes in again. */
   readonly rejected: readonly string[];
+  /** Which release came in last: no older one of another run does after it. Absent: none is known. */
+  readonly latest?: Made;
 };
+
+/** Of which run a release is, and when it was made: ms since 1970. */
+export type Made = { readonly run: string; readonly madeMs: number };
+
+/** Runs have no other order than time; two releases of one moment have that of their runs' ids. */
+export function isOlder(one: Made, other: Made): boolean {
+  return one.madeMs < other.madeMs || (one.madeMs === other.madeMs && one.run < other.run);
+}
 
 /**
  * What a device keeps. Whatever is killed and when, `pointer` names a whole release: the old one or the new
@@ -50,8 +60,11 @@ export type Store = {
   /** A whole release, or null when it is not there or a byte of it changed. */
   release(digest: string): Promise<HeldRelease | null>;
   setBase(sha256: string): Promise<void>;
-  /** Writes the release, then points at it; what was current becomes previous, anything older is removed. */
-  activate(release: HeldRelease): Promise<void>;
+  /**
+   * Writes the release, then points at it; what was current becomes previous, anything older is removed.
+   * `made` is what the pointer calls its latest from then on.
+   */
+  activate(release: HeldRelease, made?: Made): Promise<void>;
   /** Points back at the previous release, or at the base; a rejected current one stays out from then on. */
   rollback(options: Rollback): Promise<void>;
 };
@@ -94,16 +107,19 @@ export const EMPTY: Pointer = { base: null, current: null, previous: null, rejec
 const MAX_REJECTED = 100;
 
 /** The pointer after a release is activated; activating the current one again changes nothing. */
-export function activated(pointer: Pointer, digest: string): Pointer {
-  return pointer.current === digest ? pointer : { ...pointer, current: digest, previous: pointer.current };
+export function activated(pointer: Pointer, digest: string, made?: Made): Pointer {
+  const next = made ? { ...pointer, latest: made } : pointer;
+  return pointer.current === digest ? next : { ...next, current: digest, previous: pointer.current };
 }
 
 export function rolledBack(pointer: Pointer, { reject, from }: Rollback): Pointer {
-  const { current, previous } = pointer;
+  const { current, previous, latest } = pointer;
   if (from !== undefined && from !== current) return pointer;
   const added = reject && current !== null ? [current] : [];
   const rejected = [...pointer.rejected, ...added].slice(-MAX_REJECTED);
-  return { ...pointer, current: previous, previous: null, rejected };
+  const { base } = pointer;
+  // What is damaged may come again, whatever came after it.
+  return { base, current: previous, previous: null, rejected, ...(reject && latest && { latest }) };
 }
 
 /** A store for tests, simulation and pages that keep nothing. */
@@ -136,9 +152,9 @@ export function memoryStore(): Store {
     setBase: async (base) => {
       pointer = { ...pointer, base };
     },
-    activate: async (release) => {
+    activate: async (release, made) => {
       releases.set(release.digest, release);
-      pointer = activated(pointer, release.digest);
+      pointer = activated(pointer, release.digest, made);
     },
     rollback: async (options) => {
       pointer = rolledBack(pointer, options);

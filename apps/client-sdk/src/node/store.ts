@@ -71,10 +71,10 @@ export async function openFolderStore(folder: string): Promise<Store> {
     pointer,
     release: (digest) => readRelease(at("releases", digest), digest),
     setBase: async (base) => void (await point((now) => ({ ...now, base }))),
-    activate: (release) =>
+    activate: (release, made) =>
       activating(async () => {
         await replaceFolder(at("releases", release.digest), filesOf(release));
-        const next = await point((now) => activated(now, release.digest));
+        const next = await point((now) => activated(now, release.digest, made));
         await sweep(at("releases"), next);
       }),
     rollback: async (options) => void (await point((now) => rolledBack(now, options))),
@@ -137,7 +137,12 @@ async function readPointer(file: string): Promise<Pointer> {
   const fields = fieldsOf("current.json", fromUtf8(bytes), "storage");
   const name = (field: string) => fields.optional(field, () => fields.string(field));
   const rejected = fields.optional("rejected", () => fields.strings("rejected")) ?? [];
-  return { base: name("base"), current: name("current"), previous: name("previous"), rejected };
+  const latest = fields.optional("latest", () => {
+    const made = fields.object("latest");
+    return { run: made.string("run"), madeMs: made.integer("madeMs", 0, Number.MAX_SAFE_INTEGER) };
+  });
+  const named = { base: name("base"), current: name("current"), previous: name("previous"), rejected };
+  return latest ? { ...named, latest } : named;
 }
 
 /** Removes what nothing points at: older releases, and what a killed activation left behind. */

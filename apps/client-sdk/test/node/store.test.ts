@@ -127,6 +127,18 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
     expect(await store.pointer()).toMatchObject({ current: one.digest, rejected: [two.digest] });
   });
 
+  test("what came in last is known after going back, and forgotten with a damaged release", async () => {
+    const store = await fresh();
+    const [first, second] = ["a", "b"].map((run, at) => ({ run, madeMs: at + 1 }));
+    await store.activate(releaseNumber(1), first);
+    await store.activate(releaseNumber(2), second);
+    expect(await store.pointer()).toMatchObject({ latest: second });
+    await store.rollback({ reject: true });
+    expect(await store.pointer()).toMatchObject({ current: releaseNumber(1).digest, latest: second });
+    await store.rollback({ reject: false });
+    expect(await store.pointer()).not.toHaveProperty("latest");
+  });
+
   test("documents are replaced as a whole", async () => {
     const store = await fresh();
     expect(await store.document("plan-x")).toBeNull();
