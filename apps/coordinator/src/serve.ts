@@ -22,7 +22,7 @@ import { lineWriter } from "./observe/stderr.ts";
 import { logTrouble } from "./observe/trouble.ts";
 import { Watch } from "./operate/watch.ts";
 import { openDatabase } from "./store/database.ts";
-import { readLease } from "./store/lease.ts";
+import { readLease, touchLease } from "./store/lease.ts";
 import type { Store } from "./store/store.ts";
 import { LiftPool } from "./unmask/pool.ts";
 
@@ -114,14 +114,14 @@ async function start({ folder, port, around }: ServeOptions, opened: Opened): Pr
     engine,
     office,
     parts,
-    around: (store) => watch.over("store", around ? around(store) : store),
+    around: (store) => watch.overStore(around ? around(store) : store),
     watch: (coordinator) => watch.rounds(coordinator),
     address,
     cut: grpc.cut,
   });
   opened.push(() => keeping.close());
   const seen = { held: grpc.held, tls: () => shown.ders()[0]!, askStore: () => readLease(engine) };
-  watch.begin({ office, federation, ...seen });
+  watch.begin({ office, federation, ...seen, askWrite: () => touchLease(engine) });
   const tls = shown.watch({
     tell: (ders) => office.coordinator?.notices.shows(ders),
     show: grpc.showTls,

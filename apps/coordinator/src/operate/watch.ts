@@ -10,8 +10,10 @@ import type { Meters } from "../observe/meters.ts";
 import { watchRounds } from "../observe/rounds.ts";
 import { type Observe, observers, type Seen } from "../observe/seen.ts";
 import { observed } from "../observe/storage.ts";
+import type { Store } from "../store/store.ts";
 import { readiness } from "./health.ts";
 import { serveHttp } from "./http.ts";
+import { Writes } from "./writes.ts";
 
 /** What is watched, once it is there. */
 export type Watched = {
@@ -22,6 +24,8 @@ export type Watched = {
   readonly tls: () => Uint8Array;
   /** Any small question; that it is answered is enough. */
   readonly askStore: () => Promise<unknown>;
+  /** Any small write that changes nothing. */
+  readonly askWrite: () => Promise<unknown>;
 };
 
 const JSON_TYPE = "application/json; charset=utf-8";
@@ -32,6 +36,7 @@ export class Watch {
   readonly #clock: Clock;
   readonly #config: Config;
   readonly #meters: Meters | undefined;
+  readonly #writes: Writes;
   #watched: Watched | undefined;
   #stopping = false;
   readonly #ends: (() => unknown)[] = [];
@@ -42,6 +47,7 @@ export class Watch {
   ) {
     this.#clock = clock;
     this.#config = config;
+    this.#writes = new Writes(clock);
     this.#meters = all.meters;
     this.observe = observers(all.observers);
   }
@@ -64,6 +70,11 @@ export class Watch {
     return this.#meters || this.#config.tracing
       ? observed(what, inner, { clock: this.#clock, observe: this.observe })
       : inner;
+  }
+
+  /** The store of a coordinator: its operations are seen, and whether its writes go through. */
+  overStore(store: Store): Store {
+    return this.#meters ? this.#writes.over(this.over("store", store)) : this.over("store", store);
   }
 
   /** Opens the port for metrics and probes where there is one; its number. Until `begin` it is not ready. */
@@ -133,7 +144,9 @@ export class Watch {
       "/livez": async () => json(200, { live: true }),
       "/readyz": async () => {
         const askStore = async () => await this.#watched?.askStore();
-        const now = await readiness({ levels: () => this.levels(), askStore, clock: this.#clock });
+        const writes = async () => await this.#writes.trouble(async () => this.#watched?.askWrite());
+        const levels = () => this.levels();
+        const now = await readiness({ levels, askStore, writes, clock: this.#clock });
         return json(now.ready ? 200 : 503, { ...now, ...this.#whose() });
       },
     };

@@ -39,7 +39,7 @@ export function openDriver(file: string, name: DriverName = driversHere()[0] ?? 
       raw.close();
     },
     prepare(sql) {
-      const statement = prepared.get(sql) ?? statementOf(raw.prepare(sql), sql);
+      const statement = prepared.get(sql) ?? made(raw, sql);
       // The store has a few dozen; any more are somebody's own, each of them once.
       if (prepared.size >= MAX_PREPARED) prepared.clear();
       prepared.set(sql, statement);
@@ -52,6 +52,26 @@ type Statement = ReturnType<Driver["prepare"]>;
 
 /** Statements kept: to prepare one costs more than to run it. */
 const MAX_PREPARED = 100;
+
+function made(raw: RawDatabase, sql: string): Statement {
+  const statement = statementOf(raw.prepare(sql), sql);
+  return sql === "rollback"
+    ? { ...statement, run: (parameters) => quietly(statement, parameters) }
+    : statement;
+}
+
+/**
+ * A full disk, or one that fails, makes SQLite roll back by itself, and then refuse our own rollback
+ * (sqlite.org/lang_transaction.html, 3.1): thrown, that would hide what was wrong. Should a transaction be
+ * open all the same, the next one cannot begin, and says so.
+ */
+function quietly(statement: Statement, parameters: Parameters): Changes {
+  try {
+    return statement.run(parameters);
+  } catch {
+    return { changes: 0, lastInsertRowid: 0 };
+  }
+}
 
 function statementOf(raw: RawStatement, sql: string): Statement {
   return {

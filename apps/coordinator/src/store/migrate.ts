@@ -64,7 +64,7 @@ function apply(driver: Driver, { number, sha256, sql }: Migration): void {
     driver.prepare("insert into migrations (number, sha256) values (?, ?)").run([number, sha256]);
     driver.exec("commit");
   } catch (error) {
-    driver.exec("rollback");
+    driver.prepare("rollback").run([]);
     throw error;
   }
 }

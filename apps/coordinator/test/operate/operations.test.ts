@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { freePort } from "../../../../claims/support/free-port.ts";
@@ -11,7 +12,9 @@ import type { Levels } from "../../src/observe/levels.ts";
 import { openMeters } from "../../src/observe/meters.ts";
 import { readiness } from "../../src/operate/health.ts";
 import { serveHttp } from "../../src/operate/http.ts";
+import { Writes } from "../../src/operate/writes.ts";
 import { type Server, serveFederation } from "../../src/serve.ts";
+import type { Store } from "../../src/store/store.ts";
 import { TestClock } from "../drive/house.ts";
 
 let home: string;
@@ -93,6 +96,47 @@ describe("a coordinator's operations port", () => {
     expect(server.operationsPort).toBe(port);
     // Nobody led before.
     expect(server.role()).toEqual({ kind: "leader", epoch: 1 });
+  });
+});
+
+describe("a store that answers and takes nothing, as on a full disk", () => {
+  const full = () => Promise.reject(new Fault("storage", "committing", { got: "database or disk is full" }));
+
+  test("is not ready, and why is said, until a write goes through", async () => {
+    let room = true;
+    const server = await serveFederation({
+      folder: await federation({ operations: { port: 0 } }),
+      port: 0,
+      around: (store) => ({ ...store, note: (note) => (room ? store.note(note) : full()) }),
+    });
+    const note = () => server.coordinator.parts.store.note({ actor: "a", what: "b", subject: "c" });
+    const ready = async () => {
+      const answer = await fetch(`http://127.0.0.1:${server.operationsPort}/readyz`);
+      return [answer.status, await answer.text()];
+    };
+    expect(await ready()).toEqual([200, expect.not.stringContaining("full")]);
+    room = false;
+    await expect(note()).rejects.toThrow("full");
+    expect(await ready()).toEqual([503, expect.stringContaining("database or disk is full")]);
+    room = true;
+    await note();
+    expect((await ready())[0]).toBe(200);
+    await server.close();
+  });
+
+  test("where no other write comes a small one is tried; a conflict is no failure", async () => {
+    let nowMs = 0;
+    const writes = new Writes(Object.assign(new TestClock(), { nowMs: () => nowMs }));
+    const failing = (fault: Fault) =>
+      writes.over({ commit: () => Promise.reject(fault) } as unknown as Store).commit("r", {});
+    await expect(failing(new Fault("conflict", "journal entry 3"))).rejects.toThrow("journal");
+    expect(await writes.trouble(full)).toBe("");
+    await expect(failing(new Fault("storage", "committing", { got: "EIO" }))).rejects.toThrow("EIO");
+    expect(await writes.trouble(async () => {})).toMatch(/EIO/);
+    nowMs = 10_000;
+    expect(await writes.trouble(full)).toMatch(/full/);
+    nowMs = 20_000;
+    expect(await writes.trouble(async () => {})).toBe("");
   });
 });
 

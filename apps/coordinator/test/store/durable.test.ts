@@ -3,8 +3,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { driversHere } from "../../src/store/driver.ts";
+import { openSqlite } from "../../src/store/open.ts";
 import { openStore } from "../../src/store/store.ts";
 import { bytes } from "./bench.ts";
 
@@ -22,6 +24,17 @@ describe.each(driversHere())("a file on %s", (driver) => {
     const store = await open();
     await expect(open()).rejects.toMatchObject({ code: "storage", detail: { todo: /another coordinator/i } });
     await store.close();
+  });
+
+  test("a transaction that SQLite took back by itself says what was wrong", async () => {
+    const { db, close } = await openSqlite({ file, driver });
+    await sql`create table t (x primary key)`.execute(db);
+    const twice = db.transaction().execute(async (tx) => {
+      for (let time = 0; time < 2; time++) await sql`insert or rollback into t values (1)`.execute(tx);
+    });
+    await expect(twice).rejects.toThrow(/UNIQUE/);
+    await db.transaction().execute((tx) => sql`insert into t values (1)`.execute(tx));
+    await close();
   });
 });
 
