@@ -1,4 +1,3 @@
-import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { nativeVerify } from "@tutti/client-sdk/node/verify";
 import { hex } from "@tutti/foundation/bytes";
@@ -6,6 +5,7 @@ import { asFault } from "@tutti/foundation/fault";
 import { type Verified, verifyRound } from "@tutti/round/verify";
 import { Task_Kind } from "@tutti/wire/round";
 import { type AdminLink, fetchArtifact } from "./owner.ts";
+import { type Files, writeAll } from "./write.ts";
 
 /** Files of one round, for `tutti verify-round`; those that such a round has. */
 export type SavedRound = {
@@ -22,21 +22,31 @@ export type SavedRound = {
   readonly gone: readonly string[];
 };
 
+type About = { readonly transcript: string; readonly folder: string; readonly authority: Uint8Array };
+
+/** What `roundFiles` says, written: all of it or nothing. */
+export async function saveRound(admin: AdminLink, about: About): Promise<SavedRound> {
+  const { saved, files } = await roundFiles(admin, about);
+  await writeAll(files, { force: true });
+  return saved;
+}
+
 /**
- * Writes a round's transcript as `round-<n>.transcript` and what it names beside it, all by hash; without
- * what its coordinator keeps no more. @throws Fault("not-found") where that is the transcript itself.
+ * To be written: a round's transcript as `round-<n>.transcript` and what it names beside it, all by hash;
+ * without what its coordinator keeps no more. @throws Fault("not-found") where that is the transcript itself.
  */
-export async function saveRound(
+export async function roundFiles(
   admin: AdminLink,
-  { transcript, folder, authority }: { transcript: string; folder: string; authority: Uint8Array },
-): Promise<SavedRound> {
+  { transcript, folder, authority }: About,
+): Promise<{ readonly saved: SavedRound; readonly files: Files }> {
   const file = await fetchArtifact(admin, transcript);
   const nowS = Math.floor(Date.now() / 1000);
   const verified = verifyRound({ transcript: file, authority, nowS, verify: nativeVerify() });
   const { round } = verified.task;
-  const save = async (name: string, bytes: Uint8Array) => {
+  const files = new Map<string, Uint8Array>();
+  const save = (name: string, bytes: Uint8Array) => {
     const path = join(folder, name);
-    await writeFile(path, bytes);
+    files.set(path, bytes);
     return path;
   };
   const gone: string[] = [];
@@ -44,7 +54,7 @@ export async function saveRound(
     if (!sha256) return null;
     const bytes = await fetchKept(admin, sha256);
     if (bytes === null) gone.push(name);
-    return bytes && (await save(name, bytes));
+    return bytes && save(name, bytes);
   };
   const sums: (string | null)[] = [];
   for (const [at, sum] of sumsOf(verified).entries())
@@ -53,14 +63,15 @@ export async function saveRound(
   const parent = await fetched(`round-${round}.parent.safetensors`, from.parent);
   const state = await fetched(`round-${round}.state`, from.state);
   const previous = await fetched(`round-${round - 1}.transcript`, from.previous);
-  return {
-    transcript: await save(`round-${round}.transcript`, file),
+  const saved = {
+    transcript: save(`round-${round}.transcript`, file),
     sums: sums.filter((path) => path !== null),
     ...(parent && { parent }),
     ...(state && { state }),
     ...(previous && { previous }),
     gone,
   };
+  return { saved, files };
 }
 
 /** Null for a file that its coordinator removed, as `retention` of its config says. */

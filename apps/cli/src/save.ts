@@ -1,4 +1,4 @@
-import { lstat, mkdir, readFile, writeFile } from "node:fs/promises";
+import { lstat, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { toPeft } from "@tutti/adapter/formats/peft";
 import { readTensors } from "@tutti/adapter/formats/safetensors";
@@ -11,8 +11,9 @@ import { envelopeJson } from "@tutti/release/envelope-json";
 import { checkArtifact, openRelease, type Release } from "@tutti/release/manifest";
 import { ioSaid } from "./files.ts";
 import { type AdminLink, fetchArtifact, releasesOf, withHistory } from "./owner.ts";
-import { type SavedRound, saveRound } from "./save-round.ts";
+import { roundFiles, type SavedRound } from "./save-round.ts";
 import { statusValue } from "./status.ts";
+import { writeAll } from "./write.ts";
 
 /** Where the parts of a saved release are. */
 export type Saved = {
@@ -32,7 +33,7 @@ export type Saved = {
 
 /**
  * Writes a run's newest release: signed manifest, adapter in PEFT format, merged ONNX model, run record, and
- * what a third party needs to check its round.
+ * what a third party needs to check its round. All of it, or nothing where the disk says no.
  * @throws Fault("conflict") where the folder holds what is not of this run; nothing is asked or written then.
  */
 export async function saveRelease(
@@ -60,19 +61,26 @@ export async function saveRelease(
     merged: join(folder, "merged.onnx"),
     record: join(folder, RECORD),
   };
-  await mkdir(saved.adapter, { recursive: true });
-  // First, since it says whose folder this is, should the rest be cut short.
-  await writeFile(saved.record, `${JSON.stringify({ plan, release, ...statusValue(status) }, null, 2)}\n`);
-  await writeFile(join(saved.adapter, "adapter_config.json"), peft.config);
-  await writeFile(join(saved.adapter, "adapter_model.safetensors"), peft.weights);
-  await writeFile(saved.signed, weights);
-  await writeFile(saved.merged, merge(base, adapter, tensors));
-  await writeFile(saved.manifest, envelopeJson(envelope));
+  const files = new Map<string, Uint8Array | string>([
+    // First, since it says whose folder this is, should the rest be cut short.
+    [saved.record, `${JSON.stringify({ plan, release, ...statusValue(status) }, null, 2)}\n`],
+    [join(saved.adapter, "adapter_config.json"), peft.config],
+    [join(saved.adapter, "adapter_model.safetensors"), peft.weights],
+    [saved.signed, weights],
+    [saved.merged, merge(base, adapter, tensors)],
+    [saved.manifest, envelopeJson(envelope)],
+  ]);
   const last = status.history.at(-1);
   const transcripts = [release.transcript, last?.release === "" ? last.transcript : null];
   const rounds: SavedRound[] = [];
-  for (const transcript of transcripts)
-    if (transcript) rounds.push(await saveRound(admin, { transcript, folder, authority }));
+  for (const transcript of transcripts) {
+    if (!transcript) continue;
+    const round = await roundFiles(admin, { transcript, folder, authority });
+    rounds.push(round.saved);
+    // Both rounds may name a file: the same one, by its hash.
+    for (const [path, bytes] of round.files) files.set(path, bytes);
+  }
+  await writeAll(files, { force: true });
   return { ...saved, rounds };
 }
 
@@ -93,14 +101,31 @@ async function refuseOther(folder: string, run: string): Promise<void> {
 
 /** Id of the run whose release is there; else what stands in its place, null for nothing. */
 async function heldIn(folder: string): Promise<string | null> {
+  let text = "";
   try {
-    const { run } = JSON.parse(await readFile(join(folder, RECORD), "utf8"));
+    text = await readFile(join(folder, RECORD), "utf8");
+    const { run } = JSON.parse(text);
     return typeof run === "string" ? run : `a ${RECORD} of no run`;
   } catch (cause) {
-    if (cause instanceof SyntaxError || cause instanceof TypeError) return `a ${RECORD} of no run`;
+    if (cause instanceof TypeError) return `a ${RECORD} of no run`;
+    if (cause instanceof SyntaxError) return await cutShort(folder, text);
     if ((cause as NodeJS.ErrnoException).code !== "ENOENT") return ioSaid(cause);
   }
-  for (const name of NAMES)
+  return await unnamed(folder);
+}
+
+/** A full disk left earlier versions with the beginning of a record, and an empty folder beside it. */
+async function cutShort(folder: string, text: string): Promise<string | null> {
+  const run = /"run": "([0-9a-f]{64})"/.exec(text)?.[1];
+  if (run !== undefined) return run;
+  const ours = text === "" || text.startsWith('{\n  "plan": {');
+  return ours ? await unnamed(folder) : `a ${RECORD} of no run`;
+}
+
+async function unnamed(folder: string): Promise<string | null> {
+  for (const name of NAMES) {
+    if (name === "adapter" && (await readdir(join(folder, name)).catch(() => null))?.length === 0) continue;
     if (await lstat(join(folder, name)).catch(() => null)) return `a ${name} of no run`;
+  }
   return null;
 }
