@@ -56,6 +56,12 @@ test("old entries are exported, removed, and found whole together with the rest"
   expect(said).toBe(`entries 0 to 149 of the coordinator of hearts in ${first}`);
   expect(statSync(first).mode & 0o777).toBe(0o600);
   await expect(audit("export", first)).rejects.toMatchObject({ code: "conflict", what: first });
+  const nowhere = join(home, "nowhere", "x.jsonl");
+  await expect(audit("export", nowhere)).rejects.toMatchObject({
+    code: "storage",
+    what: `writing ${nowhere}`,
+    detail: { got: "no such folder" },
+  });
   await go(100, true);
   expect(await audit("verify")).toMatch(
     /whole from entry 150 on: 251 entries, head \w{16}; .*; the last 150 were removed at 20/,

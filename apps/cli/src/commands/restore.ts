@@ -29,13 +29,14 @@ export function restoreCommand(): Command {
     .option("--sha256 <hash>", "what `tutti backup` said of the manifest; any other is refused")
     .addHelpText("after", HELP)
     .action((from: string, options: Options, command: Command) =>
-      withContext(command, async ({ output }) => {
+      withContext(command, async ({ output, signal }) => {
         const store = storeOf(options);
         const expected = options.sha256;
         const { manifest, epoch, sha256 } = await restore({
           from,
           folder: options.to,
           nowMs: Date.now(),
+          signal,
           progress: (line) => output.say(line),
           ...(store && { store }),
           ...(expected !== undefined && { expected }),

@@ -9,7 +9,7 @@ import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import { decodeHeader } from "../drive/ledger.ts";
 import { needs } from "../drive/retention.ts";
 import type { Config } from "../folder/config.ts";
-import { publish } from "../folder/files.ts";
+import { publish, storageFault } from "../folder/files.ts";
 import { COORDINATOR_FILES, missingFile, PATHS, readConfig } from "../folder/layout.ts";
 import { type Snapshot, snapshot, TABLE_NAMES } from "../store/dump.ts";
 import { openSource, type Source } from "../store/source.ts";
@@ -57,10 +57,8 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
     const bytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0);
     return { manifest, sha256: sha256Hex(new TextEncoder().encode(text)), bytes };
   } catch (cause) {
-    await rm(part, { recursive: true, force: true });
-    const code = (cause as NodeJS.ErrnoException).code ?? "an error";
-    const ours = cause instanceof Fault || cause === options.signal?.reason;
-    throw ours ? cause : new Fault("storage", to, { got: code, cause });
+    await rm(part, { recursive: true, force: true }).catch(() => {});
+    throw cause === options.signal?.reason ? cause : storageFault(to, cause);
   } finally {
     await source.close();
   }

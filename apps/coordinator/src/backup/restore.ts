@@ -6,7 +6,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { openArtifacts } from "../artifacts.ts";
 import { type Config, configText, parseConfig } from "../folder/config.ts";
-import { publish } from "../folder/files.ts";
+import { publish, storageFault } from "../folder/files.ts";
 import { PATHS } from "../folder/layout.ts";
 import { openDatabase, postgresUrl } from "../store/database.ts";
 import { load, TABLE_NAMES } from "../store/dump.ts";
@@ -27,6 +27,8 @@ export type RestoreOptions = {
   /** The wall clock. */
   readonly nowMs: number;
   readonly progress?: (line: string) => void;
+  /** Stops it, and leaves nothing behind: what is half restored holds the coordinator's keys. */
+  readonly signal?: AbortSignal;
 };
 
 export type Restored = { readonly manifest: Manifest; readonly epoch: number; readonly sha256: string };
@@ -38,11 +40,12 @@ const MAX_MANIFEST_BYTES = 512 << 20;
  * Makes a coordinator's folder and fills its database from a backup. Every file is checked before anything is
  * written, and nothing that is there is overwritten. The epoch that follows is above any that may have
  * followed the backup's, so a coordinator of before that still runs can write nothing here.
+ * @throws the signal's reason, among others.
  */
 export async function restore(options: RestoreOptions): Promise<Restored> {
-  const { from, nowMs, progress = () => {} } = options;
+  const { from, nowMs, progress = () => {}, signal } = options;
   const folder = resolve(options.folder);
-  const { manifest, sha256 } = await checked(from, options.expected);
+  const { manifest, sha256 } = await checked(options);
   progress(`${manifest.files.length} files are as the manifest says`);
   await mustBeNew(folder);
   const part = `${folder}.${process.pid}.part`;
@@ -51,11 +54,11 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     await mkdir(part, { mode: 0o700 });
     const config = await placeFolder(part, { manifest, ...options });
     const shelf = shelfOf(part, config);
-    if (shelf !== null) await placeArtifacts(from, { manifest, shelf });
+    if (shelf !== null) await placeArtifacts(from, { manifest, shelf, signal });
     // The database last but one: once it is filled, only a rename is left.
     await mustBeNamed(part, config);
     const database = await openDatabase(part, config);
-    const lines = (table: string) => linesOf(join(from, "store", `${table}.jsonl`));
+    const lines = (table: string) => linesOf(join(from, "store", `${table}.jsonl`), signal);
     const filling = { lines, epoch: manifest.epoch, manifest: sha256, wallMs: nowMs };
     const epoch = await load(database, filling).finally(() => database.close());
     progress(`the database, at epoch ${epoch}`);
@@ -63,17 +66,19 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     await publish(part, folder);
     return { manifest, epoch, sha256 };
   } catch (cause) {
-    await rm(part, { recursive: true, force: true });
-    const code = (cause as NodeJS.ErrnoException).code ?? "an error";
-    throw cause instanceof Fault ? cause : new Fault("storage", folder, { got: code, cause });
+    await rm(part, { recursive: true, force: true }).catch(() => {});
+    // Whatever it was that the stop came through.
+    signal?.throwIfAborted();
+    throw storageFault(folder, cause);
   }
 }
 
 /** The manifest, once all that it names was found as it says. */
-async function checked(
-  from: string,
-  expected: string | undefined,
-): Promise<{ manifest: Manifest; sha256: string }> {
+async function checked({
+  from,
+  expected,
+  signal,
+}: RestoreOptions): Promise<{ manifest: Manifest; sha256: string }> {
   const file = join(from, MANIFEST);
   const found = await stat(file).catch(() => undefined);
   if (!found || found.size > MAX_MANIFEST_BYTES)
@@ -96,14 +101,18 @@ async function checked(
       got: `${manifest.migrations}`,
       todo: "Restore with the Tutti that made it, and then go on with this one",
     });
-  for (const one of manifest.files) await checkFile(from, one);
+  for (const one of manifest.files) {
+    signal?.throwIfAborted();
+    await checkFile(from, one);
+  }
   return { manifest, sha256 };
 }
 
 type Placing = RestoreOptions & { readonly manifest: Manifest };
 
-async function placeFolder(part: string, { manifest, from, store }: Placing): Promise<Config> {
+async function placeFolder(part: string, { manifest, from, store, signal }: Placing): Promise<Config> {
   for (const { path } of manifest.files) {
+    signal?.throwIfAborted();
     if (!path.startsWith("folder/")) continue;
     await writeFile(part, path.slice("folder/".length), createReadStream(join(from, path)));
   }
@@ -117,12 +126,13 @@ async function placeFolder(part: string, { manifest, from, store }: Placing): Pr
 
 async function placeArtifacts(
   from: string,
-  { manifest, shelf }: { manifest: Manifest; shelf: string },
+  { manifest, shelf, signal }: { manifest: Manifest; shelf: string; signal: AbortSignal | undefined },
 ): Promise<void> {
   await mkdir(shelf, { recursive: true });
   const there = new Set(await readdir(shelf));
   const artifacts = openArtifacts(shelf);
   for (const { path, bytes, sha256 } of manifest.files) {
+    signal?.throwIfAborted();
     if (!path.startsWith("artifacts/")) continue;
     if (path !== `artifacts/${sha256}`)
       throw new Fault("refused", join(from, path), { expected: "a file named by its hash", got: sha256 });
@@ -132,8 +142,12 @@ async function placeArtifacts(
   }
 }
 
-function linesOf(file: string): AsyncIterable<string> {
-  return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY });
+async function* linesOf(file: string, signal: AbortSignal | undefined): AsyncGenerator<string> {
+  const lines = createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY });
+  for await (const line of lines) {
+    signal?.throwIfAborted();
+    yield line;
+  }
 }
 
 /** A secret is in no backup: a file that tutti.json names beside itself is not in the new folder either. */

@@ -1,5 +1,13 @@
 import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
+import { Fault } from "@tutti/foundation/fault";
+
+/** What making a folder or a file failed of, in the system's words: they name the path and the reason. */
+export function storageFault(path: string, cause: unknown): Fault {
+  if (cause instanceof Fault) return cause;
+  const got = cause instanceof Error ? cause.message : `${cause}`;
+  return new Fault("storage", path, { got, cause });
+}
 
 /** Makes the names in a folder durable; without it a crash may lose a file whose bytes were synced. */
 export async function syncFolder(folder: string): Promise<void> {

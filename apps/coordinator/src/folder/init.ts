@@ -6,7 +6,7 @@ import type { SecretRandom } from "@tutti/foundation/random";
 import { issue, type Role } from "@tutti/identity/certificate";
 import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
 import { configText } from "./config.ts";
-import { publish, syncFolder, writeSynced } from "./files.ts";
+import { publish, storageFault, syncFolder, writeSynced } from "./files.ts";
 import { certificateText, PATHS, publicText, seedText } from "./layout.ts";
 import { newTls, TLS_DAYS } from "./tls.ts";
 
@@ -53,9 +53,9 @@ export async function initFederation(options: InitOptions): Promise<void> {
     for (const inner of ["authority", "owner", "coordinator", "."]) await syncFolder(join(part, inner));
     await publish(part, folder);
   } catch (cause) {
-    await rm(part, { recursive: true, force: true });
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw cause instanceof Fault ? cause : new Fault("storage", folder, { got: code ?? "an error", cause });
+    // Below what is no folder even this fails, and says less.
+    await rm(part, { recursive: true, force: true }).catch(() => {});
+    throw storageFault(folder, cause);
   }
 }
 
@@ -106,6 +106,6 @@ async function exists(path: string): Promise<boolean> {
     return true;
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw new Fault("storage", path, { cause });
+    throw storageFault(path, cause);
   }
 }

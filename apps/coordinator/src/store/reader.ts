@@ -47,7 +47,9 @@ export async function openReader(folder: string, { store }: Pick<Config, "store"
     try {
       return await body();
     } catch (cause) {
-      throw faultOf(cause, what);
+      if (store.engine === "postgres" || cause instanceof Fault) throw faultOf(cause, what);
+      const got = cause instanceof Error ? cause.message : `${cause}`;
+      throw new Fault("storage", what, { got, cause });
     }
   };
   return {

@@ -35,16 +35,30 @@ async function writeLog(file: string, whose: Whose): Promise<Read> {
   const part = `${file}.${process.pid}.part`;
   let handle: number | undefined;
   try {
-    const at = openSync(part, "wx", 0o600);
+    const at = written(file, () => openSync(part, "wx", 0o600));
     handle = at;
-    const read = await readLog(whose, { takes: (_entry, line) => writeFileSync(at, `${line}\n`) });
-    fsyncSync(at);
-    renameSync(part, file);
+    // A write's own error, before the reader of the log takes it for one of the log's store.
+    const takes = (_entry: unknown, line: string) => written(file, () => writeFileSync(at, `${line}\n`));
+    const read = await readLog(whose, { takes });
+    written(file, () => {
+      fsyncSync(at);
+      renameSync(part, file);
+    });
     return read;
   } catch (cause) {
     if (handle !== undefined) rmSync(part, { force: true });
-    throw cause instanceof Fault ? cause : new Fault("storage", file, { got: ioSaid(cause), cause });
+    throw cause;
   } finally {
     if (handle !== undefined) closeSync(handle);
+  }
+}
+
+function written<T>(file: string, write: () => T): T {
+  try {
+    return write();
+  } catch (cause) {
+    const absent = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const got = absent ? "no such folder" : ioSaid(cause);
+    throw new Fault("storage", `writing ${file}`, { expected: "a place with room", got, cause });
   }
 }
