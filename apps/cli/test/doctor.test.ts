@@ -78,13 +78,17 @@ async function doctor(...args: readonly string[]): Promise<{ code: string; out: 
 describe("before the first start", () => {
   test("all is well, but that there is no store yet and that authority/ is here", async () => {
     const before = (await readdir(folder, { recursive: true })).sort();
-    expect(await look()).toEqual({ "authority key": "warn", store: "warn" });
+    expect(await look()).toEqual({
+      "authority key": "warn",
+      coordinator: "warn",
+      store: "warn",
+    });
     expect((await readdir(folder, { recursive: true })).sort()).toEqual(before);
     const { code, out } = await doctor(folder);
     expect(code).toBe("");
     expect(out).toMatch(/^ok {4}tutti\.json/m);
     expect(out).toMatch(/^warn {2}authority key .*Keep authority\/ offline/m);
-    expect(out).toMatch(/\d+ ok, 2 warn, 0 fail\n$/);
+    expect(out).toMatch(/\d+ ok, 3 warn, 0 fail\n$/);
   });
 
   test("what is wrong is named, with what to do", async () => {
@@ -110,6 +114,18 @@ describe("before the first start", () => {
     const given = JSON.parse(await readFile(config, "utf8"));
     const elsewhere = JSON.stringify({ ...given, artifacts: { folder: "coordinator/coordinator.cert" } });
     expect(await changed(config, elsewhere, look)).toMatchObject({ artifacts: "fail" });
+  });
+
+  test("an address of another machine, and a certificate that is none, are told as that", async () => {
+    const config = join(folder, "tutti.json");
+    const given = JSON.parse(await readFile(config, "utf8"));
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    const elsewhere = JSON.stringify({ ...given, listen: { ...given.listen, host: "192.0.2.1" } });
+    const { out } = await changed(config, elsewhere, () => doctor(folder));
+    expect(out).toMatch(/^fail {2}port .*192\.0\.2\.1 is no address of this machine.*listen\.host/m);
+    const garbage = await changed(join(folder, "coordinator/tls.pem"), "garbage", () => doctor(folder));
+    expect(garbage.out).toMatch(/^fail {2}TLS certificate .*expected a PEM file, got other text.*tls renew/m);
+    expect(garbage.out).not.toMatch(/error:|PEM routines/);
   });
 
   test("a port that another program has", async () => {

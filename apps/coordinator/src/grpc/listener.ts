@@ -126,10 +126,16 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
   }
 }
 
+const TODO: Readonly<Record<string, string>> = {
+  EADDRINUSE: "Another process has this port",
+  EADDRNOTAVAIL: "It is no address of this machine: change listen.host in tutti.json",
+};
+
 function bind(net: NetServer, { host, port }: { host: string; port: number }): Promise<number> {
   return new Promise((resolve, reject) => {
     net.once("error", (cause: NodeJS.ErrnoException) => {
-      const todo = cause.code === "EADDRINUSE" ? { todo: "Another process has this port" } : {};
+      const text = TODO[cause.code ?? ""];
+      const todo = text ? { todo: text } : {};
       reject(
         new Fault("unavailable", `listening on ${host}:${port}`, {
           got: cause.code ?? "an error",

@@ -24,7 +24,9 @@ export async function serveHttp(
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       const got = cause.code ?? "an error";
-      const todo = "Free the port, or change `operations.port` in tutti.json";
+      const field = cause.code === "EADDRINUSE" ? "port" : "host";
+      const free = field === "port" ? "Free the port, or change" : "Change";
+      const todo = `${free} \`operations.${field}\` in tutti.json`;
       reject(new Fault("unavailable", `operations on ${host}:${port}`, { got, todo, cause }));
     });
     server.listen({ host, port }, resolve);

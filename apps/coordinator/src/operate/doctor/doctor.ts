@@ -1,5 +1,6 @@
 import { access, constants, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
+import { asFault } from "@tutti/foundation/fault";
 import { examine, type Finding, skew } from "@tutti/foundation/finding";
 import type { Config } from "../../folder/config.ts";
 import { PATHS, readConfig } from "../../folder/layout.ts";
@@ -41,8 +42,10 @@ function lasting(folder: string, { store, artifacts: { folder: own, s3 } }: Conf
 
 async function reached(hello: Caller): Promise<Look> {
   const nowMs = await hello().catch(() => null);
-  if (nowMs === null)
-    return { state: "ok", says: "does not answer where devices dial; not running, or out of reach" };
+  if (nowMs === null) {
+    const todo = "Start it with `tutti serve`; where it runs, see that devices can dial it";
+    return { state: "warn", says: "does not answer where devices dial", todo };
+  }
   return skew(Date.now(), nowMs, "the coordinator that answers there");
 }
 
@@ -83,14 +86,25 @@ async function storeChecks(folder: string, config: Config): Promise<Finding[]> {
     return [
       ...all,
       await examine("leader", () => leader(reader)),
-      await examine("audit log", async () => {
-        const { count, begins } = await reader.audit([]);
-        const from = begins.count > 0 ? ` from entry ${begins.count} on` : "";
-        return { state: "ok", says: `whole${from}, ${count} entries` };
-      }),
+      await examine("audit log", () => auditLog(reader)),
     ];
   } finally {
     await reader.close();
+  }
+}
+
+const DAMAGED =
+  "Keep the store as it is, and find out who or what changed it: `tutti audit verify` says more";
+
+async function auditLog(reader: Reader): Promise<Look> {
+  try {
+    const { count, begins } = await reader.audit([]);
+    const from = begins.count > 0 ? ` from entry ${begins.count} on` : "";
+    return { state: "ok", says: `whole${from}, ${count} entries` };
+  } catch (cause) {
+    const { code, message } = asFault(cause);
+    const todo = code === "refused" ? DAMAGED : "Look at the store first: its log cannot be read";
+    return { state: "fail", says: message, todo };
   }
 }
 

@@ -50,10 +50,26 @@ async function certificate(folder: string, role: "coordinator" | "owner", nowMs:
 }
 
 async function tls(folder: string, nowMs: number): Promise<Look> {
-  const given = new X509Certificate(await readText(folder, PATHS.tlsCertificate));
-  const key = createPrivateKey(await readText(folder, PATHS.tlsKey));
+  const todo = "Make both anew with `tutti tls renew`";
+  const pem = <T>(path: string, read: () => T): T => {
+    try {
+      return read();
+    } catch (cause) {
+      throw new Fault("bad-input", path, { expected: "a PEM file", got: "other text", todo, cause });
+    }
+  };
+  const [certificate, secret] = [
+    await readText(folder, PATHS.tlsCertificate),
+    await readText(folder, PATHS.tlsKey),
+  ];
+  const given = pem(PATHS.tlsCertificate, () => new X509Certificate(certificate));
+  const key = pem(PATHS.tlsKey, () => createPrivateKey(secret));
   if (!given.checkPrivateKey(key))
-    throw new Fault("refused", PATHS.tlsCertificate, { expected: "the key of tls.key", got: "another" });
+    throw new Fault("refused", PATHS.tlsCertificate, {
+      expected: "the key of tls.key",
+      got: "another",
+      todo,
+    });
   return expiry(Date.parse(given.validTo) / 1000, nowMs / 1000, RENEW);
 }
 

@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { connect as connectTcp } from "node:net";
+import { connect as connectTcp, createServer } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { hex } from "@tutti/foundation/bytes";
 import type { Finding } from "@tutti/foundation/finding";
@@ -18,10 +18,13 @@ const ANY = new Set(["0.0.0.0", "::"]);
 export async function portOf(folder: string, { listen }: Config): Promise<Look> {
   const { host, port } = listen;
   const at = { host: ANY.has(host) ? "localhost" : host, port };
+  const absent = await absentHost(host, "listen.host");
+  if (absent) return absent;
   if (port === 0) return { state: "ok", says: "any free one" };
   if (!(await isOpen(at))) return { state: "ok", says: `${port} is free` };
-  const own = new X509Certificate(await readText(folder, PATHS.tlsCertificate));
+  const own = ownCertificate(await readText(folder, PATHS.tlsCertificate));
   const shown = await certificateAt(at);
+  if (own === null) return { state: "fail", says: `${port} is taken; by whom tls.pem cannot tell` };
   if (shown?.equals(own.raw))
     return { state: "ok", says: `${port} is served by this federation's coordinator` };
   const todo = "Stop that program, or change listen.port in tutti.json";
@@ -29,8 +32,31 @@ export async function portOf(folder: string, { listen }: Config): Promise<Look> 
   return { state: "fail", says: `${port} is taken by something that ${by}`, todo };
 }
 
+/** Null for what is no certificate: the look at it says so. */
+function ownCertificate(pem: string): X509Certificate | null {
+  try {
+    return new X509Certificate(pem);
+  } catch {
+    return null;
+  }
+}
+
+/** What is wrong with an address to listen on, whatever the port: it is another machine's, or nobody's. */
+async function absentHost(host: string, field: string): Promise<Look | null> {
+  const code = await new Promise<string>((resolve) => {
+    const server = createServer();
+    server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "an error"));
+    server.listen({ host, port: 0 }, () => server.close(() => resolve("")));
+  });
+  if (code === "") return null;
+  const todo = `Change ${field} in tutti.json; 0.0.0.0 is all of this machine's`;
+  return { state: "fail", says: `${host} is no address of this machine (${code})`, todo };
+}
+
 /** Free, or answered by this federation's coordinator; `tutti serve` cannot start beside any other's. */
 export async function operationsPort(folder: string, { host, port }: Operations): Promise<Look> {
+  const absent = await absentHost(host, "operations.host");
+  if (absent) return absent;
   const at = { host: ANY.has(host) ? "localhost" : host, port };
   if (!(await isOpen(at))) return { state: "ok", says: `${port} is free` };
   const answer = await fetch(`http://${at.host.includes(":") ? `[${at.host}]` : at.host}:${port}/readyz`, {
