@@ -6,11 +6,13 @@ import { openAudit } from "@tutti/client-sdk/node/audit";
 import { examineDevice } from "@tutti/client-sdk/node/doctor";
 import { join as joinFederation } from "@tutti/client-sdk/node/join";
 import { initFederation } from "@tutti/coordinator/folder/init";
+import { PATHS } from "@tutti/coordinator/folder/layout";
 import { newTls } from "@tutti/coordinator/folder/tls";
 import { createToken } from "@tutti/coordinator/folder/token";
 import { examineFederation } from "@tutti/coordinator/operate/doctor/doctor";
 import { clockOf, nodeVersion, openFiles } from "@tutti/coordinator/operate/doctor/machine";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
+import { openDriver } from "@tutti/coordinator/store/driver";
 import { expiry, type Finding, skew } from "@tutti/foundation/finding";
 import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
@@ -153,6 +155,18 @@ describe("beside a running coordinator", () => {
     expect(out).toMatch(/^ok {4}store settings +journal_mode wal/m);
     expect(out).toMatch(/^ok {4}leader +epoch 1/m);
     expect(out).toMatch(/^ok {4}audit log +whole, 2 entries/m);
+  });
+
+  test("an audit log that was changed comes with what to do", async () => {
+    const file = openDriver(join(folder, PATHS.store));
+    const swap = (from: string, to: string) =>
+      file.exec(`update audit set line = replace(line, '${from}', '${to}') where seq = 0`);
+    swap("epoch.began", "epoch.begun");
+    const { out } = await doctor(folder);
+    swap("epoch.begun", "epoch.began");
+    file.close();
+    expect(out).toMatch(/^fail {2}audit log .*Keep the store as it is.*tutti audit verify/m);
+    expect((await doctor(folder)).out).toMatch(/^ok {4}audit log/m);
   });
 
   test("metrics: only this federation's coordinator is right there, not another's", async () => {
