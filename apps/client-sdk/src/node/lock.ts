@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 
 const LOCK = "device.lock";
 /** Two processes may take away a lock that nobody holds at once; then one of them sees the other's. */
 const TRIES = 5;
 
-/** Locks of this process. */
+/** Locks that this process has, or is about to take. */
 const held = new Set<string>();
 
 /**
@@ -16,20 +16,31 @@ const held = new Set<string>();
  * let go of it. @throws Fault("conflict") while another process has it.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
-  const file = join(folder, LOCK);
+  const file = resolve(folder, LOCK);
+  // Before anything is waited for: of several that begin in this process at once only one goes on.
+  if (held.has(file)) throw taken(folder, process.pid);
+  held.add(file);
+  try {
+    await takeFile(file, folder);
+  } catch (error) {
+    held.delete(file);
+    throw error;
+  }
+  return async () => {
+    await rm(file, { force: true });
+    held.delete(file);
+  };
+}
+
+async function takeFile(file: string, folder: string): Promise<void> {
   const own = `${process.pid} ${await startOf(process.pid)}\n`;
   for (let tries = 0; tries < TRIES; tries++) {
-    if (await appears(file, own)) {
-      held.add(file);
-      return async () => {
-        held.delete(file);
-        await rm(file, { force: true });
-      };
-    }
+    if (await appears(file, own)) return;
     const other = await textOf(file);
     if (other === null) continue;
     const pid = Number.parseInt(other, 10);
-    if (pid === process.pid ? held.has(file) : await isAlive(other)) throw taken(folder, pid);
+    // One that names this process was left by another that had its number.
+    if (pid !== process.pid && (await isAlive(other))) throw taken(folder, pid);
     await removed(file, other);
   }
   throw taken(folder, null);

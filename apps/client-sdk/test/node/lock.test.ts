@@ -53,6 +53,22 @@ describe("a device's folder", () => {
   test("of many that begin at once one gets it", async () => {
     await writeFile(join(folder, "device.lock"), "99999999 5\n");
     const all = await Promise.allSettled(Array.from({ length: 20 }, () => lockFolder(folder)));
-    expect(all.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    const [one, ...others] = all.filter(({ status }) => status === "fulfilled");
+    expect(one).toBeDefined();
+    expect(others).toEqual([]);
+  });
+
+  test("of many that begin and let go, at no moment two have it", async () => {
+    let holders = 0;
+    let most = 0;
+    const once = async () => {
+      const unlock = await lockFolder(folder);
+      most = Math.max(most, ++holders);
+      await readdir(folder);
+      holders -= 1;
+      await unlock();
+    };
+    for (let round = 0; round < 20; round++) await Promise.allSettled(Array.from({ length: 8 }, once));
+    expect(most).toBe(1);
   });
 });
