@@ -33,6 +33,7 @@ export type Owner = {
 };
 
 const LOOK_MS = 1_500;
+const COMMAND_MS = 8_000;
 
 /** What an owner who gives a command again may be done with then: another list may be there by now. */
 const AGAIN: ReadonlySet<FaultCode> = new Set<FaultCode>(["unavailable", "deadline", "conflict", "refused"]);
@@ -67,7 +68,7 @@ export function ownerOn(life: Life, { admin, register }: Services): Owner {
       revoking.set(device, life.timeline.nowMs);
       const command = (until: AbortSignal) => revoke({ admin, register }, { device, clock, until });
       for (let attempt = 0; ; attempt++) {
-        const code = await command(signal).then(() => null, codeOf);
+        const code = await inTime(clock, command).then(() => null, codeOf);
         // Nobody enrolled it yet.
         if (code === null || code === "not-found") break;
         await clock.sleep(delayMs(attempt, patience.jitter));
@@ -76,6 +77,22 @@ export function ownerOn(life: Life, { admin, register }: Services): Owner {
     },
     stop: async (run) => void (await ask((until) => admin.stopRun(create(RunRequestSchema, { run }), until))),
   };
+}
+
+/** A command whose stream of answers hangs is given up, as by Ctrl-C. */
+async function inTime(clock: Life["clock"], command: (until: AbortSignal) => Promise<void>): Promise<void> {
+  const [over, done] = [new AbortController(), new AbortController()];
+  clock.sleep(COMMAND_MS, done.signal).then(
+    () => over.abort(),
+    () => {},
+  );
+  try {
+    await command(over.signal);
+  } catch (cause) {
+    throw over.signal.aborted ? new Fault("deadline", "a command", { cause }) : cause;
+  } finally {
+    done.abort();
+  }
 }
 
 /** `tutti revoke`, once: the newest list and one more, signed now (apps/cli/src/commands/revoke.ts). */
