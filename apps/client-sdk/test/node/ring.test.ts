@@ -19,10 +19,11 @@ function world(addresses: readonly string[], leader: () => string | null) {
     nowMs += ms;
   };
   const clock = { ...systemClock(), nowMs: () => nowMs, sleep };
-  const ask = (patienceMs = 0, fault = new Fault("unavailable", "this coordinator")) =>
+  const ask = (patienceMs = 0, fault = new Fault("unavailable", "this coordinator"), answerMs = 0) =>
     askAround(
       async (client) => {
         asked.push(addressOf(client));
+        nowMs += answerMs;
         if (addressOf(client) !== leader()) throw fault;
         return addressOf(client);
       },
@@ -51,6 +52,13 @@ test("goes round once where nobody leads, or for as long as it was told to", asy
   // Two a round, 200 to 400 ms apart.
   expect(asked.length).toBeGreaterThanOrEqual(2 + 2 * 3);
   expect(asked.length).toBeLessThanOrEqual(2 + 2 * 6);
+});
+
+test("one that takes all the time to say no leaves time for once more round", async () => {
+  const { ask, asked } = world(["a", "b"], () => (asked.length > 2 ? "b" : null));
+  // Ten seconds each: after the first round the patience is over.
+  expect(await ask(10_000, undefined, 10_000)).toBe("b");
+  expect(asked).toEqual(["a", "b", "a", "b"]);
 });
 
 test("a certificate that is not pinned is what is told, whatever standbys say after it", async () => {
