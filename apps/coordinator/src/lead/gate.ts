@@ -18,9 +18,6 @@ export type Term = Reign & {
   readonly authenticate: Authenticate;
 };
 
-/** By then another may lead, or this process be back; devices spread out by their own jitter. */
-const AGAIN_MS = 500;
-
 /** How a standby answers everything: it is not asked twice by a client that knows other addresses. */
 export function standby(role: Role): Fault {
   const got = role.kind === "leader" ? "one that is just beginning to lead" : "a standby";
@@ -28,7 +25,8 @@ export function standby(role: Role): Fault {
   return new Fault("unavailable", "this coordinator", {
     expected: "the one that leads",
     got,
-    ...(leader ? { todo: `Ask ${leader}` } : { todo: "Ask again in a moment", retryAfterMs: AGAIN_MS }),
+    // Without a time to come again: that would be to come here, and another may lead by now (ring.ts).
+    todo: leader ? `Ask ${leader}` : "Ask again in a moment, or another",
   });
 }
 

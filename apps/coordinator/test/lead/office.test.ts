@@ -1,3 +1,4 @@
+import type { Fault } from "@tutti/foundation/fault";
 import { expect, test } from "vitest";
 import type { Term } from "../../src/lead/gate.ts";
 import type { Role } from "../../src/lead/keeper.ts";
@@ -36,4 +37,18 @@ test("an epoch that ends late leaves alone what this process has become since", 
   expect(office.term().epoch).toBe(3);
   office.leave(3);
   expect(() => office.term()).toThrow("got a standby");
+});
+
+test("whoever asks one that does not lead is sent on: it names no time to come again here", () => {
+  const office = new Office();
+  const asked = () => {
+    try {
+      return office.term();
+    } catch (fault) {
+      return (fault as Fault).detail;
+    }
+  };
+  expect(asked()).not.toHaveProperty("retryAfterMs");
+  office.become({ kind: "leader", epoch: 2 });
+  expect(asked()).not.toHaveProperty("retryAfterMs");
 });
