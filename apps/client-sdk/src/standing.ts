@@ -1,5 +1,6 @@
 import { demand } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { queue } from "@tutti/foundation/queue";
 import { validityOf } from "@tutti/identity/certificate";
 import { denialOf } from "@tutti/identity/denial";
 import { completeRenewal, daysOf, isDue, requestRenewal } from "@tutti/identity/renewal";
@@ -29,7 +30,8 @@ const EXPIRED_WAIT_MS = { least: 1_000, most: 15 * 60_000 } as const;
 export class Standing {
   readonly #site: Site;
   readonly #signal: AbortSignal;
-  #queue: Promise<void> = Promise.resolve();
+  /** One after the other: two that renew at once would ask for two certificates. */
+  readonly #inTurn = queue();
   readonly #known = { revocations: 0, tls: 0 };
   /** What the stream said and was not looked at yet. */
   #waiting: Notice | null = null;
@@ -100,7 +102,7 @@ export class Standing {
 
   /** Resolves when what was heard so far is done. */
   async settled(): Promise<void> {
-    await this.#queue;
+    await this.#inTurn(() => {});
   }
 
   #renews(): boolean {
@@ -169,16 +171,6 @@ export class Standing {
 
   #later(job: () => Promise<void>): void {
     void this.#inTurn(job).catch((error: unknown) => this.#refuse(error));
-  }
-
-  /** One after the other: two that renew at once would ask for two certificates. */
-  #inTurn<T>(job: () => Promise<T>): Promise<T> {
-    const done = this.#queue.then(job);
-    this.#queue = done.then(
-      () => {},
-      () => {},
-    );
-    return done;
   }
 
   #refuse(error: unknown): void {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
+import { queue } from "@tutti/foundation/queue";
 import { fieldsOf } from "../fields.ts";
 import {
   activated,
@@ -78,16 +79,6 @@ export async function openFolderStore(folder: string): Promise<Store> {
         await sweep(at("releases"), next);
       }),
     rollback: async (options) => void (await point((now) => rolledBack(now, options))),
-  };
-}
-
-/** One job after another, whatever becomes of those before. */
-function queue(): <T>(job: () => Promise<T>) => Promise<T> {
-  let before: Promise<unknown> = Promise.resolve();
-  return (job) => {
-    const mine = before.then(job);
-    before = mine.catch(() => {});
-    return mine;
   };
 }
 

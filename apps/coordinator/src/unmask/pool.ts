@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Fault } from "@tutti/foundation/fault";
+import { queue } from "@tutti/foundation/queue";
 import { addInto } from "@tutti/kernels/ring";
 import { type Lift, liftMasks, streamsOf } from "@tutti/secagg/server/lift";
 import { nativeAgree } from "../native.ts";
@@ -32,7 +33,7 @@ const MOST_WORDS = 2 ** 28;
 export class LiftPool {
   readonly #options: Required<LiftPoolOptions>;
   #threads: Thread[] = [];
-  #before: Promise<unknown> = Promise.resolve();
+  readonly #inTurn = queue();
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -55,9 +56,7 @@ export class LiftPool {
     const words = sum.length * lifts.reduce((total, lift) => total + streamsOf(lift), 0);
     if (words <= this.#options.inlineWords)
       return liftMasks(sum, lifts, { agree: nativeAgree, pause: nextTurn });
-    const turn = this.#before.then(() => this.#onThreads(sum, lifts));
-    this.#before = turn.catch(() => {});
-    return turn;
+    return this.#inTurn(() => this.#onThreads(sum, lifts));
   };
 
   /** Ends the threads; an unmasking in progress fails. */

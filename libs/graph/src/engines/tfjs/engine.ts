@@ -1,4 +1,5 @@
 import { Fault } from "@tutti/foundation/fault";
+import { type Queue, queue } from "@tutti/foundation/queue";
 import type { Engine, Program, Static, Tensor, Tensors, TracedGraph } from "../../ir.ts";
 import { widened } from "../../widen.ts";
 import { anyRank } from "./any-rank.ts";
@@ -33,19 +34,16 @@ export function tfjsEngine(plain: Tf, backend: string): Engine {
 type InBackend = <T>(work: () => T | Promise<T>) => Promise<T>;
 
 /**
- * The last turn taken on each tfjs. Which backend is in use is state of the `tf` object, so all engines made
+ * The queue of each tfjs. Which backend is in use is state of the `tf` object, so all engines made
  * of one `tf` must share its queue: this is kept per `tf`, for as long as that lives.
  */
-const turns = new WeakMap<Tf, Promise<unknown>>();
+const queues = new WeakMap<Tf, Queue>();
 
 /** Runs work when all that asked before on this tfjs has ended, well or badly. */
 function inTurn<T>(tf: Tf, work: () => Promise<T>): Promise<T> {
-  const turn = (turns.get(tf) ?? Promise.resolve()).then(work);
-  turns.set(
-    tf,
-    turn.catch(() => undefined),
-  );
-  return turn;
+  const own = queues.get(tf) ?? queue();
+  queues.set(tf, own);
+  return own(work);
 }
 
 /** The graph without halves: in float32, so what half would round or overflow on the way does not. */
