@@ -7,6 +7,7 @@ import {
   loseTooMany,
   type Stopped,
   type Survived,
+  type TooFew,
 } from "../support/round/lose.ts";
 import type { Death } from "../support/round/site.ts";
 import { withHouse } from "../support/round/workplace.ts";
@@ -38,9 +39,9 @@ export const claim: Claim = {
         await house.revive();
       }
       const stopped: Stopped[] = [];
-      for (const { name, change, dead, death } of TOO_FEW) {
-        const one = await loseTooMany(house, { name, change, dead, death });
-        report(`${name}: ${JSON.stringify(one)}`);
+      for (const few of TOO_FEW) {
+        const one = await loseTooMany(house, few);
+        report(`${few.name}: ${JSON.stringify(one)}`);
         stopped.push(one);
         await house.revive();
       }
@@ -73,10 +74,11 @@ const TOO_FEW = [
   {
     name: "one of three killed before its upload, with a floor of three",
     change: { cohort: { min: 3, max: 3 } },
+    away: ["site-d"],
     dead: ["site-c"],
     death: { stage: "upload", when: "before" },
   },
-] as const;
+] as const satisfies readonly TooFew[];
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);

@@ -31,6 +31,8 @@ export type Stopped = {
 export type TooFew = {
   readonly name: string;
   readonly change: Omit<Partial<RunFileInput>, "seed">;
+  /** Away before the run begins, so that those who are left are in its cohort. */
+  readonly away?: readonly string[];
   readonly dead: readonly string[];
   readonly death: Death;
 };
@@ -73,11 +75,15 @@ async function isExact(house: House, prepared: PreparedRun, run: string): Promis
 }
 
 /** A run that cannot be finished, in one attempt. */
-export async function loseTooMany(house: House, { name, change, dead, death }: TooFew): Promise<Stopped> {
+export async function loseTooMany(
+  house: House,
+  { name, change, away = [], dead, death }: TooFew,
+): Promise<Stopped> {
   let revealsSent = 0;
   house.onSite = (_site, said) => {
     if (said.kind === "sends" && said.stage === "reveal") revealsSent++;
   };
+  for (const site of away) await house.sites.get(site)?.kill();
   for (const site of dead) await house.armSite(site, death);
   const run = await house.begin(
     smallRun({ name: name.replace(/\W+/g, "-"), seed: 1, attempts: 1, ...change }),
