@@ -1,6 +1,10 @@
 import { createHash } from "node:crypto";
 import { equalBytes } from "@tutti/foundation/bytes";
 
+/** Whoever is slower than this, over so long, makes room for those who wait for it. */
+export const CROWDED_BYTES_PER_S = 64 << 10;
+export const CROWDED_MS = 10_000;
+
 /** What a device announced of an upload. */
 type Announced = { readonly session: Uint8Array; readonly sha256: Uint8Array };
 
@@ -14,13 +18,15 @@ export class Partial {
   /** Ends its keeping, while nobody sends more of it. */
   kept: AbortController | null = null;
   received = 0;
+  readonly beganMs: number;
   readonly #hash = createHash("sha256");
   #whole: boolean | null = null;
 
-  constructor({ session, sha256 }: Announced, bytes: number) {
+  constructor({ session, sha256 }: Announced, bytes: number, nowMs: number) {
     this.session = session;
     this.sha256 = sha256;
     this.packed = new Uint8Array(bytes);
+    this.beganMs = nowMs;
   }
 
   isOf({ session, sha256 }: Announced): boolean {
@@ -38,4 +44,16 @@ export class Partial {
     this.#whole ??= equalBytes(this.#hash.digest(), this.sha256);
     return this.#whole;
   }
+}
+
+/**
+ * The slowest of those that are being read and below the rate of a crowd. Devices that trickle, each above
+ * the stall rule, could otherwise hold all room for a whole stage.
+ */
+export function slowestOf<Key>(all: readonly [Key, Partial][], nowMs: number): [Key, Partial] | undefined {
+  const rate = ({ received, beganMs }: Partial) => (received * 1000) / (nowMs - beganMs);
+  return all
+    .filter(([, { beganMs, received, packed }]) => nowMs - beganMs >= CROWDED_MS && received < packed.length)
+    .filter(([, partial]) => rate(partial) < CROWDED_BYTES_PER_S)
+    .sort(([, one], [, other]) => rate(one) - rate(other))[0];
 }

@@ -10,7 +10,7 @@ import type { UploadHeader, UploadPart, UploadStatusRequest } from "@tutti/wire/
 import type { Upload } from "../drive/waiting.ts";
 import { MIN_BYTES_PER_S, STALL_MS } from "../grpc/stall.ts";
 import { Budget } from "./budget.ts";
-import { Partial } from "./partial.ts";
+import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowestOf } from "./partial.ts";
 
 type Part = UploadPart["part"];
 /** An upload that is being read, and why it should be no longer, if it should not. */
@@ -126,7 +126,7 @@ export class Uploads {
     }
     this.#drop(device);
     this.#budget.take(device, bytes, () => this.#spare());
-    const partial = new Partial(header, bytes);
+    const partial = new Partial(header, bytes, this.#clock.nowMs());
     this.#partials.set(device, partial);
     return partial;
   }
@@ -167,14 +167,15 @@ export class Uploads {
     this.#budget.free(device);
   }
 
-  /** Gives up what was kept for the longest time; false where nothing is. */
+  /** Gives up what was kept for the longest time, else the slowest that is read; false where none is slow. */
   #spare(): boolean {
-    for (const [device, partial] of this.#partials) {
-      if (!partial.kept) continue;
-      this.#drop(device, partial);
-      return true;
-    }
-    return false;
+    const all = [...this.#partials];
+    const kept = all.find(([, partial]) => partial.kept);
+    const [device, partial] = kept ?? slowestOf(all, this.#clock.nowMs()) ?? [];
+    if (!device || !partial) return false;
+    partial.reader?.abort(tooSlowForMany());
+    this.#drop(device, partial);
+    return true;
   }
 }
 
@@ -278,5 +279,13 @@ function tooSlow(): Fault {
   return new Fault("deadline", "upload", {
     expected: `at least ${MIN_BYTES_PER_S} bytes a second`,
     got: "fewer",
+  });
+}
+
+function tooSlowForMany(): Fault {
+  return new Fault("unavailable", "upload", {
+    expected: `at least ${CROWDED_BYTES_PER_S} bytes a second while others wait for room`,
+    got: "fewer",
+    retryAfterMs: CROWDED_MS,
   });
 }

@@ -3,7 +3,8 @@ import { create } from "@tutti/wire/message";
 import { type UploadPart, UploadPartSchema, UploadStatusRequestSchema } from "@tutti/wire/secagg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Budget } from "../../src/handlers/budget.ts";
-import { KEEP_MS } from "../../src/handlers/upload.ts";
+import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowestOf } from "../../src/handlers/partial.ts";
+import { KEEP_MS, Uploads } from "../../src/handlers/upload.ts";
 import { plan, temporary } from "../drive/house.ts";
 import { callOf, Desk, uploadOf } from "./desk.ts";
 
@@ -176,4 +177,50 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
     expect(kept).toEqual(["z"]);
     expect(budget.held).toBe(80);
   });
+
+  test("comes from the slowest that is read, once it had its time", () => {
+    const announced = { session: new Uint8Array(32), sha256: new Uint8Array(32) };
+    const all = Object.entries({ fast: 10, slow: 1, slower: 0.5, whole: 0.1 }).map(([who, ofCrowd]) => {
+      const came = (ofCrowd * CROWDED_BYTES_PER_S * CROWDED_MS) / 1000;
+      const partial = new Partial(announced, came + (who === "whole" ? 0 : 1), 7);
+      partial.add(new Uint8Array(came));
+      return [who, partial] as [string, Partial];
+    });
+    const slowest = (afterMs: number) => slowestOf(all, 7 + afterMs)?.[0];
+    expect(slowest(CROWDED_MS - 1)).toBe(undefined);
+    expect(slowest(CROWDED_MS)).toBe("slower");
+    all.splice(2, 1);
+    // At the rate, and not below it.
+    expect(slowest(CROWDED_MS)).toBe(undefined);
+    expect(slowest(CROWDED_MS + 1)).toBe("slow");
+    all.splice(1, 1);
+    expect(slowest(5 * CROWDED_MS)).toBe(undefined);
+  });
+
+  test("is not held by one that trickles: who waits comes in, and it is told when to come", async () => {
+    const [slow, other] = [await vectorOf("a"), await vectorOf("b")];
+    const uploads = new Uploads(desk.clock, slow.packedBytes);
+    const read = (device: string, parts: AsyncIterable<UploadPart>) =>
+      outcome(
+        uploads.read(
+          () => desk.driver!.round,
+          { device, parts },
+          async () => {},
+        ),
+      );
+    const trickling = read("a", trickle(slow));
+    await desk.settle();
+    expect(await read("b", pieces(other, 0, other.bytes.length))).toMatchObject({ code: "unavailable" });
+    desk.clock.pass(CROWDED_MS);
+    expect(await read("b", pieces(other, 0, other.bytes.length))).toBe("taken");
+    expect(await trickling).toMatchObject({ code: "unavailable", detail: { retryAfterMs: CROWDED_MS } });
+    expect(uploads.held).toBe(0);
+  });
 });
+
+/** All but the last byte; then nothing more, and the line stays. */
+async function* trickle(vector: Vector): AsyncGenerator<UploadPart> {
+  const parts = pieces(vector, 0, vector.bytes.length);
+  for (let came = 0; came < vector.bytes.length - 7; came += 7) yield (await parts.next()).value;
+  await new Promise(() => {});
+}
