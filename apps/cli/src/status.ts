@@ -39,8 +39,9 @@ export function statusLine({ run, name, state, round, rounds, phase, reason, wai
   return printable(`${name} (${run.slice(0, 12)}): ${where}${why ? ` (${why})` : ""}`);
 }
 
-/** A device that does something, for people: "ann serves 1a2b3c4d5e6f, training 40 %". */
-export function deviceLine({ device, connected, run, activity, progress }: DeviceActivity): string {
+/** A device for people: "ann: serves 1a2b3c4d5e6f, training 40 %", "bob: declined: policy, …". */
+export function deviceLine({ device, connected, run, activity, progress, declined }: DeviceActivity): string {
+  if (connected && declined) return printable(`  ${device}: declined: ${declined}`);
   const serves = run ? `serves ${run.slice(0, 12)}` : "serves no run";
   const does = activity ? `, ${activity} ${Math.round(progress * 100)} %` : "";
   return printable(`  ${device}: ${connected ? serves : "away"}${connected && run ? does : ""}`);

@@ -84,4 +84,8 @@ test("a run that waits says why, and a device which run it serves", () => {
     "  bob: serves no run",
   );
   expect(deviceLine(create(DeviceActivitySchema, { device: "eve", run: "cd" }))).toBe("  eve: away");
+  const declined = { device: "dan", connected: true, declined: "policy, owner: expected ann, got eve" };
+  expect(deviceLine(create(DeviceActivitySchema, declined))).toBe(
+    "  dan: declined: policy, owner: expected ann, got eve",
+  );
 });

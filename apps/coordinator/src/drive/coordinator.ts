@@ -299,6 +299,12 @@ export class Coordinator {
     this.#watched();
   }
 
+  /** A device took no part in a round: its owner's run may wait for it, so both logs and status say why. */
+  declined(device: string, { run, round }: { run: string; round: number }, reason: string): void {
+    this.parts.log.say("round.declined", { device, run, round, reason });
+    this.reported(device, { run, activity: "", progress: 0, declined: reason });
+  }
+
   #watched(): void {
     for (const callback of this.#watchers) callback();
   }

@@ -19,7 +19,13 @@ export type News = Partial<Pick<Notice, "revocations" | "tlsCertificates" | "ren
 const NOTICE = "notice";
 
 /** What a device says it does; for people watching, never about its data. */
-export type Activity = { readonly run: string; readonly activity: string; readonly progress: number };
+export type Activity = {
+  readonly run: string;
+  readonly activity: string;
+  readonly progress: number;
+  /** Why it declined its last invitation. */
+  readonly declined?: string;
+};
 
 /**
  * A device's stream, or its box without one: what is still to be said, and the last word that was, both by

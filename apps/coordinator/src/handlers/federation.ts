@@ -83,7 +83,9 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
     decline: async (request, call) => {
       const device = deviceOf(call);
       const reason = printable(request.reason, 500);
-      return await say(runNow(coordinator, request), device, { case: "declined", value: reason });
+      const ack = await say(runNow(coordinator, request), device, { case: "declined", value: reason });
+      coordinator.declined(device, request, reason);
+      return ack;
     },
     async report({ run, activity, progress, state }, call) {
       const device = deviceOf(call);

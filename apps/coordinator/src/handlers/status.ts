@@ -65,7 +65,7 @@ function devicesOf({ dispatch }: Coordinator, { round, options }: Driver): RunSt
   const own = [...schedule.serving(options.run), ...(round?.invited ?? [])];
   const others = presence.count <= MOST_LISTED ? presence.present() : [];
   return [...new Set([...own, ...others])].sort().map((device) => {
-    const { activity = "", progress = 0 } = presence.activities.get(device) ?? {};
+    const { run: about, activity = "", progress = 0, declined = "" } = presence.activities.get(device) ?? {};
     const run = schedule.serves(device) ?? "";
     return {
       $typeName: "tutti.v1.DeviceActivity",
@@ -73,6 +73,7 @@ function devicesOf({ dispatch }: Coordinator, { round, options }: Driver): RunSt
       run,
       activity,
       progress,
+      declined: about === options.run ? declined : "",
       connected: presence.isConnected(device),
     };
   });

@@ -27,6 +27,10 @@ export const EVENTS = {
   "run.taken": ["info", "A run in progress was taken up, as the store has it: after a start or a takeover."],
   "round.over": ["info", "A round ended with a result; `ms` from when this process saw it begin."],
   "round.failed": ["warn", "An attempt of a round ended by name (`reason`); the run tries again or is over."],
+  "round.declined": [
+    "info",
+    "A device took no part in a round; `reason` is its own: its policy, its data or its state. Ask its site.",
+  ],
   "run.over": ["info", "A run finished, failed or was stopped; `state` and `reason` say which and why."],
   "phase.over": ["debug", "A phase of a round, or a stage of its secure sum, ended."],
   "storage.failed": [

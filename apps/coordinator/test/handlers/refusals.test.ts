@@ -253,5 +253,14 @@ describe("what a device says of itself", () => {
     });
     await desk.sendEvent("a", { case: "declined", value: NASTY.padEnd(9_000, "!") });
     expect(desk.round?.declined.get("a")).toBe(NICE.padEnd(500, "!"));
+    const activityOf = async (device: string) => {
+      const status = await desk.owner.status(create(RunRequestSchema, now()), callOf("owner", "owner"));
+      return status.devices.find((one) => one.device === device);
+    };
+    expect(await activityOf("a")).toMatchObject({ activity: "", declined: NICE.padEnd(500, "!") });
+    expect(await activityOf("b")).toMatchObject({ declined: "" });
+    // It takes part again, and says so.
+    await desk.devices.report(create(ReportRequestSchema, { activity: "training" }), callOf("a", "device"));
+    expect(await activityOf("a")).toMatchObject({ activity: "training", declined: "" });
   });
 });

@@ -400,6 +400,13 @@ export declare type DeviceActivity = Message<"tutti.v1.DeviceActivity"> & {
    * @generated from field: string run = 5;
    */
   run: string;
+
+  /**
+   * Why it declined its last invitation; empty once it says something else.
+   *
+   * @generated from field: string declined = 6;
+   */
+  declined: string;
 };
 
 /**
