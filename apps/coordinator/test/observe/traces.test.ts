@@ -45,21 +45,31 @@ afterEach(() => {
   return new Promise((resolve) => collector.close(resolve));
 });
 
+/** A time of our days: the library takes a small number for one since the process began. */
+const AT = 1_790_000_000_000;
 const which = { run: "ab".repeat(32), round: 3, attempt: 0 };
 const CALL = {
   kind: "call",
   method: "Upload",
   code: "OK",
-  beganMs: 1_000,
+  beganMs: AT,
   ms: 5,
   ackMs: 1,
   bytes: 9,
 } as const;
 const SEEN: readonly Seen[] = [
-  { kind: "stored", operation: "store.commit", run: which.run, entries: 4, beganMs: 1_100, ms: 2, ok: true },
-  { kind: "phase", phase: "training", attemptBeganMs: 1_000, beganMs: 1_000, ms: 500, ...which },
-  { kind: "phase", phase: "unmasking", attemptBeganMs: 1_000, beganMs: 1_500, ms: 100, ...which },
-  { kind: "attempt", outcome: "published", devices: 7, reason: "", beganMs: 1_000, ms: 600, ...which },
+  {
+    kind: "stored",
+    operation: "store.commit",
+    run: which.run,
+    entries: 4,
+    beganMs: AT + 100,
+    ms: 2,
+    ok: true,
+  },
+  { kind: "phase", phase: "training", attemptBeganMs: AT, beganMs: AT, ms: 500, ...which },
+  { kind: "phase", phase: "unmasking", attemptBeganMs: AT, beganMs: AT + 500, ms: 100, ...which },
+  { kind: "attempt", outcome: "published", devices: 7, reason: "", beganMs: AT, ms: 600, ...which },
   { ...CALL, traceparent: `00-${"1f".repeat(16)}-${"2e".repeat(8)}-01` },
   { ...CALL, method: "Hello", code: "UNAVAILABLE", traceparent: "00-nonsense" },
 ];
