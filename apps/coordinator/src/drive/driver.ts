@@ -380,9 +380,15 @@ export class Driver {
         return this.#missAbsent();
       } catch (again) {
         [cause, what] = [again, "reading the journal"];
-        for (const { settle } of this.#queue.splice(0)) settle.reject(unconfirmed(cause));
+        this.#refuseAll(cause);
       }
     }
+    // Nobody knows what is on disk now: what waits is not written behind it.
+    this.#refuseAll(cause);
+  }
+
+  #refuseAll(cause: unknown): void {
+    for (const { settle } of this.#queue.splice(0)) settle.reject(unconfirmed(cause));
   }
 
   #trouble(error: unknown, doing: string, againMs?: number): void {

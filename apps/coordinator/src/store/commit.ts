@@ -60,6 +60,7 @@ export async function commit(
     if (!there) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
     const place = { tx, run, epoch };
     if (change.clearJournal) await clear(place);
+    if (change.append) await mustFollow(place, change.append);
     for (const entries of pieces(change.append ?? [], ({ entry }) => entry.length))
       await append(place, entries);
     for (const sum of change.sums ?? []) await putSum(place, sum);
@@ -105,6 +106,20 @@ function pieces<T>(all: readonly T[], bytesOf: (one: T) => number = () => 0): T[
 async function clear({ tx, run }: Place): Promise<void> {
   await tx.deleteFrom("journal").where("run", "=", run).execute();
   await tx.deleteFrom("sums").where("run", "=", run).execute();
+}
+
+/** A round's entries leave no gap: whoever writes behind one has another round in mind than the store. */
+async function mustFollow({ tx, run }: Place, entries: readonly Entry[]): Promise<void> {
+  const [first = 0, ...rest] = entries.map(({ seq }) => seq);
+  const before = await tx
+    .selectFrom("journal")
+    .select("seq")
+    .where("run", "=", run)
+    .where("seq", "=", first - 1)
+    .executeTakeFirst();
+  const gap = first > 0 && !before ? first : rest.find((seq, at) => seq !== first + at + 1);
+  if (gap !== undefined)
+    throw new Fault("conflict", `journal entry ${gap}`, { expected: "the one before it", got: "a gap" });
 }
 
 type Entry = NonNullable<Change["append"]>[number];

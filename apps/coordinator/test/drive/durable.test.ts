@@ -94,6 +94,37 @@ describe("storage that fails once", () => {
   });
 });
 
+describe("a coordinator that is told to stop while the answer of a commit is lost", () => {
+  test("writes nothing more behind it: the next one finds the round whole", {
+    timeout: 300_000,
+  }, async () => {
+    const { traces, operations } = await undisturbed();
+    for (const at of operations.keys()) {
+      if (operations[at] !== "commit") continue;
+      const run = world();
+      await run.boot();
+      let [ended, waited] = [false, ""];
+      run.life.weather.onDone = (_, done) => {
+        if (done !== at) return;
+        // Somebody's line ends meanwhile: an entry waits for its turn.
+        run.driver.submit("a", { case: "disconnected", value: true }).then(
+          () => (waited = "taken"),
+          (fault: Fault) => (waited = fault.code),
+        );
+        void run.driver.shutdown().then(() => (ended = true));
+        throw new Fault("storage", "a test", { got: "no answer" });
+      };
+      await run.live(() => ended);
+      expect(waited, `${operations[at]} ${at}`).toBe("unavailable");
+      await run.close();
+      await run.boot();
+      expect(await run.live()).toBe(true);
+      expect(await run.traces(), `stopped after ${operations[at]} ${at}`).toEqual(traces);
+      await run.close();
+    }
+  });
+});
+
 describe("unmasking", () => {
   test("lets the event loop turn for each mask, and is not done again when publishing fails", async () => {
     const devices = Array.from({ length: 20 }, (_, at) => `d${at + 10}`);

@@ -129,6 +129,8 @@ export class Weather {
   dead = false;
   /** Called as each operation begins. */
   onOperation: (name: string) => void = () => {};
+  /** Called as each operation is done, before whoever asked for it hears so. */
+  onDone: (name: string, at: number) => void = () => {};
 
   constructor(troubles: readonly Trouble[] = []) {
     this.#troubles = troubles;
@@ -156,6 +158,7 @@ export class Weather {
       await this.#strike(at, "before");
       const result = await act();
       await this.#strike(at, "after");
+      this.onDone(name, at);
       return result;
     } finally {
       this.busy--;

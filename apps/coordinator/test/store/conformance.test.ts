@@ -182,22 +182,39 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
 
   test("a commit is all or nothing: what came before its conflict is not there", async () => {
     await store.addRun(aRun);
-    await store.commit("r1", { append: [{ seq: 0, entry: bytes(1) }] });
+    const release = { version: 0, digest: "d", envelope: bytes(8) };
+    await store.commit("r1", { append: [{ seq: 0, entry: bytes(1) }], release });
     const change = {
       header: bytes(7),
       state: "finished",
       sums: [{ cohort: 0, words: bytes(2) }],
-      release: { version: 0, digest: "d", envelope: bytes(8) },
-      append: [
-        { seq: 1, entry: bytes(2) },
-        { seq: 0, entry: bytes(99) },
-      ],
+      append: [{ seq: 1, entry: bytes(2) }],
+      release: { ...release, digest: "e" },
     };
     await expect(store.commit("r1", change)).rejects.toMatchObject({ code: "conflict" });
     await reopen();
     expect(await store.journal("r1")).toEqual({ entries: [bytes(1)], sums: [] });
     expect(await store.run("r1")).toEqual(aRun);
-    expect(await store.releases("r1")).toEqual([]);
+    expect(await store.releases("r1")).toEqual([release]);
+  });
+
+  test.each([
+    ["an empty journal", [], [3]],
+    ["what is there", [0, 1], [3]],
+    ["what it brings itself", [0], [1, 3]],
+    ["a journal that another round emptied", "cleared", [2]],
+  ] as const)("entries behind a gap after %s are refused, and nothing is written", async (_, there, come) => {
+    await store.addRun(aRun);
+    const entries = (seqs: readonly number[]) => ({
+      append: seqs.map((seq) => ({ seq, entry: bytes(seq) })),
+    });
+    const held = there === "cleared" ? [] : there;
+    await store.commit("r1", entries(there === "cleared" ? [0, 1] : there));
+    if (there === "cleared") await store.commit("r1", { clearJournal: true });
+    const behind = store.commit("r1", { ...entries(come), state: "failed" });
+    await expect(behind).rejects.toMatchObject({ code: "conflict", detail: { got: "a gap" } });
+    expect((await store.journal("r1")).entries).toEqual(held.map((seq) => bytes(seq)));
+    expect(await store.run("r1")).toEqual(aRun);
   });
 
   test("a commit repeated (its acknowledgement was lost) changes nothing", async () => {
@@ -246,19 +263,17 @@ describe.each(BENCHES)("the store on $name", ({ fresh }) => {
 
   test("of concurrent commits each is whole, in whatever order", async () => {
     await store.addRun(aRun);
-    const commits = Array.from({ length: 50 }, (_, seq) =>
+    const commits = Array.from({ length: 50 }, (_, at) =>
       store.commit("r1", {
-        append: [{ seq, entry: bytes(seq) }],
-        sums: [{ cohort: seq % 2, words: bytes(seq) }],
+        header: bytes(at),
+        sums: [0, 1].map((cohort) => ({ cohort, words: bytes(at) })),
       }),
     );
     await Promise.all(commits);
-    const { entries, sums } = await store.journal("r1");
-    expect(entries.map((entry) => entry[0])).toEqual(Array.from({ length: 50 }, (_, at) => at));
     // Several connections keep no order; a driver commits one after the other, so it needs none.
-    const written = (cohort: number) => Array.from({ length: 25 }, (_, at) => bytes(2 * at + cohort));
-    expect(sums.map(({ cohort }) => cohort)).toEqual([0, 1]);
-    for (const { cohort, words } of sums) expect(written(cohort)).toContainEqual(words);
+    const { header } = (await store.run("r1"))!;
+    const { sums } = await store.journal("r1");
+    expect(sums).toEqual([0, 1].map((cohort) => ({ cohort, words: header })));
   });
 
   test("what comes back is a plain Uint8Array of its own, whatever the driver gives", async () => {
