@@ -1,7 +1,16 @@
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 
+/** Uploads that could make room, in the order in which they are asked to. */
+export type Spare = {
+  readonly devices: () => readonly string[];
+  /** Frees what the device has taken. */
+  readonly giveUp: (device: string) => void;
+};
+
 type Place = { bytes: number; untilMs: number };
+/** Bytes of an upload, and of those who came before it. */
+type Need = { readonly bytes: number; readonly ahead: number };
 
 /** Who is turned away for the first time comes back this much later; more are before it, later. */
 const RETRY_MS = 500;
@@ -32,14 +41,15 @@ export class Budget {
   }
 
   /**
-   * Takes room until `free`. `spare` gives up something that is not in use, if there is anything.
+   * Takes room until `free`; as few of the spare as are enough make it, none if all are not.
    * @throws Fault("unavailable") saying when to come again.
    */
-  take(who: string, bytes: number, spare: () => boolean): void {
+  take(who: string, bytes: number, spare: Spare): void {
     this.free(who);
-    const ahead = this.#ahead(who);
-    while (!this.#fits(ahead, bytes) && spare());
-    if (!this.#fits(ahead, bytes)) throw this.#later(who, { bytes, ahead });
+    const need = { bytes, ahead: this.#ahead(who) };
+    const enough = this.#enough(need, spare);
+    if (!enough) throw this.#later(who, need);
+    for (const device of enough) spare.giveUp(device);
     this.#line.delete(who);
     this.#taken.set(who, bytes);
     this.#held += bytes;
@@ -50,10 +60,19 @@ export class Budget {
     this.#taken.delete(who);
   }
 
-  /** An upload larger than all there is goes alone: it could never be taken otherwise. */
-  #fits(ahead: number, bytes: number): boolean {
-    const alone = this.#held === 0 && ahead === 0;
-    return alone || this.#held + ahead + bytes <= this.#bytes;
+  /** Of the spare those that make room; null where all of them do not. */
+  #enough({ bytes, ahead }: Need, { devices }: Spare): string[] | null {
+    let held = this.#held;
+    // An upload larger than all there is goes alone: it could never be taken otherwise.
+    const fits = () => (held === 0 && ahead === 0) || held + ahead + bytes <= this.#bytes;
+    if (fits()) return [];
+    const asked: string[] = [];
+    for (const device of devices()) {
+      asked.push(device);
+      held -= this.#taken.get(device) ?? 0;
+      if (fits()) return asked;
+    }
+    return null;
   }
 
   /** What those need who came before; places that nobody came back for are gone. */
@@ -68,7 +87,7 @@ export class Budget {
     return ahead;
   }
 
-  #later(who: string, { bytes, ahead }: { bytes: number; ahead: number }): Fault {
+  #later(who: string, { bytes, ahead }: Need): Fault {
     const turns = Math.ceil((ahead + bytes) / this.#bytes);
     const retryAfterMs = Math.min(LONGEST_RETRY_MS, RETRY_MS * turns);
     // It adds up to half as much again by itself (the SDK's backoff.ts).

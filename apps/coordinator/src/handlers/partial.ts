@@ -47,13 +47,14 @@ export class Partial {
 }
 
 /**
- * The slowest of those that are being read and below the rate of a crowd. Devices that trickle, each above
+ * Those that are being read below the rate of a crowd, the slowest first. Devices that trickle, each above
  * the stall rule, could otherwise hold all room for a whole stage.
  */
-export function slowestOf<Key>(all: readonly [Key, Partial][], nowMs: number): [Key, Partial] | undefined {
+export function slowest<Key>(all: readonly [Key, Partial][], nowMs: number): [Key, Partial][] {
   const rate = ({ received, beganMs }: Partial) => (received * 1000) / (nowMs - beganMs);
   return all
+    .filter(([, { kept }]) => !kept)
     .filter(([, { beganMs, received, packed }]) => nowMs - beganMs >= CROWDED_MS && received < packed.length)
     .filter(([, partial]) => rate(partial) < CROWDED_BYTES_PER_S)
-    .sort(([, one], [, other]) => rate(one) - rate(other))[0];
+    .sort(([, one], [, other]) => rate(one) - rate(other));
 }

@@ -9,8 +9,8 @@ import { sessionId, stageOf, take } from "@tutti/round/summing";
 import type { UploadHeader, UploadPart, UploadStatusRequest } from "@tutti/wire/secagg";
 import type { Upload } from "../drive/waiting.ts";
 import { MIN_BYTES_PER_S, STALL_MS } from "../grpc/stall.ts";
-import { Budget } from "./budget.ts";
-import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowestOf } from "./partial.ts";
+import { Budget, type Spare } from "./budget.ts";
+import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowest } from "./partial.ts";
 
 type Part = UploadPart["part"];
 /** An upload that is being read, and why it should be no longer, if it should not. */
@@ -19,6 +19,9 @@ type Session = { readonly sid: Uint8Array; readonly bits: number; readonly lengt
 
 /** What a device sent before its connection was cut is kept for so long. */
 export const KEEP_MS = 120_000;
+/** Every part costs something, however small it is: an upload has as many as such chunks need, and a few. */
+const LEAST_CHUNK_BYTES = 1024;
+const FEW_PARTS = 16;
 
 /**
  * The uploads that are being read, or were when their connection was cut: one of each device, in one buffer
@@ -125,7 +128,7 @@ export class Uploads {
       return ours;
     }
     this.#drop(device);
-    this.#budget.take(device, bytes, () => this.#spare());
+    this.#budget.take(device, bytes, this.#spare);
     const partial = new Partial(header, bytes, this.#clock.nowMs());
     this.#partials.set(device, partial);
     return partial;
@@ -167,16 +170,18 @@ export class Uploads {
     this.#budget.free(device);
   }
 
-  /** Gives up what was kept for the longest time, else the slowest that is read; false where none is slow. */
-  #spare(): boolean {
-    const all = [...this.#partials];
-    const kept = all.find(([, partial]) => partial.kept);
-    const [device, partial] = kept ?? slowestOf(all, this.#clock.nowMs()) ?? [];
-    if (!device || !partial) return false;
-    partial.reader?.abort(tooSlowForMany());
-    this.#drop(device, partial);
-    return true;
-  }
+  readonly #spare: Spare = {
+    /** What was kept for the longest time, then the slowest that is read. */
+    devices: () => {
+      const all = [...this.#partials];
+      const kept = all.filter(([, partial]) => partial.kept);
+      return [...kept, ...slowest(all, this.#clock.nowMs())].map(([device]) => device);
+    },
+    giveUp: (device) => {
+      this.#partials.get(device)?.reader?.abort(tooSlowForMany());
+      this.#drop(device);
+    },
+  };
 }
 
 function placeOf(round: Round | null, device: string) {
@@ -216,12 +221,15 @@ function endOf(began: Round | null, round: Round | null, device: string): Fault 
 function reader(parts: AsyncIterable<UploadPart>, { stop, over }: Reading): () => Promise<Part | undefined> {
   const { signal } = stop;
   const iterator = parts[Symbol.asyncIterator]();
-  const stopped = new Promise<never>((_, reject) => {
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
-  stopped.catch(() => {});
+  // One that is replaced with each part: what hung on one promise for all of them would stay until the last.
+  let giveUp: (reason: unknown) => void = () => {};
+  signal.addEventListener("abort", () => giveUp(signal.reason), { once: true });
   return async () => {
-    const { done, value } = await Promise.race([iterator.next(), stopped]);
+    signal.throwIfAborted();
+    const { done, value } = await new Promise<IteratorResult<UploadPart>>((resolve, reject) => {
+      giveUp = reject;
+      iterator.next().then(resolve, reject);
+    });
     // A part that came as this was given up: another connection reads on.
     signal.throwIfAborted();
     const fault = over();
@@ -253,7 +261,9 @@ type Rest = { readonly next: () => Promise<Part | undefined>; readonly skip: num
 async function fill(partial: Partial, { next, skip }: Rest): Promise<void> {
   const { packed } = partial;
   let ahead = skip;
+  let few = FEW_PARTS + Math.ceil(packed.length / LEAST_CHUNK_BYTES);
   for (let part = await next(); part !== undefined; part = await next()) {
+    demand(few-- > 0, () => bad(`chunks of at least ${LEAST_CHUNK_BYTES} bytes`, "smaller ones"));
     if (part.case !== "chunk") throw bad("a header, then chunks", part.case ?? "nothing");
     const { value: chunk } = part;
     demand(chunk.length > 0, () => bad("chunks that hold something", "an empty one"));

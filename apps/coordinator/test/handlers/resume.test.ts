@@ -2,10 +2,10 @@ import type { Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { type UploadPart, UploadPartSchema, UploadStatusRequestSchema } from "@tutti/wire/secagg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Budget } from "../../src/handlers/budget.ts";
-import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowestOf } from "../../src/handlers/partial.ts";
+import { Budget, type Spare } from "../../src/handlers/budget.ts";
+import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowest } from "../../src/handlers/partial.ts";
 import { KEEP_MS, Uploads } from "../../src/handlers/upload.ts";
-import { plan, temporary } from "../drive/house.ts";
+import { plan, TestClock, temporary } from "../drive/house.ts";
 import { callOf, Desk, uploadOf } from "./desk.ts";
 
 const ABC = ["a", "b", "c"];
@@ -123,7 +123,7 @@ describe("docs/protocol.md, Upload: an upload that was cut", () => {
 describe("docs/reliability.md, Connections: room for uploads", () => {
   const clock = { nowMs: () => nowMs };
   let nowMs = 0;
-  const none = () => false;
+  const none: Spare = { devices: () => [], giveUp: () => {} };
   const asks = (budget: Budget, who: string, bytes: number): number | "taken" => {
     try {
       budget.take(who, bytes, none);
@@ -169,13 +169,31 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
     const budget = new Budget(100, clock);
     const kept = ["x", "y", "z"];
     for (const who of kept) budget.take(who, 30, none);
-    budget.take("new", 50, () => {
-      const [oldest] = kept.splice(0, 1);
-      if (oldest) budget.free(oldest);
-      return oldest !== undefined;
-    });
+    const spare = {
+      devices: () => [...kept],
+      giveUp: (device: string) => {
+        kept.splice(kept.indexOf(device), 1);
+        budget.free(device);
+      },
+    };
+    budget.take("new", 50, spare);
     expect(kept).toEqual(["z"]);
     expect(budget.held).toBe(80);
+    // All that is spare would not be enough: nothing is given up for it.
+    expect(() => budget.take("newer", 60, spare)).toThrow("fewer uploads at once");
+    expect(kept).toEqual(["z"]);
+    // Who comes after it, neither: the room would be for the one before.
+    expect(() => budget.take("newest", 20, spare)).toThrow("fewer uploads at once");
+    expect(kept).toEqual(["z"]);
+  });
+
+  test("has no line of those who came in: who comes next finds what is left", () => {
+    const budget = new Budget(100, clock);
+    expect(asks(budget, "a", 100)).toBe("taken");
+    expect(asks(budget, "b", 60)).toBe(500);
+    budget.free("a");
+    expect(asks(budget, "b", 60)).toBe("taken");
+    expect(asks(budget, "c", 40)).toBe("taken");
   });
 
   test("comes from the slowest that is read, once it had its time", () => {
@@ -186,15 +204,14 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
       partial.add(new Uint8Array(came));
       return [who, partial] as [string, Partial];
     });
-    const slowest = (afterMs: number) => slowestOf(all, 7 + afterMs)?.[0];
-    expect(slowest(CROWDED_MS - 1)).toBe(undefined);
-    expect(slowest(CROWDED_MS)).toBe("slower");
-    all.splice(2, 1);
-    // At the rate, and not below it.
-    expect(slowest(CROWDED_MS)).toBe(undefined);
-    expect(slowest(CROWDED_MS + 1)).toBe("slow");
-    all.splice(1, 1);
-    expect(slowest(5 * CROWDED_MS)).toBe(undefined);
+    const slow = (afterMs: number) => slowest(all, 7 + afterMs).map(([who]) => who);
+    expect(slow(CROWDED_MS - 1)).toEqual([]);
+    // At the rate is not below it.
+    expect(slow(CROWDED_MS)).toEqual(["slower"]);
+    expect(slow(CROWDED_MS + 1)).toEqual(["slower", "slow"]);
+    // Who was cut is not read.
+    all[2]![1].kept = new AbortController();
+    expect(slow(5 * CROWDED_MS)).toEqual(["slow"]);
   });
 
   test("is not held by one that trickles: who waits comes in, and it is told when to come", async () => {
@@ -215,6 +232,125 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
     expect(await read("b", pieces(other, 0, other.bytes.length))).toBe("taken");
     expect(await trickling).toMatchObject({ code: "unavailable", detail: { retryAfterMs: CROWDED_MS } });
     expect(uploads.held).toBe(0);
+  });
+});
+
+describe("docs/protocol.md, Upload: one device, several connections", () => {
+  /** A connection whose parts the test sends; what was read of it, and how it ended. */
+  function connect(uploads: Uploads, { device = "a", submit = async () => {} } = {}) {
+    const waiting: ((part: IteratorResult<UploadPart>) => void)[] = [];
+    const come: IteratorResult<UploadPart>[] = [];
+    const parts: AsyncIterable<UploadPart> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () =>
+          new Promise((resolve) => {
+            const part = come.shift();
+            if (part) resolve(part);
+            else waiting.push(resolve);
+          }),
+      }),
+    };
+    const put = (result: IteratorResult<UploadPart>) => {
+      const reader = waiting.shift();
+      if (reader) reader(result);
+      else come.push(result);
+    };
+    const now = () => desk.driver!.round;
+    const ended = outcome(uploads.read(now, { device, parts }, submit));
+    return {
+      ended,
+      send: (part: UploadPart["part"]) => put({ done: false, value: create(UploadPartSchema, { part }) }),
+      end: () => put({ done: true, value: undefined }),
+    };
+  }
+  const headerOf = ({ bytes: _, ...rest }: Vector, offset = 0) =>
+    ({ case: "header", value: { ...rest, offset } as never }) as const;
+  const chunkOf = ({ bytes }: Vector, from: number, to?: number) =>
+    ({ case: "chunk", value: bytes.subarray(from, to) }) as const;
+  let uploads: Uploads;
+  beforeEach(async () => {
+    uploads = new Uploads(desk.clock, (await vectorOf("a")).packedBytes);
+  });
+
+  test("what comes over the old one with the new one's first word is not read", async () => {
+    const vector = await vectorOf("a");
+    const old = connect(uploads);
+    old.send(headerOf(vector));
+    old.send(chunkOf(vector, 0, 14));
+    await desk.settle();
+    old.send(chunkOf(vector, 14, 30));
+    const fresh = connect(uploads);
+    fresh.send(headerOf(vector, 14));
+    fresh.send(chunkOf(vector, 14));
+    fresh.end();
+    expect(await fresh.ended).toBe("taken");
+    expect(await old.ended).toMatchObject({ code: "cancelled" });
+  });
+
+  test("the old one's end gives nothing up that the new one reads", async () => {
+    const vector = await vectorOf("a");
+    const old = connect(uploads);
+    old.send(headerOf(vector));
+    old.send(chunkOf(vector, 0, 14));
+    await desk.settle();
+    const fresh = connect(uploads);
+    fresh.send(headerOf(vector, 14));
+    await old.ended;
+    await desk.settle();
+    // Nothing is kept that could be spared for another.
+    const other = await vectorOf("b");
+    const late = connect(uploads, { device: "b" });
+    late.send(headerOf(other));
+    expect(await late.ended).toMatchObject({
+      code: "unavailable",
+      detail: { expected: "fewer uploads at once" },
+    });
+    fresh.send(chunkOf(vector, 14));
+    fresh.end();
+    expect(await fresh.ended).toBe("taken");
+  });
+
+  test("what came is kept until it is durable: who loses its line now hears that all came", async () => {
+    const vector = await vectorOf("a");
+    let durable = () => {};
+    const submit = () => new Promise<void>((resolve) => (durable = resolve));
+    const line = connect(uploads, { submit });
+    line.send(headerOf(vector));
+    line.send(chunkOf(vector, 0));
+    line.end();
+    await desk.settle();
+    const request = create(UploadStatusRequestSchema, vector);
+    expect(uploads.status(desk.driver!.round, "a", request)).toBe(vector.bytes.length);
+    expect(uploads.held).toBe(vector.packedBytes);
+    durable();
+    expect(await line.ended).toBe("taken");
+    expect(uploads.held).toBe(0);
+  });
+
+  test("what was cut is kept for so long, and no longer", async () => {
+    const clock = new TestClock();
+    const short = new Uploads(clock, 1 << 20);
+    const vector = await vectorOf("a");
+    const about = { device: "a", parts: pieces(vector, 0, 14) };
+    await outcome(
+      short.read(
+        () => desk.driver!.round,
+        about,
+        async () => {},
+      ),
+    );
+    expect(short.held).toBe(vector.packedBytes);
+    expect([clock.next(), clock.nowMs()]).toEqual([true, KEEP_MS]);
+    await desk.settle();
+    expect(short.held).toBe(0);
+  });
+
+  test("chunks that are too small and too many are refused before all of them came", async () => {
+    const vector = await vectorOf("a");
+    const line = connect(uploads);
+    line.send(headerOf(vector));
+    for (let at = 0; at < vector.bytes.length - 1; at++) line.send(chunkOf(vector, at, at + 1));
+    expect(await line.ended).toMatchObject({ code: "bad-message", detail: { got: "smaller ones" } });
   });
 });
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { create } from "@tutti/wire/message";
 import { ReadyRequestSchema } from "@tutti/wire/round";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openSqlite } from "../../src/store/open.ts";
 import { plan, temporary } from "../drive/house.ts";
 import { callOf, Desk } from "./desk.ts";
 
@@ -208,8 +209,8 @@ describe("several runs at once", () => {
   test("a run whose journal cannot be read holds up no other", async () => {
     const one = await desk.startRun(plan({ name: "one" }));
     const two = await desk.startRun(plan({ name: "two" }));
-    await desk.store.commit(one, { append: [{ seq: 7, entry: new Uint8Array([1]) }] });
     await desk.close();
+    await damage(one, place.folder);
     mkdirSync(join(place.folder, "artifacts"), { recursive: true });
     desk = await Desk.open(place.folder);
     // It may be given back later: until then nobody is told that there is no such run.
@@ -237,9 +238,17 @@ describe("several runs at once", () => {
     const { folder, remove } = temporary();
     const unlucky = await Desk.open(folder);
     const run = await unlucky.startRun(plan());
-    await unlucky.store.commit(run, { append: [{ seq: 7, entry: new Uint8Array([1]) }] });
     await unlucky.close();
+    await damage(run, folder);
     await expect(Desk.open(folder)).rejects.toMatchObject({ code: "storage" });
     remove();
   });
 });
+
+/** An entry of a run's journal whose predecessors are gone. */
+async function damage(run: string, folder: string): Promise<void> {
+  const engine = await openSqlite({ file: join(folder, "tutti.sqlite") });
+  const entry = { run, seq: 7, entry: new Uint8Array([1]), epoch: 1 };
+  await engine.db.insertInto("journal").values(entry).execute();
+  await engine.close();
+}
