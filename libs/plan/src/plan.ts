@@ -164,7 +164,7 @@ const fields = {
   ),
   deadlines: v.optional(
     v.strictObject({
-      joinMs: v.optional(natural(100, 86_400_000), 60_000),
+      joinMs: v.optional(natural(100, 86_400_000), 600_000),
       trainMs: v.optional(natural(100, 86_400_000), 600_000),
       stageMs: v.optional(natural(100, 3_600_000), 15_000),
     }),

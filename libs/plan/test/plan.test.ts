@@ -66,7 +66,7 @@ describe("run file", () => {
       cohort: { ...RUN_FILE.cohort, count: 1, combine: "mean", overInvite: 1.3 },
       secureAggregation: { enabled: true, bits: 24 },
       update: { clipNorm: 10, clip: 1, maxWeight: 1000 },
-      deadlines: { joinMs: 60_000, trainMs: 600_000, stageMs: 15_000 },
+      deadlines: { joinMs: 600_000, trainMs: 600_000, stageMs: 15_000 },
       attempts: 3,
       seed: 1,
     });

@@ -35,6 +35,7 @@ export function planOf(change: Partial<Record<keyof Plan, unknown>> = {}): Plan 
     rounds: 1,
     cohort: { min: 3, max: 10 },
     ...change,
+    deadlines: { joinMs: 60_000, ...(change.deadlines as object | undefined) },
   };
   return parsePlan(new TextEncoder().encode(JSON.stringify(value)));
 }

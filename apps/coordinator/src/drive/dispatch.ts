@@ -101,6 +101,7 @@ export class Dispatch {
   /** A stream of words to a device. */
   async *listen(device: string, facts: Facts, signal: AbortSignal): AsyncGenerator<Instruction> {
     this.standings.know(device, facts);
+    this.standings.afresh(device);
     try {
       yield* this.presence.listen(device, signal);
     } finally {
@@ -129,6 +130,12 @@ export class Dispatch {
     if (!facts) return;
     this.standings.know(device, { ...facts, state });
     this.#judgeAnew(device, true);
+  }
+
+  /** A device took no part in a round of the run, for a reason of its own. */
+  declined(device: string, run: string, reason: string): void {
+    this.standings.declined(device, run, reason);
+    this.#deal();
   }
 
   /** Judges a device as it is by then: now, or where that was done a moment ago, a moment later. */

@@ -13,10 +13,15 @@ type Asking = {
   readonly past: Map<string, Past>;
   /** Of the devices that are here, why one may not serve it now. */
   readonly why: Map<string, string>;
+  /** Of the devices that are here, why one declined, and until when it is not asked again. */
+  readonly declined: Map<string, { readonly because: string; readonly untilMs: number }>;
   /** Devices that may again from a round on, or from a moment of the wall clock on. */
   readonly byRound: Map<number, Set<string>>;
   readonly byTime: Map<number, Set<string>>;
 };
+
+/** What a device may have got over by the next attempt: another round, or a line that was lost. */
+const PASSING = /^(busy|unavailable|deadline|cancelled|conflict)\b/;
 
 /** Rests that end close together end together: this many moments in the longest of them. */
 const MOMENTS = 64;
@@ -39,8 +44,9 @@ export class Standings {
   /** A run that is over is remembered only for whom it invited. */
   add(run: string, plan: Plan, of: { round: number; past: readonly StoredParticipation[] }): void {
     const past = new Map(of.past.map(({ device, ...rest }) => [device, rest]));
-    const round = of.round;
-    this.#runs.set(run, { plan, round, past, why: new Map(), byRound: new Map(), byTime: new Map() });
+    const { round } = of;
+    const fresh = { why: new Map(), declined: new Map(), byRound: new Map(), byTime: new Map() };
+    this.#runs.set(run, { plan, round, past, ...fresh });
   }
 
   /** Once the schedule knows the run: judges every device that is here, this once. */
@@ -66,6 +72,25 @@ export class Standings {
   gone(device: string): void {
     this.#facts.delete(device);
     for (const { why } of this.#runs.values()) why.delete(device);
+    this.afresh(device);
+  }
+
+  /** A device that comes anew: its site may have changed what it declined for. */
+  afresh(device: string): void {
+    for (const { declined } of this.#runs.values()) declined.delete(device);
+  }
+
+  /**
+   * A device that declined a round for a reason of its own is not asked again while the run waits for others,
+   * twice as long as an attempt does: asked at once it would decline again, until no attempt is left.
+   */
+  declined(device: string, run: string, reason: string): void {
+    const asking = this.#runs.get(run);
+    if (!asking || !this.#facts.has(device) || PASSING.test(reason)) return;
+    const untilMs = this.#wallMs() + 2 * asking.plan.deadlines.joinMs;
+    asking.declined.set(device, { because: `declined: ${reason}`, untilMs });
+    put(asking.byTime, untilMs, device);
+    this.#judge(device, run);
   }
 
   /** A round that ended, and the number of the next: who took part may have to wait, others no longer. */
@@ -136,6 +161,7 @@ export class Standings {
   forget(run: string): void {
     const asking = this.#runs.get(run);
     asking?.why.clear();
+    asking?.declined.clear();
     asking?.byRound.clear();
     asking?.byTime.clear();
   }
@@ -148,16 +174,24 @@ export class Standings {
   #standing(device: string, run: string) {
     const [asking, facts] = [this.#runs.get(run), this.#facts.get(device)];
     if (!asking || !facts) return "no" as const;
-    const { plan, round, past, why, byRound, byTime } = asking;
+    const { plan, round, past, why, declined, byRound, byTime } = asking;
+    const own = declined.get(device);
+    if (own && own.untilMs > this.#wallMs()) {
+      why.set(device, own.because);
+      return "no" as const;
+    }
+    declined.delete(device);
     const at = { past: past.get(device), round, wallMs: this.#wallMs() };
     const { standing, because, fromRound, fromMs } = judge(plan.eligibility, facts, at);
     if (because === "") why.delete(device);
     else why.set(device, because);
-    const put = (rests: Map<number, Set<string>>, until: number) =>
-      rests.set(until, (rests.get(until) ?? new Set()).add(device));
-    if (fromRound !== undefined) put(byRound, fromRound);
+    if (fromRound !== undefined) put(byRound, fromRound, device);
     const grain = (plan.eligibility?.participation?.everyMs ?? 0) / MOMENTS;
-    if (fromMs !== undefined) put(byTime, Math.ceil(fromMs / grain) * grain);
+    if (fromMs !== undefined) put(byTime, Math.ceil(fromMs / grain) * grain, device);
     return standing;
   }
+}
+
+function put(rests: Map<number, Set<string>>, until: number, device: string): void {
+  rests.set(until, (rests.get(until) ?? new Set()).add(device));
 }

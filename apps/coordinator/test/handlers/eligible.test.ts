@@ -3,6 +3,7 @@ import { DeviceStateSchema, HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { CheckInRequestSchema, ReportRequestSchema } from "@tutti/wire/round";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { NOW_S } from "../../../../libs/round/test/cast.ts";
 import { JUDGE_MS } from "../../src/drive/dispatch.ts";
 import { plan, temporary } from "../drive/house.ts";
 import { callOf, Desk } from "./desk.ts";
@@ -240,5 +241,64 @@ describe("devices that nobody asks", () => {
     expect(many.asked).toBeLessThan(few.asked * 1.5 + 50);
     expect(many.looked).toBeLessThan(few.looked * 1.5 + 50);
     desk = await Desk.open(place.folder);
+  });
+});
+
+describe("a device that declines for a reason of its own", () => {
+  const REASON = "refused: policy, training rows";
+  const decline = async (run: string, reason = REASON) => {
+    desk.listen("c");
+    await desk.gather("a", "b");
+    while (desk.round?.phase === "gathering" && desk.clock.next()) await desk.settle();
+    expect(desk.round?.phase).toBe("training");
+    await desk.answer("a", "b");
+    await desk.sendEvent("c", { case: "declined", value: reason });
+    await desk.settle();
+    return desk.coordinator.driver(run);
+  };
+
+  test("costs one attempt; then the run waits for others, and says why", async () => {
+    const run = await desk.startRun(plan({ rounds: 1 }));
+    const { header } = await decline(run);
+    expect([header.state, header.attempt]).toEqual(["running", 1]);
+    expect([desk.round?.phase, serving(run)]).toEqual(["gathering", ["a", "b"]]);
+    expect((await statusOf(run)).waiting).toBe(
+      `2 of at least 3 eligible devices are here; 1 is out: declined: ${REASON}`,
+    );
+  });
+
+  test("is asked again at once when it comes anew, since its site may have changed something", async () => {
+    const run = await desk.startRun(plan({ rounds: 1 }));
+    await decline(run);
+    desk.listen("c");
+    await desk.settle();
+    expect(serving(run)).toEqual(ABC);
+    await finish(run, ABC);
+    expect(desk.coordinator.driver(run).header).toMatchObject({ state: "finished", history: [{}, {}] });
+  });
+
+  test("is asked again after two joinMs", async () => {
+    vi.spyOn(desk.clock, "wallMs").mockImplementation(() => NOW_S * 1000 + desk.clock.nowMs());
+    const run = await desk.startRun(plan({ rounds: 1, attempts: 5, deadlines: { joinMs: 10_000 } }));
+    await decline(run);
+    const fromMs = desk.clock.nowMs();
+    while (serving(run).length < 3 && desk.clock.next()) await desk.settle();
+    expect(desk.clock.nowMs() - fromMs).toBe(20_000);
+  });
+
+  test("is asked again at once after what passes by itself", async () => {
+    const run = await desk.startRun(plan({ rounds: 1 }));
+    await decline(run, "unavailable: artifact");
+    expect(serving(run)).toEqual(ABC);
+  });
+
+  test("is not missed where there are others enough", async () => {
+    const run = await desk.startRun(plan({ rounds: 2, cohort: { min: 3, max: 4 } }));
+    desk.listen("d");
+    const driver = desk.coordinator.driver(run);
+    await decline(run);
+    await finish(run, ["a", "b", "d"]);
+    expect(driver.header).toMatchObject({ state: "finished", attempt: 0 });
+    expect(driver.header.history.map(({ survivors }) => survivors)).toEqual([3, 3, 3]);
   });
 });
