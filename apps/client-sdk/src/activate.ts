@@ -19,6 +19,7 @@ export type Activation = {
   readonly workshop: Workshop;
   readonly holder: ModelHolder;
   readonly report: Reporter;
+  readonly signal: AbortSignal;
 };
 
 /** A release that `checkInvite` or `checkRelease` let in, with the envelope it came in. */
@@ -60,6 +61,8 @@ export async function activate({ plan, opened, manifest }: Admitted, by: Activat
   const model = merge(await workshop.base(plan), trainer.adapter, parameters);
   const running = await tried(model, version, by, await workshop.rows(plan));
   try {
+    // The trial reads the app's rows, which may take until after the device was closed.
+    by.signal.throwIfAborted();
     const held = { digest, run, version, manifest: envelopeJson(manifest), adapter, model };
     await site.store.activate(held, made);
   } catch (cause) {

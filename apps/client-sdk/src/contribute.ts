@@ -35,6 +35,8 @@ export async function contribute(work: Accepted, by: Contributor): Promise<Contr
   const rows = await by.workshop.rows(plan);
   permitRows(by.site.policy, rows.train.count);
   await mustBeEligible(plan, by.site, rows.train.count);
+  // What is the app's took as long as it liked; a device that was closed meanwhile has no log any more.
+  by.signal.throwIfAborted();
   by.site.audit?.note({
     actor: by.device,
     what: "data.used",

@@ -17,6 +17,7 @@ import { type Audit, acceptance, NO_AUDIT, refusals } from "./audit.ts";
 import { persist } from "./backoff.ts";
 import { type Accepted, checkInvite, checkRelease } from "./check.ts";
 import { Engagement } from "./engaged.ts";
+import type { Going } from "./going.ts";
 import type { ModelHolder } from "./model.ts";
 import { Pulse } from "./pulse.ts";
 import { type Reporter, reporter } from "./reporter.ts";
@@ -34,6 +35,8 @@ type ConversationOptions = {
   readonly workshop: Workshop;
   readonly holder: ModelHolder;
   readonly signal: AbortSignal;
+  /** Training goes on beside the words, and for a while after them. */
+  readonly going: Going;
   readonly onRunOver: (end: RunEnd) => void;
   /** Hears of what there is to fetch beside the rounds. */
   readonly standing?: Pick<Standing, "heard">;
@@ -87,7 +90,8 @@ export class Conversation {
   }
 
   #enqueue(job: () => Promise<void>): void {
-    this.#queue = this.#queue.then(job).catch((error: unknown) => this.#refuse(error));
+    const begun = () => (this.#options.signal.aborted ? undefined : job());
+    this.#queue = this.#queue.then(begun).catch((error: unknown) => this.#refuse(error));
   }
 
   async #take({ word }: Instruction): Promise<void> {
@@ -143,12 +147,13 @@ export class Conversation {
   }
 
   #begin(accepted: Accepted): void {
-    const { site, workshop, signal } = this.#options;
+    const { site, workshop, signal, going } = this.#options;
     endWork(this.#work, "another task");
     this.#audit.note(acceptance(accepted));
     const { identity, emit, clock } = site;
     const own = { device: identity.name, site, workshop };
     this.#work = beginWork(accepted, { ...own, report: this.#report, emit, clock, signal });
+    void going.during(this.#work.done);
   }
 
   /** Ready once trained, or a reason; said again whenever the invitation is. */
@@ -230,6 +235,7 @@ export class Conversation {
   }
 
   async #say({ uploads, send, leaves }: Answer, work: Work): Promise<void> {
+    this.#options.signal.throwIfAborted();
     const { link, clock, jitter } = this.#options.site;
     const { run, round } = work.accepted.task;
     if (leaves) this.#audit.note({ ...leaves, actor: "device", detail: { run, round, ...leaves.detail } });
@@ -262,10 +268,10 @@ export class Conversation {
   }
 
   async #activate(admitted: Admitted): Promise<void> {
-    const { site, workshop, holder } = this.#options;
+    const { site, workshop, holder, signal } = this.#options;
     // The app's model is of one run; others are only trained for.
     if (site.serves !== undefined && site.serves !== admitted.plan.name) return;
-    await activate(admitted, { site, workshop, holder, report: this.#report });
+    await activate(admitted, { site, workshop, holder, report: this.#report, signal });
   }
 
   async #runOver({ run, outcome, reason, release }: RunOver): Promise<void> {

@@ -3,6 +3,7 @@ import { create } from "@tutti/wire/message";
 import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
 import { emitter, type Listener } from "./events.ts";
+import { Going } from "./going.ts";
 import { listen } from "./listen.ts";
 import { goBack, loadModel } from "./load-model.ts";
 import { type Model, modelHolder } from "./model.ts";
@@ -42,8 +43,15 @@ export type Device = {
    * newer one is.
    */
   rollback(): Promise<void>;
+  /**
+   * Ends what is going on and waits for it, so that nothing of this device writes any more; an app's function
+   * that does not come back is waited for at most CLOSE_MS, and nothing follows when it does.
+   */
   close(): Promise<void>;
 };
+
+/** Longer than a step of training or the write of a release takes. */
+const CLOSE_MS = 10_000;
 
 export type DeviceParts = Omit<Site, "emit"> & { readonly events?: Listener };
 
@@ -54,6 +62,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
   const site: Site = { ...parts, emit };
   const holder = modelHolder();
   const life = new AbortController();
+  const going = new Going();
   const workshop = openWorkshop(site, life.signal);
   await loadModel(site, holder);
   const ended = new Set<string>();
@@ -70,20 +79,17 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       if (once) stop.abort(new Fault("cancelled", "the run is over"));
     };
     const standing = new Standing(site, until);
-    const conversation = new Conversation({ site, workshop, holder, signal: until, onRunOver, standing });
-    const { link, clock, jitter } = site;
+    const conversation = new Conversation({
+      site,
+      workshop,
+      holder,
+      signal: until,
+      going,
+      onRunOver,
+      standing,
+    });
     try {
-      const hear = (word: Parameters<Conversation["hear"]>[0]) => conversation.hear(word);
-      void standing.watch();
-      const greeted = (notice: Parameters<Standing["greeted"]>[0]) => {
-        standing.greeted(notice);
-        conversation.connected();
-      };
-      const mends = (because: Fault) => standing.mends(because);
-      const state = () => stateOf(site);
-      const asks = site.stream === false;
-      const patience = { clock, jitter };
-      await listen({ link, patience, emit, signal: until, hear, greeted, mends, state, asks });
+      await hearOut(site, { conversation, standing, signal: until });
     } finally {
       stop.abort(new Fault("cancelled", "the device stopped listening"));
       conversation.close();
@@ -95,7 +101,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
 
   return {
     name: site.identity.name,
-    participate,
+    participate: (options) => going.during(participate(options)),
     model: () => holder.model,
     on,
     stateChanged: async () => {
@@ -103,12 +109,42 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       // Whoever is away says it on coming back.
       await site.link.report(create(ReportRequestSchema, { state }), life.signal).catch(() => {});
     },
-    rollback: () => goBack(site, holder),
+    rollback: async () => {
+      life.signal.throwIfAborted();
+      await going.during(goBack(site, holder));
+    },
     close: async () => {
       life.abort(new Fault("cancelled", "the device was closed"));
+      await going.ended(site.clock, CLOSE_MS);
       await workshop.close();
       await holder.close();
       site.link.close();
     },
   };
+}
+
+type Hearing = {
+  readonly conversation: Conversation;
+  readonly standing: Standing;
+  readonly signal: AbortSignal;
+};
+
+/** Hears what the coordinator has to say, until the signal. */
+async function hearOut(site: Site, { conversation, standing, signal }: Hearing): Promise<void> {
+  const { link, clock, jitter, emit } = site;
+  void standing.watch();
+  await listen({
+    link,
+    patience: { clock, jitter },
+    emit,
+    signal,
+    hear: (word) => conversation.hear(word),
+    greeted: (notice) => {
+      standing.greeted(notice);
+      conversation.connected();
+    },
+    mends: (because) => standing.mends(because),
+    state: () => stateOf(site),
+    asks: site.stream === false,
+  });
 }

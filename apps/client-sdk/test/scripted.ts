@@ -1,12 +1,15 @@
 import { writeSafetensors } from "@tutti/adapter/formats/safetensors";
+import type { Clock } from "@tutti/foundation/clock";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
 import { memoryLedger } from "@tutti/secagg/device/member";
 import type { Examples } from "@tutti/train/batches";
 import { afterEach } from "vitest";
+import type { Audit } from "../src/audit.ts";
 import { type Device, openDevice } from "../src/device.ts";
 import type { DeviceEvent } from "../src/events.ts";
+import type { Data } from "../src/examples.ts";
 import type { Runtime } from "../src/model.ts";
 import { nodeEngine } from "../src/node/engine.ts";
 import { onnxruntimeNode } from "../src/node/runtime.ts";
@@ -36,6 +39,10 @@ type Options = {
   rows?: number;
   /** Awaited before a batch of training rows is given: this device is as slow as that. */
   slow?: () => Promise<void>;
+  /** Instead of rows of its own. */
+  data?: Data;
+  audit?: Audit;
+  sleep?: Clock["sleep"];
 };
 
 export async function deviceOn(script: Script, name: string, options: Options = {}) {
@@ -44,7 +51,7 @@ export async function deviceOn(script: Script, name: string, options: Options = 
   const device = await openDevice({
     identity: { federation: "test", name, key, certificate, authority: fed.authority },
     policy: policyOf(fed, options.policy),
-    data: slowly(clouds(options.rows ?? 40, seededRandom(`rows of ${name}`)), options.slow),
+    data: options.data ?? slowly(clouds(options.rows ?? 40, seededRandom(`rows of ${name}`)), options.slow),
     folder: "",
     link: script.linkFor(name),
     store: options.store ?? memoryStore(),
@@ -54,13 +61,14 @@ export async function deviceOn(script: Script, name: string, options: Options = 
     clock: {
       nowMs: () => 0,
       wallMs: () => NOW_S * 1000,
-      sleep: () => new Promise((resolve) => setImmediate(resolve)),
+      sleep: options.sleep ?? (() => new Promise((resolve) => setImmediate(resolve))),
       turn: () => new Promise((resolve) => setImmediate(resolve)),
     },
     jitter: seededRandom(name),
     secret: fed.random,
     ledger: memoryLedger(),
     spending: memorySpending(),
+    ...(options.audit && { audit: options.audit }),
     events: (event) => events.push(event),
   });
   open.push(device);

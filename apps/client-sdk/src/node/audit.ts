@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { Checker, type Head, lineAfter } from "@tutti/audit/chain";
 import type { Entry, Note } from "@tutti/audit/entry";
 import { hex } from "@tutti/foundation/bytes";
+import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { HelloReply } from "@tutti/wire/device";
 import type { Audit } from "../audit.ts";
@@ -28,15 +29,17 @@ const CONTINUED = "log.continued";
  * A device's audit log: a line an entry, synced before what it tells of happens, each with the hash of the
  * one before it. A last line that a crash tore is cut off, and the log says so. A long file is renamed and
  * the log goes on in the next; one that was just renamed when a crash came goes on at the next start.
+ * Once closed it takes nothing: another process may go on with the file.
  * @throws Fault("refused") for a log that is not whole, as far as its newest file tells: this device takes
  * part in nothing until someone looked.
  */
-export function openAudit(file: string, by: AuditOptions): Audit {
+export function openAudit(file: string, by: AuditOptions): Audit & { close(): void } {
   const { device, wallMs, segmentBytes = SEGMENT_BYTES } = by;
   const repaired = repair(file);
   let { head, after } = newest(file, device);
   let { size } = repaired;
   let append = appendSynced(file);
+  let closed = false;
   const write = (entry: Note) => {
     const next = lineAfter(head, entry, wallMs());
     append(`${next.line}\n`);
@@ -45,6 +48,10 @@ export function openAudit(file: string, by: AuditOptions): Audit {
     remember(file, head);
   };
   const note = (entry: Note) => {
+    demand(
+      !closed,
+      () => new Fault("cancelled", entry.what, { expected: "an open log", got: "a closed one" }),
+    );
     if (size >= segmentBytes) {
       after = closeSegment(file, after);
       // Another file, whose name is synced with its first line; so is the closed one's.
@@ -58,7 +65,10 @@ export function openAudit(file: string, by: AuditOptions): Audit {
     const detail = { tornBytes: repaired.torn };
     note({ actor: "device", what: "log.repaired", subject: "last line", detail });
   }
-  return { note };
+  const close = () => {
+    closed = true;
+  };
+  return { note, close };
 }
 
 function continued(file: string, after: number, { count }: Head): Note {

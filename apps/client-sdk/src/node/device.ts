@@ -95,10 +95,11 @@ async function openLocked(
     ...own,
     ...(events && { events }),
   });
-  const close = async () => {
-    await device.close();
-    heads.close();
-  };
+  const close = () =>
+    device.close().finally(() => {
+      heads.close();
+      audit.close();
+    });
   return { ...device, close };
 }
 

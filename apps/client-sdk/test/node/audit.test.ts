@@ -43,6 +43,15 @@ test("goes on over restarts as one chain", () => {
   expect(whats()).toEqual(["one", "two", "three"]);
 });
 
+test("a closed log takes nothing: the file may be another process's", () => {
+  const audit = open();
+  audit.note(note("one"));
+  audit.close();
+  open().note(note("two"));
+  expect(() => audit.note(note("three"))).toThrow(/three: expected an open log/);
+  expect(whats()).toEqual(["one", "two"]);
+});
+
 test("a last line that a crash tore is cut off and the log says so", () => {
   open().note(note("one"));
   appendFileSync(file, '{"seq":1,"at":"2026');
