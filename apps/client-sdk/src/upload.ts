@@ -1,3 +1,4 @@
+import { demand } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { create } from "@tutti/wire/message";
@@ -40,8 +41,9 @@ export function uploadParts(
 
 /**
  * Sends a packed vector, going on behind what the coordinator holds: after a cut within a call, and in each
- * later call. As long as tries get further they go on at once; one that does not is the caller's to repeat.
- * Without a way to wait it sends everything, once.
+ * later call. As long as tries get further by a chunk they go on at once, so of those there are no more than
+ * chunks; one that does not is the caller's to repeat. Without a way to wait it sends everything, once.
+ * @throws Fault("bad-message") for a coordinator that holds more than there is.
  */
 export function uploader(session: Uint8Array, packed: Uint8Array) {
   const hash = sha256(packed);
@@ -51,9 +53,11 @@ export function uploader(session: Uint8Array, packed: Uint8Array) {
     const { onProgress } = way;
     const { clock, jitter } = way.patience;
     const held = async () => {
-      const share = await heldBytes(link, { session, sha256: hash }, signal);
-      onProgress(share / packed.length);
-      return share;
+      const bytes = await heldBytes(link, { session, sha256: hash }, signal);
+      const detail = { expected: `at most ${packed.length} bytes held`, got: `${bytes}` };
+      demand(bytes <= packed.length, () => new Fault("bad-message", "upload status", detail));
+      onProgress(bytes / packed.length);
+      return bytes;
     };
     for (let offset = tried ? await held() : 0; ; ) {
       tried = true;
@@ -66,7 +70,7 @@ export function uploader(session: Uint8Array, packed: Uint8Array) {
         if (turnedAway || !(error instanceof Fault && mayPass(error))) throw error;
         await clock.sleep(delayMs(0, jitter, error), signal);
         const now = await held();
-        if (now <= offset) throw error;
+        if (now < Math.min(offset + UPLOAD_CHUNK_BYTES, packed.length) || now === offset) throw error;
         offset = now;
       }
     }

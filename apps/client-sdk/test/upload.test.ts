@@ -108,6 +108,49 @@ test("a coordinator that takes uploads as a whole gets them as a whole", async (
   expect(Buffer.concat(all.came).length).toBe(packed.length);
 });
 
+/** A coordinator that takes nothing, and says that it holds so much more each time it is asked. */
+function growing(byBytes: number) {
+  const all = { calls: 0, held: 0 };
+  const link = {
+    upload: async () => {
+      if (++all.calls > 1_000) throw new Error("sent for ever");
+      throw unavailable();
+    },
+    uploadStatus: async () => {
+      all.held += byBytes;
+      return create(UploadStatusReplySchema, { heldBytes: all.held });
+    },
+  };
+  return { all, link };
+}
+
+test("a coordinator that claims to hold more than there is is refused", async () => {
+  const { all, link } = growing(150_000);
+  const { way: how, shares } = way();
+  const sending = uploader(session, new Uint8Array(200_000))(link, signal, how);
+  await expect(sending).rejects.toMatchObject({ code: "bad-message", what: "upload status" });
+  expect([all.calls, shares]).toEqual([2, [0.75]]);
+});
+
+test("one that holds a byte more each time is not sent to at once each time", async () => {
+  const { all, link } = growing(1);
+  const { way: how } = way();
+  const send = uploader(session, new Uint8Array(200_000));
+  for (let times = 1; times <= 3; times++) {
+    await expect(send(link, signal, how)).rejects.toMatchObject({ code: "unavailable" });
+    expect(all.calls).toBe(times);
+  }
+});
+
+test("one that holds everything and still cuts is not sent to for ever", async () => {
+  const { all, link } = growing(0);
+  all.held = 200_000;
+  const { way: how } = way();
+  const send = uploader(session, new Uint8Array(200_000));
+  await expect(send(link, signal, how)).rejects.toMatchObject({ code: "unavailable" });
+  expect(all.calls).toBe(2);
+});
+
 test("a refusal is no cut", async () => {
   const { way: how, slept } = way();
   const no = new Fault("conflict", "upload");
