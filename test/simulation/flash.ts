@@ -53,12 +53,19 @@ export function openFlash(flash: Flash, disk: Disk): Store {
         flash.partials.delete(sha256);
         flash.artifacts.delete(sha256);
       }),
+    discardBut: (kept) =>
+      disk.write("removing artifacts", () => {
+        for (const map of [flash.partials, flash.artifacts])
+          for (const sha256 of [...map.keys()]) if (!kept.has(sha256)) map.delete(sha256);
+      }),
     document: (name) => disk.read("reading a document", () => flash.documents.get(checkedName(name)) ?? null),
     putDocument: (name, text) =>
-      disk.write(
-        "writing a document",
-        () => void flash.documents.set(checkedName(name), checkedText(name, text)),
-      ),
+      disk.write("writing a document", () => {
+        const checked = checkedText(name, text);
+        flash.documents.delete(name);
+        flash.documents.set(checkedName(name), checked);
+      }),
+    documents: () => disk.read("reading the documents' names", () => [...flash.documents.keys()].reverse()),
     pointer: () => disk.read("reading the pointer", () => flash.pointer),
     release: (digest) => disk.read("reading a release", () => flash.releases.get(digest) ?? null),
     setBase: (base) => disk.write("writing the pointer", () => flash.point({ ...flash.pointer, base })),

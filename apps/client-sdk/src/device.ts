@@ -1,4 +1,4 @@
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
@@ -64,6 +64,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
   const life = new AbortController();
   const going = new Going();
   const workshop = openWorkshop(site, life.signal);
+  await workshop.sweep().catch((error: unknown) => emit({ kind: "refused", because: asFault(error) }));
   await loadModel(site, holder);
   const ended = new Set<string>();
 

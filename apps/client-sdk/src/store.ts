@@ -50,12 +50,16 @@ export type Store = {
   complete(sha256: string): Promise<void>;
   /** Forgets the artifact, whole or not. */
   discard(sha256: string): Promise<void>;
+  /** Forgets every artifact, whole or not, but these. */
+  discardBut(kept: ReadonlySet<string>): Promise<void>;
   /**
    * Small documents by name: a run's plan, a run's newest manifest. @throws Fault("refused") for a name that
    * is no file's (`checkedName`), or more than `MAX_DOCUMENT`.
    */
   document(name: string): Promise<string | null>;
   putDocument(name: string, text: string): Promise<void>;
+  /** The names of all of them, the one that was put last first. */
+  documents(): Promise<readonly string[]>;
   pointer(): Promise<Pointer>;
   /** A whole release, or null when it is not there or a byte of it changed. */
   release(digest: string): Promise<HeldRelease | null>;
@@ -145,8 +149,17 @@ export function memoryStore(): Store {
       partials.delete(sha256);
       artifacts.delete(sha256);
     },
+    discardBut: async (kept) => {
+      for (const map of [artifacts, partials])
+        for (const sha256 of [...map.keys()]) if (!kept.has(sha256)) map.delete(sha256);
+    },
     document: async (name) => documents.get(checkedName(name)) ?? null,
-    putDocument: async (name, text) => void documents.set(checkedName(name), checkedText(name, text)),
+    putDocument: async (name, text) => {
+      const checked = checkedText(name, text);
+      documents.delete(name);
+      documents.set(checkedName(name), checked);
+    },
+    documents: async () => [...documents.keys()].reverse(),
     pointer: async () => pointer,
     release: async (digest) => releases.get(digest) ?? null,
     setBase: async (base) => {

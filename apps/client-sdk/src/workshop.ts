@@ -28,6 +28,11 @@ export type Workshop = {
   /** The newest release accepted of a run: there is no way back behind it. */
   newest(run: string): Promise<OpenedRelease | null>;
   keepNewest(opened: OpenedRelease): Promise<void>;
+  /**
+   * Discards what earlier processes left of downloads that nothing names any more: adapters of releases
+   * before the newest, what was never completed, and bases of runs that were not heard of for RUNS others.
+   */
+  sweep(): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -48,6 +53,7 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
   });
   /** The adapter that each plan's run is at. */
   const adapters = new Map<string, string>();
+  const papers = papersIn(store);
   const rows = keepLatest({
     most: PLANS,
     make: async (plan) => rowsFor(site, plan, (await trainer.get(plan)).inputs),
@@ -59,25 +65,51 @@ export function openWorkshop(site: Site, signal: AbortSignal): Workshop {
     adapter: async (plan, wanted) => {
       const bytes = await fetched(wanted);
       // One adapter of a run: a release keeps its own copy, and a long run would fill the disk.
-      const before = adapters.get(plan.initial.sha256 + plan.name);
-      adapters.set(plan.initial.sha256 + plan.name, wanted.sha256);
+      const before = adapters.get(lineOf(plan));
+      adapters.set(lineOf(plan), wanted.sha256);
       if (before && ![...adapters.values()].includes(before)) await store.discard(before);
       return { parameters: readTensors(plan.tensors, bytes), bytes };
     },
-    ...papersIn(store),
+    ...papers,
+    sweep: async () => {
+      const { base } = await store.pointer();
+      // Anything else could be fetched again; going back as far as it goes ends here, offline.
+      const kept = new Set(base === null ? [] : [base]);
+      for (const run of await papers.runs()) {
+        const plan = await papers.planOf(run);
+        const newest = await papers.newest(run);
+        if (plan === null || newest === null) continue;
+        const { sha256 } = newest.release.adapter;
+        for (const name of [plan.base.sha256, sha256]) kept.add(name);
+        adapters.set(lineOf(plan), sha256);
+      }
+      await store.discardBut(kept);
+    },
     close: trainer.close,
   };
 }
+
+/** Which plans' adapters follow each other: those of one run. */
+function lineOf({ initial, name }: Plan): string {
+  return initial.sha256 + name;
+}
+
+const NEWEST = "newest-";
 
 /**
  * What a device keeps of runs: written when it changes, which a plan never does and a release once a round,
  * and read once.
  */
-function papersIn(store: Site["store"]): Pick<Workshop, "planOf" | "keepPlan" | "newest" | "keepNewest"> {
+function papersIn(store: Site["store"]) {
   const plans = new Recent<Plan>(RUNS);
   const releases = new Recent<OpenedRelease>(RUNS);
   return {
-    planOf: async (run) => {
+    /** Those whose releases came last. */
+    runs: async (): Promise<string[]> => {
+      const newest = (await store.documents()).filter((name) => name.startsWith(NEWEST));
+      return newest.slice(0, RUNS).map((name) => name.slice(NEWEST.length));
+    },
+    planOf: async (run: string): Promise<Plan | null> => {
       const known = plans.get(run);
       if (known) return known;
       const text = await store.document(`plan-${run}`);
@@ -86,25 +118,25 @@ function papersIn(store: Site["store"]): Pick<Workshop, "planOf" | "keepPlan" | 
       plans.set(run, plan);
       return plan;
     },
-    keepPlan: async (run, plan) => {
+    keepPlan: async (run: string, plan: Plan): Promise<void> => {
       // The same that was written or read; another may differ from it though it should not.
       if (plans.get(run) === plan) return;
       await store.putDocument(`plan-${run}`, fromUtf8(planBytes(plan)));
       plans.set(run, plan);
     },
-    newest: async (run) => {
+    newest: async (run: string): Promise<OpenedRelease | null> => {
       const known = releases.get(run);
       if (known) return known;
       // Not verified anew: what it says was accepted once, and its certificate may have expired since.
-      const text = await store.document(`newest-${run}`);
+      const text = await store.document(NEWEST + run);
       const opened = text === null ? null : (JSON.parse(text) as OpenedRelease);
       if (opened) releases.set(run, opened);
       return opened;
     },
-    keepNewest: async (opened) => {
+    keepNewest: async (opened: OpenedRelease): Promise<void> => {
       const { run } = opened.release;
       if (releases.get(run)?.digest === opened.digest) return;
-      await store.putDocument(`newest-${run}`, JSON.stringify(opened));
+      await store.putDocument(NEWEST + run, JSON.stringify(opened));
       releases.set(run, opened);
     },
   };

@@ -1,5 +1,5 @@
 import { appendFile, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
@@ -63,12 +63,17 @@ export async function openFolderStore(folder: string): Promise<Store> {
       await rm(part(sha256), { force: true });
       await rm(at("artifacts", sha256), { force: true });
     },
+    discardBut: async (kept) => {
+      for (const file of await readdir(at("artifacts")))
+        if (!kept.has(basename(file, ".part"))) await rm(at("artifacts", file), { force: true });
+    },
     document: async (name) => {
       const bytes = await readIfThere(at("documents", `${checkedName(name)}.json`), MAX_DOCUMENT_BYTES);
       return bytes && fromUtf8(bytes, name);
     },
     putDocument: async (name, text) =>
       await replaceFile(at("documents", `${checkedName(name)}.json`), checkedText(name, text)),
+    documents: () => namesIn(at("documents")),
     pointer,
     release: (digest) => readRelease(at("releases", digest), digest),
     setBase: async (base) => void (await point((now) => ({ ...now, base }))),
@@ -80,6 +85,14 @@ export async function openFolderStore(folder: string): Promise<Store> {
       }),
     rollback: async (options) => void (await point((now) => rolledBack(now, options))),
   };
+}
+
+/** Of the documents in a folder, the one that was written last first. */
+async function namesIn(documents: string): Promise<string[]> {
+  const files = (await readdir(documents)).filter((file) => file.endsWith(".json"));
+  const written = await Promise.all(files.map(async (file) => (await stat(join(documents, file))).mtimeMs));
+  const order = files.map((file, at) => ({ name: basename(file, ".json"), atMs: written[at] ?? 0 }));
+  return order.sort((a, b) => b.atMs - a.atMs).map(({ name }) => name);
 }
 
 function filesOf({

@@ -81,6 +81,30 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
     expect([await store.artifact("aa"), await store.partial("bb")]).toEqual([null, new Uint8Array(0)]);
   });
 
+  test("artifacts that are not among those to keep are forgotten, whole or not", async () => {
+    const store = await fresh();
+    for (const name of ["aa", "bb", "cc", "dd"]) await store.append(name, Uint8Array.of(1), 0);
+    for (const name of ["aa", "bb"]) await store.complete(name);
+    await store.discardBut(new Set(["aa", "cc"]));
+    const whole = await Promise.all(["aa", "bb"].map((name) => store.artifact(name)));
+    const parts = await Promise.all(["cc", "dd"].map((name) => store.partial(name)));
+    expect([whole, parts]).toEqual([
+      [Uint8Array.of(1), null],
+      [Uint8Array.of(1), new Uint8Array(0)],
+    ]);
+  });
+
+  test("documents have names, the one put last first", async () => {
+    const store = await fresh();
+    expect(await store.documents()).toEqual([]);
+    for (const name of ["one", "two", "three", "one"]) {
+      await store.putDocument(name, "text");
+      // A file's time is no finer than some milliseconds.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(await store.documents()).toEqual(["one", "three", "two"]);
+  });
+
   test("activation and rollback move the pointer; a repeat keeps what is previous", async () => {
     const store = await fresh();
     await store.setBase("base");
