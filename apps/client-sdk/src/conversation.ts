@@ -21,6 +21,7 @@ import type { Going } from "./going.ts";
 import type { ModelHolder } from "./model.ts";
 import { Pulse } from "./pulse.ts";
 import { type Reporter, reporter } from "./reporter.ts";
+import { Room } from "./room.ts";
 import { type Answer, openSession, type Session, type StageWord } from "./session.ts";
 import { type Site, trustOf } from "./site.ts";
 import type { Standing } from "./standing.ts";
@@ -56,6 +57,9 @@ export class Conversation {
   #work: Work | null = null;
   #session: Session | null = null;
   readonly #engaged = new Engagement();
+  readonly #room = new Room();
+  /** Streams that began, and the one whose words are answered now. */
+  readonly #streams = { begun: 0, answered: 0 };
 
   constructor(options: ConversationOptions) {
     this.#options = options;
@@ -67,16 +71,19 @@ export class Conversation {
   }
 
   /**
-   * Takes a word in turn. What it cannot do is told as `refused`: one bad word does not end the
-   * conversation.
+   * Takes a word in turn, as soon as there is room for it. What it cannot do is told as `refused`: one bad
+   * word does not end the conversation.
    */
-  hear(instruction: Instruction): void {
-    this.#enqueue(() => this.#take(instruction));
+  async hear(instruction: Instruction): Promise<void> {
+    const stream = this.#streams.begun;
+    await this.#room.made(this.#options.site.clock, this.#options.signal);
+    const done = this.#room.take();
+    this.#enqueue(() => this.#take(instruction, stream).finally(done));
   }
 
   /** A new stream begins: whatever round it was in, the coordinator says anew. */
   connected(): void {
-    this.#enqueue(async () => this.#engaged.reset());
+    this.#streams.begun++;
   }
 
   /** Resolves when every word heard so far was answered; training may go on. */
@@ -94,7 +101,9 @@ export class Conversation {
     this.#queue = this.#queue.then(begun).catch((error: unknown) => this.#refuse(error));
   }
 
-  async #take({ word }: Instruction): Promise<void> {
+  async #take({ word }: Instruction, stream: number): Promise<void> {
+    if (stream !== this.#streams.answered) this.#engaged.reset();
+    this.#streams.answered = stream;
     switch (word.case) {
       case undefined:
       case "idle":

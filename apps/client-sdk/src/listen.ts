@@ -20,7 +20,8 @@ type ListenOptions = {
   readonly patience: Patience;
   readonly emit: Listener;
   readonly signal: AbortSignal;
-  readonly hear: (word: Instruction) => void;
+  /** The stream is not read on until it resolves. */
+  readonly hear: (word: Instruction) => void | Promise<void>;
   /** A stream begins, or begins again; with what the coordinator has to fetch. */
   readonly greeted?: (notice: Notice | undefined) => void;
   /** How long to wait for what mends a refusal; null where nothing does. */
@@ -84,7 +85,7 @@ async function stream(
         told.window = word.word.value.retry ?? told.window;
         emit({ kind: "idle", because: word.word.value.because.slice(0, MAX_BECAUSE) });
       }
-      hear(word);
+      await hear(word);
     }
     return { because: null, heldMs: held() };
   } catch (error) {
