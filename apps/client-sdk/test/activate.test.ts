@@ -1,6 +1,7 @@
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { describe, expect, test } from "vitest";
+import type { Link } from "../src/link.ts";
 import type { Runtime } from "../src/model.ts";
 import { memoryStore, type Store } from "../src/store.ts";
 import { adapterOf, deviceOn, scriptOf, until } from "./scripted.ts";
@@ -41,8 +42,14 @@ function counting(): { runtime: Runtime; open: () => number } {
   return { runtime, open: () => count };
 }
 
-async function taking(store: Store) {
+async function turns(count = 20): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function taking(store: Store, through: (link: Link) => Link = (link) => link) {
   const script = scriptOf();
+  const link = through(script.linkFor("ann"));
+  script.linkFor = () => link;
   const { runtime, open } = counting();
   const { device, events, kinds } = await deviceOn(script, "ann", { store, runtime });
   const stop = new AbortController();
@@ -100,6 +107,34 @@ describe("a release whose writing failed, though it is on disk", () => {
     expect(open()).toBe(1);
     await end();
   });
+});
+
+test("a round's parent that is served late does not take the device back behind a newer one", async () => {
+  const store = memoryStore();
+  const late: (() => void)[] = [];
+  const { script, device, count, publish, end } = await taking(store, (link) => ({
+    ...link,
+    ready: async (request) => {
+      // The coordinator hears of it; its answer comes back only once another release is in.
+      const ack = await link.ready(request);
+      if (request.round === 1) await new Promise<void>((resolve) => late.push(resolve));
+      return ack;
+    },
+  }));
+  publish(0.25);
+  await until(() => count("released") === 1);
+  script.tellAll();
+  await until(() => late.length === 1);
+  publish(0.5);
+  await until(() => count("released") === 2);
+  late[0]!();
+  await turns();
+  // A word that is refused for certain: what came before it was done.
+  script.say({ case: "published", value: { run: script.run } } as never);
+  await until(() => count("refused") === 1);
+  expect(device.model().release?.version).toBe(2);
+  expect(count("released")).toBe(2);
+  await end();
 });
 
 test("the base model is tried again where its place could not be written", async () => {

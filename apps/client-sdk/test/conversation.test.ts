@@ -115,6 +115,40 @@ describe("a run, from invitation to the last release", () => {
   });
 });
 
+test("whoever was invited to another attempt while it trained answers that one alone", async () => {
+  const script = scriptOf();
+  script.quorum = 4;
+  const link = script.linkFor("ann");
+  const attempts: number[] = [];
+  const ready: typeof link.ready = async (request) => {
+    attempts.push(request.attempt);
+    return await link.ready(request);
+  };
+  script.linkFor = () => ({ ...link, ready });
+  let [batches, go] = [0, () => {}];
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const slow = () => {
+    batches++;
+    return gate;
+  };
+  const { device, kinds } = await deviceOn(script, "ann", { slow });
+  const stop = new AbortController();
+  const taking = device.participate({ signal: stop.signal });
+  await until(() => batches > 0);
+  script.again();
+  script.tellAll();
+  // A word that is refused for certain: the invitation before it was taken.
+  script.say({ case: "published", value: { run: script.run } } as never);
+  await until(() => kinds().includes("refused"));
+  go();
+  await until(() => script.ready.length === 1);
+  expect(attempts).toEqual([1]);
+  stop.abort();
+  await taking;
+});
+
 describe("what goes wrong", () => {
   test("a line that is cut is taken up again, and hears the current word", async () => {
     const script = scriptOf();

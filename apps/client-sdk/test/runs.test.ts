@@ -210,6 +210,24 @@ describe("one run's round at a time", () => {
     await Promise.all(taking);
   });
 
+  test("whoever lost the stream in one run's round is free for another's on the next", async () => {
+    const script = scriptOf();
+    const other = scriptOf(prepared({ rounds: 1, name: "another" }));
+    const stop = new AbortController();
+    const { device, kinds } = await deviceOn(script, "ann");
+    const taking = device.participate({ signal: stop.signal });
+    const trained = () => kinds().filter((kind) => kind === "trained").length;
+    await until(() => script.ready.length === 1);
+    script.cut("ann");
+    await until(() => script.here.length === 0);
+    await until(() => script.here.length === 1);
+    script.say(other.invitation().word);
+    await until(() => trained() === 2 || script.declined.size > 0);
+    expect([...script.declined.values()]).toEqual([]);
+    stop.abort();
+    await taking;
+  });
+
   test("trainers of two runs are kept, and none is let go of while it works", async () => {
     const dropped: string[] = [];
     const busy = new Set<string>();
