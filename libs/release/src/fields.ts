@@ -37,6 +37,16 @@ export function sha256Text(field: Field): string {
   return text(field, /^[0-9a-f]{64}$/, "64 lower-case hex digits");
 }
 
+/** A UTC time since 1970 that the calendar and the day have: devices keep it as a number, and order by it. */
+export function timeText(field: Field): string {
+  const meaning = "a UTC time since 1970, as 2026-01-31T12:00:00Z";
+  const told = text(field, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/, meaning);
+  const ms = Date.parse(told);
+  // 30 February is read as 2 March.
+  if (ms >= 0 && new Date(ms).toISOString().startsWith(told.slice(0, 19))) return told;
+  throw wrong(field, meaning);
+}
+
 export function integer(field: Field, low: number, high = Number.MAX_SAFE_INTEGER): number {
   const { value } = field;
   if (typeof value === "number" && Number.isInteger(value) && value >= low && value <= high) return value;

@@ -15,6 +15,7 @@ import {
   positive,
   sha256Text,
   text,
+  timeText,
 } from "./fields.ts";
 
 /** The payload type of in-toto attestations (in-toto/attestation, spec/v1/envelope.md). */
@@ -179,11 +180,7 @@ function decodeStatement(payload: Uint8Array): Release {
     method: text(field("method"), /^[a-z0-9-]{1,32}$/, "1..32 lower-case letters, digits, dashes"),
     rank: integer(field("rank"), 1),
     alpha: positive(field("alpha")),
-    createdAt: text(
-      field("createdAt"),
-      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/,
-      "a UTC time as 2026-01-31T12:00:00Z",
-    ),
+    createdAt: timeText(field("createdAt")),
   };
 }
 

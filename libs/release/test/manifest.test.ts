@@ -90,6 +90,10 @@ describe("signRelease and openRelease", () => {
     ["rank", 0],
     ["alpha", Number.NaN],
     ["createdAt", "yesterday"],
+    ["createdAt", "2026-13-45T12:00:00Z"],
+    ["createdAt", "2026-02-30T12:00:00Z"],
+    ["createdAt", "2026-01-31T24:00:00Z"],
+    ["createdAt", "1969-12-31T23:59:59Z"],
   ])("%s = %j is refused by name, when signed and when opened", (field, value) => {
     const bad = { ...RELEASE, [field]: value };
     expect(() => signRelease(bad as Release, COORDINATOR)).toThrow(`release.predicate.${field}`);
@@ -107,6 +111,11 @@ describe("signRelease and openRelease", () => {
   ])("a statement with another %s is refused", (field, change) => {
     expect(() => openStatement({ ...statement(), ...change })).toThrow(`release.${field}`);
   });
+});
+
+test.each(["1970-01-01T00:00:00Z", "2028-02-29T23:59:59.123456789Z"])("%s is a time", (createdAt) => {
+  const release = { ...RELEASE, createdAt };
+  expect(openStatement({ ...statement(), predicate: release })).toEqual(release);
 });
 
 describe("accept", () => {

@@ -21,6 +21,8 @@ import { readIfThere, replaceFile, replaceFolder, syncFolder } from "./atomic.ts
 
 /** A character of a string, half a pair or not, takes at most three bytes in UTF-8. */
 const MAX_DOCUMENT_BYTES = 3 * MAX_DOCUMENT;
+/** As far as a manifest's numbers go. */
+const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
 
 /**
  * A device's state in a folder:
@@ -42,7 +44,10 @@ export async function openFolderStore(folder: string): Promise<Store> {
   const point = (change: (now: Pointer) => Pointer) =>
     pointing(async () => {
       const next = change(await pointer());
-      await replaceFile(at("current.json"), JSON.stringify(next));
+      const text = JSON.stringify(next);
+      // What could not be read again would be this device's end.
+      pointerOf(text);
+      await replaceFile(at("current.json"), text);
       return next;
     });
   // The folder of one that nothing points at yet is not another's to sweep.
@@ -128,7 +133,7 @@ async function readRelease(folder: string, digest: string): Promise<HeldRelease 
       fields.string("manifest") === sha256Hex(manifest) &&
       fields.string("adapter") === sha256Hex(adapter) &&
       fields.string("model") === sha256Hex(model);
-    const named = { run: fields.string("run"), version: fields.integer("version", 0, 1e9) };
+    const named = { run: fields.string("run"), version: fields.integer("version", 0, MAX_INTEGER) };
     return whole ? { digest, ...named, manifest: fromUtf8(manifest), adapter, model } : null;
   } catch {
     return null;
@@ -137,13 +142,16 @@ async function readRelease(folder: string, digest: string): Promise<HeldRelease 
 
 async function readPointer(file: string): Promise<Pointer> {
   const bytes = await readIfThere(file);
-  if (bytes === null) return EMPTY;
-  const fields = fieldsOf("current.json", fromUtf8(bytes), "storage");
+  return bytes === null ? EMPTY : pointerOf(fromUtf8(bytes));
+}
+
+function pointerOf(text: string): Pointer {
+  const fields = fieldsOf("current.json", text, "storage");
   const name = (field: string) => fields.optional(field, () => fields.string(field));
   const rejected = fields.optional("rejected", () => fields.strings("rejected")) ?? [];
   const latest = fields.optional("latest", () => {
     const made = fields.object("latest");
-    return { run: made.string("run"), madeMs: made.integer("madeMs", 0, Number.MAX_SAFE_INTEGER) };
+    return { run: made.string("run"), madeMs: made.integer("madeMs", 0, MAX_INTEGER) };
   });
   const named = { base: name("base"), current: name("current"), previous: name("previous"), rejected };
   return latest ? { ...named, latest } : named;

@@ -198,6 +198,25 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
   });
 });
 
+test("a pointer that could not be read again is not written", async () => {
+  const store = await openFolderStore(join(home, "pointer"));
+  await store.activate(releaseNumber(1), { run: "a", madeMs: 0 });
+  const there = await store.pointer();
+  for (const madeMs of [Number.NaN, -1000, 0.5])
+    await expect(store.activate(releaseNumber(2), { run: "a", madeMs })).rejects.toMatchObject({
+      code: "storage",
+    });
+  expect(await store.pointer()).toEqual(there);
+  expect(await store.release(there.current!)).toEqual(releaseNumber(1));
+});
+
+test("a release of any version that a manifest may have is read again", async () => {
+  const store = await openFolderStore(join(home, "versions"));
+  const far = { ...releaseNumber(1), version: Number.MAX_SAFE_INTEGER };
+  await store.activate(far);
+  expect(await store.release(far.digest)).toEqual(far);
+});
+
 test("a file too long is no document, and no artifact's name leads elsewhere", async () => {
   const folder = join(home, "paths");
   const store = await openFolderStore(folder);
