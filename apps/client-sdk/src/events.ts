@@ -39,6 +39,8 @@ export type DeviceEvent =
   | { readonly kind: "renewed"; readonly untilS: number }
   /** No run has work for this device now, and why, in the coordinator's words. */
   | { readonly kind: "idle"; readonly because: string }
+  /** The device is not open yet, and what it waits for. */
+  | { readonly kind: "waits"; readonly because: string }
   | { readonly kind: "refused"; readonly because: Fault };
 
 export type Listener = (event: DeviceEvent) => void;

@@ -119,6 +119,8 @@ function lineOf(event: Exclude<DeviceEvent, { kind: "state" }>): string | null {
       return `run ${event.run.slice(0, 12)} ${event.outcome}${event.reason ? `: ${event.reason}` : ""}`;
     case "idle":
       return `nothing to do: ${event.because}`;
+    case "waits":
+      return event.because;
     case "activity":
       return null;
   }

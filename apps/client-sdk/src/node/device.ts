@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
+import type { Note } from "@tutti/audit/entry";
 import { systemClock } from "@tutti/foundation/clock";
+import type { Fault } from "@tutti/foundation/fault";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import type { Engine } from "@tutti/graph/ir";
-import { type Device as Opened, openDevice } from "../device.ts";
+import { type Device as Opened, openDevice, type ParticipateOptions } from "../device.ts";
 import type { Listener } from "../events.ts";
 import type { Data } from "../examples.ts";
 import type { OwnState } from "../state.ts";
@@ -42,11 +44,29 @@ export type DeviceOptions = {
 async function open(options: DeviceOptions): Promise<Opened> {
   // First, or a folder that nobody joined with would get a lock.
   const config = await readConfig(options.folder);
-  const unlock = await lockFolder(options.folder);
+  const { events = () => {} } = options;
+  let gone: Fault | undefined;
+  let close = async () => {};
+  const ours = () => {
+    if (gone) throw gone;
+  };
+  const unlock = await lockFolder(options.folder, {
+    waits: (because) => events({ kind: "waits", because }),
+    lost: (because) => {
+      gone = because;
+      events({ kind: "refused", because });
+      void close();
+    },
+  });
   try {
-    const device = await openLocked(options, config);
-    const close = () => device.close().finally(unlock);
-    return { ...device, close };
+    const device = await openLocked(options, config, ours);
+    close = () => device.close().finally(unlock);
+    const participate = async (how?: ParticipateOptions) => {
+      const done = await device.participate(how);
+      ours();
+      return done;
+    };
+    return { ...device, participate, close };
   } catch (error) {
     await unlock();
     throw error;
@@ -56,12 +76,19 @@ async function open(options: DeviceOptions): Promise<Opened> {
 async function openLocked(
   { folder, data, engine, events, ...own }: DeviceOptions,
   config: DeviceConfig,
+  ours: () => void,
 ): Promise<Opened> {
   const policy = await readPolicy(folder);
   const identity = await readIdentity(folder, config);
   const { address, addresses, tls, name } = config;
   const clock = systemClock();
-  const audit = openAudit(join(folder, FILES.audit), { device: name, wallMs: () => clock.wallMs() });
+  const log = openAudit(join(folder, FILES.audit), { device: name, wallMs: () => clock.wallMs() });
+  // Before everything that leaves there is an entry: nothing does from a folder that is another's now.
+  const note = (entry: Note) => {
+    ours();
+    log.note(entry);
+  };
+  const audit = { note };
   const heads = coordinatorHeads(audit, () => clock.nowMs());
   const device = await openDevice({
     identity,
