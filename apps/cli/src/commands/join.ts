@@ -50,7 +50,8 @@ async function joinAndParticipate(
   } else {
     await mustBeFolder(data);
     const joinFile = new TextDecoder().decode(await readOrSay(file, "join file"));
-    await join({ joinFile, folder, random: platformRandom(), dataFolder: resolve(data) });
+    const waits = (because: string) => output.say(because);
+    await join({ joinFile, folder, random: platformRandom(), dataFolder: resolve(data), waits });
   }
   // Also when joining was cut short right before: the file is then as good as a second key to this name.
   await spendJoinFile(file, folder).catch((error) => {

@@ -19,6 +19,7 @@ import { defaultPolicy, policyText } from "../policy.ts";
 import { readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
 import { configText, FILES, MAX_CERTIFICATE_BYTES } from "./folder.ts";
 import { connect } from "./grpc.ts";
+import { lockFolder } from "./lock.ts";
 import { openPins } from "./pins.ts";
 import { type TlsIdentity, tlsIdentity } from "./sign.ts";
 
@@ -33,6 +34,8 @@ export type JoinOptions = {
   readonly dataFolder?: string;
   /** How to reach the coordinator, where it is not over gRPC. */
   readonly link?: Pick<Link, "enroll">;
+  /** Is told what is waited for, where another process may have the folder. */
+  readonly waits?: (because: string) => void;
 };
 
 /** Where a joining is prepared; its key waits here, so that one cut short is finished with the same key. */
@@ -42,22 +45,37 @@ const STAGING = ".joining";
  * Joins a federation: makes the device's key, binds the join file's one-time token to it, enrols, and
  * writes the device's folder. Killed at any point, joining again finishes it; `device.json` comes last and
  * says it is done. In a folder that was a device's, without its `device.json`, key and policy stay.
- * @throws Fault("conflict") when the folder already is a device's, Fault("refused") when the token was used.
+ * @throws Fault("conflict") when the folder already is a device's, or another process joins in it;
+ * Fault("refused") when the token was used.
  */
 export async function join(options: JoinOptions): Promise<void> {
-  const { joinFile, folder, random = platformRandom(), dataFolder, link } = options;
-  const file = parseJoinFile(joinFile);
+  const { folder, waits = () => {} } = options;
+  const file = parseJoinFile(options.joinFile);
   await mustBeFree(folder);
   const token = unspent(file);
+  await mkdir(folder, { recursive: true });
+  const unlock = await lockFolder(folder, { waits });
+  try {
+    // Who had the lock until now may have joined.
+    await mustBeFree(folder);
+    await joinLocked(file, token, options);
+  } finally {
+    await unlock();
+  }
+}
+
+async function joinLocked(file: JoinFile, token: Token, options: JoinOptions): Promise<void> {
+  const { folder, random = platformRandom(), dataFolder, link } = options;
   const staging = path(folder, STAGING);
-  // Whose folder was a device's before keeps what the site wrote; a joining that was cut begins anew.
-  const ownPolicy = !(await isThere(staging)) && (await isThere(path(folder, FILES.policy)));
+  const wasCut = await isThere(staging);
+  // What the site wrote stays, also where joining was tried before.
+  const ownPolicy = await isThere(path(folder, FILES.policy));
   await mkdir(staging, { recursive: true });
   const { key, shows } = await keptKey(folder, random);
   const { certificate, name } = certify(token, key, file.authority);
   await enrol({ file, folder, key, shows, certificate, name, link }).catch(async (error: unknown) => {
-    // A token that was used will not be good again; a coordinator that is away may be back.
-    if (asFault(error).code === "refused") await rm(staging, { recursive: true, force: true });
+    // A key made for a token that was used is bound to nothing; one of before may be, to another token.
+    if (asFault(error).code === "refused" && !wasCut) await rm(staging, { recursive: true, force: true });
     throw error;
   });
   const { federation, address, addresses = [], authority } = file;

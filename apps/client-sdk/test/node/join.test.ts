@@ -110,6 +110,78 @@ test("a folder that was a device's keeps its key and its policy when it joins an
   expect(await readdir(folder)).toContain("device.json");
 });
 
+test("of two that join a folder at once the second is refused, and the first has its key", async () => {
+  const folder = path(home, "twice");
+  const joinFile = joinFileText(joinFileOf("ward"));
+  const bound = enrolment();
+  const [asked, answered] = [gate(), gate()];
+  const enroll = async (request: Parameters<typeof bound.enroll>[0]) => {
+    asked.open();
+    await answered.opened;
+    return await bound.enroll(request);
+  };
+  const first = join({ joinFile, folder, random, link: { enroll } });
+  await asked.opened;
+  const second = join({ joinFile, folder, random, link: bound });
+  await expect(second).rejects.toMatchObject({ code: "conflict", what: folder });
+  answered.open();
+  await first;
+  expect(await readFile(path(folder, "device.cert"))).toEqual(Buffer.from(bound.key()!));
+  expect((await readdir(folder)).sort()).toEqual(["device.cert", "device.json", "device.key", "policy.json"]);
+});
+
+function gate() {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { open: () => open(), opened };
+}
+
+const used = {
+  enroll: async () => {
+    throw new Fault("conflict", "token", { got: "used" });
+  },
+};
+
+test("a used token takes the key made for it along, and none of a joining that was cut", async () => {
+  const folder = path(home, "used");
+  await expect(
+    join({ joinFile: joinFileText(joinFileOf("ward")), folder, random, link: used }),
+  ).rejects.toMatchObject({ code: "refused" });
+  expect(await readdir(folder)).toEqual([]);
+  const [own, other] = [joinFileText(joinFileOf("ward")), joinFileText(joinFileOf("other"))];
+  const link = enrolment();
+  // Enrolled, and cut before it heard so.
+  const deaf = {
+    enroll: async (request: Parameters<typeof link.enroll>[0]) => {
+      await link.enroll(request);
+      throw new Fault("unavailable", "the coordinator");
+    },
+  };
+  await expect(join({ joinFile: own, folder, random, link: deaf })).rejects.toThrow("the coordinator");
+  await expect(join({ joinFile: other, folder, random, link: used })).rejects.toMatchObject({
+    code: "refused",
+  });
+  await join({ joinFile: own, folder, random, link });
+  expect(await readFile(path(folder, "device.cert"))).toEqual(Buffer.from(link.key()!));
+});
+
+test("a site's own policy outlives a second try to join anew", async () => {
+  const folder = path(home, "second-try");
+  const joinFile = joinFileText(joinFileOf("ward"));
+  await mkdir(folder);
+  await writeFile(path(folder, "policy.json"), "the site's own");
+  const away = {
+    enroll: async () => {
+      throw new Fault("unavailable", "the coordinator");
+    },
+  };
+  await expect(join({ joinFile, folder, random, link: away })).rejects.toThrow("the coordinator");
+  await join({ joinFile, folder, random, link: enrolment() });
+  expect(await readFile(path(folder, "policy.json"), "utf8")).toBe("the site's own");
+});
+
 test("a used join file keeps no secret and joins nothing any more; another's is left alone", async () => {
   const folder = path(home, "spent");
   const [own, other] = [joinFileOf("ward"), joinFileOf("other")];
