@@ -14,7 +14,7 @@ import { COORDINATOR_FILES, missingFile, PATHS, readConfig } from "../folder/lay
 import { type Snapshot, snapshot, TABLE_NAMES } from "../store/dump.ts";
 import { openSource, type Source } from "../store/source.ts";
 import { syncTree, writeFile } from "./files.ts";
-import { MANIFEST, type Manifest, type ManifestFile, manifestText } from "./manifest.ts";
+import { isPath, MANIFEST, type Manifest, type ManifestFile, manifestText } from "./manifest.ts";
 
 export type BackupOptions = {
   /** The federation's folder. */
@@ -71,7 +71,7 @@ const TRIES = 5;
 
 async function copy(part: string, copying: Copying): Promise<Manifest> {
   const { folder, config, source, nowMs, progress = () => {} } = copying;
-  const own = await copyOwn(part, folder);
+  const own = await copyOwn(part, folder, progress);
   const shelf = shelfOf(folder, config);
   const copied = shelf === null ? null : new Copied(part, shelf, copying);
   // All that is there before the moment, so that little is left to copy at it; what came meanwhile after it.
@@ -186,7 +186,11 @@ async function namesOn(shelf: string): Promise<string[]> {
  * What the coordinator has in the folder beside database and artifacts; no key of authority or owner.
  * @throws Fault("not-found") for one that it cannot serve without.
  */
-async function copyOwn(part: string, folder: string): Promise<ManifestFile[]> {
+async function copyOwn(
+  part: string,
+  folder: string,
+  progress: (line: string) => void,
+): Promise<ManifestFile[]> {
   const copyTo = (path: string) => copyFile(part, `folder/${path}`, join(folder, path));
   const files: ManifestFile[] = [];
   for (const path of COORDINATOR_FILES) {
@@ -195,6 +199,11 @@ async function copyOwn(part: string, folder: string): Promise<ManifestFile[]> {
     files.push(file);
   }
   for (const path of await furtherFiles(folder)) {
+    // None that a coordinator reads: an editor's, as `tls.pem~`.
+    if (!isPath(`folder/${path}`)) {
+      progress(`left out ${JSON.stringify(path)}: no coordinator reads a file of that name`);
+      continue;
+    }
     const file = await copyTo(path);
     if (file) files.push(file);
   }

@@ -8,6 +8,11 @@ const FILE = /^(store\/[a-z_]{1,40}\.jsonl|artifacts\/[0-9a-f]{64}|folder(\/[A-Z
 /** A million artifacts are far more than a federation makes. */
 const MAX_FILES = 1_000_000;
 
+const path = v.pipe(v.string(), v.regex(FILE), v.excludes(".."));
+
+/** Whether a backup can have a file of this path. */
+export const isPath = (text: string): boolean => v.is(path, text);
+
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const schema = v.strictObject({
   version: v.literal(1),
@@ -22,7 +27,7 @@ const schema = v.strictObject({
   files: v.pipe(
     v.array(
       v.strictObject({
-        path: v.pipe(v.string(), v.regex(FILE), v.excludes("..")),
+        path,
         bytes: count,
         sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
       }),

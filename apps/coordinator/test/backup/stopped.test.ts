@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { platformRandom } from "@tutti/foundation/random";
@@ -58,4 +58,18 @@ test("a place below a file: init, backup and restore fail by storage, and say wh
   await expect(backUp({ folder, to: below("b"), nowMs: 1 })).rejects.toMatchObject(told);
   for (const deep of ["i", "i/j"])
     await expect(initFederation({ folder: below(deep), ...init })).rejects.toMatchObject(told);
+});
+
+test("a file of a name that no coordinator reads is left out, and said so", async () => {
+  const folder = join(home, "federation");
+  const names = ["tls.pem~", "a..b", "a key.pem", "operator.txt"];
+  for (const name of names) await writeFile(join(folder, "coordinator", name), "x");
+  const said: string[] = [];
+  const to = join(home, "named");
+  const { manifest } = await backUp({ folder, to, nowMs: 1, progress: (line) => said.push(line) });
+  for (const name of names.slice(0, 3))
+    expect(said.filter((line) => line.startsWith(`left out "coordinator/${name}"`))).toHaveLength(1);
+  const paths = manifest.files.map(({ path }) => path);
+  expect(paths.filter((path) => /~|\.\.| |operator/.test(path))).toEqual(["folder/coordinator/operator.txt"]);
+  await restore({ from: to, folder: join(home, "named-again"), nowMs: 1 });
 });
