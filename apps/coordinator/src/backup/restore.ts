@@ -1,12 +1,12 @@
 import { createReadStream } from "node:fs";
-import { mkdir, readdir, readFile, rm, stat, writeFile as write } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile as write } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { openArtifacts } from "../artifacts.ts";
 import { type Config, configText, parseConfig } from "../folder/config.ts";
-import { publish, storageFault } from "../folder/files.ts";
+import { storageFault, syncFolder } from "../folder/files.ts";
 import { PATHS } from "../folder/layout.ts";
 import { openDatabase, postgresUrl } from "../store/database.ts";
 import { load, TABLE_NAMES } from "../store/dump.ts";
@@ -49,24 +49,38 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   progress(`${manifest.files.length} files are as the manifest says`);
   await mustBeNew(folder);
   const part = `${folder}.${process.pid}.part`;
+  let there = part;
   try {
     await mkdir(dirname(folder), { recursive: true });
     await mkdir(part, { mode: 0o700 });
     const config = await placeFolder(part, { manifest, ...options });
     const shelf = shelfOf(part, config);
-    if (shelf !== null) await placeArtifacts(from, { manifest, shelf, signal });
-    // The database last but one: once it is filled, only a rename is left.
+    if (shelf !== null) await placeArtifacts(part, { ...options, manifest, shelf });
     await mustBeNamed(part, config);
+    const seal = async () => {
+      try {
+        await rename(part, folder);
+        there = folder;
+        await syncFolder(dirname(folder));
+      } catch (cause) {
+        throw storageFault(folder, cause);
+      }
+    };
     const database = await openDatabase(part, config);
     const lines = (table: string) => linesOf(join(from, "store", `${table}.jsonl`), signal);
+    // A database elsewhere is filled in one transaction with the folder's name: neither is without the other.
+    const isElsewhere = database.name === "postgres";
+    if (isElsewhere) await syncTree(part);
     const filling = { lines, epoch: manifest.epoch, manifest: sha256, wallMs: nowMs };
-    const epoch = await load(database, filling).finally(() => database.close());
+    const last = isElsewhere ? { last: seal } : {};
+    const epoch = await load(database, { ...filling, ...last }).finally(() => database.close());
     progress(`the database, at epoch ${epoch}`);
+    if (isElsewhere) return { manifest, epoch, sha256 };
     await syncTree(part);
-    await publish(part, folder);
+    await seal();
     return { manifest, epoch, sha256 };
   } catch (cause) {
-    await rm(part, { recursive: true, force: true }).catch(() => {});
+    await rm(there, { recursive: true, force: true }).catch(() => {});
     // Whatever it was that the stop came through.
     signal?.throwIfAborted();
     throw storageFault(folder, cause);
@@ -124,21 +138,31 @@ async function placeFolder(part: string, { manifest, from, store, signal }: Plac
   return parseConfig(text);
 }
 
+type Shelving = Placing & { readonly shelf: string };
+
 async function placeArtifacts(
-  from: string,
-  { manifest, shelf, signal }: { manifest: Manifest; shelf: string; signal: AbortSignal | undefined },
+  part: string,
+  { from, manifest, shelf, signal, progress }: Shelving,
 ): Promise<void> {
   await mkdir(shelf, { recursive: true });
   const there = new Set(await readdir(shelf));
   const artifacts = openArtifacts(shelf);
-  for (const { path, bytes, sha256 } of manifest.files) {
-    signal?.throwIfAborted();
-    if (!path.startsWith("artifacts/")) continue;
-    if (path !== `artifacts/${sha256}`)
-      throw new Fault("refused", join(from, path), { expected: "a file named by its hash", got: sha256 });
-    // A shelf that coordinators share may have it still; it is checked all the same.
-    if (there.has(sha256) && (await artifacts.read(sha256).catch(() => null))) continue;
-    await artifacts.put(sha256, createReadStream(join(from, path)), bytes);
+  let added = 0;
+  try {
+    for (const { path, bytes, sha256 } of manifest.files) {
+      signal?.throwIfAborted();
+      if (!path.startsWith("artifacts/")) continue;
+      if (path !== `artifacts/${sha256}`)
+        throw new Fault("refused", join(from, path), { expected: "a file named by its hash", got: sha256 });
+      // A shelf that coordinators share may have it still; it is checked all the same.
+      if (there.has(sha256) && (await artifacts.read(sha256).catch(() => null))) continue;
+      await artifacts.put(sha256, createReadStream(join(from, path)), bytes);
+      added += 1;
+    }
+  } finally {
+    // Not taken away again where this restore fails: another coordinator of that shelf may use them by then.
+    const isElsewhere = relative(part, shelf).startsWith("..");
+    if (isElsewhere && added > 0) progress?.(`${added} artifacts put into ${shelf}; they stay there`);
   }
 }
 

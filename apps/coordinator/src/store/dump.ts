@@ -70,6 +70,8 @@ export type Load = {
   /** What it is restored from, for the audit log. */
   readonly manifest: string;
   readonly wallMs: number;
+  /** Done when all else is, before anybody sees it: where it fails the database stays empty. */
+  readonly last?: () => Promise<void>;
 };
 
 /** So many leaders may have come after a backup was taken, at most. */
@@ -87,7 +89,7 @@ export function epochAfter(epoch: number, wallMs: number): number {
  * Fills an empty database: all of it or nothing. A coordinator that still leads under an older epoch can
  * write nothing into it. @throws Fault("conflict") where there is something already.
  */
-export async function load(engine: Engine, { lines, epoch, manifest, wallMs }: Load): Promise<number> {
+export async function load(engine: Engine, { lines, epoch, manifest, wallMs, last }: Load): Promise<number> {
   const next = epochAfter(epoch, wallMs);
   await engine.db
     .transaction()
@@ -110,6 +112,7 @@ export async function load(engine: Engine, { lines, epoch, manifest, wallMs }: L
         .execute();
       const note = { actor: "operator", what: "store.restored", subject: manifest, detail: { epoch: next } };
       await addNote(engine, tx, { note, wallMs });
+      await last?.();
     })
     .catch((cause: unknown) => {
       throw engine.faultOf(cause, "filling the database");
