@@ -13,7 +13,7 @@ import { ioSaid } from "./files.ts";
 import { type AdminLink, fetchArtifact, releasesOf, withHistory } from "./owner.ts";
 import { roundFiles, type SavedRound } from "./save-round.ts";
 import { statusValue } from "./status.ts";
-import { writeAll } from "./write.ts";
+import { isLeft, writeAll } from "./write.ts";
 
 /** Where the parts of a saved release are. */
 export type Saved = {
@@ -33,7 +33,8 @@ export type Saved = {
 
 /**
  * Writes a run's newest release: signed manifest, adapter in PEFT format, merged ONNX model, run record, and
- * what a third party needs to check its round. All of it, or nothing where the disk says no.
+ * what a third party needs to check its round. All of it, or nothing where the disk says no. Killed on
+ * the way there is no manifest; saving again makes it whole.
  * @throws Fault("conflict") where the folder holds what is not of this run; nothing is asked or written then.
  */
 export async function saveRelease(
@@ -80,7 +81,7 @@ export async function saveRelease(
     // Both rounds may name a file: the same one, by its hash.
     for (const [path, bytes] of round.files) files.set(path, bytes);
   }
-  await writeAll(files, { force: true });
+  await writeAll(files, { force: true, seal: saved.manifest });
   return { ...saved, rounds };
 }
 
@@ -124,7 +125,7 @@ async function cutShort(folder: string, text: string): Promise<string | null> {
 
 async function unnamed(folder: string): Promise<string | null> {
   for (const name of NAMES) {
-    if (name === "adapter" && (await readdir(join(folder, name)).catch(() => null))?.length === 0) continue;
+    if (name === "adapter" && (await readdir(join(folder, name)).catch(() => null))?.every(isLeft)) continue;
     if (await lstat(join(folder, name)).catch(() => null)) return `a ${name} of no run`;
   }
   return null;

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
-import { link, lstat, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { link, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { syncFolder } from "@tutti/client-sdk/node/atomic";
 import { Fault } from "@tutti/foundation/fault";
 import { undisturbed } from "./action.ts";
 import type { ModelFile } from "./model-file.ts";
@@ -12,6 +13,12 @@ export type WriteOptions = {
   readonly mode?: number;
   /** What a user may do about a file that is there already. */
   readonly todo?: string;
+  /**
+   * The one of these files that vouches for the others. It goes first and comes last: killed at any moment,
+   * where it is there all of the others are those it vouches for. Folders written to are this call's own:
+   * what a killed one left in them is removed.
+   */
+  readonly seal?: string;
 };
 
 /** Paths and what to write there. */
@@ -27,8 +34,8 @@ type Move = {
 };
 
 /**
- * Writes all of these files or none: each beside its place first, then every one moved there. Where one
- * cannot be, those that were there are put back. A Ctrl-C waits until that is done.
+ * Writes all of these files or none: each beside its place first and synced, then every one moved there.
+ * Where one cannot be, those that were there are put back. A Ctrl-C waits until that is done.
  * @throws Fault("conflict") for a file that exists, unless forced, for a folder in a file's place, and for
  * two files of one path; nothing is written then. Fault("storage") where the disk says no.
  */
@@ -49,13 +56,55 @@ async function written(files: Files, options: WriteOptions): Promise<void> {
       await writeBeside(move, { content, mode: options.mode });
     }
     await refuseOnePlace(moves);
-    for (const move of moves) await place(move, options);
+    await placeAll(moves, options);
   } catch (cause) {
     // The last first: a file stands where it was put until what it replaced is back.
     for (const move of moves.toReversed()) await putBack(move);
     throw asStorage(cause, all);
   }
   for (const move of moves) await cleared(move);
+  if (options.seal !== undefined) for (const folder of foldersOf(moves)) await clearLeft(folder);
+}
+
+async function placeAll(moves: readonly Move[], options: WriteOptions): Promise<void> {
+  const seal = moves.find(({ path }) => path === options.seal);
+  if (seal) await setAside(seal, options);
+  const others = moves.filter((move) => move !== seal);
+  for (const move of others) await place(move, options);
+  await syncFolders(others);
+  if (seal) await place(seal, options);
+  if (seal) await syncFolders([seal]);
+}
+
+/** Before a power cut too: gone is gone when the first of the others comes. */
+async function setAside(seal: Move, options: WriteOptions): Promise<void> {
+  await refuseTaken(seal.path, options);
+  if (!(await exists(seal.path))) return;
+  await rename(seal.path, seal.aside);
+  seal.made.add(seal.aside);
+  await syncFolders([seal]);
+}
+
+function foldersOf(moves: readonly Move[]): Set<string> {
+  return new Set(moves.map(({ path }) => dirname(path)));
+}
+
+/** Not every file system can sync a folder, as those of other machines. */
+const NO_SYNC = ["EINVAL", "ENOTSUP", "EPERM", "EISDIR"];
+
+async function syncFolders(moves: readonly Move[]): Promise<void> {
+  for (const folder of foldersOf(moves))
+    await syncFolder(folder).catch((cause: NodeJS.ErrnoException) => {
+      if (!NO_SYNC.includes(cause.code ?? "")) throw cause;
+    });
+}
+
+/** What a killed call wrote beside a place, or put aside. */
+export const isLeft = (name: string): boolean => /^\.[0-9a-f]{16}\.(new|old)$/.test(name);
+
+async function clearLeft(folder: string): Promise<void> {
+  for (const name of (await readdir(folder).catch(() => [])).filter(isLeft))
+    await rm(join(folder, name), { force: true }).catch(() => {});
 }
 
 function moveTo(path: string): Move {
@@ -72,6 +121,7 @@ async function writeBeside(
   made.add(beside);
   try {
     await file.writeFile(content);
+    await file.sync();
   } finally {
     await file.close();
   }

@@ -71,9 +71,11 @@ test("an empty folder, a new one, and one of the same run are not", async () => 
 test.each([
   ["an empty run.json", ""],
   ["the beginning of a run.json", '{\n  "plan": {\n    "version": 1'],
-])("what a full disk left of a save, %s, is no other run's", async (_, text) => {
-  writeFileSync(join(folder, "run.json"), text);
+  ["files beside their places", undefined],
+])("what a full disk or a kill left of a save, %s, is no other run's", async (_, text) => {
+  if (text !== undefined) writeFileSync(join(folder, "run.json"), text);
   mkdirSync(join(folder, "adapter"));
+  writeFileSync(join(folder, "adapter", ".0123456789abcdef.new"), "");
   await expect(saveRelease(link().admin, { run, folder, authority })).rejects.toMatchObject({
     code: "not-found",
   });
