@@ -31,18 +31,41 @@ export async function bundle(program: URL, { name, folder }: { name: string; fol
   try {
     await emit({ [name]: program, thread: new URL("unmask/thread.ts", COORDINATOR) }, fresh);
     const hash = await hashOf(fresh);
+    await put(fresh, join(path, hash), hash);
     const launcher = join(path, `${name}.mjs`);
     const before = /"\.\/(\w+)\//.exec(await readFile(launcher, "utf8").catch(() => ""))?.[1];
-    if (hash !== before) {
-      if (!existsSync(join(path, hash))) await rename(fresh, join(path, hash));
-      await writeFile(`${launcher}.part`, `import "./${hash}/${name}.mjs";\n`);
-      await rename(`${launcher}.part`, launcher);
-      const stay = [hash, before, basename(launcher)];
-      for (const other of await readdir(path))
-        if (!stay.includes(other)) await rm(join(path, other), { recursive: true });
-    }
+    if (hash === before) return;
+    const part = join(path, `.${process.pid}.mjs`);
+    await writeFile(part, `import "./${hash}/${name}.mjs";\n`);
+    await rename(part, launcher);
+    const stay = [hash, before, basename(launcher)];
+    for (const other of await readdir(path))
+      if (!stay.includes(other) && !isAtWork(other))
+        await rm(join(path, other), { recursive: true, force: true });
   } finally {
     await rm(fresh, { recursive: true, force: true });
+  }
+}
+
+/** Unless it is there already, as it must be: somebody may have taken it away, or changed it. */
+async function put(fresh: string, place: string, hash: string): Promise<void> {
+  const isThere = async () => existsSync(place) && (await hashOf(place)) === hash;
+  if (await isThere()) return;
+  await rm(place, { recursive: true, force: true });
+  await rename(fresh, place).catch(async (cause) => {
+    // Another build at the same time was first.
+    if (!(await isThere())) throw cause;
+  });
+}
+
+/** Whether a name is that of what another build writes now, whose process is there. */
+function isAtWork(name: string): boolean {
+  const pid = /^\.([1-9]\d*)(\.mjs)?$/.exec(name)?.[1];
+  if (!pid) return false;
+  try {
+    return process.kill(Number(pid), 0);
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 

@@ -121,20 +121,51 @@ function someLifts(): Lift[] {
 test("a build over another leaves alone what may still run of that", { timeout: 60_000 }, async () => {
   const folder = new URL(`node_modules/.cache/tutti/test-${process.pid}-again/`, ROOT);
   const program = new URL("program.ts", folder);
+  const dist = new URL("dist/", folder);
   try {
     await mkdir(folder, { recursive: true });
     const built: URL[] = [];
     for (const said of ["one", "two", "two", "three"]) {
       await writeFile(program, `console.log(${JSON.stringify(said)});`);
-      await bundle(program, { name: "tutti", folder: new URL("dist/", folder) });
-      built.push(partsOf(new URL("dist/", folder)));
+      await bundle(program, { name: "tutti", folder: dist });
+      built.push(partsOf(dist));
+      // The build before, of which something may still run: also where the same was built again.
+      if (said === "two") expect(existsSync(built[0]!)).toBe(true);
     }
     expect(built[2]).toEqual(built[1]);
     expect([built[0]!, built[1]!, built[3]!].map(existsSync)).toEqual([false, true, true]);
-    expect(execFileSync(process.execPath, [fileURLToPath(new URL("dist/tutti.mjs", folder))], UTF8)).toBe(
-      "three\n",
-    );
-    expect(await readdir(new URL("dist/", folder))).toHaveLength(3);
+    expect(execFileSync(process.execPath, [fileURLToPath(new URL("tutti.mjs", dist))], UTF8)).toBe("three\n");
+    expect(await readdir(dist)).toHaveLength(3);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("what is gone of a build, or damaged, is built again; another build's folder is left alone", {
+  timeout: 60_000,
+}, async () => {
+  const folder = new URL(`node_modules/.cache/tutti/test-${process.pid}-gone/`, ROOT);
+  const program = new URL("program.ts", folder);
+  const dist = new URL("dist/", folder);
+  const build = () => bundle(program, { name: "tutti", folder: dist });
+  const runs = () => execFileSync(process.execPath, [fileURLToPath(new URL("tutti.mjs", dist))], UTF8);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(program, 'console.log("one");');
+    await build();
+    await rm(partsOf(dist), { recursive: true });
+    await build();
+    expect(runs()).toBe("one\n");
+    await writeFile(new URL("tutti.mjs", partsOf(dist)), "");
+    await build();
+    expect(runs()).toBe("one\n");
+    // Of a build that goes on, and of one that was killed.
+    const names = [`.${process.ppid}`, `.${process.ppid}.mjs`, ".99999999"];
+    for (const name of names) await mkdir(new URL(name, dist));
+    await writeFile(program, 'console.log("two");');
+    await build();
+    expect(names.map((name) => existsSync(new URL(name, dist)))).toEqual([true, true, false]);
+    expect(runs()).toBe("two\n");
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
