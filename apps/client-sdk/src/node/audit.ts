@@ -195,11 +195,17 @@ function inFile<T>(file: string, body: () => T): T {
 /**
  * The head is kept beside the log too, so that a log that was cut at a line's end is noticed, unless both
  * files were. It is replaced after the line is durable: it may lag behind, never lead.
+ * @throws Fault("storage"): the entry is in the log, and what it tells of does not happen.
  */
 function remember(file: string, { count, hash }: Head): void {
   const beside = headOf(file);
-  writeFileSync(`${beside}.new`, `${count} ${hash}\n`);
-  renameSync(`${beside}.new`, beside);
+  try {
+    writeFileSync(`${beside}.new`, `${count} ${hash}\n`);
+    renameSync(`${beside}.new`, beside);
+  } catch (cause) {
+    const todo = "The entry is in the log; what it tells of was not done";
+    throw new Fault("storage", beside, { expected: "to be written", got: `${cause}`, todo, cause });
+  }
 }
 
 function remembered(file: string): Head[] {

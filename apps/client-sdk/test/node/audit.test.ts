@@ -2,10 +2,12 @@ import { spawn } from "node:child_process";
 import {
   appendFileSync,
   copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -85,6 +87,18 @@ test("a head that lags behind, or that a power cut emptied, is no reason to stop
     writeFileSync(`${file}.head`, head);
     expect(() => open()).not.toThrow();
   }
+});
+
+test("a disk that fails the head beside the log says so, and the log goes on as one chain", () => {
+  const audit = open();
+  audit.note(note("one"));
+  mkdirSync(`${file}.head.new`);
+  const fault = { code: "storage", what: `${file}.head`, message: expect.stringContaining("is in the log") };
+  expect(() => audit.note(note("two"))).toThrow(expect.objectContaining(fault));
+  rmdirSync(`${file}.head.new`);
+  audit.note(note("three"));
+  open().note(note("four"));
+  expect(whats()).toEqual(["one", "two", "three", "four"]);
 });
 
 test("which head the coordinator told is written down once, and one an hour, the newest", () => {
