@@ -140,6 +140,16 @@ describe.each(["memory", "folder"])("a store in %s", (kind) => {
     expect(await store.release(pointer.current!)).not.toBeNull();
   });
 
+  test("of releases that come at once none takes another's files away", async () => {
+    const store = await fresh();
+    const all = [1, 2, 3].map(releaseNumber);
+    await Promise.all(all.map((release) => store.activate(release)));
+    const { current, previous } = await store.pointer();
+    expect([current, previous]).toEqual([all[2]!.digest, all[1]!.digest]);
+    expect(await store.release(current!)).toEqual(all[2]);
+    expect(await store.release(previous!)).toEqual(all[1]);
+  });
+
   test("going back from a release that is current no more changes nothing", async () => {
     const store = await fresh();
     const [one, two] = [releaseNumber(1), releaseNumber(2)];
