@@ -88,7 +88,7 @@ async function openLocked(
     ours();
     log.note(entry);
   };
-  const audit = { note };
+  const audit = { note, close: log.close };
   const heads = coordinatorHeads(audit, () => clock.nowMs());
   const device = await openDevice({
     identity,
