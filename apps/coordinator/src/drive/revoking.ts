@@ -77,18 +77,23 @@ export class Revoking {
 
   /** Whether a write that failed is durable all the same. @throws its cause, or why nobody can say. */
   async #isThere(device: string, { hasList, cause }: { hasList: boolean; cause: unknown }): Promise<true> {
-    const { notices, store } = this.#parts;
     let isThere: boolean;
     try {
-      await this.#catchUp();
-      const row = await store.device(device);
-      isThere = row?.revoked === true && (!hasList || notices.isListed(device));
+      isThere = (await this.#isRevoked(device)) && (!hasList || this.#parts.notices.isListed(device));
     } catch (again) {
       this.#later(device).catch(() => {});
       throw unconfirmed(again);
     }
     if (isThere) return true;
     throw cause;
+  }
+
+  /** What the store says once nothing is under way that may change it, and nobody hear of it. */
+  async #isRevoked(device: string): Promise<boolean> {
+    const { store } = this.#parts;
+    await store.trust.outwait();
+    await this.#catchUp();
+    return (await store.device(device))?.revoked === true;
   }
 
   /** Out of every round, and others told. @throws where storage keeps failing; it goes on all the same. */
@@ -113,13 +118,11 @@ export class Revoking {
   async #later(device: string): Promise<void> {
     if (this.#owing.has(device)) return;
     this.#owing.add(device);
-    const { notices, store } = this.#parts;
     for (let failures = 1; this.#owing.has(device); failures++) {
       await this.#pause(failures);
       try {
-        await this.#catchUp();
-        if ((await store.device(device))?.revoked) await this.#dismiss(device);
-        notices.tell();
+        if (await this.#isRevoked(device)) await this.#dismiss(device);
+        this.#parts.notices.tell();
         this.#owing.delete(device);
       } catch (error) {
         this.#trouble(error, device);

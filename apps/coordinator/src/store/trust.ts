@@ -50,6 +50,11 @@ export type TrustStore = {
   putStatement(kind: Kind, statement: Statement): Promise<void>;
   /** Revokes, and keeps the list that says so, in one transaction; false where there is no such device. */
   revoke(name: string, list: Statement | null, by?: string): Promise<boolean>;
+  /**
+   * Returns when no write of these is under way whose answer may have been lost: from then on, what is read
+   * is what became of it.
+   */
+  outwait(): Promise<void>;
 };
 
 export function trustStoreOf(leading: Leading): TrustStore {
@@ -92,6 +97,8 @@ export function trustStoreOf(leading: Leading): TrustStore {
       failpoint("store.revoke.durable");
       return known;
     },
+    // One that was told "commit" has the lock until it ends; without that word it never happens (journal.ts).
+    outwait: () => db.transaction().execute((tx) => engine.alone(tx)),
   };
   return guarded(store, leading);
 }
@@ -212,5 +219,6 @@ function guarded(store: TrustStore, { engine }: Leading): TrustStore {
     statement: wrap("reading a statement", store.statement),
     putStatement: wrap("keeping a statement", store.putStatement),
     revoke: wrap("revoking a device", store.revoke),
+    outwait: wrap("waiting for what is being written", store.outwait),
   };
 }

@@ -99,6 +99,20 @@ describe("a device that is revoked", () => {
         throw broken();
       };
     };
+    /** It fails to, once; the write goes on, and is durable when somebody has waited for it long enough. */
+    const lags = ({ givenUp = 0 } = {}) => {
+      const { trust } = desk.store;
+      const { revoke, outwait } = trust;
+      trust.revoke = async (...about) => {
+        trust.revoke = revoke;
+        trust.outwait = async () => {
+          if (givenUp-- > 0) throw broken();
+          trust.outwait = outwait;
+          await revoke(...about);
+        };
+        throw new Fault("unavailable", "a test", { got: "a timeout" });
+      };
+    };
     const passing = async (until: Promise<unknown>) => {
       let isOver = false;
       const over = () => {
@@ -128,6 +142,24 @@ describe("a device that is revoked", () => {
       expect([isOut("d"), version()]).toEqual([true, 1]);
       await revoke("c");
       expect([isOut("c"), version()]).toEqual([true, 2]);
+    });
+
+    test("while it is being made durable: that is waited for, and it is done", async () => {
+      lags();
+      await revoke("d");
+      expect([isOut("d"), version()]).toEqual([true, 1]);
+      await revoke("c");
+      expect([isOut("c"), version()]).toEqual([true, 2]);
+    });
+
+    test("for so long that it is durable only later: it is done then, with nobody asking again", async () => {
+      lags({ givenUp: 1 });
+      await expect(revoke("d")).rejects.toMatchObject({ code: "unavailable" });
+      for (let turn = 0; turn < 20 && !isOut("d"); turn++) {
+        desk.clock.next();
+        await desk.settle();
+      }
+      expect([isOut("d"), version()]).toEqual([true, 1]);
     });
 
     test("before it is durable: it is said so, nobody is out, and asking again does it", async () => {

@@ -137,10 +137,32 @@ describe.each(BENCHES)("large sums and journals on $name", ({ name, fresh }) => 
       expect((await reading).entries).toEqual([bytes(1)]);
     });
 
+    test("a revocation that is under way is outwaited, though its answer may be lost", async () => {
+      await store.addDevice({ name: "w", serial: bytes(1), certificate: bytes(2) });
+      const held: (() => void)[] = [];
+      onAnswer = async () => {
+        if (sent.length === 4) await new Promise<void>((resolve) => held.push(resolve));
+      };
+      sent = [];
+      const revoking = store.trust.revoke("w", null);
+      while (held.length === 0) await new Promise(setImmediate);
+      expect((await storeOf({ engine, epoch: store.epoch }).device("w"))?.revoked).toBe(false);
+      let isOver = false;
+      const waited = store.trust.outwait().finally(() => {
+        isOver = true;
+      });
+      while ((await waiting()) === 0) expect(isOver).toBe(false);
+      held[0]?.();
+      await waited;
+      expect((await store.device("w"))?.revoked).toBe(true);
+      await revoking;
+    });
+
     /** Transactions that wait for another to end. */
     async function waiting(): Promise<number> {
       const { rows } = await engine.leases.executeQuery<{ count: number }>({
-        sql: "select count(*)::int as count from pg_locks where not granted and locktype = 'transactionid'",
+        sql: `select count(*)::int as count from pg_locks
+          where not granted and locktype in ('transactionid', 'advisory')`,
         parameters: [],
       } as never);
       return rows[0]?.count ?? 0;
