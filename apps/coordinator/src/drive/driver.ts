@@ -68,9 +68,9 @@ export class Driver {
     });
   }
 
-  /** Begins, or after a crash resumes, the header's round. */
+  /** Begins, or after a crash resumes, the header's round; a stop meanwhile waits for what was read. */
   async start(): Promise<void> {
-    const resumed = await this.#load();
+    const resumed = await this.#exclusively(() => this.#load());
     if (!resumed) return;
     this.#say("", { case: "recovered", value: true });
     this.options.clock.sleep(RECONNECT_MS, this.#ending.signal).then(
@@ -193,7 +193,7 @@ export class Driver {
   }
 
   /** Runs a job between two commits, so that no entry falls between a round and its successor. */
-  #exclusively(job: () => Promise<void>): Promise<void> {
+  #exclusively<T>(job: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#jobs.push(() => job().then(resolve, reject));
       this.#wake();

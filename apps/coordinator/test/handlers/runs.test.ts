@@ -137,6 +137,29 @@ describe("several runs at once", () => {
     expect([state(one), state(two)]).toEqual(["stopped", "finished"]);
   });
 
+  test("one that is stopped while it is being read is stopped, whatever was read", async () => {
+    const { dispatch } = desk.coordinator;
+    const add = dispatch.add.bind(dispatch);
+    let stopping: Promise<void> = Promise.resolve();
+    dispatch.add = (driver, past) => {
+      add(driver, past);
+      const { ledger } = driver.options;
+      const read = ledger.read.bind(ledger);
+      ledger.read = async () => {
+        const met = await read();
+        stopping = driver.stop();
+        await desk.settle();
+        return met;
+      };
+    };
+    const run = await desk.startRun(plan());
+    await stopping;
+    for (const device of SIX) desk.listen(device);
+    await desk.settle();
+    expect([state(run), (await desk.store.run(run))?.state]).toEqual(["stopped", "stopped"]);
+    expect(begun()).toEqual([]);
+  });
+
   test("devices hear how the run that they served ended, also after they served another", async () => {
     const lines = SIX.slice(0, 3).map((device) => desk.listen(device));
     const one = await desk.startRun(plan({ name: "one" }));
