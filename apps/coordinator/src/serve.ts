@@ -183,6 +183,7 @@ function openPort(office: Office, { parts: { federation, clock, log }, port, wat
     authenticate: async (...request) => await office.term().authenticate(...request),
     limits,
     serving: () => office.coordinator?.dispatch.serving() ?? [],
+    leads: () => office.leads,
     clientCertificates: identity.clientCertificates,
     interceptors: [observing(clock, watch.observe)],
     onBug: (error, method) => logTrouble(log, error, { doing: `answering ${method}` }),

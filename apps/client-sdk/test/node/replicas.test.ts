@@ -5,6 +5,7 @@ import { openOwner } from "@tutti/coordinator/folder/federation";
 import { initFederation } from "@tutti/coordinator/folder/init";
 import { createToken } from "@tutti/coordinator/folder/token";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
+import type { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
@@ -104,6 +105,32 @@ describe.skipIf(SKIP_POSTGRES)("two coordinators of one federation", () => {
     const both = connect({ address: standby.address, addresses: [leader.address], tls, name: "x", key });
     expect((await both.hello(create(HelloRequestSchema))).session).toHaveLength(16);
     both.close();
+  });
+
+  test("a standby that has too much to do keeps nobody: who knows both finds the leader", async () => {
+    const leader = await leading();
+    const [folder, port] = [path(home, "three"), await freePort()];
+    await cp(folders[0]!, folder, { recursive: true });
+    const file = path(folder, "tutti.json");
+    const plain = JSON.parse(await readFile(file, "utf8"));
+    const own = { port, listen: { host: "127.0.0.1", port }, limits: { memoryBytes: 1 } };
+    await writeFile(file, JSON.stringify({ ...plain, ...own }));
+    const busy = await serveFederation({ folder });
+    try {
+      const { tls } = await openOwner(folder);
+      const key = signingKey(newSeed(random));
+      const only = connect({ address: busy.address, tls, name: "x", key });
+      const asked = () => only.hello(create(HelloRequestSchema)).catch((fault: Fault) => fault.detail);
+      let refusal = await asked();
+      while (!("expected" in refusal && refusal.expected === "free memory")) refusal = await asked();
+      expect(refusal).not.toHaveProperty("retryAfterMs");
+      only.close();
+      const both = connect({ address: busy.address, addresses: [leader.address], tls, name: "x", key });
+      expect((await both.hello(create(HelloRequestSchema))).session).toHaveLength(16);
+      both.close();
+    } finally {
+      await busy.close();
+    }
   });
 
   test("the leader stops in the midst of a run: devices and owner go on with the other", {

@@ -39,9 +39,15 @@ type Running = { readonly counts: boolean; readonly cut: () => void };
 /** A connection: whose it is, null while nobody signed over it, and its calls. */
 type Peer = { owner: string | null; readonly calls: Set<Running> };
 
+export type LoadOptions = Pick<Limits, "calls" | "memoryBytes"> & {
+  /** Whether this process leads, so that who is turned away should come again here. Default: it does. */
+  readonly leads?: () => boolean;
+};
+
 /** Who is turned away while there is too much to do, and for how long. */
 export class Load {
   readonly #limits: Pick<Limits, "calls" | "memoryBytes">;
+  readonly #leads: () => boolean;
   readonly #peers = new WeakMap<object, Peer>();
   /** Calls of connections over which nobody signed yet, oldest first. */
   readonly #unsigned = new Set<Running>();
@@ -50,8 +56,9 @@ export class Load {
   #lateLooks = 0;
   #fullLooks = 0;
 
-  constructor({ calls, memoryBytes }: Pick<Limits, "calls" | "memoryBytes">) {
+  constructor({ calls, memoryBytes, leads = () => true }: LoadOptions) {
     this.#limits = { calls, memoryBytes: memoryBytes || ownShare() };
+    this.#leads = leads;
   }
 
   /** Those that do not listen, and all of newcomers. */
@@ -64,7 +71,7 @@ export class Load {
     this.#fullLooks = residentBytes >= this.#limits.memoryBytes ? this.#fullLooks + 1 : 0;
   }
 
-  /** A call begins, until it is told that the call is over. @throws Fault("unavailable") saying when. */
+  /** A call begins, until it is told that it is over. @throws Fault("unavailable"); a leader's says when. */
   enter({ method, session, cut }: Entering): () => void {
     const peer = this.#peerOf(session);
     this.#mayEnter(method, peer);
@@ -96,11 +103,11 @@ export class Load {
 
   #mayEnter(method: string, { owner, calls }: Peer): void {
     if (owner === null) {
-      if (calls.size >= CALLS_PER_NEWCOMER) throw busy("a signed request first", FIRST_RETRY_MS);
+      if (calls.size >= CALLS_PER_NEWCOMER) throw this.#busy("a signed request first", FIRST_RETRY_MS);
     } else if ((this.#ofDevice.get(owner) ?? 0) >= CALLS_PER_DEVICE)
-      throw busy("fewer calls of one device", FIRST_RETRY_MS);
+      throw this.#busy("fewer calls of one device", FIRST_RETRY_MS);
     else if (!OF_ROUND.has(method) && !LISTENING.has(method) && this.#signed >= this.#limits.calls)
-      throw busy("fewer calls at once", FIRST_RETRY_MS);
+      throw this.#busy("fewer calls at once", FIRST_RETRY_MS);
     this.#mayWait(method);
     if (owner === null && this.#unsigned.size >= NEWCOMERS_CALLS) this.#evict();
   }
@@ -131,8 +138,14 @@ export class Load {
 
   #mayWait(method: string): void {
     if (!CAN_WAIT.has(method)) return;
-    if (this.#lateLooks >= LATE_LOOKS) throw busy("less to do", retryMs(this.#lateLooks));
-    if (this.#fullLooks > 0) throw busy("free memory", retryMs(this.#fullLooks));
+    if (this.#lateLooks >= LATE_LOOKS) throw this.#busy("less to do", retryMs(this.#lateLooks));
+    if (this.#fullLooks > 0) throw this.#busy("free memory", retryMs(this.#fullLooks));
+  }
+
+  /** A time to come again is to come here, and to ask no other (ring.ts). */
+  #busy(expected: string, retryAfterMs: number): Fault {
+    const got = "too much at once";
+    return new Fault("unavailable", "coordinator", { expected, got, ...(this.#leads() && { retryAfterMs }) });
   }
 }
 
@@ -150,10 +163,6 @@ export function watchLoad(load: Load): () => void {
 
 function retryMs(looks: number): number {
   return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** ((looks * LOOK_MS) / 1000));
-}
-
-function busy(expected: string, retryAfterMs: number): Fault {
-  return new Fault("unavailable", "coordinator", { expected, got: "too much at once", retryAfterMs });
 }
 
 /** Of the machine's memory, or of the container's where that is less. */

@@ -42,6 +42,8 @@ export type GrpcOptions<Services extends readonly DescService[]> = {
   readonly onBug: (error: unknown, path: string) => void;
   /** Whom rounds wait for now; those that stand still are cut. */
   readonly serving?: () => Serving;
+  /** Whether this process leads; where it does not, who is turned away asks another. Default: it does. */
+  readonly leads?: () => boolean;
   /** Next to the network, before any of ours. */
   readonly interceptors?: readonly ServerInterceptor[];
 };
@@ -88,7 +90,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   const { host, port, tls, authenticate, onBug } = options;
   const shown = new Shown(options.clientCertificates ?? "off");
   const limits = { ...LIMITS, ...options.limits };
-  const load = new Load(limits);
+  const load = new Load({ ...limits, ...(options.leads && { leads: options.leads }) });
   let listener: Listener | undefined;
   let liveness: LivenessWatch | undefined;
   const watchSender = (peer: string, onStall: () => void) => {

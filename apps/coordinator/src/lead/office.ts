@@ -15,8 +15,13 @@ export class Office {
 
   /** @throws Fault("unavailable") on a standby, saying where the leader is. */
   term(): Term {
-    if (this.#term !== null && this.holds()) return this.#term;
+    if (this.leads) return this.#term!;
     throw standby(this.#now);
+  }
+
+  /** Whether whoever asks here need ask nobody else. */
+  get leads(): boolean {
+    return this.#term !== null && this.holds();
   }
 
   /** What is at work while this process leads. */

@@ -11,6 +11,7 @@ import { pathOf } from "@tutti/wire/rpc";
 import { UploadPartSchema } from "@tutti/wire/secagg";
 import { AUTH_METADATA, faultFromGrpc } from "@tutti/wire/status";
 import { afterEach, describe, expect, test } from "vitest";
+import { isElsewhere } from "../../../client-sdk/src/node/ring.ts";
 import { newTls } from "../../src/folder/tls.ts";
 import { Connections } from "../../src/grpc/connections.ts";
 import { LIMITS, NARROW_WINDOW_BYTES, NEWCOMER_MS, WIDE_WINDOW_BYTES } from "../../src/grpc/limits.ts";
@@ -267,6 +268,16 @@ describe("docs/reliability.md, Connections: too much to do", () => {
     for (const method of ["Enroll", "Renew"]) expect(met(load, method)?.code).toBe("unavailable");
     load.look(sample);
     expect(met(load, "Hello")).toBeUndefined();
+  });
+
+  test("one that does not lead names no time to come again, so that another is asked", () => {
+    let leads = false;
+    const load = new Load({ calls: 10, memoryBytes: 100, leads: () => leads });
+    load.look({ ...sample, residentBytes: 100 });
+    expect(met(load, "Listen")?.code).toBe("unavailable");
+    expect(isElsewhere(met(load, "Listen"))).toBe(true);
+    leads = true;
+    expect(isElsewhere(met(load, "Listen"))).toBe(false);
   });
 
   test("a pause is not too much to do; too little memory is, at once", () => {
