@@ -42,6 +42,16 @@ test("a name's nonces are bounded over all its sessions, and take no room from a
   say(own[3]!, "a", 60_000);
 });
 
+test("a nonce is remembered to the last moment that its signature is good", () => {
+  const sessions = new Sessions(random);
+  const session = sessions.find(hex(sessions.open(0)), 0)!;
+  const request = signed("a");
+  sessions.use(session, request, 0);
+  const lastMs = request.expiresMs - 1;
+  sessions.use(session, { ...signed("a"), expiresMs: lastMs + 60_000 }, lastMs);
+  expect(() => sessions.use(session, request, lastMs)).toThrow("a replay");
+});
+
 test("devices that came back many times leave room for those that come", () => {
   const sessions = new Sessions(random);
   const newest = Array.from({ length: 10_000 }, (_, at) => {

@@ -2,7 +2,8 @@ import { Fault } from "@tutti/foundation/fault";
 import { NO_REVOCATIONS, readRevocations, signRevocations, withRevoked } from "@tutti/release/revocations";
 import { survivors } from "@tutti/round/summing";
 import { RevokeRequestSchema } from "@tutti/wire/admin";
-import { create } from "@tutti/wire/message";
+import { create, encode } from "@tutti/wire/message";
+import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NOW_S } from "../../../../libs/round/test/cast.ts";
 import { plan, OWNER as SIGNER, temporary } from "../drive/house.ts";
@@ -71,6 +72,19 @@ describe("a device that is revoked", () => {
     expect([...desk.round!.cohorts[0]!.sum.members].sort()).toEqual(ABC);
   });
 
+  test("though it left before: by a coordinator that was killed between the two writes", async () => {
+    await desk.startRun(plan());
+    const [, , , line] = await desk.gather(...ABCD);
+    await desk.answer("d");
+    line!.call.stop.abort();
+    while (desk.round?.connected.has("d") && desk.clock.next()) await desk.settle();
+    expect([desk.round?.invited.has("d"), desk.round?.connected.has("d")]).toEqual([true, false]);
+    await desk.store.trust.revoke("d", null);
+    await desk.close();
+    desk = await Desk.open(place.folder);
+    expect(desk.round?.revoked).toEqual(new Set(["d"]));
+  });
+
   test("for who is not enrolled it is an error", async () => {
     const nobody = create(RevokeRequestSchema, { device: "nobody" });
     const code = await desk.owner.revoke(nobody, OWNER).catch((fault: Fault) => fault.code);
@@ -129,6 +143,10 @@ describe("a device that is revoked", () => {
       desk.round!.revoked.has(device) &&
       !desk.round!.connected.has(device) &&
       !desk.coordinator.presence.isHere(device);
+    const isIn = (device: string) =>
+      !desk.round!.revoked.has(device) &&
+      desk.round!.connected.has(device) &&
+      desk.coordinator.presence.isHere(device);
     const version = () => desk.coordinator.notices.notice.revocations;
 
     beforeEach(async () => {
@@ -169,6 +187,41 @@ describe("a device that is revoked", () => {
       await revoke("d");
       await revoke("c");
       expect([isOut("d"), isOut("c"), version()]).toEqual([true, true, 2]);
+    });
+
+    test("before it is durable, without a list: it is said so, too", async () => {
+      breaks("before");
+      await expect(desk.owner.revoke(request, OWNER)).rejects.toMatchObject({ code: "storage" });
+      expect(isOut("d")).toBe(false);
+    });
+
+    test("before it is durable, and so that nobody can say: nobody is out once it is known", async () => {
+      breaks("before");
+      const { trust } = desk.store;
+      const { outwait } = trust;
+      let looks = 0;
+      trust.outwait = async () => {
+        if (looks++ === 0) throw broken();
+        await outwait();
+      };
+      await expect(revoke("d")).rejects.toMatchObject({ code: "unavailable" });
+      while (looks < 2) {
+        desk.clock.next();
+        await desk.settle();
+      }
+      expect([isIn("d"), version()]).toEqual([true, 0]);
+    });
+
+    test("and that has another's list all the same: that one is out at the next revocation", async () => {
+      const list = withRevoked(NO_REVOCATIONS, { name: "c", serial: Uint8Array.of(1), nowS: madeS++ });
+      const envelope = encode(SignedEnvelopeSchema, signRevocations(list, SIGNER));
+      await desk.store.trust.revoke("c", { version: list.version, envelope });
+      expect(isIn("c")).toBe(true);
+      // Signed by who could not know of it.
+      await expect(revoke("d")).rejects.toMatchObject({ what: "revocations" });
+      expect([isOut("c"), isIn("d")]).toEqual([true, true]);
+      await revoke("d");
+      expect([isOut("d"), version()]).toEqual([true, 2]);
     });
 
     test("while the round is told: it is told again, until it is", async () => {
