@@ -7,7 +7,7 @@ import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
 import type { Federation } from "../../src/folder/federation.ts";
 import { LIMITS } from "../../src/grpc/limits.ts";
-import { keepOffice } from "../../src/lead/keep.ts";
+import { type KeepOptions, keepOffice } from "../../src/lead/keep.ts";
 import { Office } from "../../src/lead/office.ts";
 import { NO_LOG } from "../../src/observe/log.ts";
 import type { Engine } from "../../src/store/engine.ts";
@@ -32,18 +32,57 @@ const until = async (isSo: () => boolean) => {
   while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
 };
 
-function partsOf() {
+function partsOf(clock = systemClock()) {
   const config = { identity: { renewalGraceDays: 30 }, limits: LIMITS };
   const federation = { authority: authority.publicKey, coordinator: COORDINATOR, owners: [], config };
   return {
     artifacts: openArtifacts(join(folder, "artifacts")),
     federation: federation as unknown as Federation,
-    clock: systemClock(),
+    clock,
     random,
     verify: TRUST.verify!,
     log: NO_LOG,
   };
 }
+
+/** A process whose role, cut connections and ends of watching are told. */
+function keeping(change: Partial<KeepOptions> & { office: Office; told: string[] }) {
+  const { office, told } = change;
+  office.onRole(({ kind }) => told.push(kind));
+  return keepOffice({
+    engine,
+    address: "a:1",
+    cut: () => told.push("cut"),
+    watch: () => () => told.push("unwatched"),
+    around: (store) => store,
+    parts: partsOf(),
+    ...change,
+  });
+}
+
+test("whoever has a file leads at once, and gives the word away before it ends", async () => {
+  const [office, told] = [new Office(), [] as string[]];
+  const kept = await keeping({ office, told, engine: { ...engine, name: "sqlite" } });
+  expect([office.term().epoch, office.leads]).toEqual([1, true]);
+  await kept.close();
+  expect(told).toEqual(["standby", "leader", "standby", "cut", "unwatched"]);
+  expect(() => office.term()).toThrow("a standby");
+});
+
+test("a process that stood still answers nobody when it wakes, before it could look", async () => {
+  const [office, told] = [new Office(), [] as string[]];
+  let aheadMs = 0;
+  const clock = { ...systemClock(), nowMs: () => performance.now() + aheadMs };
+  const kept = await keeping({ office, told, parts: partsOf(clock) });
+  await until(() => office.leads);
+  expect(office.term().epoch).toBe(1);
+  aheadMs = 3_000;
+  expect(office.role.kind).toBe("leader");
+  expect(() => office.term()).toThrow("just beginning to lead");
+  expect(office.leads).toBe(false);
+  aheadMs = 0;
+  await kept.close();
+});
 
 test("a reign that began too late ends without harm to the one after it in this process", async () => {
   const office = new Office();

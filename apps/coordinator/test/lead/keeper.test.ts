@@ -2,9 +2,11 @@ import { systemClock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Keeper, type KeeperOptions } from "../../src/lead/keeper.ts";
+import { LEASE_MS, MARGIN_MS } from "../../src/lead/sight.ts";
 import { NO_LOG } from "../../src/observe/log.ts";
 import type { Engine } from "../../src/store/engine.ts";
-import { BENCHES, type Place } from "../store/bench.ts";
+import { TestClock } from "../drive/house.ts";
+import { BENCHES, lead, type Place } from "../store/bench.ts";
 
 describe.each(BENCHES)("keepers of one lease on $name", ({ fresh }) => {
   let place: Place;
@@ -110,5 +112,55 @@ describe.each(BENCHES)("keepers of one lease on $name", ({ fresh }) => {
     aheadMs = 3_000;
     expect(a.holds()).toBe(false);
     aheadMs = 0;
+  });
+
+  test("a lease counts from when its renewal was asked for, however late the answer is", async () => {
+    const clock = new TestClock();
+    const sleep = clock.sleep.bind(clock);
+    let [sleeps, renewing] = [0, 0];
+    clock.sleep = (...about) => {
+      sleeps++;
+      return sleep(...about);
+    };
+    const slow = new Proxy(engine.leases, {
+      get: (target, name) => {
+        if (name === "updateTable" && renewing === 0) {
+          renewing = sleeps;
+          clock.pass(1_500);
+        }
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    const a = keeper("a", { clock, engine: { ...engine, leases: slow, onHint: () => {} } });
+    await until("a reigns in 1");
+    clock.next();
+    // It sleeps again once it has heard.
+    while (renewing === 0 || sleeps === renewing) await new Promise(setImmediate);
+    clock.pass(LEASE_MS - MARGIN_MS - 1_500 - 1);
+    expect(a.holds()).toBe(true);
+    clock.pass(1);
+    expect(a.holds()).toBe(false);
+  });
+
+  test("what is closed has ended its reigns, also those whose lease was lost", async () => {
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const end = async () => {
+      told.push("ending");
+      await released;
+      told.push("ended");
+    };
+    const a = keeper("a", { reign: async () => ({ end }) });
+    await until("a leads");
+    await lead(engine);
+    await until("ending");
+    const closing = a.close().then(() => told.push("closed"));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    release();
+    await closing;
+    expect(told.slice(-2)).toEqual(["ended", "closed"]);
   });
 });

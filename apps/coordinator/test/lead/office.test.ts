@@ -1,6 +1,9 @@
 import type { Fault } from "@tutti/foundation/fault";
+import { create } from "@tutti/wire/message";
+import { Federation, InstructionSchema, ListenRequestSchema } from "@tutti/wire/round";
+import type { Handlers } from "@tutti/wire/rpc";
 import { expect, test } from "vitest";
-import type { Term } from "../../src/lead/gate.ts";
+import { gated, standby, type Term } from "../../src/lead/gate.ts";
 import type { Role } from "../../src/lead/keeper.ts";
 import { Office } from "../../src/lead/office.ts";
 
@@ -51,4 +54,20 @@ test("whoever asks one that does not lead is sent on: it names no time to come a
   expect(asked()).not.toHaveProperty("retryAfterMs");
   office.become({ kind: "leader", epoch: 2 });
   expect(asked()).not.toHaveProperty("retryAfterMs");
+});
+
+test("a stream that ends since its process leads no more says so", async () => {
+  let isOver = false;
+  const listen = async function* () {
+    yield create(InstructionSchema);
+    isOver = true;
+  };
+  const handlers = gated(Federation, () => {
+    if (isOver) throw standby({ kind: "standby", leader: "b:1" });
+    return { listen } as unknown as Handlers<typeof Federation>;
+  });
+  const call = { caller: null, signal: new AbortController().signal };
+  const words = handlers.listen(create(ListenRequestSchema), call)[Symbol.asyncIterator]();
+  expect((await words.next()).done).toBe(false);
+  await expect(words.next()).rejects.toMatchObject({ code: "unavailable", detail: { todo: "Ask b:1" } });
 });
