@@ -1,4 +1,4 @@
-import type { Fault } from "@tutti/foundation/fault";
+import { Fault } from "@tutti/foundation/fault";
 import { firstHeader } from "@tutti/round/run";
 import { sessionId, stageOf } from "@tutti/round/summing";
 import { RoundRecordSchema } from "@tutti/wire/admin";
@@ -96,6 +96,19 @@ describe("a round's devices", () => {
     expect(one.life.clock.nowMs()).toBeLessThan(30_000);
     await one.live();
     expect(one.driver.header.history.map(({ survivors }) => survivors)).toEqual([3, 3]);
+  });
+
+  test("one whose leaving storage did not take is waited for no longer either", async () => {
+    const one = await world([...ABC, "d"]);
+    await one.live(() => phase(one) === "training");
+    let left = 1;
+    one.life.weather.onOperation = (name) => {
+      if (name === "commit" && left-- > 0) throw new Fault("storage", "a test", { got: "EIO" });
+    };
+    expect(await code(leave(one, "d"))).toBe("unavailable");
+    await one.live(() => phase(one) === "summing");
+    expect(one.life.clock.nowMs()).toBeLessThan(30_000);
+    expect(one.driver.round?.connected).toEqual(new Set(ABC));
   });
 
   test("an acknowledged upload stays in the sum when its device and the coordinator are gone", async () => {

@@ -13,7 +13,7 @@ import { pathOf } from "@tutti/wire/rpc";
 import { afterEach, describe, expect, test } from "vitest";
 import { openProxy } from "../../../../claims/support/chaos/proxy.ts";
 import { Liveness } from "../../src/grpc/liveness.ts";
-import { LOOK_MS } from "../../src/grpc/throughput.ts";
+import { LOOK_MS, MEASURED_BYTES } from "../../src/grpc/throughput.ts";
 import { Turned } from "../../src/grpc/turned.ts";
 import { hello, openWorld, signed, toBuffer, until, type World } from "./harness.ts";
 
@@ -188,6 +188,19 @@ describe("devices that rounds wait for", () => {
     line.stop();
     look(1 + 1 + 2_000 / LOOK_MS + 1);
     expect(line.cut).toBe(1);
+  });
+
+  test("requests that were sent little since have nothing confirmed of their own", () => {
+    const { line, look, liveness } = watched({ bytesPerS: FAST });
+    look(2);
+    line.pass(100);
+    const { pings } = line;
+    line.send(MEASURED_BYTES / 2);
+    liveness.asked("ward-3");
+    expect(line.pings).toBe(pings);
+    line.send(MEASURED_BYTES / 2);
+    liveness.asked("ward-3");
+    expect(line.pings).toBe(pings + 1);
   });
 
   test("a link counts as the slowest of three measurements", () => {

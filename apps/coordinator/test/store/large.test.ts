@@ -122,10 +122,10 @@ describe.each(BENCHES)("large sums and journals on $name", ({ name, fresh }) => 
       const held: (() => void)[] = [];
       // The last statement is answered; the transaction's last word waits.
       onAnswer = async () => {
-        if (sent.length === 4) await new Promise<void>((resolve) => held.push(resolve));
+        if (sent.length === 3) await new Promise<void>((resolve) => held.push(resolve));
       };
       sent = [];
-      const commit = store.commit("r1", { append: [{ seq: 0, entry: bytes(1) }], state: "running" });
+      const commit = store.commit("r1", { append: [{ seq: 0, entry: bytes(1) }] });
       while (held.length === 0) await new Promise(setImmediate);
       let read = false;
       const reading = store.journal("r1").finally(() => {
@@ -135,6 +135,21 @@ describe.each(BENCHES)("large sums and journals on $name", ({ name, fresh }) => 
       held[0]?.();
       await commit;
       expect((await reading).entries).toEqual([bytes(1)]);
+    });
+
+    test("entries and sums of a journal are of one moment, whatever is committed meanwhile", async () => {
+      const change = (seq: number) => ({
+        append: [{ seq, entry: bytes(seq) }],
+        sums: [{ cohort: 0, words: bytes(seq) }],
+      });
+      await store.commit("r1", change(0));
+      const plain = { ...engine, db: engine.db.withoutPlugins() };
+      const other = storeOf({ engine: plain, epoch: store.epoch });
+      let next = 1;
+      onAnswer = () => other.commit("r1", change(next++));
+      const { entries, sums } = await store.journal("r1");
+      expect(next).toBeGreaterThan(4);
+      expect(sums).toEqual([{ cohort: 0, words: entries.at(-1) }]);
     });
 
     test("a revocation that is under way is outwaited, though its answer may be lost", async () => {
