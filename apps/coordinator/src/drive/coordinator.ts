@@ -150,7 +150,7 @@ export class Coordinator {
       const driver = this.#drivers.get(run);
       const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
       if (driver) await this.#revoking.dismissFrom(driver);
-      else await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
+      else this.#tellTaken(await this.#drive(run, { envelope, header: decodeHeader(header), remembers }));
       this.#missing.delete(run);
       this.retention.release(run);
       return null;
@@ -160,6 +160,13 @@ export class Coordinator {
       logTrouble(this.parts.log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
       return error;
     }
+  }
+
+  /** Of one that is over nothing goes on. */
+  #tellTaken({ options, header, round }: Driver): void {
+    if (header.state !== "running" || round === null) return;
+    const { task, attempt } = round.spec;
+    options.log.say("run.taken", { round: task.round, attempt, phase: round.phase });
   }
 
   /** A run that storage did not give back: its round has a deadline, which waits for no restart. */
@@ -313,7 +320,7 @@ export class Coordinator {
   async #drive(
     run: string,
     given: { envelope: SignedEnvelope; header: RunHeader; remembers?: boolean },
-  ): Promise<void> {
+  ): Promise<Driver> {
     const { envelope, header, remembers = true } = given;
     const { store, clock, random, agree, holdMs } = this.parts;
     const log = this.parts.log.of({ run: run.slice(0, 12) });
@@ -362,6 +369,7 @@ export class Coordinator {
       throw cause;
     }
     await this.#revoking.dismissFrom(driver);
+    return driver;
   }
 
   #initialRelease(run: string, plan: Plan): SignedRelease {

@@ -18,13 +18,19 @@ export const EVENTS = {
   "tls.kept": ["warn", "Another TLS certificate could not be taken up; the old one stays. Fields say why."],
   "serve.stopping": ["info", "It was told to stop, and takes on nothing new."],
   "serve.stopped": ["info", "Everything that was acknowledged is durable; the process ends."],
-  "lead.began": ["info", "It leads, under the epoch told, and answers devices and owners."],
+  "lead.began": [
+    "info",
+    "Of several coordinators this one leads, under the epoch told, and answers devices and owners.",
+  ],
   "lead.ended": [
     "warn",
     "It leads no more. `because` is `shutdown`; `lost`: another leads, or the database did not answer in " +
       "time; or `trouble`: it could not take up the runs.",
   ],
-  "run.taken": ["info", "A run in progress was taken up, as the store has it: after a start or a takeover."],
+  "run.taken": [
+    "info",
+    "A run in progress goes on after a start or a takeover at its `round`, `attempt`, `phase`.",
+  ],
   "round.over": ["info", "A round ended with a result; `ms` from when this process saw it begin."],
   "round.failed": ["warn", "An attempt of a round ended by name (`reason`); the run tries again or is over."],
   "round.declined": [

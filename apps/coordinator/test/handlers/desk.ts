@@ -22,7 +22,7 @@ import { Coordinator } from "../../src/drive/coordinator.ts";
 import type { Federation } from "../../src/folder/federation.ts";
 import { adminHandlers } from "../../src/handlers/admin.ts";
 import { federationHandlers } from "../../src/handlers/federation.ts";
-import { NO_LOG } from "../../src/observe/log.ts";
+import { openLog } from "../../src/observe/log.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
 import {
   BASE,
@@ -56,6 +56,7 @@ export class Desk {
   readonly devices;
   readonly owner;
   readonly clock = new TestClock();
+  readonly logged: Record<string, unknown>[] = [];
   readonly store: Store;
   readonly weather: Weather;
   readonly #disk = new Weather();
@@ -84,7 +85,7 @@ export class Desk {
       clock: this.clock,
       random,
       verify: TRUST.verify!,
-      log: NO_LOG,
+      log: openLog({ write: (line) => this.logged.push(JSON.parse(line)), clock: this.clock }),
     });
     const auth = {
       openSession: () => ({ session: new Uint8Array(16), nowMs: 0 }),

@@ -68,6 +68,19 @@ describe("several runs at once", () => {
     expect(together).toBeGreaterThan(0);
   });
 
+  test("one in progress is told of when it is taken up, and one that is over is not", async () => {
+    const over = await desk.startRun(plan({ name: "over" }));
+    await desk.coordinator.driver(over).stop();
+    const run = await desk.startRun(plan({ name: "on" }));
+    await desk.gather("a", "b", "c");
+    const taken = () => desk.logged.filter(({ event }) => event === "run.taken");
+    expect(taken()).toEqual([]);
+    await desk.close();
+    desk = await Desk.open(place.folder);
+    const about = { level: "info", run: run.slice(0, 12), round: 0, attempt: 0, phase: "training" };
+    expect(taken()).toMatchObject([about]);
+  });
+
   test("how soon a device answers counts while it serves the run that it said it for", async () => {
     const three = SIX.slice(0, 3);
     for (const device of three) desk.listen(device);
