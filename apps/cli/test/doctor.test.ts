@@ -9,6 +9,8 @@ import { initFederation } from "@tutti/coordinator/folder/init";
 import { PATHS } from "@tutti/coordinator/folder/layout";
 import { newTls } from "@tutti/coordinator/folder/tls";
 import { createToken } from "@tutti/coordinator/folder/token";
+import { standby } from "@tutti/coordinator/lead/gate";
+import type { Role } from "@tutti/coordinator/lead/keeper";
 import { examineFederation } from "@tutti/coordinator/operate/doctor/doctor";
 import { clockOf, nodeVersion, openFiles } from "@tutti/coordinator/operate/doctor/machine";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
@@ -16,6 +18,7 @@ import { openDriver } from "@tutti/coordinator/store/driver";
 import { expiry, type Finding, skew } from "@tutti/foundation/finding";
 import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
+import { faultBytes, faultFromGrpc } from "@tutti/wire/status";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { freePort } from "../../../claims/support/free-port.ts";
@@ -135,6 +138,21 @@ describe("before the first start", () => {
     expect(await look()).toMatchObject({ port: "fail" });
     await new Promise((resolve) => other.close(resolve));
   });
+});
+
+test("a coordinator that stands by is well, as it says itself over the wire", async () => {
+  const answers = (role: Role) => () =>
+    Promise.reject(faultFromGrpc({ code: 14, details: "", fault: faultBytes(standby(role)) }));
+  const said = async (hello: () => Promise<number>) =>
+    (await examineFederation(folder, hello)).find(({ what }) => what === "coordinator");
+  expect(await said(answers({ kind: "standby", leader: "b.example.org:7443" }))).toMatchObject({
+    state: "ok",
+    says: "stands by; b.example.org:7443 leads",
+  });
+  const alone = { state: "ok", says: "stands by; no other leads yet" };
+  expect(await said(answers({ kind: "standby", leader: null }))).toMatchObject(alone);
+  expect(await said(answers({ kind: "leader", epoch: 1 }))).toMatchObject(alone);
+  expect(await said(unreachable)).toMatchObject({ state: "warn" });
 });
 
 describe("beside a running coordinator", () => {

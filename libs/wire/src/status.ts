@@ -106,6 +106,18 @@ export function isOtherCertificate(error: unknown): boolean {
   return false;
 }
 
+/**
+ * Of a coordinator that runs and does not lead: where it says that the leader is, null where it knows none.
+ * Undefined of whatever else went wrong.
+ */
+export function leaderBehind(error: unknown): string | null | undefined {
+  if (!(error instanceof Fault) || error.detail.expected !== THE_LEADER) return undefined;
+  return /^Ask (\S+:\d+)$/.exec(error.detail.todo ?? "")?.[1] ?? null;
+}
+
+/** What a standby expects whoever asks to ask for (lead/gate.ts). */
+const THE_LEADER = "the one that leads";
+
 function parseFault(bytes: Uint8Array): Fault | undefined {
   if (bytes.length > MAX_FAULT_BYTES) return undefined;
   try {

@@ -2,6 +2,7 @@ import { access, constants, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { asFault } from "@tutti/foundation/fault";
 import { examine, type Finding, skew } from "@tutti/foundation/finding";
+import { leaderBehind } from "@tutti/wire/status";
 import type { Config } from "../../folder/config.ts";
 import { PATHS, readConfig } from "../../folder/layout.ts";
 import { openReader, type Reader } from "../../store/reader.ts";
@@ -41,12 +42,18 @@ function lasting(folder: string, { store, artifacts: { folder: own, s3 } }: Conf
 }
 
 async function reached(hello: Caller): Promise<Look> {
-  const nowMs = await hello().catch(() => null);
-  if (nowMs === null) {
+  try {
+    return skew(Date.now(), await hello(), "the coordinator that answers there");
+  } catch (error) {
+    const leader = leaderBehind(error);
+    if (leader !== undefined)
+      return {
+        state: "ok",
+        says: `stands by; ${leader === null ? "no other leads yet" : `${leader} leads`}`,
+      };
     const todo = "Start it with `tutti serve`; where it runs, see that devices can dial it";
     return { state: "warn", says: "does not answer where devices dial", todo };
   }
-  return skew(Date.now(), nowMs, "the coordinator that answers there");
 }
 
 async function artifacts(folder: string, { artifacts: given }: Config): Promise<Look> {
