@@ -136,18 +136,6 @@ export function recordsAfter(shown: number, { history, earlier }: RunStatus): Ro
   return history.slice(Math.max(0, shown - earlier));
 }
 
-/** The full id of a run from its beginning, its name, or (with nothing given) the newest one. */
-export async function findRun(admin: AdminLink, said: string | undefined): Promise<string> {
-  const { runs } = await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" });
-  const fitting = said
-    ? runs.filter(({ run, name }) => run.startsWith(said) || name === said)
-    : runs.slice(-1);
-  const found = fitting.at(-1);
-  if (found) return found.run;
-  const known = runs.map(({ run, name }) => `${name} (${run.slice(0, 12)})`).join(", ") || "none yet";
-  throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
-}
-
 async function* putParts(bytes: Uint8Array): AsyncGenerator<PutPart> {
   yield create(PutPartSchema, {
     part: { case: "header", value: { sha256: sha256(bytes), totalBytes: bytes.length } },

@@ -1,7 +1,8 @@
 import { openRelease } from "@tutti/release/manifest";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
-import { asOwner, findRun, releasesOf } from "../owner.ts";
+import { asOwner, releasesOf } from "../owner.ts";
+import { findRun } from "../runs.ts";
 import { saveRelease } from "../save.ts";
 
 type Options = { federation: string; out?: string };
@@ -9,7 +10,7 @@ type Options = { federation: string; out?: string };
 export function releasesCommand(): Command {
   return new Command("releases")
     .description("List a run's signed releases; --out saves the newest one's manifest and adapter.")
-    .argument("[run]", "name of the run, or the beginning of its id; without it, the newest")
+    .argument("[run]", "its name, or the beginning of its id; without it, the newest")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
     .option(
       "--out <folder>",

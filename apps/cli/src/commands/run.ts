@@ -6,8 +6,9 @@ import type { RunStatus } from "@tutti/wire/admin";
 import { Command } from "commander";
 import { type Context, withContext } from "../action.ts";
 import { follow } from "../follow.ts";
-import { type AdminLink, asOwner, findRun, recordsAfter, startPrepared, withHistory } from "../owner.ts";
+import { type AdminLink, asOwner, recordsAfter, startPrepared, withHistory } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
+import { findRun, foundRunning, listedRuns } from "../runs.ts";
 import { briefValue, deviceLine, goneLine, roundLine, statusLine, statusValue } from "../status.ts";
 
 type Options = { federation: string; watch?: boolean; base?: string };
@@ -31,9 +32,17 @@ function startCommand(): Command {
       withContext(command, async (context) => {
         const prepared = await prepareRun(file, options.base ? { base: resolve(options.base) } : {});
         await asOwner(options.federation, async (admin, owner) => {
+          const { output } = context;
+          const { name } = prepared.plan;
+          const before = await listedRuns(admin);
           const run = await startPrepared(admin, owner, prepared);
-          context.output.say(`run ${prepared.plan.name} is ${run.slice(0, 12)}`);
-          if (options.watch === false) return context.output.result({ run }, "started");
+          const { itself, others } = foundRunning(before, { run, name });
+          output.say(`run ${name} is ${run.slice(0, 12)}`);
+          if (others.length > 0)
+            output.say(`another run of this name is in progress: ${others.join(", ")}; name each by its id`);
+          const how = itself ? `was already running, round ${itself.round}` : "started";
+          if (options.watch === false) return output.result({ run, wasRunning: itself !== undefined }, how);
+          if (itself) output.say(how);
           await watchRun(admin, run, context);
         });
       }),
@@ -43,7 +52,7 @@ function startCommand(): Command {
 function statusCommand(): Command {
   return new Command("status")
     .description("Say how a run is doing; without a name, how all are, and the newest in full.")
-    .argument("[run]", "name of the run, or the beginning of its id")
+    .argument("[run]", "its name (of several, the one in progress), or the beginning of its id")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
     .option("--watch", "follow it until it is over")
     .action((said: string | undefined, options: Options, command: Command) =>
@@ -63,7 +72,7 @@ function statusCommand(): Command {
 function stopCommand(): Command {
   return new Command("stop")
     .description("Stop a run; the round in progress is dropped and reveals nothing.")
-    .argument("[run]", "name of the run, or the beginning of its id; without it, the newest")
+    .argument("[run]", "its name, or the beginning of its id; without it, the newest")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, ({ output }) =>
@@ -86,8 +95,7 @@ function showStatus(status: RunStatus, others: readonly RunStatus[], { output }:
 }
 
 async function othersThan(admin: AdminLink, run: string): Promise<RunStatus[]> {
-  const { runs } = await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" });
-  return runs.filter((other) => other.run !== run);
+  return (await listedRuns(admin)).filter((other) => other.run !== run);
 }
 
 /** Prints a line for each finished round until the run is over; a run that failed is a Fault. */

@@ -1,0 +1,48 @@
+import { Fault } from "@tutti/foundation/fault";
+import type { RunStatus } from "@tutti/wire/admin";
+import type { AdminLink } from "./owner.ts";
+
+/** Every run that the coordinator tells of, oldest first, in brief. */
+export async function listedRuns(admin: Pick<AdminLink, "listRuns">): Promise<RunStatus[]> {
+  return (await admin.listRuns({ $typeName: "tutti.v1.ListRunsRequest" })).runs;
+}
+
+/**
+ * The full id of a run from its name, the beginning of its id, or (with nothing given) the newest one. Where
+ * several fit, the one that is in progress is meant, and of runs that are over the newest.
+ * @throws Fault("not-found"); Fault("conflict") where several that fit are in progress.
+ */
+export async function findRun(admin: Pick<AdminLink, "listRuns">, said: string | undefined): Promise<string> {
+  const runs = await listedRuns(admin);
+  const fitting = said ? called(runs, said) : runs.slice(-1);
+  const running = fitting.filter(({ state }) => state === "running");
+  if (running.length > 1)
+    throw new Fault("conflict", `run ${said}`, {
+      expected: "one run in progress",
+      got: running.map(idOf).join(", "),
+      todo: "Name it by its id",
+    });
+  const found = running[0] ?? fitting.at(-1);
+  if (found) return found.run;
+  const known = runs.map((one) => `${one.name} (${idOf(one)})`).join(", ") || "none yet";
+  throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
+}
+
+/** A name comes before the beginning of an id. */
+function called(runs: readonly RunStatus[], said: string): RunStatus[] {
+  const named = runs.filter(({ name }) => name === said);
+  return named.length > 0 ? named : runs.filter(({ run }) => run.startsWith(said));
+}
+
+/** What a run that was just started finds in progress: itself from before, or others of its name. */
+export function foundRunning(before: readonly RunStatus[], { run, name }: { run: string; name: string }) {
+  const running = before.filter(({ state }) => state === "running");
+  return {
+    itself: running.find((one) => one.run === run),
+    others: running.filter((one) => one.run !== run && one.name === name).map(idOf),
+  };
+}
+
+function idOf({ run }: RunStatus): string {
+  return run.slice(0, 12);
+}

@@ -1,0 +1,39 @@
+import { type RunStatus, RunStatusSchema } from "@tutti/wire/admin";
+import { create } from "@tutti/wire/message";
+import { expect, test } from "vitest";
+import { findRun, foundRunning } from "../src/runs.ts";
+
+/** A run whose id begins with this digit. */
+const one = (digit: string, name: string, state = "running"): RunStatus =>
+  create(RunStatusSchema, { run: digit.repeat(64), name, state, round: 2 });
+const listing = (...runs: RunStatus[]) => ({ listRuns: async () => ({ runs }) as never });
+const found = async (runs: readonly RunStatus[], said?: string) =>
+  (await findRun(listing(...runs), said)).slice(0, 1);
+
+test("a name that several runs have is that of the one in progress, else of the newest", async () => {
+  const runs = [one("1", "a"), one("2", "a", "finished"), one("3", "a", "failed"), one("4", "b")];
+  expect(await found(runs, "a")).toBe("1");
+  expect(await found(runs.slice(1), "a")).toBe("3");
+  expect(await found(runs)).toBe("4");
+});
+
+test("of several in progress none is guessed: their ids are listed", async () => {
+  const runs = [one("1", "a"), one("2", "a"), one("3", "b")];
+  await expect(findRun(listing(...runs), "a")).rejects.toMatchObject({
+    code: "conflict",
+    message: "run a: expected one run in progress, got 111111111111, 222222222222. Name it by its id",
+  });
+  expect(await found(runs, "22")).toBe("2");
+});
+
+test("a name comes before an id that begins like it", async () => {
+  expect(await found([one("1", "a", "finished"), one("a", "b")], "a")).toBe("1");
+});
+
+test("a run that was started: it was running already, or others of its name are", () => {
+  const before = [one("1", "a"), one("2", "a"), one("3", "a", "failed"), one("4", "b")];
+  const about = { run: "1".repeat(64), name: "a" };
+  expect(foundRunning(before, about)).toEqual({ itself: before[0], others: ["222222222222"] });
+  const fresh = { run: "5".repeat(64), name: "b" };
+  expect(foundRunning(before, fresh)).toEqual({ itself: undefined, others: ["444444444444"] });
+});
