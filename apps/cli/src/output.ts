@@ -37,6 +37,7 @@ export const EXIT_CODES: Readonly<Record<FaultCode, number>> = {
   "bad-message": 9,
   unsupported: 10,
   storage: 11,
+  failed: 12,
   cancelled: 130,
 };
 

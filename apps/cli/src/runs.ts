@@ -43,6 +43,15 @@ export function foundRunning(before: readonly RunStatus[], { run, name }: { run:
   };
 }
 
+/** @throws Fault("failed") for a run that failed or was stopped: a code of its own, which no retry mends. */
+export function mustBeFinished(run: string, last: RunStatus | undefined): RunStatus {
+  if (last?.state === "finished") return last;
+  throw new Fault("failed", `run ${run.slice(0, 12)}`, {
+    expected: "finished",
+    got: last ? `${last.state}: ${last.reason}` : "no word of its end",
+  });
+}
+
 function idOf({ run }: RunStatus): string {
   return run.slice(0, 12);
 }

@@ -1,7 +1,8 @@
 import { type RunStatus, RunStatusSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { expect, test } from "vitest";
-import { findRun, foundRunning } from "../src/runs.ts";
+import { EXIT_CODES } from "../src/output.ts";
+import { findRun, foundRunning, mustBeFinished } from "../src/runs.ts";
 
 /** A run whose id begins with this digit. */
 const one = (digit: string, name: string, state = "running"): RunStatus =>
@@ -36,4 +37,20 @@ test("a run that was started: it was running already, or others of its name are"
   expect(foundRunning(before, about)).toEqual({ itself: before[0], others: ["222222222222"] });
   const fresh = { run: "5".repeat(64), name: "b" };
   expect(foundRunning(before, fresh)).toEqual({ itself: undefined, others: ["444444444444"] });
+});
+
+test("a run that failed ends what watched it with a code that says so, not with one to try again", () => {
+  const failed = { ...one("1", "a", "failed"), reason: "round 3: below threshold" };
+  const code = (() => {
+    try {
+      return mustBeFinished(failed.run, failed).state;
+    } catch (error) {
+      return (error as { code: keyof typeof EXIT_CODES }).code;
+    }
+  })();
+  expect(code).toBe("failed");
+  const numbers = Object.values(EXIT_CODES);
+  expect(new Set(numbers).size).toBe(numbers.length);
+  const fine = one("1", "a", "finished");
+  expect(mustBeFinished(fine.run, fine)).toBe(fine);
 });

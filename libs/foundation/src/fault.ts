@@ -9,6 +9,7 @@ export type FaultCode =
   | "unavailable" // try again later
   | "deadline"
   | "below-threshold" // too few devices remain; nothing is revealed
+  | "failed" // it was done, and came to no good end; asking again changes nothing
   | "cancelled"
   | "storage"
   | "internal"; // a bug, here or on the other side: the same call would fail again

@@ -17,6 +17,7 @@ const GRPC_CODES = {
   unavailable: 14,
   deadline: 4, // DEADLINE_EXCEEDED
   "below-threshold": 9, // FAILED_PRECONDITION
+  failed: 9,
   cancelled: 1,
   // UNKNOWN: an error from storage means "unknown", never "no" (docs/reliability.md, promise 1).
   storage: 2,

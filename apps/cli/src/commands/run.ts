@@ -8,7 +8,7 @@ import { type Context, withContext } from "../action.ts";
 import { follow } from "../follow.ts";
 import { type AdminLink, asOwner, recordsAfter, startPrepared, withHistory } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
-import { findRun, foundRunning, listedRuns } from "../runs.ts";
+import { findRun, foundRunning, listedRuns, mustBeFinished } from "../runs.ts";
 import { briefValue, deviceLine, goneLine, roundLine, statusLine, statusValue } from "../status.ts";
 
 type Options = { federation: string; watch?: boolean; base?: string };
@@ -116,12 +116,7 @@ async function watchRun(admin: AdminLink, run: string, { output, signal }: Conte
   }
   if (signal.aborted)
     throw new Fault("cancelled", "stopped watching; the run goes on", { todo: "`tutti run stop` ends it" });
-  if (last?.state !== "finished")
-    throw new Fault("unavailable", `run ${run.slice(0, 12)}`, {
-      expected: "finished",
-      got: `${last?.state}: ${last?.reason}`,
-    });
-  const whole = await withHistory(admin, last);
+  const whole = await withHistory(admin, mustBeFinished(run, last));
   output.result(statusValue(whole), statusLine(whole));
 }
 

@@ -14,12 +14,17 @@ const NAMES: Record<FaultCode, keyof typeof status> = {
   unavailable: "UNAVAILABLE",
   deadline: "DEADLINE_EXCEEDED",
   "below-threshold": "FAILED_PRECONDITION",
+  failed: "FAILED_PRECONDITION",
   cancelled: "CANCELLED",
   storage: "UNKNOWN",
   internal: "INTERNAL",
 };
 /** Codes that share a status with another, or whose status grpc-js says of other things too. */
-const BARE: Partial<Record<FaultCode, FaultCode>> = { "bad-message": "bad-input", internal: "unavailable" };
+const BARE: Partial<Record<FaultCode, FaultCode>> = {
+  "bad-message": "bad-input",
+  failed: "below-threshold",
+  internal: "unavailable",
+};
 const codes = Object.keys(NAMES) as FaultCode[];
 
 describe("Fault ↔ gRPC status", () => {
