@@ -5,6 +5,7 @@ import { PATHS, readHex } from "@tutti/coordinator/folder/layout";
 import { fromHex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
+import { printable } from "@tutti/foundation/text";
 import { signPlan } from "@tutti/release/plan";
 import { Admin, type PutPart, PutPartSchema, type RoundRecord, type RunStatus } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
@@ -26,11 +27,12 @@ export async function asOwner<T>(
   folder: string,
   body: (admin: AdminLink, owner: Owner) => Promise<T>,
 ): Promise<T> {
-  const { owner, about } = await ownerOf(folder);
+  const { owner, about, waits } = await ownerOf(folder);
   const admin = connectService(Admin, about);
   try {
     return await body(admin, owner);
   } finally {
+    waits.over();
     admin.close();
   }
 }
@@ -40,11 +42,12 @@ export async function asRegistrar<T>(
   folder: string,
   body: (register: Stub<typeof Register>, owner: Owner) => Promise<T>,
 ): Promise<T> {
-  const { owner, about } = await ownerOf(folder);
+  const { owner, about, waits } = await ownerOf(folder);
   const register = connectService(Register, about);
   try {
     return await body(register, owner);
   } finally {
+    waits.over();
     register.close();
   }
 }
@@ -55,8 +58,23 @@ async function ownerOf(folder: string) {
   const shows = tlsIdentity(await readHex(folder, PATHS.ownerKey));
   // A coordinator that has another TLS certificate by now says so, signed, each time it is asked.
   const pins = { authority, kept: null, keep: async () => {} };
-  const about = { address, addresses, tls, key, name, shows, pins, patienceMs: TAKEOVER_MS };
-  return { owner, about };
+  const waits = saidWhileWaiting([address, ...addresses]);
+  const onHello = waits.over;
+  const about = { address, addresses, tls, key, name, shows, pins, onHello, patienceMs: TAKEOVER_MS };
+  return { owner, about, waits };
+}
+
+/** So long without an answer looks like a command that hangs. */
+const SILENCE_MS = 2_000;
+
+/** A line on stderr where none of several coordinators has answered yet, until `over` is called. */
+export function saidWhileWaiting(
+  addresses: readonly string[],
+  say: (line: string) => void = (line) => void process.stderr.write(`${printable(line)}\n`),
+): { readonly over: () => void } {
+  const line = `none of ${addresses.join(", ")} has answered as the leader yet; waiting`;
+  const timer = setTimeout(() => addresses.length > 1 && say(line), SILENCE_MS);
+  return { over: () => clearTimeout(timer) };
 }
 
 /** Uploads what a run begins from, signs its plan and starts it; the run's id. */

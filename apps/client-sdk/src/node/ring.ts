@@ -1,8 +1,8 @@
 import { randomInt } from "node:crypto";
 import type { Client } from "@grpc/grpc-js";
 import type { Clock } from "@tutti/foundation/clock";
-import { asFault } from "@tutti/foundation/fault";
-import { isOtherCertificate } from "@tutti/wire/status";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { isOtherCertificate, leaderBehind } from "@tutti/wire/status";
 import { FIRST_DELAY_MS, mayPass } from "../backoff.ts";
 
 /** The coordinators of a federation, of which one leads: a connection to each, and which is asked now. */
@@ -22,8 +22,13 @@ export class Ring {
     return this.addresses.length;
   }
 
+  /** Whom `client` is a connection to. */
+  get address(): string {
+    return this.addresses[this.#at]!;
+  }
+
   get client(): Client {
-    const address = this.addresses[this.#at]!;
+    const { address } = this;
     const client = this.#made.get(address) ?? this.#make(address);
     this.#made.set(address, client);
     return client;
@@ -60,7 +65,7 @@ type Asking = {
 };
 
 /**
- * Asks one after the other until one answers. @throws what the last of them said, unless one showed another
+ * Asks one after the other until one answers. @throws what each of them said, unless one showed another
  * certificate than is pinned: it may be the one that leads, and that a standby does not is no news then.
  */
 export async function askAround<T>(
@@ -70,20 +75,40 @@ export async function askAround<T>(
   let roundMs = clock.nowMs();
   const untilMs = roundMs + patienceMs;
   let other: unknown;
+  const said = new Map<string, unknown>();
   for (let asked = 1; ; asked++) {
-    const { client } = ring;
+    const { client, address } = ring;
     try {
       return await ask(client);
     } catch (error) {
       if (ring.size === 1 || !isElsewhere(error) || signal?.aborted) throw error;
       ring.leave(client);
+      said.set(address, error);
       if (isOtherCertificate(error)) other = error;
       if (asked % ring.size !== 0) continue;
       // One that is slow to say no, since it lost its database, may have cost all the time: once more round.
-      if (roundMs >= untilMs) throw other ?? error;
+      if (roundMs >= untilMs) throw other ?? nobodyLeads(said, error);
       other = undefined;
       await clock.sleep(randomInt(FIRST_DELAY_MS, 2 * FIRST_DELAY_MS), signal);
       roundMs = clock.nowMs();
     }
   }
+}
+
+/** That one is off is less than half the story where another stands by and nobody leads. */
+function nobodyLeads(said: ReadonlyMap<string, unknown>, cause: unknown): Fault {
+  const each = [...said].map(([address, error]) => {
+    const { message, detail } = asFault(error);
+    return `${address}: ${detail.got ?? message}`;
+  });
+  const standsBy = [...said.values()].some((error) => leaderBehind(error) !== undefined);
+  const todo = standsBy
+    ? "Those that stand by wait for their database: see that it runs; `tutti doctor` there says more"
+    : "Is one of them running (`tutti serve`), and are these their addresses?";
+  return new Fault(asFault(cause).code, "coordinators", {
+    expected: "one that leads",
+    got: each.join("; "),
+    todo,
+    cause,
+  });
 }

@@ -96,16 +96,30 @@ const PASSING_CODES = new Set(["55P03", "25P03", "25P04"]);
  */
 export function faultOf(cause: unknown, what: string): Fault {
   if (cause instanceof Fault) return cause;
-  const got = cause instanceof Error ? cause.message : String(cause);
+  const got = saidBy(cause);
   const code = cause instanceof pg.DatabaseError ? (cause.code ?? "") : null;
   const passing = code === null || PASSING.has(code.slice(0, 2)) || PASSING_CODES.has(code);
-  const todo = code === NO_DATABASE ? noDatabase(got) : undefined;
+  const todo = code === NO_DATABASE ? noDatabase(got) : code?.startsWith(NOT_AUTHORISED) ? WRONG_USER : "";
   if (!passing) return new Fault("storage", what, { got, cause, ...(todo && { todo }) });
-  return new Fault("unavailable", what, { expected: "an answer of PostgreSQL", got, cause });
+  const expected = "an answer of PostgreSQL";
+  return new Fault("unavailable", what, { expected, got, todo: NOBODY_THERE, cause });
 }
+
+const NOBODY_THERE =
+  "Is PostgreSQL running, and is its URL right (store.url of tutti.json, or the file of store.urlFile)?";
+const WRONG_USER =
+  "Correct user and password in the URL (store.url of tutti.json, or the file of store.urlFile)";
 
 /** invalid_catalog_name: no database of this name. */
 const NO_DATABASE = "3D000";
+/** The class invalid_authorization_specification. */
+const NOT_AUTHORISED = "28";
+
+/** A name with several addresses of which none answers makes an error without a sentence. */
+function saidBy(cause: unknown): string {
+  if (cause instanceof AggregateError && cause.message === "") return cause.errors.map(saidBy).join("; ");
+  return cause instanceof Error ? cause.message : String(cause);
+}
 
 function noDatabase(got: string): string {
   const name = /"(.+)"/.exec(got)?.[1] ?? "NAME";

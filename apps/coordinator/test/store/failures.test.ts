@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { Cluster } from "../../../../claims/support/postgres/cluster.ts";
+import { faultOf } from "../../src/store/pool.ts";
 import { openPostgres, type PostgresOptions } from "../../src/store/postgres.ts";
 import type { Store } from "../../src/store/store.ts";
 import { aRun, bytes, lead } from "./bench.ts";
@@ -163,11 +164,17 @@ describe.skipIf(SKIP_POSTGRES)("PostgreSQL that fails", () => {
   test("nobody there, and another's password", async () => {
     const url = await cluster.database();
     const nowhere = openPostgres({ url: cluster.url("x", { host: "127.0.0.1", port: 1 }) });
-    await expect(nowhere).rejects.toMatchObject({ code: "unavailable", what: "opening the database" });
+    await expect(nowhere).rejects.toMatchObject({
+      code: "unavailable",
+      what: "opening the database",
+      detail: { got: expect.stringContaining("ECONNREFUSED"), todo: expect.stringContaining("store.url") },
+    });
+    const both = new AggregateError([new Error("connect ECONNREFUSED ::1:5"), new Error("127.0.0.1:5")]);
+    expect(faultOf(both, "it").detail.got).toBe("connect ECONNREFUSED ::1:5; 127.0.0.1:5");
     const wrong = new URL(url);
     wrong.password = "wrong";
     const met = await openPostgres({ url: wrong.href }).catch((fault) => fault);
-    expect(met.code).toBe("storage");
+    expect(met).toMatchObject({ code: "storage", detail: { todo: expect.stringContaining("password") } });
     expect(JSON.stringify({ ...met.detail, cause: null, message: met.message })).not.toContain("wrong@");
   });
 });
