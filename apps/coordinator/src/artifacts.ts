@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkInteger } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { CHUNK_BYTES } from "@tutti/wire/rpc";
 import { failpoint } from "./failpoint.ts";
-import { syncFolder } from "./folder/files.ts";
+import { makeFolder, syncFolder } from "./folder/files.ts";
 
 /** Files named by the SHA-256 of what they hold (hex): models, adapters, strategy states. */
 export type Artifacts = {
@@ -111,7 +111,7 @@ async function synced(folder: string): Promise<void> {
 
 async function prepare(folder: string): Promise<void> {
   await guarded("preparing the artifacts folder", async () => {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const left = (await readdir(folder)).filter((name) => name.endsWith(PART));
     await Promise.all(left.map((name) => rm(join(folder, name), { force: true })));
     await syncFolder(folder);

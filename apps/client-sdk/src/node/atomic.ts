@@ -26,7 +26,7 @@ export async function replaceFolder(
   const temporary = `${folder}.new`;
   try {
     await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true });
+    await makeFolder(temporary);
     for (const [name, content] of Object.entries(files)) await writeSynced(join(temporary, name), content);
     await syncFolder(temporary);
     await rm(folder, { recursive: true, force: true });
@@ -68,4 +68,35 @@ export async function readIfThere(file: string, limit = Infinity): Promise<Uint8
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw new Fault("storage", file, { expected: "to be readable", got: `${cause}`, cause });
   }
+}
+
+/**
+ * Makes a folder and those above it that are missing, one by one: Node's own recursive mkdir never ends where
+ * a file system says of a new name that its parent is missing, as /proc does. @throws Fault("storage") by the
+ * name that could not be made.
+ */
+export async function makeFolder(folder: string, mode?: number): Promise<void> {
+  const make = () =>
+    mkdir(folder, { mode }).then(
+      () => null,
+      (cause: NodeJS.ErrnoException) => cause,
+    );
+  let failed = await make();
+  if (failed?.code === "ENOENT" && dirname(folder) !== folder) {
+    await makeFolder(dirname(folder), mode);
+    failed = await make();
+  }
+  if (failed === null || (await isFolder(folder))) return;
+  throw new Fault("storage", folder, {
+    expected: "a folder that can be made",
+    got: failed.message,
+    cause: failed,
+  });
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }

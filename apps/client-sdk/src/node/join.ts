@@ -1,4 +1,4 @@
-import { access, mkdir, rename, rm } from "node:fs/promises";
+import { access, rename, rm } from "node:fs/promises";
 import { dirname, join as path, resolve } from "node:path";
 import { base64, equalBytes, fromBase64, fromUtf8, hex } from "@tutti/foundation/bytes";
 import { systemClock } from "@tutti/foundation/clock";
@@ -16,7 +16,7 @@ import {
 import { create, decode, encode } from "@tutti/wire/message";
 import type { Link } from "../link.ts";
 import { defaultPolicy, policyText } from "../policy.ts";
-import { readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
+import { makeFolder, readIfThere, replaceFile, syncFolder, writeSynced } from "./atomic.ts";
 import { configText, FILES, MAX_CERTIFICATE_BYTES } from "./folder.ts";
 import { connect } from "./grpc.ts";
 import { lockFolder } from "./lock.ts";
@@ -53,7 +53,7 @@ export async function join(options: JoinOptions): Promise<void> {
   const file = parseJoinFile(options.joinFile);
   await mustBeFree(folder);
   const token = unspent(file);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const unlock = await lockFolder(folder, { waits });
   try {
     // Who had the lock until now may have joined.
@@ -70,7 +70,7 @@ async function joinLocked(file: JoinFile, token: Token, options: JoinOptions): P
   const wasCut = await isThere(staging);
   // What the site wrote stays, also where joining was tried before.
   const ownPolicy = await isThere(path(folder, FILES.policy));
-  await mkdir(staging, { recursive: true });
+  await makeFolder(staging);
   const { key, shows } = await keptKey(folder, random);
   const { certificate, name } = certify(token, key, file.authority);
   await enrol({ file, folder, key, shows, certificate, name, link }).catch(async (error: unknown) => {

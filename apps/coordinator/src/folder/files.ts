@@ -1,4 +1,4 @@
-import { open, rename } from "node:fs/promises";
+import { mkdir, open, rename, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 
@@ -28,6 +28,37 @@ export async function writeSynced(file: string, bytes: Uint8Array | string, mode
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Makes a folder and those above it that are missing, one by one: Node's own recursive mkdir never ends where
+ * a file system says of a new name that its parent is missing, as /proc does. @throws Fault("storage") by the
+ * name that could not be made.
+ */
+export async function makeFolder(folder: string, mode?: number): Promise<void> {
+  const make = () =>
+    mkdir(folder, { mode }).then(
+      () => null,
+      (cause: NodeJS.ErrnoException) => cause,
+    );
+  let failed = await make();
+  if (failed?.code === "ENOENT" && dirname(folder) !== folder) {
+    await makeFolder(dirname(folder), mode);
+    failed = await make();
+  }
+  if (failed === null || (await isFolder(folder))) return;
+  throw new Fault("storage", folder, {
+    expected: "a folder that can be made",
+    got: failed.message,
+    cause: failed,
+  });
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 /** Puts a finished file or folder under its name: before a crash or after it, whole or not there. */

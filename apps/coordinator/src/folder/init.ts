@@ -6,7 +6,7 @@ import type { SecretRandom } from "@tutti/foundation/random";
 import { issue, type Role } from "@tutti/identity/certificate";
 import { newSeed, type SigningKey, signingKey } from "@tutti/identity/keys";
 import { configText } from "./config.ts";
-import { publish, storageFault, syncFolder, writeSynced } from "./files.ts";
+import { makeFolder, publish, storageFault, syncFolder, writeSynced } from "./files.ts";
 import { certificateText, PATHS, publicText, seedText } from "./layout.ts";
 import { newTls, TLS_DAYS } from "./tls.ts";
 
@@ -43,10 +43,10 @@ export async function initFederation(options: InitOptions): Promise<void> {
   const files = await filesOf(options);
   const part = `${folder}.${hex(options.random.bytes(6))}.part`;
   try {
-    await mkdir(dirname(folder), { recursive: true });
+    await makeFolder(dirname(folder));
     await mkdir(part, { mode: 0o700 });
     for (const [path, { text, mode }] of files) {
-      await mkdir(dirname(join(part, path)), { recursive: true, mode: 0o700 });
+      await makeFolder(dirname(join(part, path)), 0o700);
       await writeSynced(join(part, path), text, mode);
     }
     await mkdir(join(part, PATHS.artifacts));

@@ -1,8 +1,7 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { Kysely, SqliteDialect, sql } from "kysely";
-import { syncFolder } from "../folder/files.ts";
+import { makeFolder, syncFolder } from "../folder/files.ts";
 import { type Driver, type DriverName, openDriver } from "./driver.ts";
 import type { Engine } from "./engine.ts";
 import { migrate, readMigrations } from "./migrate.ts";
@@ -33,7 +32,7 @@ const NOW_MS = sql<number>`cast(round((julianday('now') - 2440587.5) * 86400000)
 export async function openSqlite(options: OpenOptions): Promise<Engine> {
   const folder = dirname(resolve(options.file));
   const migrations = await readMigrations();
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const lock = takeLock(options);
   try {
     const driver = configured(options, (opened) => migrate(opened, migrations));
