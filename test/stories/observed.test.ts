@@ -124,6 +124,8 @@ test("the log tells of the run in events, each a JSON object", () => {
     .map((line) => JSON.parse(line));
   const events = said.map(({ event }) => event);
   expect(events[0]).toBe("serve.started");
+  const joined = said.filter(({ event }) => event === "device.enrolled").map(({ device }) => device);
+  expect(joined.sort()).toEqual([...NAMES].sort());
   const overs = said.filter(({ event }) => event === "round.over");
   expect(overs).toMatchObject([
     { outcome: "published", round: 0, devices: 3 },

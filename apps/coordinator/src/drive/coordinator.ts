@@ -292,6 +292,7 @@ export class Coordinator {
    */
   async revoke(device: string, envelope?: SignedEnvelope, by = "owner"): Promise<void> {
     await this.#revoking.revoke(device, envelope, by);
+    this.parts.log.say("device.revoked", { device, by });
   }
 
   /** Calls back after every committed change of any run, and when a device comes, goes or reports. */

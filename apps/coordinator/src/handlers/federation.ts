@@ -49,9 +49,10 @@ function arrival(coordinator: Coordinator, authenticator: Authenticator): Some<"
       return create(HelloReplySchema, { session, nowMs, ...told, ...(await headOf(parts.store)) });
     },
     async enroll({ certificate }, { peerKey }) {
-      const { name } = await registry.enrol(certificate, (name, publicKey) => {
+      const { name, site } = await registry.enrol(certificate, (name, publicKey) => {
         if (peerKey) mustBeSame(name, { publicKey, peerKey });
       });
+      parts.log.say("device.enrolled", { device: name, ...(site && { site }) });
       return create(EnrollReplySchema, { device: name });
     },
   };

@@ -27,6 +27,8 @@ export const EVENTS = {
     "It leads no more. `because` is `shutdown`; `lost`: another leads, or the database did not answer in " +
       "time; or `trouble`: it could not take up the runs.",
   ],
+  "device.enrolled": ["info", "A site joined: its device has taken up its token and may take part."],
+  "device.revoked": ["info", "An owner (`by`) revoked a device: it is out of every round and stays out."],
   "run.taken": [
     "info",
     "A run in progress goes on after a start or a takeover at its `round`, `attempt`, `phase`.",

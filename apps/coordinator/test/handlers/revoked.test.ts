@@ -85,6 +85,12 @@ describe("a device that is revoked", () => {
     expect(desk.round?.revoked).toEqual(new Set(["d"]));
   });
 
+  test("is told of in the log, with who did it", async () => {
+    await desk.owner.revoke(request, OWNER);
+    const line = { level: "info", device: "d", by: "owner" };
+    expect(desk.logged.filter(({ event }) => event === "device.revoked")).toMatchObject([line]);
+  });
+
   test("for who is not enrolled it is an error", async () => {
     const nobody = create(RevokeRequestSchema, { device: "nobody" });
     const code = await desk.owner.revoke(nobody, OWNER).catch((fault: Fault) => fault.code);
