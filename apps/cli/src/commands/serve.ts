@@ -1,7 +1,9 @@
+import type { Role } from "@tutti/coordinator/lead/keeper";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
 import { Fault } from "@tutti/foundation/fault";
 import { Command } from "commander";
 import { integerIn, withContext } from "../action.ts";
+import type { Output } from "../output.ts";
 
 /** Longer than any orderly stop takes; whoever supervises us should wait a little longer still. */
 const STOP_MS = 20_000;
@@ -32,25 +34,37 @@ export function serveCommand(): Command {
         const server = await serveFederation({ folder, ...options });
         const reload = () => void server.reloadTls();
         process.on("SIGHUP", reload);
+        const quiet = tellRole(server, output);
         try {
-          const { name, address, operationsPort } = server;
-          const { kind } = server.role();
-          output.result({ address, federation: name, role: kind, operationsPort }, sentence(server));
           await new Promise<void>((resolve) => {
             if (signal.aborted) resolve();
             else signal.addEventListener("abort", () => resolve(), { once: true });
           });
         } finally {
           process.off("SIGHUP", reload);
+          // What it becomes while it stops is no news.
+          quiet();
           await inTime(server.close());
         }
       }),
     );
 }
 
-function sentence(server: Server): string {
+type Told = Pick<Server, "name" | "address" | "operationsPort" | "onRole">;
+
+/** What it serves and in which role, now and at each change of it: the last line is how it is. */
+export function tellRole(server: Told, output: Pick<Output, "result">): () => void {
   const { name, address, operationsPort } = server;
-  const role = server.role();
+  let told = "";
+  return server.onRole((role) => {
+    const now = sentence(server, role);
+    if (now === told) return;
+    told = now;
+    output.result({ address, federation: name, role: role.kind, operationsPort }, now);
+  });
+}
+
+function sentence({ name, address, operationsPort }: Told, role: Role): string {
   const here = role.kind === "leader" ? "listens" : "stands by";
   const other = role.kind === "standby" && role.leader ? `, ${role.leader} leads` : "";
   const port = operationsPort === undefined ? "" : `; metrics and probes on port ${operationsPort}`;
