@@ -1,4 +1,11 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { initFederation } from "@tutti/coordinator/folder/init";
 import { Office } from "@tutti/coordinator/lead/office";
+import { platformRandom } from "@tutti/foundation/random";
 import { expect, test } from "vitest";
 import { tellRole } from "../src/commands/serve.ts";
 
@@ -37,4 +44,21 @@ test("a role that changes is said again: the last line is how it is", () => {
   quiet();
   office.become({ kind: "standby", leader: "b:2" });
   expect(lines).toHaveLength(4);
+});
+
+test("--port elsewhere than devices dial is told at once", { timeout: 60_000 }, async () => {
+  const home = mkdtempSync(join(tmpdir(), "tutti-serve-"));
+  const folder = join(home, "federation");
+  const about = { folder, name: "f", host: "127.0.0.1", port: 17_600 };
+  await initFederation({ ...about, random: platformRandom(), nowMs: Date.now() });
+  const program = fileURLToPath(new URL("../bin/tutti.mjs", import.meta.url));
+  const child = spawn(process.execPath, [program, "serve", folder, "--port", "0"]);
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  const first = await new Promise((resolve) => child.stdout.once("data", (line) => resolve(`${line}`)));
+  child.kill("SIGTERM");
+  await ended;
+  rmSync(home, { recursive: true, force: true });
+  expect(first).toMatch(
+    /listens on 127\.0\.0\.1:\d+, though tutti\.json has devices dial 127\.0\.0\.1:17600 /,
+  );
 });

@@ -1,3 +1,5 @@
+import { addressOf } from "@tutti/coordinator/folder/config";
+import { readConfig } from "@tutti/coordinator/folder/layout";
 import type { Role } from "@tutti/coordinator/lead/keeper";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
 import { Fault } from "@tutti/foundation/fault";
@@ -34,7 +36,7 @@ export function serveCommand(): Command {
         const server = await serveFederation({ folder, ...options });
         const reload = () => void server.reloadTls();
         process.on("SIGHUP", reload);
-        const quiet = tellRole(server, output);
+        const quiet = tellRole(server, output, await dialledElsewhere(folder, server, options));
         try {
           await new Promise<void>((resolve) => {
             if (signal.aborted) resolve();
@@ -53,22 +55,33 @@ export function serveCommand(): Command {
 type Told = Pick<Server, "name" | "address" | "operationsPort" | "onRole">;
 
 /** What it serves and in which role, now and at each change of it: the last line is how it is. */
-export function tellRole(server: Told, output: Pick<Output, "result">): () => void {
+export function tellRole(server: Told, output: Pick<Output, "result">, dialled?: string): () => void {
   const { name, address, operationsPort } = server;
   let told = "";
   return server.onRole((role) => {
-    const now = sentence(server, role);
+    const now = sentence(server, role, dialled);
     if (now === told) return;
     told = now;
-    output.result({ address, federation: name, role: role.kind, operationsPort }, now);
+    output.result({ address, dialled, federation: name, role: role.kind, operationsPort }, now);
   });
 }
 
-function sentence({ name, address, operationsPort }: Told, role: Role): string {
+/** Where devices, join files and `tutti doctor` go, if --port says that this listens elsewhere. */
+async function dialledElsewhere(
+  folder: string,
+  { address }: Told,
+  { port }: { port?: number },
+): Promise<string | undefined> {
+  const dialled = port === undefined ? address : addressOf(await readConfig(folder));
+  return dialled === address ? undefined : dialled;
+}
+
+function sentence({ name, address, operationsPort }: Told, role: Role, dialled?: string): string {
   const here = role.kind === "leader" ? "listens" : "stands by";
   const other = role.kind === "standby" && role.leader ? `, ${role.leader} leads` : "";
+  const elsewhere = dialled ? `, though tutti.json has devices dial ${dialled}` : "";
   const port = operationsPort === undefined ? "" : `; metrics and probes on port ${operationsPort}`;
-  return `federation ${name} ${here} on ${address}${other}${port} (Ctrl-C stops it)`;
+  return `federation ${name} ${here} on ${address}${elsewhere}${other}${port} (Ctrl-C stops it)`;
 }
 
 /** A store that hangs must not keep a process that was told to stop. */
