@@ -103,6 +103,10 @@ describe("before the first start", () => {
     await chmod(key, 0o600);
     expect(code).toBe("refused");
     expect(out).toMatch(/^fail {2}coordinator key .*644.*chmod 600/m);
+    // As Kubernetes mounts a secret for a group.
+    await chmod(key, 0o440);
+    expect((await doctor(folder)).out).toMatch(/^ok {4}coordinator key .*440/m);
+    await chmod(key, 0o600);
     const config = join(folder, "tutti.json");
     expect(await changed(config, "{", look)).toEqual({ "tutti.json": "fail" });
     const other = await newTls({ name: "x", host: "h", nowMs: Date.now() });

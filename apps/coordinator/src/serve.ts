@@ -9,6 +9,7 @@ import type { Keeping } from "./drive/retention.ts";
 import { armFailpoints, failpoint } from "./failpoint.ts";
 import { addressOf, type Config } from "./folder/config.ts";
 import { openFederation } from "./folder/federation.ts";
+import { openKeys } from "./folder/key-modes.ts";
 import { shownTls } from "./folder/shown-tls.ts";
 import { observing } from "./grpc/observed.ts";
 import { serveGrpc } from "./grpc/serve.ts";
@@ -93,6 +94,7 @@ async function start({ folder, port, around }: ServeOptions, opened: Opened): Pr
   const clock = systemClock();
   const format = process.stderr.isTTY ? "text" : "json";
   const log = openLog({ format, ...config.log, clock, write: lineWriter() });
+  for (const open of await openKeys(folder)) log.say("key.open", open);
   const watch = await Watch.open({ clock, log, config });
   opened.push(() => watch.close());
   const engine = await openDatabase(folder, config);

@@ -11,6 +11,10 @@ type Meaning = readonly [level: Level, says: string];
  */
 export const EVENTS = {
   "serve.started": ["info", "It listens. Fields say where, and which store it has."],
+  "key.open": [
+    "warn",
+    "Others than its user may read or change a private key (`file`, `mode`): chmod 600 it.",
+  ],
   "tls.changed": [
     "info",
     "Another TLS certificate is shown from the next connection on. Fields say until when.",

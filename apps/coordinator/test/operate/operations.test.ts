@@ -1,10 +1,10 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { freePort } from "../../../../claims/support/free-port.ts";
 import type { ConfigInput } from "../../src/folder/config.ts";
 import { initFederation } from "../../src/folder/init.ts";
@@ -42,6 +42,23 @@ const LEVELS: Levels = {
   epoch: 7,
   certificates: { tls: 1000, coordinator: 1000 },
 };
+
+test("a private key that others may read is warned of when the coordinator starts", async () => {
+  const folder = await federation({ log: { format: "json" } });
+  await chmod(join(folder, "coordinator/coordinator.key"), 0o644);
+  await chmod(join(folder, "coordinator/tls.key"), 0o440);
+  const lines: string[] = [];
+  const spy = vi.spyOn(process.stderr, "write").mockImplementation((text) => lines.push(`${text}`) > 0);
+  await (await serveFederation({ folder, port: 0 })).close();
+  spy.mockRestore();
+  const said = lines
+    .join("")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const about = { level: "warn", file: "coordinator/coordinator.key", mode: "644" };
+  expect(said.filter(({ event }) => event === "key.open")).toMatchObject([about]);
+});
 
 describe("a coordinator's operations port", () => {
   let server: Server | undefined;

@@ -5,6 +5,7 @@ import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
 import { examine, expiry, type Finding } from "@tutti/foundation/finding";
 import { verifyCertificate } from "@tutti/identity/certificate";
+import { modeOf, tooOpen } from "../../folder/key-modes.ts";
 import { PATHS, readCertificate, readHex, readKey, readText } from "../../folder/layout.ts";
 
 type Look = Omit<Finding, "what">;
@@ -27,12 +28,11 @@ async function secret(folder: string, path: string): Promise<Look> {
   return await mode(join(folder, path));
 }
 
-/** A key file is its user's alone. */
-export async function mode(file: string): Promise<Look> {
-  const bits = (await stat(file)).mode & 0o777;
-  if ((bits & 0o077) === 0) return { state: "ok", says: `there, mode ${bits.toString(8)}` };
-  const todo = `chmod 600 ${file}`;
-  return { state: "fail", says: `mode ${bits.toString(8)}: others may read it`, todo };
+async function mode(file: string): Promise<Look> {
+  const bits = await modeOf(file);
+  const because = tooOpen(bits);
+  if (because === "") return { state: "ok", says: `there, mode ${bits.toString(8)}` };
+  return { state: "fail", says: `mode ${bits.toString(8)}: ${because}`, todo: `chmod 600 ${file}` };
 }
 
 async function certificate(folder: string, role: "coordinator" | "owner", nowMs: number): Promise<Look> {
