@@ -34,6 +34,8 @@ function program(): Command {
     .option("--json", "print the result as one JSON object on the last line of stdout")
     .exitOverride()
     .showHelpAfterError("(add --help for what this command takes)")
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText("before", refuseUnknown)
     .addHelpText("after", EXIT_HELP);
   for (const command of [
     initCommand(),
@@ -65,8 +67,18 @@ function program(): Command {
 /** Commands made apart do not inherit how errors end the process; neither do theirs. */
 function inheriting(command: Command, parent: Command): Command {
   command.copyInheritedSettings(parent);
+  if (command.commands.length > 0) command.addHelpText("before", refuseUnknown);
   for (const child of command.commands) inheriting(child, command);
   return command;
+}
+
+/** Help on a command that is not there is no help: it would be that of the one above, with exit code 0. */
+function refuseUnknown({ command }: { command: Command }): string {
+  const [first] = command.args;
+  const isKnown = command.commands.some((one) => one.name() === first || one.aliases().includes(first ?? ""));
+  if (first === undefined || first.startsWith("-") || first === "help" || isKnown) return "";
+  const known = command.commands.map((one) => one.name()).join(", ");
+  return command.error(`error: unknown command '${first}'; there are: ${known}`);
 }
 
 /** Runs one command line; returns the exit code. */

@@ -343,6 +343,18 @@ test("the program itself: help, an exit code, JSON of an error", { timeout: 60_0
   const run = (...args: string[]) => spawnSync(process.execPath, [program, ...args], { encoding: "utf8" });
   const help = run("adapter", "convert", "--help");
   expect([help.status, help.stdout]).toEqual([0, expect.stringContaining("--arch <name>")]);
+  // What every command takes is in the help of each.
+  expect(help.stdout).toContain("--json");
+  for (const line of [
+    ["run", "list", "--help"],
+    ["run", "watch", "--help"],
+    ["lst", "--help"],
+  ]) {
+    const unknown = run(...line);
+    expect([unknown.status, unknown.stdout]).toEqual([2, ""]);
+    expect(unknown.stderr).toMatch(/unknown command '(list|watch|lst)'; there are: /);
+  }
+  for (const line of [["help"], ["run", "--help"], ["help", "run"]]) expect(run(...line).status).toBe(0);
   const failed = run("--json", "adapter", "inspect", at("gone"));
   expect(failed.status).toBe(3);
   expect(JSON.parse(failed.stderr)).toMatchObject({ error: { code: "not-found" } });

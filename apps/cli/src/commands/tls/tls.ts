@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readConfig } from "@tutti/coordinator/folder/layout";
 import { newTls } from "@tutti/coordinator/folder/tls";
 import { writeTls } from "@tutti/coordinator/folder/tls-files";
@@ -18,7 +19,9 @@ export function tlsCommand(): Command {
         const { name, host } = await readConfig(folder);
         const tls = await newTls({ name, host, nowMs: Date.now() });
         await writeTls(folder, tls, `${hex(platformRandom().bytes(6))}.part`);
-        output.result({ folder }, `made a new TLS key and certificate in ${folder}/coordinator/`);
+        const until = new Date(new X509Certificate(tls.certificate).validTo).toISOString();
+        const made = `made a new TLS key and certificate in ${folder}/coordinator/`;
+        output.result({ folder, until }, `${made}, valid until ${until.slice(0, 10)}`);
       }),
     );
   return new Command("tls").description("The certificate of the coordinator's port.").addCommand(renew);
