@@ -20,15 +20,39 @@ export function configText(config: ConfigInput): string {
   return `${JSON.stringify(config, null, 2)}\n`;
 }
 
-/** Reads tutti.json strictly. @throws Fault("bad-input"): the field, what was expected and what came. */
-export function parseConfig(written: string): Config {
+/**
+ * Reads tutti.json strictly. @throws Fault("bad-input"): the field, what was expected and what came; where it
+ * is no JSON the line, and nothing of what is there, which may be a password.
+ */
+export function parseConfig(written: string, file = "tutti.json"): Config {
   let value: unknown;
   try {
     value = JSON.parse(written);
   } catch (cause) {
-    throw new Fault("bad-input", "tutti.json", { expected: "JSON", got: "other text", cause });
+    const got = `other text in line ${badLine(written)}`;
+    const todo = "Correct it there, or take the file from a copy";
+    throw new Fault("bad-input", file, { expected: "JSON", got, todo, cause });
   }
   return checkConfig(value);
+}
+
+/** The first line up to which it is no beginning of JSON; errors tell a place in some cases only. */
+function badLine(text: string): number {
+  const lines = text.split("\n").slice(0, MAX_LINES);
+  const bad = lines.findIndex((_, at) => !mayGoOn(`${lines.slice(0, at + 1).join("\n")}\n`));
+  return bad < 0 ? lines.length : bad + 1;
+}
+
+const MAX_LINES = 1_000;
+
+function mayGoOn(beginning: string): boolean {
+  try {
+    JSON.parse(beginning);
+    return true;
+  } catch (cause) {
+    const { message } = cause as Error;
+    return message.includes("end of JSON") || Number(/position (\d+)/.exec(message)?.[1]) >= beginning.length;
+  }
 }
 
 export function checkConfig(value: unknown): Config {

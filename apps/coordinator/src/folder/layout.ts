@@ -58,7 +58,7 @@ export function certificateText(certificate: Certificate): string {
 }
 
 export async function readConfig(folder: string): Promise<Config> {
-  return parseConfig(await readText(folder, PATHS.config));
+  return parseConfig(await readText(folder, PATHS.config), join(folder, PATHS.config));
 }
 
 export async function readKey(folder: string, path: string): Promise<SigningKey> {
@@ -128,6 +128,14 @@ export function missingFile(folder: string, path: string, cause?: unknown): Faul
   return new Fault("not-found", join(folder, path), { expected: "this file", got: "none", todo, cause });
 }
 
+/** What to say of a file that is there. */
+export function unreadable(file: string, code: string | undefined, cause?: unknown): Fault {
+  if (code !== "EACCES" && code !== "EPERM")
+    return new Fault("storage", file, { got: code ?? "an error", cause });
+  const todo = "Run this as the user that owns the folder";
+  return new Fault("refused", file, { expected: "a file that this user may read", got: code, todo, cause });
+}
+
 export async function readText(folder: string, path: string): Promise<string> {
   const file = join(folder, path);
   try {
@@ -135,6 +143,6 @@ export async function readText(folder: string, path: string): Promise<string> {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT") throw missingFile(folder, path, cause);
-    throw new Fault("storage", file, { got: code ?? "an error", cause });
+    throw unreadable(file, code, cause);
   }
 }

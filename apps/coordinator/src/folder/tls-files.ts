@@ -14,23 +14,30 @@ const LOOK_MS = 1_000;
 export async function readTls(folder: string): Promise<Tls> {
   const key = await readText(folder, PATHS.tlsKey);
   const certificate = await readText(folder, PATHS.tlsCertificate);
-  let fits = false;
-  try {
-    fits = new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
-  } catch (cause) {
-    throw new Fault("bad-input", PATHS.tlsCertificate, { expected: "PEM files", got: "other text", cause });
-  }
-  const todo = "Make both anew with `tutti tls renew`";
+  const shown = pem(folder, PATHS.tlsCertificate, () => new X509Certificate(certificate));
+  const secret = pem(folder, PATHS.tlsKey, () => createPrivateKey(key));
   demand(
-    fits,
+    shown.checkPrivateKey(secret),
     () =>
       new Fault("bad-input", PATHS.tlsCertificate, {
         expected: `the key of ${PATHS.tlsKey}`,
         got: "another",
-        todo,
+        todo: RENEW,
       }),
   );
   return { key, certificate };
+}
+
+const RENEW = "Make both anew with `tutti tls renew`";
+
+/** What came of reading a PEM file; of one that is none its name is told, and nothing of what is in it. */
+export function pem<T>(folder: string, path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const detail = { expected: "a PEM file", got: "other text", todo: RENEW, cause };
+    throw new Fault("bad-input", join(folder, path), detail);
+  }
 }
 
 /** Puts others in their place. A reader between the two sees a pair that does not fit, and looks again. */

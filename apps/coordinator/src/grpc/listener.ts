@@ -127,7 +127,9 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
 }
 
 const TODO: Readonly<Record<string, string>> = {
-  EADDRINUSE: "Another process has this port",
+  EADDRINUSE:
+    "Another process has this port: stop it, or change listen.port in tutti.json; `tutti doctor` says more",
+  EACCES: "A port below 1024 is the system's: change listen.port in tutti.json",
   EADDRNOTAVAIL: "It is no address of this machine: change listen.host in tutti.json",
 };
 

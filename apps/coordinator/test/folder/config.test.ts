@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type ConfigInput, configText, parseConfig } from "../../src/folder/config.ts";
+import { unreadable } from "../../src/folder/layout.ts";
 import { LIMITS } from "../../src/grpc/limits.ts";
 
 const least = {
@@ -116,4 +117,32 @@ describe("tutti.json", () => {
     expect(() => parse(wrong)).toThrow(/store\.url: expected a URL that begins postgres/);
     expect(() => parse(wrong)).not.toThrow(/hunter2/);
   });
+});
+
+test.each([
+  ["", 1],
+  ["{", 1],
+  ['{\n  "version": 1,\n  "name": "f" "host": 3\n}\n', 3],
+  ['{\n  "version": 1,\n  "store": { "url": "postgres://u:secret@h" \n}\n', 5],
+  ["{\n  version: 1\n}\n", 2],
+  ['{ "name":\n "f\n" }', 2],
+  ["not JSON at all", 1],
+])("what is no JSON is told by its line, and not shown: %j", (text, line) => {
+  const fault = (() => {
+    try {
+      return parseConfig(text, "f/tutti.json");
+    } catch (error) {
+      return error as Error;
+    }
+  })() as Error;
+  const todo = "Correct it there, or take the file from a copy";
+  expect(fault.message).toBe(`f/tutti.json: expected JSON, got other text in line ${line}. ${todo}`);
+});
+
+test("a file that this user may not read comes with who may", () => {
+  expect(unreadable("f/tutti.json", "EACCES")).toMatchObject({
+    code: "refused",
+    message: expect.stringContaining("Run this as the user that owns the folder"),
+  });
+  expect(unreadable("f/tutti.json", "EIO").code).toBe("storage");
 });

@@ -272,3 +272,15 @@ test("docs/operating.md: another coordinator opens what it says to copy", async 
   await expect(openFederation(other, nowMs)).resolves.toMatchObject({ config: { name: "hearts" } });
   expect(files).not.toMatch(/authority\.key|owner\.key/);
 });
+
+test("of the two TLS files the one that is no PEM is named, with what to do", async () => {
+  await init();
+  for (const path of ["coordinator/tls.key", "coordinator/tls.pem"]) {
+    const before = await readFile(join(folder, path));
+    await writeFile(join(folder, path), "garbage");
+    await expect(openFederation(folder, nowMs)).rejects.toThrow(
+      `${join(folder, path)}: expected a PEM file, got other text. Make both anew with \`tutti tls renew\``,
+    );
+    await writeFile(join(folder, path), before);
+  }
+});

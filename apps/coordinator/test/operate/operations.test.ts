@@ -99,6 +99,15 @@ describe("a coordinator's operations port", () => {
     other.close();
   });
 
+  test("a port of devices that is taken comes with where to change it", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    const { port } = other.address() as { port: number };
+    const taken = serveFederation({ folder: await federation({}), port });
+    await expect(taken).rejects.toThrow(/EADDRINUSE.*change listen\.port in tutti\.json.*tutti doctor/);
+    other.close();
+  });
+
   test("one that is taken ends the start whole, and so does the port of devices", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => other.once("listening", resolve));

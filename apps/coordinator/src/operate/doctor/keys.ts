@@ -7,6 +7,7 @@ import { examine, expiry, type Finding } from "@tutti/foundation/finding";
 import { verifyCertificate } from "@tutti/identity/certificate";
 import { modeOf, tooOpen } from "../../folder/key-modes.ts";
 import { PATHS, readCertificate, readHex, readKey, readText } from "../../folder/layout.ts";
+import { pem } from "../../folder/tls-files.ts";
 
 type Look = Omit<Finding, "what">;
 const RENEW = "Renew it before then (docs/operating.md)";
@@ -51,19 +52,12 @@ async function certificate(folder: string, role: "coordinator" | "owner", nowMs:
 
 async function tls(folder: string, nowMs: number): Promise<Look> {
   const todo = "Make both anew with `tutti tls renew`";
-  const pem = <T>(path: string, read: () => T): T => {
-    try {
-      return read();
-    } catch (cause) {
-      throw new Fault("bad-input", path, { expected: "a PEM file", got: "other text", todo, cause });
-    }
-  };
   const [certificate, secret] = [
     await readText(folder, PATHS.tlsCertificate),
     await readText(folder, PATHS.tlsKey),
   ];
-  const given = pem(PATHS.tlsCertificate, () => new X509Certificate(certificate));
-  const key = pem(PATHS.tlsKey, () => createPrivateKey(secret));
+  const given = pem(folder, PATHS.tlsCertificate, () => new X509Certificate(certificate));
+  const key = pem(folder, PATHS.tlsKey, () => createPrivateKey(secret));
   if (!given.checkPrivateKey(key))
     throw new Fault("refused", PATHS.tlsCertificate, {
       expected: "the key of tls.key",
