@@ -1,8 +1,9 @@
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
-import { Fault } from "@tutti/foundation/fault";
+import { Fault, type FaultDetail } from "@tutti/foundation/fault";
 import * as v from "valibot";
 import { checkCohort, cohortOfPlan, cohortOfRunFile } from "./cohort.ts";
 import { eligibility } from "./eligibility.ts";
+import { meantBy } from "./meant.ts";
 import { staysInside } from "./site-path.ts";
 import { checkStaleness, staleness } from "./staleness.ts";
 
@@ -15,7 +16,7 @@ import { checkStaleness, staleness } from "./staleness.ts";
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 const natural = (low: number, high: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
-const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,64}$/, "1..64 letters, digits, dots, dashes"));
+const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,64}$/, "1..64 of A-Z a-z 0-9 . _ -"));
 const upToAThird = v.pipe(v.number(), v.minValue(0), v.maxValue(0.33));
 const sha256Hex = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "64 lower-case hex digits"));
 
@@ -236,15 +237,18 @@ function parse<S extends v.GenericSchema>(what: string, schema: S, value: unknow
   // A misspelt field is both unknown and missing; its own name says more.
   const issue = result.issues.find(({ expected }) => expected === "never") ?? result.issues[0];
   const path = v.getDotPath(issue);
-  throw new Fault("bad-input", path ? `${what}, field ${path}` : what, contrast(issue));
+  throw new Fault("bad-input", path ? `${what}, field ${path}` : what, contrast(issue, schema));
 }
 
 /** What an issue says: a missing or an unknown field is told as such, not in the schema's own words. */
-function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string } {
+function contrast(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): FaultDetail {
   if (issue.type === "strict_object" && issue.received === "undefined")
     return { expected: "a value", got: "none" };
-  if (issue.expected === "never") return { expected: "no such field", got: issue.received };
-  return { expected: issue.expected ?? issue.message, got: issue.received };
+  if (issue.expected === "never")
+    return { expected: "no such field", got: issue.received, todo: meantBy(schema, issue) };
+  // Of an expression the words, and not what it is written as.
+  const expected = issue.type === "regex" ? issue.message : (issue.expected ?? issue.message);
+  return { expected, got: issue.received };
 }
 
 /** What no single field can say. */

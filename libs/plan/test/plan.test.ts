@@ -56,6 +56,23 @@ describe("run file", () => {
     expect(at(9, 100).cohort.max).toBe(100);
   });
 
+  test.each([
+    ["round", 5, "Did you mean rounds?"],
+    ["train.optimiser.learningrate", 0.1, "Did you mean learningRate?"],
+    ["cohort.mim", 3, "Did you mean min?"],
+    ["train.zzz", 3, "Known here: optimiser, steps, batchSize"],
+  ])("a misspelt field, %s, is told with the one that is meant", (path, value, todo) => {
+    const field = `run file, field ${path}: expected no such field`;
+    expect(() => parseRunFile(put(RUN_FILE, path, value))).toThrow(field);
+    expect(() => parseRunFile(put(RUN_FILE, path, value))).toThrow(todo);
+  });
+
+  test("what a name may be is told in words", () => {
+    expect(() => parseRunFile({ ...RUN_FILE, name: "a run" })).toThrow(
+      'run file, field name: expected 1..64 of A-Z a-z 0-9 . _ -, got "a run"',
+    );
+  });
+
   test("the least that can be said, and what is filled in", () => {
     expect(parseRunFile(RUN_FILE)).toEqual({
       ...RUN_FILE,

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { Fault } from "@tutti/foundation/fault";
-import { nearest } from "@tutti/foundation/nearest";
+import { meantBy } from "@tutti/plan/meant";
 import * as v from "valibot";
 import { schema } from "./schema.ts";
 
@@ -68,10 +68,8 @@ export function checkConfig(value: unknown): Config {
 function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string; todo?: string } {
   const at = issue.path?.at(-1);
   if (issue.expected === "never" && at) {
-    const names = fieldsBeside(issue);
-    const meant = nearest(String(at.key), names);
-    const todo = meant ? `Did you mean ${meant}?` : `Known here: ${names.join(", ")}`;
-    return { expected: "no such field", got: JSON.stringify(String(at.key).slice(0, 40)), todo };
+    const got = JSON.stringify(String(at.key).slice(0, 40));
+    return { expected: "no such field", got, todo: meantBy(schema, issue) };
   }
   if (issue.received === "undefined") return { expected: "a value", got: "nothing" };
   const said = issue.kind === "schema" && issue.type !== "string" && issue.type !== "number";
@@ -82,25 +80,4 @@ function contrast(issue: v.BaseIssue<unknown>): { expected: string; got: string;
 function quoted(input: unknown): string {
   if (typeof input === "object" && input !== null) return Array.isArray(input) ? "a list" : "an object";
   return JSON.stringify(input)?.slice(0, 80) ?? typeof input;
-}
-
-/** The fields that the object of an unknown one knows: the schema is walked the way of the issue. */
-function fieldsBeside(issue: v.BaseIssue<unknown>): string[] {
-  let here: v.GenericSchema[] = [schema];
-  for (const { key } of issue.path?.slice(0, -1) ?? [])
-    here = here.flatMap((one) => membersOf(one)[String(key)] ?? []).flatMap(alternatives);
-  return [...new Set(here.flatMap((one) => Object.keys(membersOf(one))))];
-}
-
-type Wrapping = { wrapped?: v.GenericSchema; options?: readonly v.GenericSchema[] };
-
-/** What stands behind "optional", and each of a variant. */
-export function alternatives(one: v.GenericSchema): v.GenericSchema[] {
-  const { wrapped, options } = one as Wrapping;
-  if (wrapped) return alternatives(wrapped);
-  return one.type === "variant" && options ? options.flatMap(alternatives) : [one];
-}
-
-export function membersOf(one: v.GenericSchema): Record<string, v.GenericSchema> {
-  return (one as { entries?: Record<string, v.GenericSchema> }).entries ?? {};
 }

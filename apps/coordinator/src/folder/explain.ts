@@ -1,5 +1,5 @@
+import { alternatives, membersOf } from "@tutti/plan/meant";
 import * as v from "valibot";
-import { alternatives, membersOf } from "./config.ts";
 import { schema } from "./schema.ts";
 
 /** One field of tutti.json, as docs/operating.md lists it. */
