@@ -53,5 +53,11 @@ export function asFault(error: unknown, code: FaultCode = "internal"): Fault {
 
 function sentence(what: string, { expected, got, todo }: FaultDetail): string {
   const contrast = [expected && `expected ${expected}`, got && `got ${got}`].filter(Boolean).join(", ");
-  return `${what}${contrast ? `: ${contrast}` : ""}${todo ? `. ${todo}` : ""}`;
+  const said = `${what}${contrast ? `: ${contrast}` : ""}`;
+  return todo ? andThen(said, todo) : said;
+}
+
+/** What is said, then what to do. A sentence that is quoted at the end of the first needs no second end. */
+export function andThen(said: string, todo: string): string {
+  return `${said}${/[.?!]$/.test(said) ? "" : "."} ${todo}`;
 }

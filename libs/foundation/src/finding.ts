@@ -18,7 +18,8 @@ export async function examine(
   } catch (error) {
     const { what: about, message, detail } = asFault(error);
     const { todo } = detail;
-    const says = todo ? message.replace(`. ${todo}`, "") : message;
+    const says =
+      todo && message.endsWith(todo) ? message.slice(0, -todo.length).replace(/\.? $/, "") : message;
     return { what, state: "fail", says: says || about, ...(todo && { todo }) };
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { assert, checkBytes, checkInteger, demand, unreachable } from "../src/check.ts";
 import { asFault, Fault } from "../src/fault.ts";
+import { examine } from "../src/finding.ts";
 
 describe("Fault", () => {
   test("the message reads what: expected X, got Y. Do Z.", () => {
@@ -13,6 +14,9 @@ describe("Fault", () => {
     expect(new Fault("deadline", "round 3").message).toBe("round 3");
     expect(new Fault("refused", "task", { got: "no signature" }).message).toBe("task: got no signature");
     expect(new Fault("refused", "task", { todo: "Ask its owner" }).message).toBe("task. Ask its owner");
+    // What it quotes may have an end of its own.
+    const quoting = new Fault("unavailable", "b", { got: "a: is it there?", todo: "Look" });
+    expect(quoting.message).toBe("b: got a: is it there? Look");
     expect([full.code, full.what, full.name, full instanceof Error]).toEqual([
       "bad-input",
       "rank",
@@ -67,4 +71,12 @@ describe("door checks", () => {
     expect(caught(() => unreachable("x" as never))).not.toBeInstanceOf(Fault);
     expect(caught(() => assert(1, "one"))).toBeUndefined();
   });
+});
+
+test("a look at one thing says what is wrong apart from what to do, whatever that ends with", async () => {
+  for (const got of ["nothing", "nothing: is it there?"]) {
+    const fault = new Fault("unavailable", "b", { got, todo: "Look" });
+    const found = await examine("it", () => Promise.reject(fault));
+    expect(found).toEqual({ what: "it", state: "fail", says: `b: got ${got}`, todo: "Look" });
+  }
 });

@@ -139,8 +139,8 @@ export function checkToken({ name, enrolBeforeS }: Identity, nowS: number): void
     enrolBeforeS === 0 || nowS <= enrolBeforeS,
     () =>
       new Fault("refused", `token of ${name}`, {
-        expected: "one that is enrolled with in time",
-        got: `one for until ${date(enrolBeforeS)}`,
+        expected: "one that may still be used",
+        got: `one that expired on ${date(enrolBeforeS).slice(0, 10)}`,
         todo: "Ask the federation's operator for a new join file",
       }),
   );

@@ -1,4 +1,4 @@
-import { Fault } from "@tutti/foundation/fault";
+import { andThen, Fault } from "@tutti/foundation/fault";
 import type { Finding } from "@tutti/foundation/finding";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
@@ -60,8 +60,8 @@ function tell(findings: readonly Finding[], output: Output): void {
   const count = (state: Finding["state"]) => findings.filter((one) => one.state === state).length;
   const width = Math.max(...findings.map(({ what }) => what.length));
   const lines = findings.map(({ what, state, says, todo }) => {
-    const act = todo && state !== "ok" ? `. ${todo}` : "";
-    return `${state.padEnd(4)}  ${what.padEnd(width)}  ${says}${act}`;
+    const told = todo && state !== "ok" ? andThen(says, todo) : says;
+    return `${state.padEnd(4)}  ${what.padEnd(width)}  ${told}`;
   });
   const sum = { ok: count("ok"), warn: count("warn"), fail: count("fail") };
   output.result(

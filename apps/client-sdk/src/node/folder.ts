@@ -97,7 +97,12 @@ export async function readPolicy(folder: string): Promise<Policy> {
   const file = join(folder, FILES.policy);
   const bytes = await readFile(file).catch((cause) => {
     const todo = "Restore the file; without one this device takes part in nothing";
-    throw new Fault("refused", FILES.policy, { expected: "a readable file", got: `${cause}`, todo, cause });
+    throw new Fault("refused", FILES.policy, {
+      expected: "a readable file",
+      got: saidOf(cause),
+      todo,
+      cause,
+    });
   });
   return parsePolicy(fromUtf8(bytes, FILES.policy));
 }
@@ -106,6 +111,10 @@ async function readNeeded(file: string, todo: string): Promise<Uint8Array> {
   try {
     return await readFile(file);
   } catch (cause) {
-    throw new Fault("not-found", file, { expected: "a readable file", got: `${cause}`, todo, cause });
+    throw new Fault("not-found", file, { expected: "a readable file", got: saidOf(cause), todo, cause });
   }
+}
+
+function saidOf(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code === "ENOENT" ? "nothing there" : `${cause}`;
 }

@@ -39,6 +39,15 @@ describe("what was published", () => {
     expect([code, what]).toEqual(["refused", `manifest, ${field}`]);
   });
 
+  test("a manifest of another round: which round it is of, and not two hashes", () => {
+    const change = { round: 7, version: 8, transcript: "ab".repeat(32) };
+    const manifest = house.manifestOf(round.release, change);
+    const { task } = verifyRound(round.given);
+    expect(fault({ ...round.given, manifest }).message).toBe(
+      `manifest, round: expected ${task.round}, got 7`,
+    );
+  });
+
   test("a claim of privacy where the plan has none, in the transcript or in the manifest", () => {
     const message = found((_, cohort) => {
       cohort.privacy = { $typeName: "tutti.v1.PrivacySpent", mode: "central", noiseMultiplier: 1, rho: 0.5 };
