@@ -7,7 +7,10 @@ import { asRegistrar } from "../owner.ts";
 
 export function devicesCommand(): Command {
   return new Command("devices")
-    .description("List the devices that have enrolled: site, labels, until when, when last seen, revoked.")
+    .description(
+      "List the devices that have enrolled: site, labels, until when, when last seen, revoked. " +
+        "When one was seen is known since the coordinator's start or takeover.",
+    )
     .option("--federation <folder>", "federation folder with the owner's key", "federation")
     .action((options: { federation: string }, command: Command) =>
       withContext(command, async ({ output }) => {
@@ -39,10 +42,11 @@ function plain(device: DeviceRecord): Record<string, unknown> {
   };
 }
 
-/** For people. Seen is known since the coordinator started. */
+/** For people. When one was seen is known since the coordinator started, or took over. */
 export function lineOf(device: DeviceRecord, nowMs: number): string {
   const { name, site, labels, notAfterS, lastSeenMs } = device;
-  const seen = lastSeenMs === 0 ? "not seen" : `seen ${instant(lastSeenMs).slice(0, 19)}Z`;
+  const seen =
+    lastSeenMs === 0 ? "not seen since the coordinator began" : `seen ${instant(lastSeenMs).slice(0, 19)}Z`;
   const ended = notAfterS * 1000 < nowMs ? "expired" : "valid until";
   return [
     name,
