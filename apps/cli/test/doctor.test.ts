@@ -231,6 +231,7 @@ describe("beside a running coordinator", () => {
     const { code, out } = await doctor("--device", device);
     expect(code).toBe("");
     expect(out).toMatch(/^ok {4}coordinator +127\.0\.0\.1:\d+ answers and shows a pinned certificate; 0 s/m);
+    expect(out).toMatch(/^ok {4}coordinator .*; the only address it knows$/m);
     await chmod(join(device, "device.key"), 0o640);
     expect(await lookAtDevice()).toMatchObject({ key: "fail" });
     await chmod(join(device, "device.key"), 0o600);

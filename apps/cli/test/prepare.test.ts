@@ -1,6 +1,11 @@
+import { readTensors } from "@tutti/adapter/formats/safetensors";
+import { merge } from "@tutti/adapter/merge";
+import { resolve } from "@tutti/adapter/resolve";
+import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import type { Graph, Node } from "@tutti/graph/ir";
 import { mlp } from "@tutti/graph/make/mlp";
+import { read } from "@tutti/graph/read";
 import { tensorOf } from "@tutti/graph/tensor";
 import { write } from "@tutti/graph/write";
 import { parseRunFile } from "@tutti/plan/plan";
@@ -26,6 +31,23 @@ test("ranks by pattern are in the plan's tensors", () => {
     .filter(({ name }) => name.endsWith("lora_A.weight"))
     .map(({ shape }) => shape[0]);
   expect(ranks).toEqual([2, 3]);
+});
+
+test("docs/operating.md: a new run goes on from what a release merged, as a run of its own", () => {
+  const first = resolveRun(runFile({}), base);
+  const model = read(base);
+  const adapter = resolve(model, first.plan.adapter);
+  const chance = seededRandom(7);
+  const learnt = new Map(
+    [...readTensors(first.plan.tensors, first.initial)].map(([name, values]) => {
+      return [name, values.map(() => chance.uniform())] as const;
+    }),
+  );
+  const merged = merge(base, adapter, learnt);
+  const next = resolveRun(runFile({}), merged, "results/merged.onnx");
+  expect(next.plan.tensors).toEqual(first.plan.tensors);
+  expect(next.plan.base.sha256).toBe(sha256Hex(merged));
+  expect(next.plan.base.sha256).not.toBe(first.plan.base.sha256);
 });
 
 /** x times a weight held in 8 bits. */

@@ -105,11 +105,14 @@ async function linkOf(folder: string, config: Config): Promise<Link> {
   return connect({ address, addresses, tls, name, key, shows, pins });
 }
 
-async function greet(link: Link, { address }: Config): Promise<Look> {
+async function greet(link: Link, { address, addresses }: Config): Promise<Look> {
   try {
     const { nowMs } = await link.hello(create(HelloRequestSchema), AbortSignal.timeout(WAIT_MS));
     const looked = skew(Date.now(), nowMs, "the coordinator's clock");
-    return { ...looked, says: `${address} answers and shows a pinned certificate; ${looked.says}` };
+    // An operator who adds coordinators cannot tell which sites know of them.
+    const count = addresses.length + 1;
+    const of = count === 1 ? "the only address it knows" : `one of ${count} addresses that it knows`;
+    return { ...looked, says: `${address} answers and shows a pinned certificate; ${looked.says}; ${of}` };
   } catch (cause) {
     const said = cause instanceof Error ? cause.message : String(cause);
     const todo = isOtherCertificate(cause)
