@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
-import { link, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { link, lstat, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { syncFolder } from "@tutti/client-sdk/node/atomic";
+import { makeFolder, syncFolder } from "@tutti/client-sdk/node/atomic";
 import { Fault } from "@tutti/foundation/fault";
 import { undisturbed } from "./action.ts";
 import type { ModelFile } from "./model-file.ts";
@@ -50,7 +50,7 @@ async function written(files: Files, options: WriteOptions): Promise<void> {
   const moves: Move[] = [];
   try {
     for (const [path, content] of all) {
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolder(dirname(path));
       const move = moveTo(path);
       moves.push(move);
       await writeBeside(move, { content, mode: options.mode });

@@ -9,7 +9,7 @@ import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import { decodeHeader } from "../drive/ledger.ts";
 import { needs } from "../drive/retention.ts";
 import type { Config } from "../folder/config.ts";
-import { publish, storageFault } from "../folder/files.ts";
+import { makeFolder, publish, storageFault } from "../folder/files.ts";
 import { COORDINATOR_FILES, missingFile, PATHS, readConfig } from "../folder/layout.ts";
 import { type Snapshot, snapshot, TABLE_NAMES } from "../store/dump.ts";
 import { openSource, type Source } from "../store/source.ts";
@@ -47,7 +47,7 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
   const part = `${to}.${process.pid}.part`;
   const source = await openSource(options.folder, config);
   try {
-    await mkdir(dirname(to), { recursive: true });
+    await makeFolder(dirname(to));
     await mkdir(part, { mode: 0o700 });
     const manifest = await copy(part, { ...options, config, source });
     const text = manifestText(manifest);

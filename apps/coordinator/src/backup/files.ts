@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
-import { syncFolder } from "../folder/files.ts";
+import { makeFolder, syncFolder } from "../folder/files.ts";
 import type { ManifestFile } from "./manifest.ts";
 
 /** Writes a file of a backup from its pieces, durable when this resolves; what the manifest says of it. */
@@ -13,7 +13,7 @@ export async function writeFile(
   pieces: AsyncIterable<Uint8Array | string>,
 ): Promise<ManifestFile> {
   const file = join(folder, path);
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await makeFolder(dirname(file), 0o700);
   const hash = createHash("sha256");
   let bytes = 0;
   const handle = await open(file, "wx", 0o600);

@@ -6,7 +6,7 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { openArtifacts } from "../artifacts.ts";
 import { type Config, configText, parseConfig } from "../folder/config.ts";
-import { storageFault, syncFolder } from "../folder/files.ts";
+import { makeFolder, storageFault, syncFolder } from "../folder/files.ts";
 import { PATHS } from "../folder/layout.ts";
 import { openDatabase, postgresUrl } from "../store/database.ts";
 import { load, TABLE_NAMES } from "../store/dump.ts";
@@ -51,7 +51,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   const part = `${folder}.${process.pid}.part`;
   let there = part;
   try {
-    await mkdir(dirname(folder), { recursive: true });
+    await makeFolder(dirname(folder));
     await mkdir(part, { mode: 0o700 });
     const config = await placeFolder(part, { manifest, ...options });
     const shelf = shelfOf(part, config);
@@ -144,7 +144,7 @@ async function placeArtifacts(
   part: string,
   { from, manifest, shelf, signal, progress }: Shelving,
 ): Promise<void> {
-  await mkdir(shelf, { recursive: true });
+  await makeFolder(shelf);
   const there = new Set(await readdir(shelf));
   const artifacts = openArtifacts(shelf);
   let added = 0;
