@@ -35,7 +35,9 @@ export function goneLine(earlier: number): string {
 /** A run in one line: where it is, what it waits for. */
 export function statusLine({ run, name, state, round, rounds, phase, reason, waiting }: RunStatus): string {
   const where = state === "running" ? `round ${round} of ${rounds}, ${phase}` : state;
-  const why = waiting || reason;
+  // Of a run in progress it is that of the attempt before.
+  const failed = state === "running" && reason ? `failed before: ${reason}` : reason;
+  const why = [waiting, failed].filter(Boolean).join("; ");
   return printable(`${name} (${run.slice(0, 12)}): ${where}${why ? ` (${why})` : ""}`);
 }
 

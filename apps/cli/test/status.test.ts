@@ -72,6 +72,13 @@ test("a run that waits says why, and a device which run it serves", () => {
     waiting,
   });
   expect(statusLine(status)).toBe(`night (abababababab): round 0 of 5, gathering (${waiting})`);
+  const reason = "round 0, attempt 1 of 3: 2 of at least 3 devices were ready";
+  expect(statusLine({ ...status, reason })).toBe(
+    `night (abababababab): round 0 of 5, gathering (${waiting}; failed before: ${reason})`,
+  );
+  expect(statusLine({ ...status, waiting: "", reason, state: "failed" })).toBe(
+    `night (abababababab): failed (${reason})`,
+  );
   const device = {
     device: "ann",
     connected: true,

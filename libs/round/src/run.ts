@@ -58,6 +58,7 @@ export function afterSuccess(
     clipNorm: clipNorm ?? header.clipNorm,
     owed: Object.fromEntries(owed),
     state: last ? "finished" : "running",
+    reason: "",
   };
 }
 

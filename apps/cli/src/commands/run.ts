@@ -105,9 +105,12 @@ async function watchRun(admin: AdminLink, run: string, { output, signal }: Conte
   const { say } = output;
   let shown = 0;
   let last: RunStatus | undefined;
-  let waiting = "";
+  let [waiting, before] = ["", ""];
   for await (const status of follow(admin, run, { patience, signal, say })) {
     for (const record of recordsAfter(shown, status)) output.say(roundLine(record, status.rounds));
+    const failed = status.state === "running" ? status.reason : "";
+    if (failed !== before && failed !== "") output.say(`tried again after ${failed}`);
+    before = failed;
     const now = waitingLine(status);
     if (now !== waiting && now !== "") output.say(now);
     waiting = now;

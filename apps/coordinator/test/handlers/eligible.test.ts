@@ -274,7 +274,11 @@ describe("a device that declines for a reason of its own", () => {
     await desk.settle();
     expect(serving(run)).toEqual(ABC);
     await finish(run, ABC);
-    expect(desk.coordinator.driver(run).header).toMatchObject({ state: "finished", history: [{}, {}] });
+    expect(desk.coordinator.driver(run).header).toMatchObject({
+      state: "finished",
+      reason: "",
+      history: [{}, {}],
+    });
   });
 
   test("is asked again after two joinMs", async () => {
