@@ -36,7 +36,7 @@ const LONGEST_WINDOW_MS = 3_600_000;
 export function returnMs(
   attempt: number,
   { jitter }: Pick<Patience, "jitter">,
-  { because, window }: { because?: Fault | null; window?: RetryWindow | undefined },
+  { because, window }: { because?: Fault | null; window?: Pick<RetryWindow, "minMs" | "maxMs"> | undefined },
 ): number {
   const backOff = delayMs(attempt, jitter, because);
   if (!window) return backOff;

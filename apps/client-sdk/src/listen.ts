@@ -30,8 +30,12 @@ type ListenOptions = {
   readonly state?: () => Promise<DeviceState>;
 };
 
-/** What is known of the coordinator from one stream to the next: when it wants to see this device again. */
-type Told = { window?: RetryWindow | undefined };
+/** From one stream to the next: when the coordinator wants to see this device again, and what for. */
+type Told = { window?: RetryWindow | undefined; isInRound?: boolean };
+
+/** A round waits for its devices: they come back this soon, however many others are told to take longer. */
+const SOON_MS = 2_000;
+const ENDS_ROUND: ReadonlySet<string | undefined> = new Set(["idle", "excused", "published", "runOver"]);
 
 /**
  * Keeps one Listen stream open until the signal: after a loss it comes back, within the window that the
@@ -53,9 +57,14 @@ export async function listen(options: ListenOptions): Promise<void> {
     // A stream that held for longer than it was waited for was no failed attempt: a coordinator killed now
     // and then is found again at once; one that takes calls only to drop them is asked ever less often.
     if (heldMs > waitedMs) attempt = 0;
-    waitedMs = Math.max(returnMs(attempt, patience, { because, window: told.window }), mendedMs ?? 0);
+    waitedMs = Math.max(returnMs(attempt, patience, { because, window: windowOf(told) }), mendedMs ?? 0);
     await clock.sleep(waitedMs, signal).catch(() => {});
   }
+}
+
+function windowOf({ window, isInRound }: Told): Pick<RetryWindow, "minMs" | "maxMs"> | undefined {
+  if (!window || !isInRound) return window;
+  return { minMs: Math.min(window.minMs, SOON_MS / 2), maxMs: Math.min(window.maxMs, SOON_MS) };
 }
 
 /** One stream: the Fault that ended it, if one did, and how long it held once greeted. */
@@ -85,6 +94,7 @@ async function stream(
         told.window = word.word.value.retry ?? told.window;
         emit({ kind: "idle", because: word.word.value.because.slice(0, MAX_BECAUSE) });
       }
+      told.isInRound = !ENDS_ROUND.has(word.word.case);
       await hear(word);
     }
     return { because: null, heldMs: held() };

@@ -175,7 +175,7 @@ const fields = {
   eligibility: v.exactOptional(eligibility),
   /** The run's share of the devices' time against other runs of the federation; absent: 1. */
   share: v.exactOptional(natural(1, 100)),
-  /** How often a failed round is tried again before the run fails. */
+  /** Times a round is tried in all before the run fails. */
   attempts: v.optional(natural(1, 100), 3),
   seed: v.optional(natural(0, 2 ** 31 - 1), 1),
 };

@@ -109,10 +109,10 @@ async function greet(link: Link, { address, addresses }: Config): Promise<Look> 
   try {
     const { nowMs } = await link.hello(create(HelloRequestSchema), AbortSignal.timeout(WAIT_MS));
     const looked = skew(Date.now(), nowMs, "the coordinator's clock");
-    // An operator who adds coordinators cannot tell which sites know of them.
-    const count = addresses.length + 1;
-    const of = count === 1 ? "the only address it knows" : `one of ${count} addresses that it knows`;
-    return { ...looked, says: `${address} answers and shows a pinned certificate; ${looked.says}; ${of}` };
+    // An operator who adds coordinators asks each site: no coordinator knows which sites know of it.
+    const all = [address, ...addresses];
+    const who = all.length === 1 ? `${address}, the only address it knows,` : `one of ${all.join(", ")}`;
+    return { ...looked, says: `${who} answers with a pinned certificate; ${looked.says}` };
   } catch (cause) {
     const said = cause instanceof Error ? cause.message : String(cause);
     const todo = isOtherCertificate(cause)
@@ -122,7 +122,7 @@ async function greet(link: Link, { address, addresses }: Config): Promise<Look> 
   }
 }
 
-/** The list of who was revoked is for enrolled devices, and reading it changes nothing. */
+/** Asks for the list of who was revoked: a signed call for enrolled devices only, which changes nothing. */
 async function membership(link: Link): Promise<Look> {
   try {
     await link.standing!.revocations(create(RevocationsRequestSchema), AbortSignal.timeout(WAIT_MS));

@@ -64,7 +64,7 @@ export async function readIdentity(
   { federation, name, authority }: DeviceConfig,
 ): Promise<DeviceIdentity> {
   const seed = await readSeed(folder);
-  const held = await readNeeded(join(folder, FILES.certificate), JOIN_AGAIN);
+  const held = await readNeeded(join(folder, FILES.certificate), JOIN_HERE);
   let certificate = decode(CertificateSchema, held, MAX_CERTIFICATE_BYTES);
   return {
     federation,
@@ -86,7 +86,9 @@ export async function readShown(folder: string): Promise<TlsIdentity> {
   return tlsIdentity(await readSeed(folder));
 }
 
-const JOIN_AGAIN = "Join again: a device's key is never made anew";
+const JOIN_HERE =
+  "Ask for a new join file of the same name, move device.json away and join in this folder: the key stays";
+const JOIN_AGAIN = "Join under a new name: a key that is lost cannot be replaced";
 
 async function readSeed(folder: string): Promise<Uint8Array> {
   return fromBase64(fromUtf8(await readNeeded(join(folder, FILES.key), JOIN_AGAIN)).trim(), FILES.key);

@@ -21,7 +21,7 @@ import { Hold } from "./hold.ts";
 import type { DriverOptions } from "./options.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
-/** How long devices may take to come back after the coordinator did: their longest pause is 10 s. */
+/** How long devices of a round may take to come back after the coordinator did; idle ones may take longer. */
 export const RECONNECT_MS = 12_000;
 
 /**

@@ -53,7 +53,7 @@ export async function initFederation(options: InitOptions): Promise<void> {
     for (const inner of ["authority", "owner", "coordinator", "."]) await syncFolder(join(part, inner));
     await publish(part, folder);
   } catch (cause) {
-    // Below what is no folder even this fails, and says less.
+    // Where its parent is no folder this fails too, and the first error says more.
     await rm(part, { recursive: true, force: true }).catch(() => {});
     throw storageFault(folder, cause);
   }
@@ -62,12 +62,12 @@ export async function initFederation(options: InitOptions): Promise<void> {
 type Content = { readonly text: string; readonly mode: number };
 
 async function filesOf({ name, host, port, random, nowMs }: InitOptions): Promise<Map<string, Content>> {
-  // Whoever dials this machine only should not open a port to all others.
+  // A host that only this machine can dial must not open the port to others.
   const listen = { host: LOOPBACK.has(host) ? host : "0.0.0.0", port };
   const seeds = { authority: newSeed(random), owner: newSeed(random), coordinator: newSeed(random) };
   const authority = signingKey(seeds.authority);
-  const certify = (role: Role) =>
-    certificateText(grant(authority, { role, key: signingKey(seeds[role as "owner"]), random, nowMs }));
+  const certify = (role: "owner" | "coordinator") =>
+    certificateText(grant(authority, { role, key: signingKey(seeds[role]), random, nowMs }));
   const tls = await newTls({ name, host, nowMs });
   const open = (text: string): Content => ({ text, mode: 0o644 });
   const secret = (text: string): Content => ({ text, mode: SECRET });
@@ -84,7 +84,7 @@ async function filesOf({ name, host, port, random, nowMs }: InitOptions): Promis
   ]);
 }
 
-/** The authority's statement about a role of its own: as long as TLS's, since both are renewed together. */
+/** The authority's certificate for the owner or the coordinator; good for as long as TLS's is. */
 function grant(
   authority: SigningKey,
   about: { role: Role; key: SigningKey; random: SecretRandom; nowMs: number },
