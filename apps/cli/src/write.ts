@@ -58,8 +58,7 @@ async function written(files: Files, options: WriteOptions): Promise<void> {
     await refuseOnePlace(moves);
     await placeAll(moves, options);
   } catch (cause) {
-    // The last first: a file stands where it was put until what it replaced is back.
-    for (const move of moves.toReversed()) await putBack(move);
+    await putAllBack(moves, options);
     throw asStorage(cause, all);
   }
   for (const move of moves) await cleared(move);
@@ -145,6 +144,17 @@ async function place({ path, beside, aside, made }: Move, options: WriteOptions)
     });
   }
   made.add(path);
+}
+
+/** The last first: a file stands where it was put until what it replaced is back. */
+async function putAllBack(moves: readonly Move[], options: WriteOptions): Promise<void> {
+  const seal = moves.find(({ path }) => path === options.seal);
+  // It vouches for none of a mixture: gone while the others are put back, and back after them.
+  if (seal?.made.delete(seal.path)) await rm(seal.path, { force: true }).catch(() => {});
+  for (const move of moves.toReversed()) if (move !== seal) await putBack(move);
+  if (!seal) return;
+  await syncFolders(moves).catch(() => {});
+  await putBack(seal);
 }
 
 /** Best effort: a disk that failed may fail again, and then the first failure is the one to tell. */

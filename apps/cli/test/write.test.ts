@@ -7,25 +7,29 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { writeAll } from "../src/write.ts";
 
-/** What is done to the disk, in order; `after` sees the folder as a process killed right then leaves it. */
-const disk = vi.hoisted(() => ({ done: [] as string[], after: () => {} }));
+/**
+ * What is done to the disk, in order; `after` sees the folder as a process killed right then leaves it, and
+ * what `before` throws the disk says.
+ */
+const disk = vi.hoisted(() => ({ done: [] as string[], after: () => {}, before: () => {} }));
 vi.mock("node:fs/promises", async (original) => {
   const real = await original<typeof import("node:fs/promises")>();
-  const seen = async <T>(what: string, does: Promise<T>) => {
-    const given = await does;
+  const seen = async <T>(what: string, act: () => Promise<T>) => {
+    disk.before();
+    const given = await act();
     disk.done.push(what);
     disk.after();
     return given;
   };
   return {
     ...real,
-    rename: (from: string, to: string) => seen("move", real.rename(from, to)),
-    link: (from: string, to: string) => seen("move", real.link(from, to)),
-    rm: (path: string, how: object) => seen("remove", real.rm(path, how)),
+    rename: (from: string, to: string) => seen("move", () => real.rename(from, to)),
+    link: (from: string, to: string) => seen("move", () => real.link(from, to)),
+    rm: (path: string, how: object) => seen("remove", () => real.rm(path, how)),
     open: async (path: string, flags?: string, mode?: number) => {
       const handle: FileHandle = await real.open(path, flags, mode);
       const sync = handle.sync.bind(handle);
-      handle.sync = () => seen(flags === "wx" ? "sync" : "sync folder", sync());
+      handle.sync = () => seen(flags === "wx" ? "sync" : "sync folder", sync);
       return handle;
     },
   };
@@ -38,6 +42,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   disk.after = () => {};
+  disk.before = () => {};
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -64,6 +69,29 @@ test("whenever it is killed, a file that vouches for others stands beside those 
   expect([...states]).toEqual(["null", "one", "two"].filter((state) => states.has(state)));
   expect(states).toEqual(new Set(["null", "one", "two"]));
   expect(readdirSync(folder).sort()).toEqual(["adapter", "manifest", "sub"]);
+});
+
+test("so too while a disk that fails once, wherever, has it put back what was there", async () => {
+  const ends = new Set<string>();
+  for (let failsAt = 0; failsAt < 30; failsAt++) {
+    await writeAll(release("one"), { ...sealed, seal: at("manifest") });
+    let count = 0;
+    disk.before = () => {
+      if (count++ === failsAt) throw new Error("EIO");
+    };
+    disk.after = () => {
+      const [manifest, ...others] = NAMES.map(held);
+      if (manifest !== null) expect(others, `at ${failsAt}`).toEqual([manifest, manifest]);
+    };
+    const end = await writeAll(release("two"), { ...sealed, seal: at("manifest") }).then(
+      () => "two",
+      () => "one",
+    );
+    [disk.before, disk.after] = [() => {}, () => {}];
+    ends.add(end);
+    expect(NAMES.map(held), `at ${failsAt}`).toEqual([end, end, end]);
+  }
+  expect(ends).toEqual(new Set(["one", "two"]));
 });
 
 test("all are synced before the first is moved, and their folders before the one that vouches", async () => {

@@ -117,9 +117,10 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     close: async () => {
       life.abort(new Fault("cancelled", "the device was closed"));
       await going.ended(site.clock, CLOSE_MS);
-      await workshop.close();
-      await holder.close();
-      site.link.close();
+      // What an app's engine still loads is waited for no longer than its functions.
+      const closed = Promise.all([workshop.close(), holder.close()]);
+      void going.during(closed);
+      await Promise.race([going.ended(site.clock, CLOSE_MS), closed]).finally(() => site.link.close());
     },
   };
 }

@@ -83,6 +83,22 @@ test("a data function that comes back after the device was closed writes nothing
   await rm(folder, { recursive: true, force: true });
 });
 
+test("an app's engine that never loads anything is waited for no longer than its functions", async () => {
+  let loading = false;
+  const engine = {
+    name: "stuck",
+    load: () => {
+      loading = true;
+      return new Promise<never>(() => {});
+    },
+  };
+  const { device } = await deviceOn(scriptOf(), "ann", { engine });
+  const taking = device.participate();
+  await until(() => loading);
+  await device.close();
+  await taking;
+});
+
 test("a release whose trial is under way does not come in once the device was closed", async () => {
   const script = scriptOf();
   const store = memoryStore();

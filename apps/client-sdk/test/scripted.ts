@@ -43,6 +43,7 @@ type Options = {
   data?: Data;
   audit?: Audit;
   sleep?: Clock["sleep"];
+  engine?: Engine;
 };
 
 export async function deviceOn(script: Script, name: string, options: Options = {}) {
@@ -55,7 +56,7 @@ export async function deviceOn(script: Script, name: string, options: Options = 
     folder: "",
     link: script.linkFor(name),
     store: options.store ?? memoryStore(),
-    engine: async () => engine,
+    engine: async () => options.engine ?? engine,
     runtime: options.runtime ?? onnxruntimeNode(),
     // Waits pass at once, so that a test of reconnecting takes no time.
     clock: {

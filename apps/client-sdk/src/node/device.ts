@@ -55,18 +55,25 @@ async function open(options: DeviceOptions): Promise<Opened> {
     lost: (because) => {
       gone = because;
       events({ kind: "refused", because });
-      void close();
+      close().catch(() => {});
     },
   });
   try {
     const device = await openLocked(options, config, ours);
     close = () => device.close().finally(unlock);
+    // Lost while it opened: there was nothing to close yet.
+    if (gone) await close().finally(ours);
     const participate = async (how?: ParticipateOptions) => {
+      ours();
       const done = await device.participate(how);
       ours();
       return done;
     };
-    return { ...device, participate, close };
+    const rollback = async () => {
+      ours();
+      await device.rollback();
+    };
+    return { ...device, participate, rollback, close };
   } catch (error) {
     await unlock();
     throw error;

@@ -121,12 +121,11 @@ type Looking = LockOptions & { readonly clock: Pick<Clock, "sleep"> };
 
 /** Whose folder it is, other than this claim's; null for nobody's. */
 async function holder(home: string, own: Claim, looking: Looking): Promise<Claim | null> {
-  for (const other of await claims(home)) {
-    if (other.name === own.name) continue;
-    if (await isAlive(home, { own, other, looking })) return other;
-    await rm(join(home, other.name), { force: true });
-  }
-  return null;
+  const others = (await claims(home)).filter(({ name }) => name !== own.name);
+  // All at once: each that cannot be asked takes long.
+  const alive = await Promise.all(others.map((other) => isAlive(home, { own, other, looking })));
+  for (const [at, { name }] of others.entries()) if (!alive[at]) await rm(join(home, name), { force: true });
+  return others.find((_, at) => alive[at]) ?? null;
 }
 
 type Pair = { readonly own: Claim; readonly other: Claim; readonly looking: Looking };
@@ -137,7 +136,7 @@ async function isAlive(home: string, { own, other, looking }: Pair): Promise<boo
   if (other.place === own.place) {
     if (!isThere(other.pid)) return false;
     const start = await startOf(other.pid);
-    if (start !== "unknown") return start === other.start;
+    if (start !== "unknown" && other.start !== "unknown") return start === other.start;
   }
   waits(`${told(other, own.place)} may use ${home}: waiting up to ${GONE_MS / 1000} s for a sign of it`);
   return await beats(join(home, other.name), clock);

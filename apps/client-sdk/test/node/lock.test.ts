@@ -136,6 +136,16 @@ describe("a device's folder", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  test("one that could not say when its process began is not gone for that", async () => {
+    const { place } = await ownClaim();
+    const file = join(folder, claimOf(process.ppid, "unknown", place));
+    await writeFile(file, "");
+    let beat = 5;
+    const touched = { sleep: () => utimes(file, beat, ++beat) };
+    await expect(lockFolder(folder, { clock: touched })).rejects.toMatchObject({ code: "conflict" });
+    expect(await readdir(folder)).toHaveLength(1);
+  });
+
   test("one that let go while it was waited for is waited for no longer", async () => {
     const file = join(folder, claimOf(7, "5", ELSEWHERE));
     await writeFile(file, "");

@@ -87,7 +87,8 @@ export class Standings {
   declined(device: string, run: string, reason: string): void {
     const asking = this.#runs.get(run);
     if (!asking || !this.#facts.has(device) || PASSING.test(reason)) return;
-    const untilMs = this.#wallMs() + 2 * asking.plan.deadlines.joinMs;
+    const grain = Math.ceil(restMs(asking.plan) / MOMENTS);
+    const untilMs = Math.ceil((this.#wallMs() + restMs(asking.plan)) / grain) * grain;
     asking.declined.set(device, { because: `declined: ${reason}`, untilMs });
     put(asking.byTime, untilMs, device);
     this.#judge(device, run);
@@ -146,7 +147,10 @@ export class Standings {
 
   /** When somebody's rest ends by the wall clock; infinity for nobody. */
   get dueMs(): number {
-    return Math.min(...[...this.#runs.values()].flatMap(({ byTime }) => [...byTime.keys()]));
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const { byTime } of this.#runs.values())
+      for (const untilMs of byTime.keys()) dueMs = Math.min(dueMs, untilMs);
+    return dueMs;
   }
 
   /** Judges again whose rest is over by the wall clock. */
@@ -176,7 +180,9 @@ export class Standings {
     if (!asking || !facts) return "no" as const;
     const { plan, round, past, why, declined, byRound, byTime } = asking;
     const own = declined.get(device);
-    if (own && own.untilMs > this.#wallMs()) {
+    const leftMs = own ? own.untilMs - this.#wallMs() : 0;
+    // More than there can be: the wall clock was set back.
+    if (own && leftMs > 0 && leftMs <= 2 * restMs(plan)) {
       why.set(device, own.because);
       return "no" as const;
     }
@@ -190,6 +196,11 @@ export class Standings {
     if (fromMs !== undefined) put(byTime, Math.ceil(fromMs / grain) * grain, device);
     return standing;
   }
+}
+
+/** How long a device that declined is not asked again. */
+function restMs({ deadlines }: Plan): number {
+  return 2 * deadlines.joinMs;
 }
 
 function put(rests: Map<number, Set<string>>, until: number, device: string): void {

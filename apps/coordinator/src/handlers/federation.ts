@@ -84,8 +84,10 @@ function work(coordinator: Coordinator): Some<"ready" | "decline" | "report"> {
     decline: async (request, call) => {
       const device = deviceOf(call);
       const reason = printable(request.reason, 500);
-      const ack = await say(runNow(coordinator, request), device, { case: "declined", value: reason });
-      coordinator.declined(device, request, reason);
+      const driver = runNow(coordinator, request);
+      const isNews = !driver.round?.declined.has(device);
+      const ack = await say(driver, device, { case: "declined", value: reason });
+      if (isNews) coordinator.declined(device, request, reason);
       return ack;
     },
     async report({ run, activity, progress, state }, call) {

@@ -18,7 +18,9 @@ export class Partial {
   /** Ends its keeping, while nobody sends more of it. */
   kept: AbortController | null = null;
   received = 0;
-  readonly beganMs: number;
+  /** For how long it was read, before the present connection, and since when it is over that. */
+  #readMs = 0;
+  #sinceMs: number;
   readonly #hash = createHash("sha256");
   #whole: boolean | null = null;
 
@@ -26,7 +28,7 @@ export class Partial {
     this.session = session;
     this.sha256 = sha256;
     this.packed = new Uint8Array(bytes);
-    this.beganMs = nowMs;
+    this.#sinceMs = nowMs;
   }
 
   isOf({ session, sha256 }: Announced): boolean {
@@ -37,6 +39,22 @@ export class Partial {
     this.#hash.update(bytes);
     this.packed.set(bytes, this.received);
     this.received += bytes.length;
+  }
+
+  /** Its connection ended. */
+  pause(nowMs: number): void {
+    this.#readMs = this.readMs(nowMs);
+    this.#sinceMs = nowMs;
+  }
+
+  /** It goes on over another one. */
+  goOn(nowMs: number): void {
+    this.#sinceMs = nowMs;
+  }
+
+  /** For how long it was read in all; what lay between two connections is no fault of a slow link. */
+  readMs(nowMs: number): number {
+    return this.#readMs + nowMs - this.#sinceMs;
   }
 
   /** Whether all of it has the hash that was announced; nothing is added after this was asked. */
@@ -51,10 +69,11 @@ export class Partial {
  * the stall rule, could otherwise hold all room for a whole stage.
  */
 export function slowest<Key>(all: readonly [Key, Partial][], nowMs: number): [Key, Partial][] {
-  const rate = ({ received, beganMs }: Partial) => (received * 1000) / (nowMs - beganMs);
+  const rate = (partial: Partial) => (partial.received * 1000) / partial.readMs(nowMs);
   return all
     .filter(([, { kept }]) => !kept)
-    .filter(([, { beganMs, received, packed }]) => nowMs - beganMs >= CROWDED_MS && received < packed.length)
+    .filter(([, { received, packed }]) => received < packed.length)
+    .filter(([, partial]) => partial.readMs(nowMs) >= CROWDED_MS)
     .filter(([, partial]) => rate(partial) < CROWDED_BYTES_PER_S)
     .sort(([, one], [, other]) => rate(one) - rate(other));
 }

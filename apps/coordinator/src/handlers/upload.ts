@@ -32,6 +32,8 @@ export class Uploads {
   readonly #clock: Clock;
   readonly #budget: Budget;
   readonly #reading = new Map<string, Reading>();
+  /** In which session each device last made room for being slow. */
+  readonly #madeRoom = new Map<string, Uint8Array>();
   /** Those that are kept alone are in the order in which they were cut. */
   readonly #partials = new Map<string, Partial>();
 
@@ -123,12 +125,13 @@ export class Uploads {
         todo: "Ask UploadStatus",
       });
     if (ours) {
+      if (ours.kept) ours.goOn(this.#clock.nowMs());
       ours.kept?.abort();
       ours.kept = null;
       return ours;
     }
     this.#drop(device);
-    this.#budget.take(device, bytes, this.#spare);
+    this.#budget.take(device, bytes, this.#spareFor(device, header.session));
     const partial = new Partial(header, bytes, this.#clock.nowMs());
     this.#partials.set(device, partial);
     return partial;
@@ -155,6 +158,7 @@ export class Uploads {
     if (this.#partials.get(device) !== partial) return;
     const kept = new AbortController();
     partial.kept = kept;
+    partial.pause(this.#clock.nowMs());
     this.#partials.delete(device);
     this.#partials.set(device, partial);
     this.#clock.sleep(KEEP_MS, kept.signal).then(
@@ -170,18 +174,30 @@ export class Uploads {
     this.#budget.free(device);
   }
 
-  readonly #spare: Spare = {
-    /** What was kept for the longest time, then the slowest that is read. */
-    devices: () => {
+  /**
+   * What was kept for the longest time, then the slowest that is read. Who made room itself for being slow
+   * asks for none of that in the same session: slow ones would drive each other out, and none would end.
+   */
+  #spareFor(device: string, session: Uint8Array): Spare {
+    const before = this.#madeRoom.get(device);
+    const mayDisplace = !before || !equalBytes(before, session);
+    const devices = () => {
       const all = [...this.#partials];
       const kept = all.filter(([, partial]) => partial.kept);
-      return [...kept, ...slowest(all, this.#clock.nowMs())].map(([device]) => device);
-    },
-    giveUp: (device) => {
-      this.#partials.get(device)?.reader?.abort(tooSlowForMany());
-      this.#drop(device);
-    },
-  };
+      const slow = mayDisplace ? slowest(all, this.#clock.nowMs()) : [];
+      return [...kept, ...slow].map(([other]) => other);
+    };
+    return { devices, giveUp: (other) => this.#giveUp(other) };
+  }
+
+  #giveUp(device: string): void {
+    const partial = this.#partials.get(device);
+    if (partial && !partial.kept) {
+      this.#madeRoom.set(device, partial.session);
+      partial.reader?.abort(tooSlowForMany());
+    }
+    this.#drop(device);
+  }
 }
 
 function placeOf(round: Round | null, device: string) {

@@ -209,9 +209,15 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
     // At the rate is not below it.
     expect(slow(CROWDED_MS)).toEqual(["slower"]);
     expect(slow(CROWDED_MS + 1)).toEqual(["slower", "slow"]);
-    // Who was cut is not read.
-    all[2]![1].kept = new AbortController();
+    // Who was cut is not read, and how long it was away does not count when it goes on.
+    const slower = all[2]![1];
+    slower.kept = new AbortController();
+    slower.pause(7 + CROWDED_MS - 1);
     expect(slow(5 * CROWDED_MS)).toEqual(["slow"]);
+    slower.kept = null;
+    slower.goOn(7 + 5 * CROWDED_MS);
+    expect(slow(5 * CROWDED_MS)).toEqual(["slow"]);
+    expect(slow(5 * CROWDED_MS + 1)).toEqual(["slow", "slower"]);
   });
 
   test("is not held by one that trickles: who waits comes in, and it is told when to come", async () => {
@@ -232,6 +238,13 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
     expect(await read("b", pieces(other, 0, other.bytes.length))).toBe("taken");
     expect(await trickling).toMatchObject({ code: "unavailable", detail: { retryAfterMs: CROWDED_MS } });
     expect(uploads.held).toBe(0);
+    // Of two that are slow each would drive out the other for ever: who made room once waits.
+    const third = read("c", trickle(await vectorOf("c")));
+    await desk.settle();
+    desk.clock.pass(CROWDED_MS);
+    expect(await read("a", trickle(slow))).toMatchObject({ detail: { expected: "fewer uploads at once" } });
+    expect(uploads.held).toBe(slow.packedBytes);
+    void third;
   });
 });
 
