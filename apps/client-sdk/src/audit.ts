@@ -20,11 +20,17 @@ export function acceptance({ task, plan, attempt }: Accepted): Note {
 /** A coordinator that says nonsense for days must not fill the site's disk with refusals. */
 const MAX_REFUSALS = 1_000;
 
-/** Notes what was refused: a repeat of the one before is left out, and so is what is beyond a bound. */
-export function refusals({ note }: Audit): (error: unknown) => void {
+/**
+ * The log, with what was refused: a repeat of the entry before is left out, and so is what is beyond a bound.
+ */
+export function withRefusals({ note }: Audit): Audit & { readonly refused: (error: unknown) => void } {
   let last = "";
   let count = 0;
-  return (error) => {
+  const noted = (entry: Note) => {
+    last = "";
+    note(entry);
+  };
+  const refused = (error: unknown) => {
     const { code, what } = asFault(error);
     const said = `${code} ${what}`;
     if (said === last || count > MAX_REFUSALS) return;
@@ -37,4 +43,5 @@ export function refusals({ note }: Audit): (error: unknown) => void {
       // A full disk: what is refused leaves nothing, so nothing is owed to the log.
     }
   };
+  return { note: noted, refused };
 }

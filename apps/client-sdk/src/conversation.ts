@@ -13,7 +13,7 @@ import {
 } from "@tutti/wire/round";
 import type { Terms } from "@tutti/wire/secagg";
 import { type Admitted, activate } from "./activate.ts";
-import { type Audit, acceptance, NO_AUDIT, refusals } from "./audit.ts";
+import { acceptance, NO_AUDIT, withRefusals } from "./audit.ts";
 import { persist } from "./backoff.ts";
 import { type Accepted, checkInvite, checkRelease } from "./check.ts";
 import { Engagement } from "./engaged.ts";
@@ -51,8 +51,7 @@ export class Conversation {
   readonly #options: ConversationOptions;
   readonly #report: Reporter;
   readonly #pulse: Pulse;
-  readonly #audit: Audit;
-  readonly #noteRefusal: (error: unknown) => void;
+  readonly #audit: ReturnType<typeof withRefusals>;
   #queue: Promise<void> = Promise.resolve();
   #work: Work | null = null;
   #session: Session | null = null;
@@ -63,8 +62,7 @@ export class Conversation {
 
   constructor(options: ConversationOptions) {
     this.#options = options;
-    this.#audit = options.site.audit ?? NO_AUDIT;
-    this.#noteRefusal = refusals(this.#audit);
+    this.#audit = withRefusals(options.site.audit ?? NO_AUDIT);
     const { link, clock, emit, jitter, heldUpMs } = options.site;
     this.#pulse = new Pulse(heldUpMs);
     this.#report = reporter({ link, clock, emit, jitter, signal: options.signal });
@@ -311,7 +309,7 @@ export class Conversation {
     const because = asFault(error);
     // A conflict says that the coordinator went on without this message; its next word says where to.
     if (this.#options.signal.aborted || because.code === "conflict") return;
-    this.#noteRefusal(because);
+    this.#audit.refused(because);
     this.#options.site.emit({ kind: "refused", because });
   }
 }

@@ -18,7 +18,7 @@ import { fileURLToPath } from "node:url";
 import type { Entry } from "@tutti/audit/entry";
 import { Fault } from "@tutti/foundation/fault";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { refusals } from "../../src/audit.ts";
+import { withRefusals } from "../../src/audit.ts";
 import { coordinatorHeads, headTold, openAudit, read } from "../../src/node/audit.ts";
 
 let home: string;
@@ -129,17 +129,21 @@ test("which head the coordinator told is written down once, and one an hour, the
 
 test("refusals are noted once each, and not without end", () => {
   const seen: unknown[] = [];
-  const refuse = refusals({ note: (entry) => void seen.push(entry) });
+  const { note: log, refused: refuse } = withRefusals({ note: (entry) => void seen.push(entry) });
   for (let time = 0; time < 3; time++) refuse(new Fault("refused", "a task"));
   expect(seen).toEqual([
     { actor: "device", what: "refused", subject: "a task", detail: { code: "refused" } },
   ]);
+  // A task taken on meanwhile and refused for the same reason is another refusal.
+  log(note("task.accepted"));
+  refuse(new Fault("refused", "a task"));
+  expect(seen).toHaveLength(3);
   for (let time = 0; time < 5_000; time++) refuse(new Fault("refused", `word ${time}`));
   expect(seen.length).toBeLessThan(1_100);
 });
 
 test("a disk that is full keeps nobody from refusing", () => {
-  const refuse = refusals({
+  const { refused: refuse } = withRefusals({
     note: () => {
       throw new Fault("storage", "audit.log");
     },
