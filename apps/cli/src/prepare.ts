@@ -7,6 +7,7 @@ import type { ResolvedAdapter } from "@tutti/adapter/spec";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
+import type { ValueInfo } from "@tutti/graph/ir";
 import { type Model, read } from "@tutti/graph/read";
 import { type Plan, parseRunFile, type RunFile } from "@tutti/plan/plan";
 import { parse as parseYaml } from "yaml";
@@ -27,6 +28,7 @@ export async function prepareRun(file: string, overrides: Partial<RunFile> = {})
 /** The plan of a run file: targets resolved to tensors, the first adapter drawn from the run's seed. */
 export function resolveRun(runFile: RunFile, base: Uint8Array, path = runFile.base): PreparedRun {
   const model = readModel(base, path);
+  checkShapes(runFile, model);
   const adapter = resolve(model, runFile.adapter);
   const first = initialAdapter(adapter, seededRandom(`${runFile.seed}/initial`), model);
   checkMerges(adapter, base, { path, first });
@@ -40,6 +42,23 @@ export function resolveRun(runFile: RunFile, base: Uint8Array, path = runFile.ba
     initial: { sha256: sha256Hex(initial), bytes: initial.length },
   };
   return { plan, base, initial };
+}
+
+/**
+ * As many columns as the model takes, and classes as it tells apart, where it says so: every site would fail
+ * on the first, and none would notice the second.
+ */
+function checkShapes({ data, loss }: RunFile, { graph }: Model): void {
+  const { columns, classes } = data ?? {};
+  const [input, ...others] = graph.inputs;
+  const wanted = (field: string, count: number | undefined, value: ValueInfo | undefined) => {
+    const size = value?.shape?.length === 2 ? value.shape[1] : null;
+    if (count === undefined || typeof size !== "number" || size === count) return;
+    const detail = { expected: `${size}, as ${value!.name} of its base model has`, got: `${count}` };
+    throw new Fault("bad-input", `run file, field ${field}`, detail);
+  };
+  if (others.length === 0) wanted("data.columns", columns?.length, input);
+  if (loss === "softmax-cross-entropy") wanted("data.classes", classes?.length, graph.outputs[0]);
 }
 
 /**

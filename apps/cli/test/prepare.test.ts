@@ -80,3 +80,14 @@ test("a base that devices could not merge into is refused before anybody trains"
     /^base model levels\.onnx: expected a base that its devices can merge the adapter into, got merge: /,
   );
 });
+
+test("columns and classes other than the base model's are refused before anything is sent", () => {
+  const names = (count: number) => Array.from({ length: count }, (_, at) => `n${at}`);
+  const fileOf = (columns: number, classes: number) => {
+    const data = { csv: "x.csv", columns: names(columns), label: "y", classes: names(classes) };
+    return parseRunFile({ ...runFile({}), data });
+  };
+  expect(() => resolveRun(fileOf(3, 3), base)).toThrow(/data\.columns: expected 4, as .* has, got 3/);
+  expect(() => resolveRun(fileOf(4, 2), base)).toThrow(/data\.classes: expected 3, as .* has, got 2/);
+  expect(resolveRun(fileOf(4, 3), base).plan.data?.columns).toHaveLength(4);
+});
