@@ -9,8 +9,8 @@ import { sessionId, stageOf, take } from "@tutti/round/summing";
 import type { UploadHeader, UploadPart, UploadStatusRequest } from "@tutti/wire/secagg";
 import type { Upload } from "../drive/waiting.ts";
 import { MIN_BYTES_PER_S, STALL_MS } from "../grpc/stall.ts";
-import { Budget, type Spare } from "./budget.ts";
 import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowest } from "./partial.ts";
+import { type Spare, UploadRoom } from "./upload-room.ts";
 
 type Part = UploadPart["part"];
 /** An upload that is being read, and why it should be no longer, if it should not. */
@@ -25,26 +25,26 @@ const FEW_PARTS = 16;
 
 /**
  * The uploads that are being read, or were when their connection was cut: one of each device, in one buffer
- * of the announced size, within one budget. A device that comes again has lost the line of its earlier one,
+ * of the announced size, within one room. A device that comes again has lost the line of its earlier one,
  * which is given up, and goes on behind what came of it.
  */
 export class Uploads {
   readonly #clock: Clock;
-  readonly #budget: Budget;
+  readonly #room: UploadRoom;
   readonly #reading = new Map<string, Reading>();
   /** In which session each device last made room for being slow. */
   readonly #madeRoom = new Map<string, Uint8Array>();
   /** Those that are kept alone are in the order in which they were cut. */
   readonly #partials = new Map<string, Partial>();
 
-  constructor(clock: Clock, budgetBytes: number) {
+  constructor(clock: Clock, roomBytes: number) {
     this.#clock = clock;
-    this.#budget = new Budget(budgetBytes, clock);
+    this.#room = new UploadRoom(roomBytes, clock);
   }
 
   /** Bytes held for uploads now. */
   get held(): number {
-    return this.#budget.held;
+    return this.#room.held;
   }
 
   /** After every committed change: an upload whose sum takes none any more makes room for those of others. */
@@ -131,7 +131,7 @@ export class Uploads {
       return ours;
     }
     this.#drop(device);
-    this.#budget.take(device, bytes, this.#spareFor(device, header.session));
+    this.#room.take(device, bytes, this.#spareFor(device, header.session));
     const partial = new Partial(header, bytes, this.#clock.nowMs());
     this.#partials.set(device, partial);
     return partial;
@@ -171,7 +171,7 @@ export class Uploads {
     if (!partial || this.#partials.get(device) !== partial) return;
     partial.kept?.abort();
     this.#partials.delete(device);
-    this.#budget.free(device);
+    this.#room.free(device);
   }
 
   /**

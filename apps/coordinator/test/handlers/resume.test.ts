@@ -2,9 +2,9 @@ import type { Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { type UploadPart, UploadPartSchema, UploadStatusRequestSchema } from "@tutti/wire/secagg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Budget, type Spare } from "../../src/handlers/budget.ts";
 import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowest } from "../../src/handlers/partial.ts";
 import { KEEP_MS, Uploads } from "../../src/handlers/upload.ts";
+import { type Spare, UploadRoom } from "../../src/handlers/upload-room.ts";
 import { plan, TestClock, temporary } from "../drive/house.ts";
 import { callOf, Desk, uploadOf } from "./desk.ts";
 
@@ -124,9 +124,9 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
   const clock = { nowMs: () => nowMs };
   let nowMs = 0;
   const none: Spare = { devices: () => [], giveUp: () => {} };
-  const asks = (budget: Budget, who: string, bytes: number): number | "taken" => {
+  const asks = (room: UploadRoom, who: string, bytes: number): number | "taken" => {
     try {
-      budget.take(who, bytes, none);
+      room.take(who, bytes, none);
       return "taken";
     } catch (fault) {
       return (fault as Fault).detail.retryAfterMs ?? -1;
@@ -134,66 +134,66 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
   };
 
   test("is given in the order in which it was asked for", () => {
-    const budget = new Budget(100, clock);
-    expect(asks(budget, "a", 60)).toBe("taken");
-    expect(asks(budget, "big", 60)).toBe(500);
+    const room = new UploadRoom(100, clock);
+    expect(asks(room, "a", 60)).toBe("taken");
+    expect(asks(room, "big", 60)).toBe(500);
     // There is room for this one, but not before the one that waits.
-    expect(asks(budget, "small", 30)).toBe(500);
-    budget.free("a");
-    expect(asks(budget, "late", 60)).toBe(1000);
-    expect(asks(budget, "small", 30)).toBe("taken");
-    expect(asks(budget, "big", 60)).toBe("taken");
-    expect(budget.held).toBe(90);
+    expect(asks(room, "small", 30)).toBe(500);
+    room.free("a");
+    expect(asks(room, "late", 60)).toBe(1000);
+    expect(asks(room, "small", 30)).toBe("taken");
+    expect(asks(room, "big", 60)).toBe("taken");
+    expect(room.held).toBe(90);
   });
 
   test("is not kept for who does not come back", () => {
-    const budget = new Budget(100, clock);
-    asks(budget, "a", 100);
-    asks(budget, "gone", 100);
-    budget.free("a");
-    expect(asks(budget, "b", 100)).toBe(1000);
+    const room = new UploadRoom(100, clock);
+    asks(room, "a", 100);
+    asks(room, "gone", 100);
+    room.free("a");
+    expect(asks(room, "b", 100)).toBe(1000);
     nowMs += 10_000;
-    expect(asks(budget, "b", 100)).toBe("taken");
+    expect(asks(room, "b", 100)).toBe("taken");
   });
 
   test("is never more than there is, but for one upload that could not come otherwise", () => {
-    const budget = new Budget(100, clock);
-    expect(asks(budget, "huge", 500)).toBe("taken");
-    expect(asks(budget, "a", 1)).not.toBe("taken");
-    budget.free("huge");
-    budget.free("huge");
-    expect(budget.held).toBe(0);
+    const room = new UploadRoom(100, clock);
+    expect(asks(room, "huge", 500)).toBe("taken");
+    expect(asks(room, "a", 1)).not.toBe("taken");
+    room.free("huge");
+    room.free("huge");
+    expect(room.held).toBe(0);
   });
 
   test("comes from uploads that were cut, when there is no other", () => {
-    const budget = new Budget(100, clock);
+    const room = new UploadRoom(100, clock);
     const kept = ["x", "y", "z"];
-    for (const who of kept) budget.take(who, 30, none);
+    for (const who of kept) room.take(who, 30, none);
     const spare = {
       devices: () => [...kept],
       giveUp: (device: string) => {
         kept.splice(kept.indexOf(device), 1);
-        budget.free(device);
+        room.free(device);
       },
     };
-    budget.take("new", 50, spare);
+    room.take("new", 50, spare);
     expect(kept).toEqual(["z"]);
-    expect(budget.held).toBe(80);
+    expect(room.held).toBe(80);
     // All that is spare would not be enough: nothing is given up for it.
-    expect(() => budget.take("newer", 60, spare)).toThrow("fewer uploads at once");
+    expect(() => room.take("newer", 60, spare)).toThrow("fewer uploads at once");
     expect(kept).toEqual(["z"]);
     // Who comes after it, neither: the room would be for the one before.
-    expect(() => budget.take("newest", 20, spare)).toThrow("fewer uploads at once");
+    expect(() => room.take("newest", 20, spare)).toThrow("fewer uploads at once");
     expect(kept).toEqual(["z"]);
   });
 
   test("has no line of those who came in: who comes next finds what is left", () => {
-    const budget = new Budget(100, clock);
-    expect(asks(budget, "a", 100)).toBe("taken");
-    expect(asks(budget, "b", 60)).toBe(500);
-    budget.free("a");
-    expect(asks(budget, "b", 60)).toBe("taken");
-    expect(asks(budget, "c", 40)).toBe("taken");
+    const room = new UploadRoom(100, clock);
+    expect(asks(room, "a", 100)).toBe("taken");
+    expect(asks(room, "b", 60)).toBe(500);
+    room.free("a");
+    expect(asks(room, "b", 60)).toBe("taken");
+    expect(asks(room, "c", 40)).toBe("taken");
   });
 
   test("comes from the slowest that is read, once it had its time", () => {

@@ -22,16 +22,16 @@ const GRACE_MS = 2_000;
  * Room in memory for uploads, one of each device, first come, first served: who was turned away keeps its
  * place until it comes again, as it was told to.
  */
-export class Budget {
-  readonly #bytes: number;
+export class UploadRoom {
+  readonly #limitBytes: number;
   readonly #clock: Pick<Clock, "nowMs">;
   readonly #taken = new Map<string, number>();
-  /** In the order of their coming. */
+  /** In the order of their coming: `set` on a key that is there keeps its place. */
   readonly #line = new Map<string, Place>();
   #held = 0;
 
   constructor(bytes: number, clock: Pick<Clock, "nowMs">) {
-    this.#bytes = bytes;
+    this.#limitBytes = bytes;
     this.#clock = clock;
   }
 
@@ -41,7 +41,8 @@ export class Budget {
   }
 
   /**
-   * Takes room until `free`; as few of the spare as are enough make it, none if all are not.
+   * Reserves room until `free`. Where there is too little, as few of the spare as suffice give theirs up, in
+   * their order; if all of them would not suffice, none does.
    * @throws Fault("unavailable") saying when to come again.
    */
   take(who: string, bytes: number, spare: Spare): void {
@@ -64,7 +65,7 @@ export class Budget {
   #enough({ bytes, ahead }: Need, { devices }: Spare): string[] | null {
     let held = this.#held;
     // An upload larger than all there is goes alone: it could never be taken otherwise.
-    const fits = () => (held === 0 && ahead === 0) || held + ahead + bytes <= this.#bytes;
+    const fits = () => (held === 0 && ahead === 0) || held + ahead + bytes <= this.#limitBytes;
     if (fits()) return [];
     const asked: string[] = [];
     for (const device of devices()) {
@@ -88,7 +89,7 @@ export class Budget {
   }
 
   #later(who: string, { bytes, ahead }: Need): Fault {
-    const turns = Math.ceil((ahead + bytes) / this.#bytes);
+    const turns = Math.ceil((ahead + bytes) / this.#limitBytes);
     const retryAfterMs = Math.min(LONGEST_RETRY_MS, RETRY_MS * turns);
     // It adds up to half as much again by itself (the SDK's backoff.ts).
     this.#line.set(who, { bytes, untilMs: this.#clock.nowMs() + 1.5 * retryAfterMs + GRACE_MS });
