@@ -41,7 +41,7 @@ export type DevicesSaid =
     }
   | { readonly kind: "refused"; readonly device: string; readonly because: string };
 
-/** What one device does instead of saying that it is ready: declines once, or nothing until told to speak. */
+/** Instead of saying that it is ready a device declines once, as one that is busy, or is silent until told. */
 export type DevicesTold = { readonly device: string; readonly next: "decline" | "silence" | "speak" };
 
 export type Stage =
@@ -87,7 +87,8 @@ function heard(link: Link, device: string): Link {
       if (instead === "silence") return await new Promise(() => {});
       odd.delete(device);
       if (instead !== "decline") return await ready(request, signal);
-      return await decline(create(DeclineRequestSchema, { run, round, attempt, reason: "told to" }), signal);
+      const busy = create(DeclineRequestSchema, { run, round, attempt, reason: "busy: told to be" });
+      return await decline(busy, signal);
     },
     advertise: told("advertise", link.advertise),
     pick: told("pick", link.pick),
