@@ -140,16 +140,14 @@ export class Replicas {
     const random = platformRandom();
     await initFederation({ folder: first, name: "claims", host: wire.host, port, random, nowMs: Date.now() });
     const addresses = places.map(({ wire, port }) => `${wire.host}:${port}`);
-    const peers: string[] = [];
     for (const { folder } of places.slice(1)) {
       await cp(first, folder, { recursive: true });
       for (const name of ["authority", "owner/owner.key"]) await rm(path(folder, name), { recursive: true });
       const tls = await newTls({ name: "claims", host: "127.0.0.1", nowMs: Date.now() });
       await writeFile(path(folder, "coordinator/tls.key"), tls.key);
       await writeFile(path(folder, "coordinator/tls.pem"), tls.certificate);
-      peers.push(tls.certificate);
     }
-    await writeFile(path(first, "coordinator/peers.pem"), peers.join("\n"));
+    await introduce(places.map(({ folder }) => path(folder, "coordinator")));
     await cp(path(first, "authority/authority.pub"), path(this.#folder, "authority.pub"));
     for (const { folder, ...place } of places) {
       await mkdir(path(folder, "authority"), { recursive: true });
@@ -177,4 +175,11 @@ export class Replicas {
     this.sites.set(name, child);
     await child.until((said) => said.kind === "connected");
   }
+}
+
+/** Whichever leads first signs which TLS certificates are the federation's: each must know the others'. */
+async function introduce(folders: readonly string[]): Promise<void> {
+  const own = await Promise.all(folders.map((folder) => readFile(path(folder, "tls.pem"), "utf8")));
+  for (const [at, folder] of folders.entries())
+    await writeFile(path(folder, "peers.pem"), own.filter((_, other) => other !== at).join("\n"));
 }
