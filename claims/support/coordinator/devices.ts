@@ -41,7 +41,7 @@ export type DevicesSaid =
     }
   | { readonly kind: "refused"; readonly device: string; readonly because: string };
 
-/** Instead of saying that it is ready a device declines once, as one that is busy, or is silent until told. */
+/** Instead of saying that it is ready a device declines once, as busy, or is silent until it is told. */
 export type DevicesTold = { readonly device: string; readonly next: "decline" | "silence" | "speak" };
 
 export type Stage =
