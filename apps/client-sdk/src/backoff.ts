@@ -50,6 +50,9 @@ export function returnMs(
   return from + (until - from) * jitter.uniform();
 }
 
+/** `again` resolves with the next reason to try sooner, as that the coordinator is back. */
+export type Persistence = Patience & { readonly again?: () => Promise<void> };
+
 /**
  * Calls until it succeeds or fails for a reason that waiting does not mend; an error that is no Fault is a
  * bug, and it shows. For idempotent calls only: one that failed may have been heard. @throws what the last
@@ -57,18 +60,32 @@ export function returnMs(
  */
 export async function persist<T>(
   call: (signal: AbortSignal) => Promise<T>,
-  { clock, jitter }: Patience,
+  { clock, jitter, again }: Persistence,
   signal: AbortSignal,
 ): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
+    // Also one that came while the call was under way.
+    const sooner = again?.();
     try {
       return await call(signal);
     } catch (error) {
       if (!(error instanceof Fault && mayPass(error))) throw error;
-      await clock.sleep(delayMs(attempt, jitter, error), signal);
+      const pauseMs = delayMs(attempt, jitter, error);
+      // Who says when to come again is not asked earlier.
+      if (!sooner || error.detail.retryAfterMs !== undefined) await clock.sleep(pauseMs, signal);
+      else await sleepUnless(sooner, { clock, pauseMs, signal });
     }
   }
+}
+
+async function sleepUnless(
+  sooner: Promise<void>,
+  { clock, pauseMs, signal }: { clock: Clock; pauseMs: number; signal: AbortSignal },
+): Promise<void> {
+  const over = new AbortController();
+  const slept = clock.sleep(pauseMs, AbortSignal.any([signal, over.signal]));
+  await Promise.race([slept, sooner]).finally(() => over.abort());
 }
 
 /** Whether the same call may succeed later: the other side is away, or slow. */

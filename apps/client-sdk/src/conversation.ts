@@ -59,6 +59,7 @@ export class Conversation {
   readonly #room = new Room();
   /** Streams that began, and the one whose words are answered now. */
   readonly #streams = { begun: 0, answered: 0 };
+  #nextStream = awaited();
 
   constructor(options: ConversationOptions) {
     this.#options = options;
@@ -79,9 +80,12 @@ export class Conversation {
     this.#enqueue(() => this.#take(instruction, stream).finally(done));
   }
 
-  /** A new stream begins: whatever round it was in, the coordinator says anew. */
+  /** A new stream begins: whatever round it was in, the coordinator says anew, and hears what waits. */
   connected(): void {
     this.#streams.begun++;
+    const { come } = this.#nextStream;
+    this.#nextStream = awaited();
+    come();
   }
 
   /** Resolves when every word heard so far was answered; training may go on. */
@@ -302,7 +306,8 @@ export class Conversation {
 
   #persist<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { clock, jitter } = this.#options.site;
-    return persist(call, { clock, jitter }, this.#options.signal);
+    const again = () => this.#nextStream.comes;
+    return persist(call, { clock, jitter, again }, this.#options.signal);
   }
 
   #refuse(error: unknown): void {
@@ -324,4 +329,12 @@ function discreet(error: unknown, noised = false): string {
   // Whether its rows were too few, or training diverged, is said of them without noise; its budget is not.
   if (noised && !what.startsWith("privacy budget")) return code;
   return code === "storage" || code === "internal" ? code : `${code}: ${what}`;
+}
+
+function awaited(): { readonly comes: Promise<void>; readonly come: () => void } {
+  let come = () => {};
+  const comes = new Promise<void>((resolve) => {
+    come = resolve;
+  });
+  return { comes, come };
 }

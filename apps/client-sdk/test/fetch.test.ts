@@ -141,6 +141,34 @@ describe("waiting", () => {
     expect(slept[0]).toBeGreaterThanOrEqual(5_000);
   });
 
+  test("is tried again as soon as there is reason to, also one that came during the call", async () => {
+    const never = () => new Promise<never>(() => {});
+    const stuck = { ...patience, clock: { ...patience.clock, sleep: never } };
+    for (const comesLate of [true, false]) {
+      let come = () => {};
+      const comes = new Promise<void>((resolve) => {
+        come = resolve;
+      });
+      let calls = 0;
+      const back = async () => {
+        if (++calls === 2) return calls;
+        if (comesLate) setImmediate(come);
+        else come();
+        throw new Fault("unavailable", "line");
+      };
+      expect(await persist(back, { ...stuck, again: () => comes }, signal)).toBe(2);
+    }
+    // One that was told when to come again comes no sooner.
+    const slept: number[] = [];
+    const clock = { ...patience.clock, sleep: async (ms: number) => void slept.push(ms) };
+    let calls = 0;
+    const full = async () => {
+      if (++calls === 1) throw new Fault("unavailable", "full", { retryAfterMs: 5_000 });
+    };
+    await persist(full, { ...patience, clock, again: async () => {} }, signal);
+    expect(slept[0]).toBeGreaterThanOrEqual(5_000);
+  });
+
   test("what may pass is tried again, what may not is not, and a signal ends it", async () => {
     let calls = 0;
     const flaky = async () => {
