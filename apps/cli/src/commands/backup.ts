@@ -17,12 +17,7 @@ export function backupCommand(): Command {
     .addHelpText("after", HELP)
     .action((to: string, options: { federation: string }, command: Command) =>
       withContext(command, async ({ output, signal }) => {
-        const said = new Set<string>();
-        // Artifacts are looked at before and after the database: that none came meanwhile is no news.
-        const progress = (line: string) => {
-          if (!said.has(line)) output.say(line);
-          said.add(line);
-        };
+        const progress = (line: string) => output.say(line);
         const about = { folder: options.federation, to, nowMs: Date.now(), progress, signal };
         const { manifest, sha256, bytes } = await backUp(about);
         const { federation, epoch, files, artifacts } = manifest;

@@ -129,6 +129,7 @@ class Copied {
   readonly #shelf: string;
   readonly #options: Pick<BackupOptions, "progress" | "signal">;
   readonly #files = new Map<string, ManifestFile>();
+  #told = -1;
 
   constructor(part: string, shelf: string, options: Pick<BackupOptions, "progress" | "signal">) {
     this.#part = part;
@@ -142,7 +143,10 @@ class Copied {
 
   async all(): Promise<void> {
     for (const name of await namesOn(this.#shelf)) await this.#take(name);
-    this.#options.progress?.(`${this.#files.size} artifacts`);
+    const { size } = this.#files;
+    // Looked at before and after the database: that none came meanwhile is no news.
+    if (size !== this.#told) this.#options.progress?.(`${size} artifacts`);
+    this.#told = size;
   }
 
   /** Takes what these runs cannot go on without; the first of it that is not there. */
