@@ -1,4 +1,4 @@
-import type { Clock } from "@tutti/foundation/clock";
+import { type Clock, within } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import type { SeededRandom } from "@tutti/foundation/random";
 import type { RetryWindow } from "@tutti/wire/device";
@@ -74,18 +74,9 @@ export async function persist<T>(
       const pauseMs = delayMs(attempt, jitter, error);
       // Who says when to come again is not asked earlier.
       if (!sooner || error.detail.retryAfterMs !== undefined) await clock.sleep(pauseMs, signal);
-      else await sleepUnless(sooner, { clock, pauseMs, signal });
+      else await within(sooner, { clock, mostMs: pauseMs, signal });
     }
   }
-}
-
-async function sleepUnless(
-  sooner: Promise<void>,
-  { clock, pauseMs, signal }: { clock: Clock; pauseMs: number; signal: AbortSignal },
-): Promise<void> {
-  const over = new AbortController();
-  const slept = clock.sleep(pauseMs, AbortSignal.any([signal, over.signal]));
-  await Promise.race([slept, sooner]).finally(() => over.abort());
 }
 
 /** Whether the same call may succeed later: the other side is away, or slow. */

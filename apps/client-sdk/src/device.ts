@@ -1,3 +1,4 @@
+import { within } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { ReportRequestSchema } from "@tutti/wire/round";
@@ -119,8 +120,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       await going.ended(site.clock, CLOSE_MS);
       // What an app's engine still loads is waited for no longer than its functions.
       const closed = Promise.all([workshop.close(), holder.close()]);
-      void going.during(closed);
-      await Promise.race([going.ended(site.clock, CLOSE_MS), closed]).finally(() => site.link.close());
+      await within(closed, { clock: site.clock, mostMs: CLOSE_MS }).finally(() => site.link.close());
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { Clock } from "@tutti/foundation/clock";
+import { type Clock, within } from "@tutti/foundation/clock";
 
 /** What a device has begun and what has not ended yet, so that closing it can wait for that. */
 export class Going {
@@ -13,9 +13,6 @@ export class Going {
 
   /** Resolves when all of it has ended, or after `mostMs`: what is the app's may never end. */
   async ended(clock: Clock, mostMs: number): Promise<void> {
-    const over = new AbortController();
-    const patience = clock.sleep(mostMs, over.signal).catch(() => {});
-    await Promise.race([Promise.allSettled(this.#all), patience]);
-    over.abort();
+    await within(Promise.allSettled(this.#all), { clock, mostMs });
   }
 }

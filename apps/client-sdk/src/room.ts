@@ -1,5 +1,5 @@
 import { assert } from "@tutti/foundation/check";
-import type { Clock } from "@tutti/foundation/clock";
+import { type Clock, within } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 
@@ -30,14 +30,11 @@ export class Room {
   /** Resolves when there is room. @throws Fault("unavailable") where there is none for LONGEST_PAUSE_MS. */
   async made(clock: Clock, signal: AbortSignal): Promise<void> {
     if (this.#words < MOST_WORDS) return;
-    const over = new AbortController();
     const room = new Promise<void>((resolve) => {
       this.#onRoom = resolve;
     });
-    const late = clock.sleep(LONGEST_PAUSE_MS, AbortSignal.any([signal, over.signal])).then(() => {
-      const detail = { expected: `at most ${MOST_WORDS} to answer`, got: "more, and no end of the first" };
-      throw new Fault("unavailable", "words of the coordinator", detail);
-    });
-    await Promise.race([room, late]).finally(() => over.abort());
+    if (await within(room, { clock, mostMs: LONGEST_PAUSE_MS, signal })) return;
+    const detail = { expected: `at most ${MOST_WORDS} to answer`, got: "more, and no end of the first" };
+    throw new Fault("unavailable", "words of the coordinator", detail);
   }
 }

@@ -36,6 +36,20 @@ export function systemClock(): Clock {
   };
 }
 
+export type Within = {
+  readonly clock: Pick<Clock, "sleep">;
+  readonly mostMs: number;
+  readonly signal?: AbortSignal;
+};
+
+/** Whether an event comes within so long. @throws what it rejects with, or the signal's reason. */
+export async function within(event: Promise<unknown>, { clock, mostMs, signal }: Within): Promise<boolean> {
+  const over = new AbortController();
+  const ends = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+  const late = clock.sleep(mostMs, ends).then(() => false);
+  return await Promise.race([event.then(() => true), late]).finally(() => over.abort());
+}
+
 /**
  * Of Node setImmediate, after input and output; of a browser a message to oneself, since nested timeouts wait
  * at least 4 ms there (HTML, section 8.7).

@@ -1,4 +1,4 @@
-import type { Clock } from "@tutti/foundation/clock";
+import { type Clock, within } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
@@ -211,10 +211,7 @@ export class Retention {
           got: "it later",
         });
       removing = artifacts.remove(sha256);
-      const done = new AbortController();
-      await Promise.race([removing, clock.sleep(leftMs, done.signal).catch(() => {})]).finally(() =>
-        done.abort(),
-      );
+      await within(removing, { clock, mostMs: leftMs });
     };
     try {
       await store.removeFile(run, { sha256, remove });
