@@ -43,6 +43,8 @@ export type Case = {
   readonly seed?: number;
   /** Weigh every output 1 rather than at random. */
   readonly uniform?: boolean;
+  /** The terms of the loss are summed without their signs. */
+  readonly unsigned?: boolean;
 };
 
 export type Built = { graph: TracedGraph; feeds: Map<string, Tensor>; wrt: string[] };
@@ -75,7 +77,8 @@ export function build(test: Case, dtype: DType): Built {
     .map((y) => {
       const shape = b.shape(y);
       const weights = tensorOf(dtype, shape, test.uniform ? draw(shape).fill(1) : draw(shape));
-      const product = b.emit("Mul", [y, b.constant(weights)]);
+      const signed = b.emit("Mul", [y, b.constant(weights)]);
+      const product = test.unsigned ? b.emit("Abs", [signed]) : signed;
       const axes = shape.map((_, axis) => axis);
       return shape.length === 0 ? product : b.emit("ReduceSum", [product], { axes, keepdims: 0 });
     });
@@ -126,7 +129,7 @@ export type Errors = {
   readonly rule: number;
   /** Gradients in float32 on either engine against central differences in float64. */
   readonly gradient: number;
-  /** Loss and gradients of one engine against the other's. */
+  /** Loss and gradients of one engine against the other's; the loss relative to its terms' absolute sum. */
   readonly engines: number;
 };
 
@@ -142,12 +145,24 @@ export async function measure(test: Case): Promise<Errors> {
   const [a, b] = await onEngines(test);
   const against = (results: Tensors) =>
     wrt.map((name, at) => apart(results.get(`grad.${name}`)!, exact[at]!));
-  const names = ["loss", ...wrt.map((name) => `grad.${name}`)];
+  const between = wrt.map((name) => apart(a.get(`grad.${name}`)!, numbers(b.get(`grad.${name}`)!)));
   return {
     rule,
     gradient: Math.max(0, ...against(a), ...against(b)),
-    engines: Math.max(...names.map((name) => apart(a.get(name)!, numbers(b.get(name)!)))),
+    engines: Math.max(lossesApart(test, [a, b]), ...between),
   };
+}
+
+/**
+ * Terms of either sign may cancel to a loss near zero, whose own size says nothing of what rounding leaves;
+ * float32 keeps digits of the terms, so their absolute sum is the measure.
+ */
+function lossesApart(test: Case, results: readonly [Tensors, Tensors]): number {
+  const { graph, feeds } = build({ ...test, unsigned: true }, "float64");
+  const size = Math.max(SMALL, Number(run64(graph, feeds).get("loss")!.data[0]));
+  const [a, b] = results.map((one) => Number(one.get("loss")!.data[0])) as [number, number];
+  const off = Math.abs(a - b) / size;
+  return Number.isNaN(off) ? Number.POSITIVE_INFINITY : off;
 }
 
 async function onEngines(test: Case): Promise<readonly [Tensors, Tensors]> {
