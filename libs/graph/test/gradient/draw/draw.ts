@@ -34,6 +34,19 @@ export function unaryWith(
     .map(([shape, drawn]) => ({ inputs: [{ shape }], attributes: drawn, ...more }));
 }
 
+/**
+ * The same with an activation at its end. Of sums of products of larger values tanh and the sigmoid are flat,
+ * and the gradient is a difference of almost equal numbers, in which float32 engines may differ by more than
+ * the limit.
+ */
+export function activated(draw: Draw): Draw {
+  return fc.tuple(draw, oneOf("Relu", "Tanh", "Sigmoid")).map(([it, activation]) => ({
+    ...it,
+    attributes: { ...(it.attributes as object), activation },
+    range: [-1, 1],
+  }));
+}
+
 /** Shapes that broadcast together: one of them with axes dropped in front, each with axes set to 1. */
 export function broadcasting(count: number, axes = dims(0, 3)): fc.Arbitrary<number[][]> {
   const cuts = fc.array(fc.nat(2), { minLength: count, maxLength: count });

@@ -1,6 +1,18 @@
 import fc from "fast-check";
 import { tensorOf } from "../../../src/tensor.ts";
-import { bit, broadcasting, type Draw, type Draws, dims, fill, float, ints, oneOf, size } from "./draw.ts";
+import {
+  activated,
+  bit,
+  broadcasting,
+  type Draw,
+  type Draws,
+  dims,
+  fill,
+  float,
+  ints,
+  oneOf,
+  size,
+} from "./draw.ts";
 
 /** Stacks that broadcast, and vectors on either side. */
 const matmul: Draw = fc
@@ -120,9 +132,6 @@ const bits: Draw = fc.tuple(size, size).chain(([rows, columns]) =>
 export const MICROSOFT_LINEAR: Draws = {
   FusedMatMul: fused,
   TransposeMatMul: plainFused,
-  FusedGemm: fc.tuple(gemm, oneOf("Relu", "Tanh", "Sigmoid")).map(([it, activation]) => ({
-    ...it,
-    attributes: { ...(it.attributes as object), activation },
-  })),
+  FusedGemm: activated(gemm),
   MatMulNBits: bits,
 };

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { bit, type Draw, type Draws, dims, float, held, ints, oneOf, size } from "./draw.ts";
+import { activated, bit, type Draw, type Draws, dims, float, held, ints, oneOf, size } from "./draw.ts";
 
 /** Geometry along one axis with at least one window. */
 const axis = fc
@@ -138,11 +138,6 @@ const unpooled: Draw = fc.tuple(size, size).chain(([height, width]) =>
     })),
 );
 
-const activated: Draw = fc.tuple(convolution, oneOf("Relu", "Tanh", "Sigmoid")).map(([it, activation]) => ({
-  ...it,
-  attributes: { ...(it.attributes as object), activation },
-}));
-
 export const WINDOW: Draws = {
   Conv: fc.oneof(
     { weight: 4, arbitrary: convolution },
@@ -170,7 +165,7 @@ export const WINDOW: Draws = {
   })),
 };
 
-export const MICROSOFT_WINDOW: Draws = { FusedConv: activated };
+export const MICROSOFT_WINDOW: Draws = { FusedConv: activated(convolution) };
 
 /** By sizes, up or down, in every mode. */
 function resized(): Draw {
