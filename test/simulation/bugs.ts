@@ -304,4 +304,15 @@ export const BUGS: readonly Bug[] = [
       },
     ],
   },
+  {
+    name: "same-attempt",
+    what: "a run that is resumed opens the attempt again in which it was stopped",
+    patches: [
+      {
+        file: "libs/round/src/run.ts",
+        find: '(header.state === "stopped" ? 1 : 0)',
+        replace: "0",
+      },
+    ],
+  },
 ];

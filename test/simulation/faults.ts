@@ -7,6 +7,8 @@ import { FEWEST_KINDS, type Site, SOUND, type World } from "./world.ts";
 type Plan = (world: World, draw: SeededRandom) => void;
 
 const HOUR_MS = 3_600_000;
+/** How often an owner stops a run. */
+export const MOST_STOPS = 2;
 /** Before the calm. */
 const LAST_MS = 1_000;
 
@@ -268,6 +270,8 @@ export const FAULTS: Readonly<Record<string, Plan>> = {
       }),
     );
   },
+  "stopped by its owner": (world, draw) =>
+    times(draw, MOST_STOPS, () => world.timeline.after(at(draw, world), () => world.stopOne())),
   "activation unknown": (world, draw) =>
     times(draw, 2, () => {
       const who = pick(draw, world.scenario.devices);

@@ -24,12 +24,18 @@ import { BASE, INITIAL } from "./recipe.ts";
 
 export type Owner = {
   /** Uploads what a plan names, starts it, and follows it to its end. */
-  conduct(plan: Plan): Promise<{ run: string; state: string; reason: string }>;
+  conduct(plan: Plan, again: Again): Promise<{ run: string; state: string; reason: string }>;
   /** Until it is done; nothing, where nobody of this name is enrolled. */
   revoke(device: string): Promise<void>;
   /** Whom it is revoking, and since when in virtual time. */
   readonly revoking: ReadonlyMap<string, number>;
   stop(run: string): Promise<void>;
+};
+
+/** How a run goes on that is over: asked once for each end, with its state. */
+export type Again = {
+  readonly resumes: (state: string) => boolean;
+  readonly resumed: () => void;
 };
 
 const LOOK_MS = 1_500;
@@ -48,7 +54,7 @@ export function ownerOn(life: Life, { admin, register }: Services): Owner {
   const { signal } = new AbortController();
   const ask = <T>(call: (signal: AbortSignal) => Promise<T>) => persist(call, patience, signal);
   return {
-    async conduct(plan) {
+    async conduct(plan, { resumes, resumed }) {
       for (const bytes of [BASE, INITIAL]) await ask((until) => admin.put(partsOf(bytes), until));
       const request = create(StartRunRequestSchema, { plan: signPlan(plan, OWNER) });
       const run = await ask((until) => admin.startRun(request, until)).then(
@@ -59,8 +65,11 @@ export function ownerOn(life: Life, { admin, register }: Services): Owner {
         const { state, reason } = await ask((until) =>
           admin.status(create(RunRequestSchema, { run }), until),
         );
-        if (state !== "running") return { run, state, reason };
+        if (state === "finished" || (state !== "running" && !resumes(state))) return { run, state, reason };
         await clock.sleep(LOOK_MS);
+        if (state === "running") continue;
+        await ask((until) => admin.resumeRun(create(RunRequestSchema, { run }), until)).catch(beforeItEnded);
+        resumed();
       }
     },
     revoking,
@@ -125,6 +134,11 @@ function codeOf(error: unknown): FaultCode {
 function startedBefore(plan: Plan, error: unknown): string {
   if (error instanceof Fault && error.code === "conflict") return sha256Hex(planBytes(plan));
   throw error;
+}
+
+/** The same of a run that was resumed, and has finished since. */
+function beforeItEnded(error: unknown): void {
+  if (!(error instanceof Fault && error.code === "conflict")) throw error;
 }
 
 function partsOf(bytes: Uint8Array): AsyncIterable<PutPart> {

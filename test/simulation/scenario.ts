@@ -12,6 +12,8 @@ export type Scenario = {
   readonly plans: readonly Plan[];
   /** When each run is started; one that waits for the run before it has none. */
   readonly startsMs: readonly (number | null)[];
+  /** How often the owner lets a run go on that failed. */
+  readonly resumes: number;
   readonly holdMs: number;
   /** When the weather calms and everybody who can comes back. */
   readonly calmMs: number;
@@ -33,6 +35,7 @@ export function scenarioOf(seed: number): Scenario {
     startsMs: Array.from({ length: runs }, () => (together ? draw.uniform() * 4_000 : null)),
     holdMs: draw.uniform() < 0.5 ? 50 : 0,
     calmMs: 12_000 + draw.below(20_000),
+    resumes: pick(draw, [0, 0, 1]),
     chance,
   };
 }

@@ -1,5 +1,5 @@
 import { secretOf } from "./cast.ts";
-import { planFaults } from "./faults.ts";
+import { MOST_STOPS, planFaults } from "./faults.ts";
 import { without } from "./real.ts";
 import { type Scenario, scenarioOf } from "./scenario.ts";
 import { Transcript } from "./transcript.ts";
@@ -111,10 +111,10 @@ async function lived(world: World, stray: () => unknown): Promise<string | null>
 }
 
 /** Every attempt to its last deadline, after the calm: beyond it nothing can still be in progress. */
-function longest({ plans, calmMs }: Scenario): number {
+function longest({ plans, calmMs, resumes }: Scenario): number {
   const runs = plans.map(({ rounds, attempts, deadlines }) => {
     const attempt = deadlines.joinMs + deadlines.trainMs + 6 * deadlines.stageMs + 5_000;
-    return (rounds + 1) * attempts * attempt;
+    return (rounds + 1 + resumes + MOST_STOPS) * attempts * attempt;
   });
   // One more may have been started just before the calm.
   return calmMs + 60_000 + Math.max(...runs) + runs.reduce((sum, ms) => sum + ms, 0);

@@ -258,7 +258,12 @@ export class World {
   }
 
   async #conduct(plan: Plan): Promise<void> {
-    const end = await this.owner.conduct(plan);
+    let left = this.scenario.resumes;
+    const end = await this.owner.conduct(plan, {
+      // What its owner stopped by mistake goes on; what failed, as long as the owner has patience.
+      resumes: (state) => state === "stopped" || left-- > 0,
+      resumed: () => this.meets("runs resumed"),
+    });
     this.say("owner", `run ${end.run.slice(0, 8)} ${end.state} ${end.reason}`);
     this.ended.push(end);
   }
@@ -272,6 +277,17 @@ export class World {
         this.witness.failure ??= error;
       },
     );
+  }
+
+  /** The owner stops a run that the coordinator has in progress, and will let it go on. */
+  stopOne(): void {
+    const running = this.process?.coordinator.drivers().find(({ header }) => header.state === "running");
+    if (!running) return;
+    const { run } = running.options;
+    this.struck("stopped by its owner", run.slice(0, 8));
+    this.owner.stop(run).catch((error) => {
+      this.witness.failure ??= error;
+    });
   }
 
   #newOwner(): Owner {

@@ -49,6 +49,7 @@ export function mustBeFinished(run: string, last: RunStatus | undefined): RunSta
   throw new Fault("failed", `run ${run.slice(0, 12)}`, {
     expected: "finished",
     got: last ? `${last.state}: ${last.reason}` : "no word of its end",
+    todo: `Once its cause is mended, let it go on: \`tutti run resume ${run.slice(0, 12)}\``,
   });
 }
 

@@ -39,6 +39,8 @@ type ConversationOptions = {
   /** Training goes on beside the words, and for a while after them. */
   readonly going: Going;
   readonly onRunOver: (end: RunEnd) => void;
+  /** A run that it takes part in from now on; one that was over may have been resumed. */
+  readonly onInvited?: (run: string) => void;
   /** Hears of what there is to fetch beside the rounds. */
   readonly standing?: Pick<Standing, "heard">;
 };
@@ -146,6 +148,7 @@ export class Conversation {
       this.#refuse(error);
       return await this.#decline(invite, discreet(error));
     }
+    this.#options.onInvited?.(accepted.task.run);
     await workshop.keepPlan(accepted.task.run, accepted.plan);
     await workshop.keepNewest(accepted.parent);
     const use = this.#work ? useOf(this.#work, accepted) : "none";

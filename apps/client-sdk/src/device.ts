@@ -88,6 +88,7 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       signal: until,
       going,
       onRunOver,
+      onInvited: (run) => ended.delete(run),
       standing,
     });
     try {

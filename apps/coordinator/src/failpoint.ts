@@ -49,6 +49,7 @@ export const FAILPOINTS = [
   "run.driven",
   "run.stopping",
   "run.stopped",
+  "run.resumed",
   "ack.recovered",
   "ack.connected",
   "ack.disconnected",

@@ -8,7 +8,7 @@ import { type Task, Task_Kind, TaskSchema } from "@tutti/wire/round";
 /**
  * A run between rounds: pure functions from header to header. Rounds 0 … rounds−1 train; one more
  * evaluates the last release; then the run is finished. A round that fails is tried again,
- * `plan.attempts` times in all.
+ * `plan.attempts` times in all; then the run fails, and its owner may give it as many again.
  */
 
 /** A release as the header knows it: version, manifest digest and adapter artifact in hex SHA-256. */
@@ -52,6 +52,7 @@ export function afterSuccess(
     strategy: strategy ?? header.strategy,
     round: last ? header.round : header.round + 1,
     attempt: 0,
+    attempts: 0,
     cohort: [...cohort],
     history: [...header.history, record],
     rho: header.rho + record.rho,
@@ -72,13 +73,14 @@ export function afterFailure(
   { reason, rho, owed }: { reason: string; rho: number; owed: ReadonlyMap<string, number> },
 ): RunHeader {
   const attempt = header.attempt + 1;
-  const sentence = `round ${header.round}, attempt ${attempt} of ${plan.attempts}: ${reason}`;
+  const most = header.attempts || plan.attempts;
+  const sentence = `round ${header.round}, attempt ${attempt} of ${most}: ${reason}`;
   const spent = { rho: header.rho + rho, owed: Object.fromEntries(owed) };
   return {
     ...header,
     ...spent,
     attempt,
-    state: attempt < plan.attempts ? "running" : "failed",
+    state: attempt < most ? "running" : "failed",
     reason: sentence,
   };
 }
@@ -86,4 +88,13 @@ export function afterFailure(
 export function afterStop(header: RunHeader, rho: number): RunHeader {
   if (header.state !== "running") return header;
   return { ...header, rho: header.rho + rho, state: "stopped", reason: "stopped by its owner" };
+}
+
+/**
+ * A run that failed or was stopped goes on: from its newest release and its strategy's state, with what it
+ * spent. Attempts are counted on, since devices open no second sum of one; the stopped one was one, too.
+ */
+export function afterResume(plan: Plan, header: RunHeader): RunHeader {
+  const attempt = header.attempt + (header.state === "stopped" ? 1 : 0);
+  return { ...header, attempt, attempts: attempt + plan.attempts, state: "running" };
 }

@@ -15,6 +15,8 @@ export type Book = {
   readonly plan: Plan;
   readonly planEnvelope: SignedEnvelope;
   header: RunHeader;
+  /** How it was over; it may have been resumed since. */
+  readonly ends: Set<string>;
   entries: JournalEntry[];
   /** What the entries come to, whoever wrote them; a round that ended stays until the next one's first. */
   round: Round | null;
@@ -60,20 +62,30 @@ export class Books implements Watcher {
 
   #headed(book: Book, next: RunHeader): void {
     const { header: before } = book;
-    if (next.state === "running" && after(before, next))
+    // A run that is resumed counts its attempts on: of a stopped one, too, no second sum is opened.
+    const resumed = next.state === "running" && /^(failed|stopped)$/.test(before.state);
+    const since = before.attempt + (before.state === "stopped" ? 1 : 0);
+    if (next.state === "running" && isBehind(next, { round: before.round, attempt: since }))
       throw new Violation(`${name(book)} went back to ${next.round}/${next.attempt}`);
     if (next.history.length < before.history.length) throw new Violation(`${name(book)} forgot a round`);
-    if (before.state !== "running" && before.state !== "" && next.state !== before.state)
+    if (!resumed && before.state !== "running" && before.state !== "" && next.state !== before.state)
       throw new Violation(`${name(book)} was ${before.state} and is ${next.state}`);
     if (/does not replay/.test(next.reason)) throw new Violation(`${name(book)}: ${next.reason}`);
     book.header = next;
+    if (next.state !== "running") book.ends.add(next.state);
   }
 }
 
 /** Whether a run is beyond a round's attempt. */
 export function after(header: RunHeader, { round, attempt }: { round: number; attempt: number }): boolean {
-  if (header.state !== "running") return true;
-  return header.round > round || (header.round === round && header.attempt > attempt);
+  return header.state !== "running" || isBehind({ round, attempt }, header);
+}
+
+function isBehind(
+  one: { round: number; attempt: number },
+  other: { round: number; attempt: number },
+): boolean {
+  return other.round > one.round || (other.round === one.round && other.attempt > one.attempt);
 }
 
 /** A coordinator that takes the run up now would do the same with it (drive/driver.ts). */
@@ -109,6 +121,7 @@ function open(stored: { run: string; plan: Uint8Array; header: Uint8Array }): Bo
     plan: parsePlan(planEnvelope.payload),
     planEnvelope,
     header: decode(RunHeaderSchema, stored.header, 1 << 22),
+    ends: new Set(),
     entries: [],
     round: null,
     releases: [],

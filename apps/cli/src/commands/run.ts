@@ -15,10 +15,11 @@ type Options = { federation: string; watch?: boolean; base?: string };
 
 export function runCommand(): Command {
   return new Command("run")
-    .description("Start, watch or stop a run.")
+    .description("Start, watch, stop or resume a run.")
     .addCommand(startCommand())
     .addCommand(statusCommand())
-    .addCommand(stopCommand());
+    .addCommand(stopCommand())
+    .addCommand(resumeCommand());
 }
 
 function startCommand(): Command {
@@ -80,6 +81,29 @@ function stopCommand(): Command {
           const run = await findRun(admin, said);
           const status = await admin.stopRun({ $typeName: "tutti.v1.RunRequest", run });
           output.result(statusValue(status), statusLine(status));
+        }),
+      ),
+    );
+}
+
+function resumeCommand(): Command {
+  return new Command("resume")
+    .description("Let a run that failed or was stopped go on, with as many attempts at its round again.")
+    .argument("[run]", "its name, or the beginning of its id; without it, the newest")
+    .option("--federation <folder>", "federation folder with the owner key", "federation")
+    .option("--no-watch", "return as soon as it goes on")
+    .action((said: string | undefined, options: Options, command: Command) =>
+      withContext(command, (context) =>
+        asOwner(options.federation, async (admin) => {
+          const run = await findRun(admin, said);
+          const before = (await listedRuns(admin)).find((one) => one.run === run);
+          const status = await admin.resumeRun({ $typeName: "tutti.v1.RunRequest", run });
+          const { output } = context;
+          const wasRunning = before?.state === "running";
+          const how = `${wasRunning ? "was running already" : "goes on"}: ${statusLine(status)}`;
+          if (options.watch === false) return output.result({ ...statusValue(status), wasRunning }, how);
+          output.say(how);
+          await watchRun(admin, run, context);
         }),
       ),
     );

@@ -31,25 +31,34 @@ afterAll(async () => {
 const train = { optimiser: { name: "sgd", learningRate: 0.02 }, steps: 4, batchSize: 8 };
 const settings = (name: string, more = {}) => prepared({ name, rounds: 2, train, ...more });
 
+/** Joined, each in a folder of its own. */
+async function opened(name: string, own: Partial<Parameters<typeof Device.open>[0]> = {}): Promise<Device> {
+  const token = await createToken({ folder: federation(), name, days: 1, random, nowMs: Date.now() });
+  const folder = path(home, name);
+  await join({ joinFile: joinFileText({ ...token, address: server.address }), folder, random });
+  return await Device.open({ folder, data: clouds(40, seededRandom(name)), ...own });
+}
+
+const federation = () => path(home, "federation");
+
+async function until(done: () => boolean): Promise<void> {
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 test("three devices serve two runs at once; one waits until they charge", { timeout: 120_000 }, async () => {
-  const federation = path(home, "federation");
-  const { coordinator, address } = server;
+  const { coordinator } = server;
   const events: DeviceEvent[] = [];
   let charging = false;
   const devices = await Promise.all(
-    NAMES.map(async (name) => {
-      const token = await createToken({ folder: federation, name, days: 1, random, nowMs: Date.now() });
-      const folder = path(home, name);
-      await join({ joinFile: joinFileText({ ...token, address }), folder, random });
+    NAMES.map((name) => {
       // One of them has no stream, and asks.
       const own = { state: () => ({ charging }), serves: "day", stream: name !== "eve" };
-      const hear = (event: DeviceEvent) => void events.push(event);
-      return await Device.open({ folder, data: clouds(40, seededRandom(name)), events: hear, ...own });
+      return opened(name, { events: (event) => void events.push(event), ...own });
     }),
   );
   const stop = new AbortController();
   const taking = devices.map((device) => device.participate({ once: false, signal: stop.signal }));
-  const owner = await openOwner(federation);
+  const owner = await openOwner(federation());
   const [day, night] = [
     settings("day"),
     settings("night", { eligibility: { charging: true, minExamples: 20 } }),
@@ -61,9 +70,6 @@ test("three devices serve two runs at once; one waits until they charge", { time
     await coordinator.startRun(signPlan(night.plan, owner)),
   ];
   const over = (run: string) => coordinator.driver(run).header.state !== "running";
-  const until = async (done: () => boolean) => {
-    while (!done()) await new Promise((resolve) => setTimeout(resolve, 20));
-  };
   await until(() => coordinator.driver(one).header.round >= 1);
   expect(coordinator.driver(two).header.history).toEqual([]);
   expect([...coordinator.dispatch.standings.reasons(two)]).toEqual([["not charging", 3]]);
@@ -83,5 +89,29 @@ test("three devices serve two runs at once; one waits until they charge", { time
   expect(events.filter(({ kind }) => kind === "refused")).toEqual([]);
   // The app's model is of the run that it serves, whichever released last.
   expect(devices.map((device) => device.model().release?.run)).toEqual([one, one, one]);
+  await Promise.all(devices.map((device) => device.close()));
+});
+
+test("a run that was stopped and resumed goes on with devices that heard of its end", {
+  timeout: 120_000,
+}, async () => {
+  const { coordinator } = server;
+  const devices = await Promise.all(["fay", "gus", "ida"].map((name) => opened(name)));
+  const { plan, base, initial } = settings("again", { rounds: 3 });
+  for (const bytes of [base, initial]) await coordinator.parts.artifacts.putBytes(bytes);
+  const first = devices.map((device) => device.participate());
+  const run = await coordinator.startRun(signPlan(plan, await openOwner(federation())));
+  await until(() => coordinator.driver(run).header.round >= 1);
+  await coordinator.driver(run).stop();
+  const ends = (taken: { runs: readonly { run: string; outcome: string }[] }[]) =>
+    taken.map(({ runs }) => runs.map((end) => [end.run, end.outcome]));
+  expect(ends(await Promise.all(first))).toEqual(devices.map(() => [[run, "stopped"]]));
+  const { round, version } = coordinator.driver(run).header;
+  const second = devices.map((device) => device.participate());
+  await coordinator.resumeRun(run);
+  expect(coordinator.driver(run).header).toMatchObject({ state: "running", round, version });
+  // What they heard of before is no news; that it is over once more, is.
+  expect(ends(await Promise.all(second))).toEqual(devices.map(() => [[run, "finished"]]));
+  expect(coordinator.driver(run).header.history.map(({ survivors }) => survivors)).toEqual([3, 3, 3, 3]);
   await Promise.all(devices.map((device) => device.close()));
 });

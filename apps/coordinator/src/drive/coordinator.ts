@@ -1,37 +1,31 @@
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
-import { asFault, Fault, type FaultCode } from "@tutti/foundation/fault";
-import { sha256Hex } from "@tutti/foundation/hash";
+import { Fault } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
 import type { Verify } from "@tutti/identity/keys";
-import { type Plan, parsePlan } from "@tutti/plan/plan";
-import { releaseOf, signRelease } from "@tutti/release/manifest";
-import { openPlan } from "@tutti/release/plan";
-import { checkPrivacy } from "@tutti/round/privacy";
-import { firstHeader } from "@tutti/round/run";
+import { parsePlan } from "@tutti/plan/plan";
 import type { Agree } from "@tutti/secagg/agree";
-import { type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
-import { decode, encode } from "@tutti/wire/message";
+import type { RunHeader } from "@tutti/wire/journal";
+import { decode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Artifacts } from "../artifacts.ts";
-import { failpoint } from "../failpoint.ts";
 import type { Federation } from "../folder/federation.ts";
 import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import { Notices } from "../registry/notices.ts";
 import { Registry } from "../registry/registry.ts";
 import type { Store, StoredRun } from "../store/store.ts";
-import { backOffMs } from "./backoff.ts";
-import { completer, type SignedRelease } from "./complete.ts";
+import { backOffMs, isPassing } from "./backoff.ts";
+import { completer } from "./complete.ts";
 import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
 import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
-import { over } from "./over.ts";
 import type { Activity } from "./presence.ts";
-import { type Keeping, mustHave, needs, Retention } from "./retention.ts";
+import { type Keeping, needs, Retention } from "./retention.ts";
 import { Revoking } from "./revoking.ts";
+import { Starting } from "./starting.ts";
 
 export type CoordinatorParts = {
   readonly store: Store;
@@ -53,22 +47,6 @@ export type CoordinatorParts = {
   readonly kept?: Keeping;
 };
 
-/** A run that no store has as running. */
-type Beginning = { run: string; plan: Plan; envelope: SignedEnvelope; isKnown: boolean; by: string };
-
-/** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
-const MAX_PLAN_BYTES = 512 << 10;
-
-/** What may be otherwise the next time. */
-const PASSING: ReadonlySet<FaultCode> = new Set<FaultCode>(["storage", "unavailable"]);
-
-function isPassing(error: unknown): boolean {
-  return PASSING.has(asFault(error).code);
-}
-
-/** Each keeps a round and its journal at hand. */
-const MAX_RUNNING = 64;
-
 /** The runs of a federation and the devices that are here; handlers translate messages into its calls. */
 export class Coordinator {
   readonly parts: CoordinatorParts;
@@ -82,7 +60,7 @@ export class Coordinator {
   readonly #missing = new Set<string>();
   readonly #closing = new AbortController();
   readonly #watchers = new Set<() => void>();
-  #starting: Promise<unknown> = Promise.resolve();
+  readonly #starting: Starting;
 
   constructor(parts: CoordinatorParts) {
     this.parts = parts;
@@ -106,6 +84,14 @@ export class Coordinator {
       isInUse: (sha256) =>
         this.drivers().some(({ options, header }) => needs(options.plan, header).includes(sha256)),
     });
+    this.#starting = new Starting({
+      ...parts,
+      retention: this.retention,
+      trust: () => this.#trust(),
+      drivers: () => this.drivers(),
+      find: (run) => this.find(run),
+      drive: (run) => this.#driveAnew(run),
+    });
   }
 
   get presence() {
@@ -125,13 +111,15 @@ export class Coordinator {
     // Before any of them goes on and throws old files away.
     for (const stored of runs) await this.#claim(stored);
     for (const stored of runs) {
-      const error = await this.#takeUp(stored, stored.state === "running" || told.has(stored));
+      const remembers = stored.state === "running" || told.has(stored);
+      const error = await this.#takeUp(stored, { remembers });
       if (error !== null) failed.push(error);
     }
     // Storage that gives nothing back just now is no coordinator to be; for a damaged run the next start is
     // no better, and keeps nobody from starting another.
     if (runs.length > 0 && failed.length === runs.length && failed.every(isPassing)) throw failed[0];
-    for (const stored of runs) if (this.#missing.has(stored.run)) this.#takeUpLater(stored).catch(() => {});
+    for (const stored of runs.filter(({ run }) => this.#missing.has(run)))
+      this.#takeUpLater(() => this.#takeUp(stored), stored.run).catch(() => {});
   }
 
   /** Keeps what a run needs until it is driven, however long that takes. */
@@ -145,12 +133,18 @@ export class Coordinator {
   }
 
   /** What went wrong, where it did. */
-  async #takeUp({ run, plan, header }: StoredRun, remembers = true): Promise<unknown> {
+  async #takeUp(
+    { run, plan, header }: StoredRun,
+    { remembers = true, tells = true }: { remembers?: boolean; tells?: boolean } = {},
+  ): Promise<unknown> {
     try {
       const driver = this.#drivers.get(run);
       const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
       if (driver) await this.#revoking.dismissFrom(driver);
-      else this.#tellTaken(await this.#drive(run, { envelope, header: decodeHeader(header), remembers }));
+      else {
+        const taken = await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
+        if (tells) this.#tellTaken(taken);
+      }
       this.#missing.delete(run);
       this.retention.release(run);
       return null;
@@ -170,10 +164,10 @@ export class Coordinator {
   }
 
   /** A run that storage did not give back: its round has a deadline, which waits for no restart. */
-  async #takeUpLater(stored: StoredRun): Promise<void> {
-    for (let failures = 1; this.#missing.has(stored.run); failures++) {
+  async #takeUpLater(takeUp: () => Promise<unknown>, run: string): Promise<void> {
+    for (let failures = 1; this.#missing.has(run); failures++) {
       await this.parts.clock.sleep(backOffMs(failures), this.#closing.signal);
-      await this.#takeUp(stored);
+      await takeUp();
     }
   }
 
@@ -208,80 +202,42 @@ export class Coordinator {
   }
 
   /** Starts a run from its owner's signed plan; the same plan again is the same run. */
-  async startRun(envelope: SignedEnvelope, by = "owner"): Promise<string> {
-    // One after the other: two at once would both find no run in progress, or drive one run twice.
-    const started = this.#starting.then(() => this.#startRun(envelope, by));
-    this.#starting = started.catch(() => {});
-    return started;
+  startRun(envelope: SignedEnvelope, by = "owner"): Promise<string> {
+    return this.#starting.start(envelope, by);
   }
 
-  async #startRun(envelope: SignedEnvelope, by: string): Promise<string> {
-    const planBytes = encode(SignedEnvelopeSchema, envelope);
-    demand(
-      planBytes.length <= MAX_PLAN_BYTES,
-      () =>
-        new Fault("bad-input", "plan", {
-          expected: `at most ${MAX_PLAN_BYTES} bytes, so that an invitation can hold it`,
-          got: `${planBytes.length}`,
-        }),
-    );
-    const { plan, run } = openPlan(envelope, this.#trust());
-    const same = this.#drivers.get(run);
-    if (same?.header.state === "running") return run;
-    if (same) throw over(plan.name, same.header.state);
-    const running = this.drivers().filter(({ header }) => header.state === "running").length;
-    demand(
-      running < MAX_RUNNING,
-      () =>
-        new Fault("conflict", "run", {
-          expected: `fewer than ${MAX_RUNNING} runs in progress`,
-          got: `${running}`,
-          todo: "Stop one or wait",
-        }),
-    );
-    checkPrivacy(plan);
-    const known = await this.parts.store.run(run);
-    try {
-      if (known && known.state !== "preparing") {
-        // It was started, and storage failed before anybody could be told.
-        await this.#claim(known);
-        await mustHave(this.parts.artifacts, plan);
-        await this.#drive(run, { envelope, header: decodeHeader(known.header) });
-      } else {
-        await this.retention.claim(run, [plan.base.sha256, plan.initial.sha256]);
-        await mustHave(this.parts.artifacts, plan);
-        await this.#begin({ run, plan, envelope, isKnown: known !== undefined, by });
-      }
-      this.retention.release(run);
-    } catch (error) {
-      // Where storage failed the run may be there all the same, and will need them.
-      if (!PASSING.has(asFault(error).code)) this.retention.release(run);
-      throw error;
-    }
-    return run;
+  /**
+   * A run that failed or was stopped goes on, with as many attempts at its round again; one in progress does.
+   * @throws Fault("conflict") for one that is finished.
+   */
+  resumeRun(run: string, by = "owner"): Promise<void> {
+    return this.#starting.resume(run, by);
   }
 
-  async #begin(given: Beginning): Promise<void> {
-    const { run, plan, envelope, isKnown, by } = given;
+  /** A run that is begun or resumed, from what is durable, in place of who drove it until it was over. */
+  async #driveAnew(run: string): Promise<void> {
+    // Meanwhile nobody is told that there is no such run.
+    this.#missing.add(run);
+    await this.#drivers.get(run)?.shutdown();
+    this.#drivers.delete(run);
+    const error = await this.#takeUpAnew(run);
+    if (error === null) return;
+    this.#takeUpLater(() => this.#takeUpAnew(run), run).catch(() => {});
+    throw error;
+  }
+
+  /** After every write of it that is still under way, though whoever asked for it was told nothing. */
+  async #takeUpAnew(run: string): Promise<unknown> {
     const { store } = this.parts;
-    const planBytes = encode(SignedEnvelopeSchema, envelope);
-    failpoint("run.checked");
-    const first = this.#initialRelease(run, plan);
-    const header = firstHeader({ version: 0, manifest: first.digest, adapter: plan.initial.sha256 });
-    const headerBytes = encode(RunHeaderSchema, header);
-    if (!isKnown)
-      await store.addRun({ run, name: plan.name, plan: planBytes, header: headerBytes, state: "preparing" });
-    const release = {
-      version: 0,
-      digest: first.digest,
-      envelope: encode(SignedEnvelopeSchema, first.envelope),
-    };
-    const { name, rounds } = plan;
-    const note = { actor: by, what: "run.started", subject: run, detail: { name, rounds } };
-    await store.commit(run, { header: headerBytes, state: "running", release, note });
-    failpoint("run.running");
-    await this.#drive(run, { envelope, header });
-    failpoint("run.driven");
+    try {
+      await store.journal(run);
+      const stored = await store.run(run);
+      if (stored === undefined) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
+      return await this.#takeUp(stored, { tells: false });
+    } catch (error) {
+      if (!isPassing(error)) this.#missing.delete(run);
+      return error;
+    }
   }
 
   /**
@@ -371,21 +327,6 @@ export class Coordinator {
     }
     await this.#revoking.dismissFrom(driver);
     return driver;
-  }
-
-  #initialRelease(run: string, plan: Plan): SignedRelease {
-    const release = releaseOf(plan, {
-      run,
-      version: 0,
-      round: 0,
-      adapter: plan.initial,
-      parent: null,
-      cohorts: [],
-      transcript: null,
-      wallMs: this.parts.clock.wallMs(),
-    });
-    const envelope = signRelease(release, this.parts.federation.coordinator);
-    return { version: 0, digest: sha256Hex(envelope.payload), envelope };
   }
 
   #trust() {

@@ -2,9 +2,18 @@ import { Fault } from "@tutti/foundation/fault";
 
 /** A plan is its run's id, so it can be run once. */
 export function over(name: string, state: string): Fault {
+  const anew = "Change the run file's name or seed for a new run";
   return new Fault("conflict", `run ${name}`, {
     expected: "a plan that was not run before",
     got: `one whose run is over (${state})`,
-    todo: "Change the run file's name or seed for a new run",
+    todo: state === "finished" ? anew : `Let it go on with \`tutti run resume ${name}\`. ${anew}`,
+  });
+}
+
+export function finished(name: string): Fault {
+  return new Fault("conflict", `run ${name}`, {
+    expected: "one that failed or was stopped",
+    got: "one that is finished",
+    todo: "Start a new run from its newest release",
   });
 }

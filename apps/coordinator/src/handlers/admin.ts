@@ -3,6 +3,7 @@ import { checkBytes, demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import {
   type Admin,
+  type HistoryReply,
   HistoryReplySchema,
   ListRunsReplySchema,
   type PutPart,
@@ -17,6 +18,7 @@ import { SignedEnvelopeSchema } from "@tutti/wire/release";
 import { type Call, type Handlers, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Coordinator } from "../drive/coordinator.ts";
 import type { Driver } from "../drive/driver.ts";
+import type { Store } from "../store/store.ts";
 import { chunksFrom } from "./chunks.ts";
 import { statusOf } from "./status.ts";
 
@@ -54,6 +56,10 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       await driver.stop();
       return status(driver);
     },
+    async resumeRun({ run }, call) {
+      await coordinator.resumeRun(run, mustBeOwner(call));
+      return status(coordinator.driver(run));
+    },
     async listRuns(_request, call) {
       mustBeOwner(call);
       // Without what is long: a federation's runs together would outgrow one message.
@@ -73,17 +79,7 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
     },
     async history({ run, from }, call) {
       mustBeOwner(call);
-      const { earlier, history } = coordinator.driver(run).header;
-      const stored = from < earlier ? await store.history(run, { from, most: PAGE }) : [];
-      const [first] = stored;
-      // Of rows that are all gone the header's records are the next.
-      if (first === undefined) {
-        const at = Math.max(from, earlier);
-        return create(HistoryReplySchema, { records: history.slice(at - earlier), from: at });
-      }
-      const fitting = whatFits(stored.map(({ record }) => record));
-      const records = fitting.map((bytes) => decode(RoundRecordSchema, bytes, MAX_MESSAGE_BYTES));
-      return create(HistoryReplySchema, { records, from: first.at });
+      return await historyOf(store, coordinator.driver(run), from);
     },
     async revoke({ device, revocations }, call) {
       await coordinator.revoke(device, revocations, mustBeOwner(call));
@@ -94,6 +90,23 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       yield* chunksFrom(artifacts, request);
     },
   };
+}
+
+async function historyOf(
+  store: Pick<Store, "history">,
+  { options, header: { earlier, history } }: Driver,
+  from: number,
+): Promise<HistoryReply> {
+  const stored = from < earlier ? await store.history(options.run, { from, most: PAGE }) : [];
+  const [first] = stored;
+  // Of rows that are all gone the header's records are the next.
+  if (first === undefined) {
+    const at = Math.max(from, earlier);
+    return create(HistoryReplySchema, { records: history.slice(at - earlier), from: at });
+  }
+  const fitting = whatFits(stored.map(({ record }) => record));
+  const records = fitting.map((bytes) => decode(RoundRecordSchema, bytes, MAX_MESSAGE_BYTES));
+  return create(HistoryReplySchema, { records, from: first.at });
 }
 
 /** The first of them that a message has room for, and at least one. */

@@ -37,6 +37,10 @@ export const EVENTS = {
     "info",
     "A run in progress goes on after a start or a takeover at its `round`, `attempt`, `phase`.",
   ],
+  "run.resumed": [
+    "info",
+    "An owner (`by`) let a run that failed or was stopped go on, at its `round`, `attempt`.",
+  ],
   "round.over": ["info", "A round ended with a result; `ms` from when this process saw it begin."],
   "round.failed": ["warn", "An attempt of a round ended by name (`reason`); the run tries again or is over."],
   "round.declined": [

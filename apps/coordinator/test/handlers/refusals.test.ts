@@ -90,6 +90,7 @@ describe("who may say what", () => {
     status: (call) => desk.owner.status(create(RunRequestSchema, now()), call),
     watch: (call) => desk.owner.watch(create(RunRequestSchema, now()), call),
     stopRun: (call) => desk.owner.stopRun(create(RunRequestSchema, now()), call),
+    resumeRun: (call) => desk.owner.resumeRun(create(RunRequestSchema, now()), call),
     listRuns: (call) => desk.owner.listRuns(create(RunRequestSchema) as never, call),
     releases: (call) => desk.owner.releases(create(ReleasesRequestSchema, { run: now().run }), call),
     history: (call) => desk.owner.history(create(HistoryRequestSchema, { run: now().run }), call),

@@ -15,6 +15,7 @@ export const KINDS = {
     "run.finished",
     "run.failed",
     "run.stopped",
+    "run.resumed",
     "store.restored",
     "audit.removed",
   ],

@@ -610,6 +610,16 @@ export declare const Admin: GenService<{
     output: typeof RunStatusSchema;
   },
   /**
+   * A run that failed or was stopped goes on with the round that it was in, with as many attempts again.
+   *
+   * @generated from rpc tutti.v1.Admin.ResumeRun
+   */
+  resumeRun: {
+    methodKind: "unary";
+    input: typeof RunRequestSchema;
+    output: typeof RunStatusSchema;
+  },
+  /**
    * @generated from rpc tutti.v1.Admin.ListRuns
    */
   listRuns: {

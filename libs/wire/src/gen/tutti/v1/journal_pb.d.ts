@@ -248,6 +248,13 @@ export declare type RunHeader = Message<"tutti.v1.RunHeader"> & {
    * @generated from field: map<string, uint32> owed = 13;
    */
   owed: { [key: string]: number };
+
+  /**
+   * How many attempts this round has in all, where its owner gave it more than the plan does; else 0.
+   *
+   * @generated from field: uint32 attempts = 15;
+   */
+  attempts: number;
 };
 
 /**

@@ -1,0 +1,154 @@
+import { RunRequestSchema } from "@tutti/wire/admin";
+import { create } from "@tutti/wire/message";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { plan, temporary } from "../drive/house.ts";
+import { callOf, Desk } from "./desk.ts";
+
+const ABC = ["a", "b", "c"];
+
+describe("a run that is resumed", () => {
+  let place: ReturnType<typeof temporary>;
+  let desk: Desk;
+  beforeEach(async () => {
+    place = temporary();
+    desk = await Desk.open(place.folder);
+  });
+  afterEach(async () => {
+    await desk.close();
+    place.remove();
+  });
+
+  const header = (run: string) => desk.coordinator.driver(run).header;
+  const resume = (run: string) =>
+    desk.owner.resumeRun(create(RunRequestSchema, { run }), callOf("mary", "owner"));
+  const resumptions = async () =>
+    (await desk.store.auditLines({ from: 0, most: 999 }))
+      .map((line) => JSON.parse(line))
+      .filter(({ what }) => what === "run.resumed");
+
+  const rounds = () => desk.coordinator.drivers().map(({ round }) => round);
+
+  /** Devices answer their words, and time passes when nobody has anything to say, until it is over. */
+  async function over(run: string): Promise<void> {
+    for (let turn = 0; header(run).state === "running"; turn++) {
+      if (turn > 2000) throw new Error(`stuck: ${desk.round?.phase}`);
+      const before = rounds();
+      await desk.answer(...ABC);
+      await desk.settle();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (rounds().every((round, at) => round === before[at])) desk.clock.next();
+      await desk.settle();
+    }
+  }
+
+  /** A run whose first round failed as often as it may: two of its three devices are busy. */
+  async function failed(attempts = 1): Promise<string> {
+    const run = await desk.startRun(plan({ rounds: 2, attempts }));
+    await desk.gather(...ABC);
+    while (header(run).state === "running") {
+      const busy = { case: "declined", value: "busy" } as const;
+      if (desk.round?.phase === "training") for (const name of ["a", "b"]) await desk.sendEvent(name, busy);
+      await desk.settle();
+      if (header(run).state === "running") desk.clock.next();
+      await desk.settle();
+    }
+    expect(header(run).state).toBe("failed");
+    return run;
+  }
+
+  test("goes on with the round that failed, in attempts that nobody made, and finishes", async () => {
+    const run = await failed(2);
+    const spent = header(run);
+    expect(spent).toMatchObject({ round: 0, attempt: 2, version: 0 });
+    const status = await resume(run);
+    expect(status).toMatchObject({ state: "running", round: 0, attempt: 2 });
+    expect(desk.round?.spec).toMatchObject({ attempt: 2, task: { round: 0 } });
+    expect((await desk.store.run(run))?.state).toBe("running");
+    await over(run);
+    expect(header(run)).toMatchObject({ state: "finished", reason: "", attempt: 0, attempts: 0 });
+    expect(header(run).history.map(({ survivors }) => survivors)).toEqual([3, 3, 3]);
+    const about = { actor: "mary", subject: run, detail: { round: 0, attempt: 2 } };
+    expect(await resumptions()).toMatchObject([about]);
+    expect(desk.logged.filter(({ event }) => event === "run.resumed")).toMatchObject([
+      { by: "mary", attempt: 2 },
+    ]);
+  });
+
+  test("has as many attempts again, and says so when they are gone", async () => {
+    const run = await failed(2);
+    await resume(run);
+    for (let left = 2; left > 0; left--) {
+      desk.coordinator.driver(run).giveUp("a test");
+      await desk.settle();
+    }
+    expect(header(run)).toMatchObject({ state: "failed", reason: "round 0, attempt 4 of 4: a test" });
+  });
+
+  test("was stopped amid a round: no second sum of that attempt is opened", async () => {
+    const run = await desk.startRun(plan());
+    await desk.gather(...ABC);
+    for (let words = 0; words < 4; words++) await desk.answer(...ABC);
+    expect(desk.round?.phase).toBe("summing");
+    await desk.coordinator.driver(run).stop();
+    expect(await resume(run)).toMatchObject({ state: "running", attempt: 1 });
+    expect(desk.round?.spec.attempt).toBe(1);
+    await over(run);
+    expect(header(run).state).toBe("finished");
+  });
+
+  test("is in progress or finished: nothing to do, or refused by name", async () => {
+    const run = await desk.startRun(plan());
+    const round = desk.round;
+    expect(await resume(run)).toMatchObject({ state: "running", attempt: 0 });
+    expect(desk.round).toBe(round);
+    await desk.gather(...ABC);
+    await over(run);
+    await expect(resume(run)).rejects.toMatchObject({ code: "conflict" });
+    await expect(resume("ff".repeat(32))).rejects.toMatchObject({ code: "not-found" });
+    expect(await resumptions()).toEqual([]);
+  });
+
+  test("whose storage fails: it is what is durable, whatever its owner was told", async () => {
+    for (const when of ["before", "after"] as const) {
+      const run = await failed();
+      const commits = desk.weather.count;
+      await desk.close();
+      // Its devices are gone, so the next write is the resumption.
+      desk = await Desk.open(place.folder, [{ at: 0, when, how: "throw" }]);
+      expect(commits).toBeGreaterThan(0);
+      if (when === "before") await expect(resume(run)).rejects.toMatchObject({ code: "storage" });
+      const status = await resume(run);
+      expect(status).toMatchObject({ state: "running", attempt: 1 });
+      expect((await desk.store.run(run))?.state).toBe("running");
+      for (const device of ABC) desk.listen(device);
+      await desk.settle();
+      await over(run);
+      expect(header(run).state).toBe("finished");
+      expect(await resumptions()).toHaveLength(1);
+      await desk.close();
+      place.remove();
+      place = temporary();
+      desk = await Desk.open(place.folder);
+    }
+  });
+
+  test("and then taken up by a coordinator that comes back: its attempts are counted on", async () => {
+    const run = await failed();
+    await resume(run);
+    await desk.close();
+    desk = await Desk.open(place.folder);
+    expect(header(run)).toMatchObject({ state: "running", attempt: 1, attempts: 2 });
+    await desk.gather(...ABC);
+    await over(run);
+    expect(header(run).state).toBe("finished");
+  });
+
+  test("beside another that began meanwhile, with which it shares its devices", async () => {
+    const run = await failed();
+    const other = await desk.startRun(plan({ name: "other" }));
+    await resume(run);
+    await over(run);
+    await over(other);
+    expect([run, other].map((one) => header(one).state)).toEqual(["finished", "finished"]);
+  });
+});
