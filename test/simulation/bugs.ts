@@ -206,8 +206,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/coordinator.ts`,
-        find: "if (this.#missing.has(stored.run)) this.#takeUpLater",
-        replace: 'if (this.#missing.delete(stored.run) && stored.run === "") this.#takeUpLater',
+        find: "runs.filter(({ run }) => this.#missing.has(run))",
+        replace: 'runs.filter(({ run }) => this.#missing.delete(run) && run === "")',
       },
     ],
   },

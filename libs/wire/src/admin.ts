@@ -5,6 +5,7 @@ export {
   CohortRecordSchema,
   type DeviceActivity,
   DeviceActivitySchema,
+  type HistoryReply,
   HistoryReplySchema,
   HistoryRequestSchema,
   type Ineligible,
