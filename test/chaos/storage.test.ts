@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openFolderStore } from "@tutti/client-sdk/node/store";
 import { openArtifacts } from "@tutti/coordinator/artifacts";
-import { openDriver } from "@tutti/coordinator/store/driver";
+import { openSqliteDriver } from "@tutti/coordinator/store/sqlite-driver";
 import { openStore } from "@tutti/coordinator/store/store";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -47,7 +47,7 @@ async function database(): Promise<string> {
     await store.commit("r", { append: [{ seq, entry: new Uint8Array(300).fill(seq) }] });
   await store.close();
   // Else its log has every page, and a damaged file is made whole again from it.
-  const driver = openDriver(file);
+  const driver = openSqliteDriver(file);
   expect(driver.prepare("pragma wal_checkpoint(truncate)").all([])).toMatchObject([{ busy: 0 }]);
   driver.close();
   return file;

@@ -14,9 +14,9 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/driver.ts`,
-        find: "        await this.options.ledger.append(",
+        find: "        await this.options.store.append(",
         replace: `        for (const { settle } of accepted) settle.resolve();
-        await this.options.ledger.append(`,
+        await this.options.store.append(`,
       },
     ],
   },
@@ -117,7 +117,7 @@ export const BUGS: readonly Bug[] = [
     what: "a round is closed before its header is durable",
     patches: [
       {
-        file: `${DRIVE}/ledger.ts`,
+        file: `${DRIVE}/run-store.ts`,
         find: "      await store.commit(run, {\n        header:",
         replace: "      void store.commit(run, {\n        header:",
       },
@@ -287,7 +287,7 @@ export const BUGS: readonly Bug[] = [
     what: "the audit log does not tell of a round that was closed",
     patches: [
       {
-        file: `${DRIVE}/ledger.ts`,
+        file: `${DRIVE}/run-store.ts`,
         find: "        note: noteOfClose(run, header, release),\n",
         replace: "",
       },
@@ -298,7 +298,7 @@ export const BUGS: readonly Bug[] = [
     what: "who gave a vector is not written down",
     patches: [
       {
-        file: `${DRIVE}/ledger.ts`,
+        file: `${DRIVE}/run-store.ts`,
         find: "        ...(round && { took:",
         replace: "        ...(round && wallMs < 0 && { took:",
       },

@@ -1,9 +1,9 @@
 import { checkChain } from "@tutti/audit/chain";
 import { AUDIT_OWNER } from "@tutti/coordinator/store/audit";
-import { type Driver, openDriver } from "@tutti/coordinator/store/driver";
 import type { Engine } from "@tutti/coordinator/store/engine";
 import { migrate, readMigrations } from "@tutti/coordinator/store/migrate";
 import type { Schema } from "@tutti/coordinator/store/schema";
+import { openSqliteDriver, type SqliteDriver } from "@tutti/coordinator/store/sqlite-driver";
 import { type Change, leadHere, type Store, type StoredRun } from "@tutti/coordinator/store/store";
 import { Fault } from "@tutti/foundation/fault";
 import { type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
@@ -18,7 +18,7 @@ const migrations = await readMigrations();
  * What a disk and a crash add to it, `openSimulatedStore` does.
  */
 export class Database {
-  readonly #driver: Driver = openDriver(":memory:");
+  readonly #driver: SqliteDriver = openSqliteDriver(":memory:");
   readonly engine: Engine;
   /** Whom it has enrolled, and every run. */
   readonly devices = new Set<string>();

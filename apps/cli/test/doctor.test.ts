@@ -14,7 +14,7 @@ import type { Role } from "@tutti/coordinator/lead/keeper";
 import { examineFederation } from "@tutti/coordinator/operate/doctor/doctor";
 import { clockOf, nodeVersion, openFiles } from "@tutti/coordinator/operate/doctor/machine";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
-import { openDriver } from "@tutti/coordinator/store/driver";
+import { openSqliteDriver } from "@tutti/coordinator/store/sqlite-driver";
 import { expiry, type Finding, skew } from "@tutti/foundation/finding";
 import { platformRandom } from "@tutti/foundation/random";
 import { joinFileText } from "@tutti/identity/join";
@@ -180,7 +180,7 @@ describe("beside a running coordinator", () => {
   });
 
   test("an audit log that was changed comes with what to do", async () => {
-    const file = openDriver(join(folder, PATHS.store));
+    const file = openSqliteDriver(join(folder, PATHS.store));
     const swap = (from: string, to: string) =>
       file.exec(`update audit set line = replace(line, '${from}', '${to}') where seq = 0`);
     swap("epoch.began", "epoch.begun");

@@ -20,11 +20,11 @@ import { backOffMs, isPassing } from "./backoff.ts";
 import { completer } from "./complete.ts";
 import { Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
-import { decodeHeader, ledgerOf } from "./ledger.ts";
 import type { LiftElsewhere } from "./open.ts";
 import type { Activity } from "./presence.ts";
 import { type Keeping, needs, Retention } from "./retention.ts";
 import { Revoking } from "./revoking.ts";
+import { decodeHeader, runStoreOf } from "./run-store.ts";
 import { Starting } from "./starting.ts";
 
 export type CoordinatorParts = {
@@ -297,7 +297,7 @@ export class Coordinator {
       planEnvelope: envelope,
       header,
       parent: decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
-      ledger: ledgerOf(store, run, shelf),
+      store: runStoreOf(store, run, shelf),
       trust: () => ({ ...this.#trust(), ...(agree && { agree }) }),
       clock,
       random,

@@ -82,7 +82,7 @@ export class Driver {
   /** Takes up what is durable: true where a round was in progress. */
   async #load(): Promise<boolean> {
     failpoint("load.begin");
-    const { header, parent, entries, sums } = await this.options.ledger.read();
+    const { header, parent, entries, sums } = await this.options.store.read();
     failpoint("load.read");
     this.header = header;
     this.parent = parent;
@@ -243,7 +243,7 @@ export class Driver {
   async #write({ round, accepted, entries, effects, changed }: Batch): Promise<void> {
     try {
       if (entries.length > 0) {
-        await this.options.ledger.append(entries, changed);
+        await this.options.store.append(entries, changed);
         for (const { event } of entries) if (event.case) failpoint(`ack.${event.case}`);
         this.#failures = 0;
       }
@@ -316,8 +316,8 @@ export class Driver {
     if (this.#closed) return;
     let kept: RunHeader;
     try {
-      const { ledger, clock } = this.options;
-      kept = await ledger.close(header, { round: this.round, wallMs: clock.wallMs(), release });
+      const { store, clock } = this.options;
+      kept = await store.close(header, { round: this.round, wallMs: clock.wallMs(), release });
     } catch (cause) {
       return this.#reload(cause, "closing a round");
     }

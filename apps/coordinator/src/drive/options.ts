@@ -6,7 +6,7 @@ import type { RunHeader } from "@tutti/wire/journal";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Log } from "../observe/log.ts";
 import type { Complete } from "./complete.ts";
-import type { Ledger } from "./ledger.ts";
+import type { RunStore } from "./run-store.ts";
 
 /** What drives one run: its papers, and everything that the driver may not have of its own. */
 export type DriverOptions = {
@@ -16,7 +16,7 @@ export type DriverOptions = {
   readonly header: RunHeader;
   /** The newest release's signed manifest. */
   readonly parent: SignedEnvelope;
-  readonly ledger: Ledger;
+  readonly store: RunStore;
   readonly trust: () => Trust;
   readonly clock: Clock;
   /** What central noise is drawn from. */

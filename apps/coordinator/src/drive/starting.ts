@@ -14,9 +14,9 @@ import { isPassing } from "./backoff.ts";
 import type { SignedRelease } from "./complete.ts";
 import type { CoordinatorParts } from "./coordinator.ts";
 import type { Driver } from "./driver.ts";
-import { decodeHeader } from "./ledger.ts";
 import { finished, over } from "./over.ts";
 import { mustHave, needs, type Retention } from "./retention.ts";
+import { decodeHeader } from "./run-store.ts";
 
 export type StartingParts = Omit<CoordinatorParts, "kept"> & {
   readonly retention: Retention;

@@ -112,7 +112,7 @@ export class Watch {
     const nowS = this.#clock.wallMs() / 1000;
     const ends = Object.entries(expiries(federation, tls()));
     const drivers = coordinator?.drivers() ?? [];
-    const entries = drivers.map(({ options, round }) => (round ? options.ledger.entries() : 0));
+    const entries = drivers.map(({ options, round }) => (round ? options.store.entries() : 0));
     return {
       devices: coordinator ? devicesOf(coordinator) : NOTHING.devices,
       runsRunning: drivers.filter(({ header }) => header.state === "running").length,

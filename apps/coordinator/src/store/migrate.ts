@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
-import type { Driver } from "./driver.ts";
+import type { SqliteDriver } from "./sqlite-driver.ts";
 
 export type Migration = { readonly number: number; readonly sql: string; readonly sha256: string };
 /** A migration that a database says it has seen. */
@@ -48,7 +48,7 @@ export function pending(applied: readonly Applied[], migrations: readonly Migrat
 }
 
 /** Applies what a SQLite database has not seen, each in its own transaction, and records it. */
-export function migrate(driver: Driver, migrations: readonly Migration[]): void {
+export function migrate(driver: SqliteDriver, migrations: readonly Migration[]): void {
   driver.exec(
     "create table if not exists migrations (number integer primary key not null, sha256 text not null)" +
       " strict",
@@ -57,7 +57,7 @@ export function migrate(driver: Driver, migrations: readonly Migration[]): void 
   for (const migration of pending(applied as Applied[], migrations)) apply(driver, migration);
 }
 
-function apply(driver: Driver, { number, sha256, sql }: Migration): void {
+function apply(driver: SqliteDriver, { number, sha256, sql }: Migration): void {
   driver.exec("begin immediate");
   try {
     driver.exec(sql);

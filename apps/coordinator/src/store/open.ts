@@ -2,10 +2,10 @@ import { dirname, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { Kysely, SqliteDialect, sql } from "kysely";
 import { makeFolder, syncFolder } from "../folder/files.ts";
-import { type Driver, type DriverName, openDriver } from "./driver.ts";
 import type { Engine } from "./engine.ts";
 import { migrate, readMigrations } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
+import { type DriverName, openSqliteDriver, type SqliteDriver } from "./sqlite-driver.ts";
 
 export type OpenOptions = {
   /** The database file; its folder is made if absent. */
@@ -46,7 +46,7 @@ export async function openSqlite(options: OpenOptions): Promise<Engine> {
   }
 }
 
-function engineOf(db: Kysely<Schema>, driver: Driver, lock: Driver): Engine {
+function engineOf(db: Kysely<Schema>, driver: SqliteDriver, lock: SqliteDriver): Engine {
   return {
     name: "sqlite",
     db,
@@ -82,11 +82,14 @@ function messageOf(cause: unknown): string {
  * as well. So an empty database beside it is locked, without any statement; the system frees it however this
  * process ends.
  */
-function takeLock({ file, driver: name }: OpenOptions): Driver {
+function takeLock({ file, driver: name }: OpenOptions): SqliteDriver {
   return opening(`${file}.lock`, name, (lock) => lock.exec("begin exclusive"));
 }
 
-function configured({ file, driver: name }: OpenOptions, prepare: (driver: Driver) => void): Driver {
+function configured(
+  { file, driver: name }: OpenOptions,
+  prepare: (driver: SqliteDriver) => void,
+): SqliteDriver {
   return opening(file, name, (driver) => {
     for (const pragma of PRAGMAS) driver.prepare(`pragma ${pragma}`).all([]);
     mustBe(driver, "journal_mode", "wal");
@@ -96,10 +99,14 @@ function configured({ file, driver: name }: OpenOptions, prepare: (driver: Drive
   });
 }
 
-function opening(file: string, name: DriverName | undefined, prepare: (driver: Driver) => void): Driver {
-  let driver: Driver | undefined;
+function opening(
+  file: string,
+  name: DriverName | undefined,
+  prepare: (driver: SqliteDriver) => void,
+): SqliteDriver {
+  let driver: SqliteDriver | undefined;
   try {
-    driver = openDriver(file, name);
+    driver = openSqliteDriver(file, name);
     prepare(driver);
     return driver;
   } catch (cause) {
@@ -112,7 +119,7 @@ function opening(file: string, name: DriverName | undefined, prepare: (driver: D
 }
 
 /** SQLite ignores a pragma that it cannot honour; durability must not rest on that. */
-function mustBe(driver: Driver, pragma: string, expected: string | number): void {
+function mustBe(driver: SqliteDriver, pragma: string, expected: string | number): void {
   const [row] = driver.prepare(`pragma ${pragma}`).all([]) as Record<string, unknown>[];
   const got = row?.[pragma];
   if (got !== expected)

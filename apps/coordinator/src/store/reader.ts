@@ -8,10 +8,10 @@ import type { Config } from "../folder/config.ts";
 import { PATHS } from "../folder/layout.ts";
 import { AUDIT_OWNER, auditHead, auditLines } from "./audit.ts";
 import { postgresUrl } from "./database.ts";
-import { openDriver } from "./driver.ts";
 import { FOLDERS, readMigrations } from "./migrate.ts";
 import { faultOf, openPool } from "./pool.ts";
 import type { Schema } from "./schema.ts";
+import { openSqliteDriver } from "./sqlite-driver.ts";
 
 /** A federation's store, opened beside its coordinator or without one; nothing in it is changed. */
 export type Reader = {
@@ -81,7 +81,7 @@ async function sqlite(file: string): Promise<Kysely<Schema>> {
     throw new Fault("not-found", file, { expected: "a store", got: "none", todo, cause });
   });
   try {
-    const driver = openDriver(file);
+    const driver = openSqliteDriver(file);
     driver.prepare("pragma busy_timeout = 2000").all([]);
     driver.prepare("pragma query_only = on").all([]);
     return new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) });

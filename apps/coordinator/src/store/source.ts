@@ -5,11 +5,11 @@ import { Kysely, SqliteDialect, sql } from "kysely";
 import type { Config } from "../folder/config.ts";
 import { PATHS } from "../folder/layout.ts";
 import { postgresUrl } from "./database.ts";
-import { openDriver } from "./driver.ts";
 import type { Engine } from "./engine.ts";
 import { FOLDERS, readMigrations } from "./migrate.ts";
 import { readPostgres } from "./postgres.ts";
 import type { Schema } from "./schema.ts";
+import { openSqliteDriver } from "./sqlite-driver.ts";
 
 /** A database as somebody reads it while a coordinator may be writing to it; nothing is changed. */
 export type Source = Pick<Engine, "name" | "db" | "close" | "faultOf">;
@@ -38,7 +38,7 @@ async function readSqlite(file: string): Promise<Source> {
   await access(file).catch((cause: unknown) => {
     throw new Fault("not-found", file, { todo: "Has `tutti serve` run on this folder?", cause });
   });
-  const driver = openDriver(file);
+  const driver = openSqliteDriver(file);
   for (const pragma of [`busy_timeout = ${BUSY_MS}`, "query_only = on"])
     driver.prepare(`pragma ${pragma}`).all([]);
   return {

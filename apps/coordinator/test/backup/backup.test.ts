@@ -16,15 +16,15 @@ import { openArtifacts } from "../../src/artifacts.ts";
 import { backUp } from "../../src/backup/backup.ts";
 import { MANIFEST } from "../../src/backup/manifest.ts";
 import { restore } from "../../src/backup/restore.ts";
-import { decodeHeader } from "../../src/drive/ledger.ts";
+import { decodeHeader } from "../../src/drive/run-store.ts";
 import { configText, parseConfig } from "../../src/folder/config.ts";
 import { initFederation } from "../../src/folder/init.ts";
 import { COORDINATOR_FILES, PATHS } from "../../src/folder/layout.ts";
 import { openDatabase } from "../../src/store/database.ts";
-import { openDriver } from "../../src/store/driver.ts";
 import { epochAfter, snapshot, TABLE_NAMES } from "../../src/store/dump.ts";
 import type { Engine } from "../../src/store/engine.ts";
 import { openSource } from "../../src/store/source.ts";
+import { openSqliteDriver } from "../../src/store/sqlite-driver.ts";
 import { type Store, storeOf } from "../../src/store/store.ts";
 import { BASE, INITIAL, OWNER, plan } from "../drive/house.ts";
 import { aRun, bytes, lead } from "../store/bench.ts";
@@ -268,7 +268,7 @@ describe("a backup while rounds end", () => {
   };
   /** From now on the run goes on from this; synchronous, so that a backup's own progress can do it. */
   const goOnFrom = (state: string) => {
-    const driver = openDriver(join(folder, "coordinator", "tutti.sqlite"));
+    const driver = openSqliteDriver(join(folder, "coordinator", "tutti.sqlite"));
     driver.exec(`update runs set header = x'${Buffer.from(headerFrom(state)).toString("hex")}'`);
     driver.close();
   };

@@ -5,7 +5,7 @@ import { RoundRecordSchema } from "@tutti/wire/admin";
 import { create, decode } from "@tutti/wire/message";
 import { afterEach, describe, expect, test } from "vitest";
 import { Player } from "../../../../libs/round/test/player.ts";
-import { ledgerOf, NEWEST_RECORDS } from "../../src/drive/ledger.ts";
+import { NEWEST_RECORDS, runStoreOf } from "../../src/drive/run-store.ts";
 import { plan, temporary } from "./house.ts";
 import { World } from "./world.ts";
 
@@ -181,11 +181,11 @@ describe("what must end by name", () => {
   test("a journal that is refused when it is replayed", async () => {
     const one = await world(ABC, { attempts: 2 });
     await one.live(() => phase(one) === "training");
-    const ledger = ledgerOf(one.life.store, one.run);
-    await ledger.read();
-    const [entry] = (await ledger.read()).entries;
+    const kept = runStoreOf(one.life.store, one.run);
+    await kept.read();
+    const [entry] = (await kept.read()).entries;
     await one.driver.shutdown();
-    await ledger.append([{ ...entry!, device: "nobody", event: { case: "ready", value: true } }], new Map());
+    await kept.append([{ ...entry!, device: "nobody", event: { case: "ready", value: true } }], new Map());
     await reboot(one);
     await one.live(() => one.driver.header.attempt === 1);
     expect(one.driver.header.reason).toContain("its journal does not replay: nobody was not invited");
@@ -249,17 +249,17 @@ describe("the header", () => {
     const one = await world();
     await one.driver.shutdown();
     const { store } = one.life;
-    const ledger = ledgerOf(store, one.run);
-    let { header } = await ledger.read();
+    const kept = runStoreOf(store, one.run);
+    let { header } = await kept.read();
     const record = (round: number) =>
       create(RoundRecordSchema, { round, release: "ab".repeat(32), loss: 0.5 });
     // As a coordinator before this one left it.
-    header = await ledger.close({
+    header = await kept.close({
       ...header,
       history: Array.from({ length: 10_000 }, (_, round) => record(round)),
     });
-    header = await ledger.close({ ...header, history: [...header.history, record(10_000)] });
-    expect((await ledger.read()).header).toEqual(header);
+    header = await kept.close({ ...header, history: [...header.history, record(10_000)] });
+    expect((await kept.read()).header).toEqual(header);
     expect(header.earlier + header.history.length).toBe(10_001);
     expect(header.history).toHaveLength(NEWEST_RECORDS);
     const rows = await store.history(one.run, { from: 0, most: 20_000 });

@@ -14,8 +14,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { authority, random, TRUST } from "../../../../libs/round/test/cast.ts";
 import { openArtifacts } from "../../src/artifacts.ts";
 import { Coordinator } from "../../src/drive/coordinator.ts";
-import { decodeHeader, ledgerOf } from "../../src/drive/ledger.ts";
 import { Retention, type Shelf } from "../../src/drive/retention.ts";
+import { decodeHeader, runStoreOf } from "../../src/drive/run-store.ts";
 import { onFailpoint } from "../../src/failpoint.ts";
 import type { Federation } from "../../src/folder/federation.ts";
 import { adminHandlers } from "../../src/handlers/admin.ts";
@@ -62,7 +62,7 @@ async function round(shelf: Shelf, run: string, { at, says }: { at: number; says
   const adapter = await shelf.artifacts.putBytes(text(`adapter ${says}`));
   await shelf.artifacts.putBytes(text(`state ${says}`));
   const header: RunHeader = { ...firstHeader({ version: at, manifest: "", adapter }), round: at };
-  await ledgerOf(store, run, shelf).close(header);
+  await runStoreOf(store, run, shelf).close(header);
   return adapter;
 }
 
@@ -235,14 +235,14 @@ describe("rows of old rounds", () => {
   const record = (at: number) => create(RoundRecordSchema, { round: at });
   /** Closes rounds `from` to `to` of run "a", each with a release and one more record. */
   async function rounds(retention: Retention, { from, to }: { from: number; to: number }): Promise<void> {
-    const ledger = ledgerOf(store, "a", retention.shelf("a"));
+    const own = runStoreOf(store, "a", retention.shelf("a"));
     let header: RunHeader = firstHeader({ version: from, manifest: "", adapter: "" });
     if (from > 1) header = decodeHeader((await store.run("a"))!.header);
     for (let at = from; at <= to; at++) {
       const history = [...header.history, record(at)];
       const envelope = signPlan(plan(), OWNER);
       const release = { version: at, digest: `${at}`, envelope };
-      header = await ledger.close({ ...header, round: at, history }, { round: null, wallMs: 0, release });
+      header = await own.close({ ...header, round: at, history }, { round: null, wallMs: 0, release });
       await retention.close();
     }
   }

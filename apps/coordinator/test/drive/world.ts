@@ -15,7 +15,7 @@ import { Player } from "../../../../libs/round/test/player.ts";
 import { type Artifacts, openArtifacts } from "../../src/artifacts.ts";
 import { completer } from "../../src/drive/complete.ts";
 import { Driver } from "../../src/drive/driver.ts";
-import { ledgerOf } from "../../src/drive/ledger.ts";
+import { runStoreOf } from "../../src/drive/run-store.ts";
 import { openLog } from "../../src/observe/log.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
 import { BASE, COORDINATOR, INITIAL, OWNER, TestClock, type Trouble, Weather, wordsOf } from "./house.ts";
@@ -97,7 +97,7 @@ export class World {
       planEnvelope: this.#envelope,
       header: firstHeader({ version: 0, manifest: "00".repeat(32), adapter: "00".repeat(32) }),
       parent: this.#envelope,
-      ledger: ledgerOf(watched, stored.run),
+      store: runStoreOf(watched, stored.run),
       // Each life begins at a later hour; a round that goes on counts certificates as of its own.
       trust: () => ({ ...TRUST, nowS: TRUST.nowS + lives * 3600 }),
       clock,

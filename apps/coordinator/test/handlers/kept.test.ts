@@ -3,7 +3,7 @@ import { HistoryRequestSchema, ReleasesRequestSchema, RoundRecordSchema } from "
 import { RunHeaderSchema } from "@tutti/wire/journal";
 import { create, encode } from "@tutti/wire/message";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { decodeHeader } from "../../src/drive/ledger.ts";
+import { decodeHeader } from "../../src/drive/run-store.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
 import { plan, temporary } from "../drive/house.ts";
 import { callOf, Desk } from "./desk.ts";

@@ -156,9 +156,9 @@ describe("several runs at once", () => {
     let stopping: Promise<void> = Promise.resolve();
     dispatch.add = (driver, past) => {
       add(driver, past);
-      const { ledger } = driver.options;
-      const read = ledger.read.bind(ledger);
-      ledger.read = async () => {
+      const { store } = driver.options;
+      const read = store.read.bind(store);
+      store.read = async () => {
         const met = await read();
         stopping = driver.stop();
         await desk.settle();

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
-import { driversHere } from "../../src/store/driver.ts";
 import type { Engine } from "../../src/store/engine.ts";
 import { readLease, takeLease } from "../../src/store/lease.ts";
 import { openSqlite } from "../../src/store/open.ts";
 import { openPostgres } from "../../src/store/postgres.ts";
+import { driversHere } from "../../src/store/sqlite-driver.ts";
 import { type Store, storeOf } from "../../src/store/store.ts";
 
 /** A database that a test may open again and again. */

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { driversHere } from "../../src/store/driver.ts";
 import { openSqlite } from "../../src/store/open.ts";
+import { driversHere } from "../../src/store/sqlite-driver.ts";
 import { openStore } from "../../src/store/store.ts";
 import { bytes } from "./bench.ts";
 

@@ -5,10 +5,10 @@ import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
-import { driversHere, openDriver } from "../../src/store/driver.ts";
 import { FOLDERS, migrate, readMigrations } from "../../src/store/migrate.ts";
 import { migratePostgres, openPostgres } from "../../src/store/postgres.ts";
 import { TABLES } from "../../src/store/schema.ts";
+import { driversHere, openSqliteDriver } from "../../src/store/sqlite-driver.ts";
 import { BENCHES, bytes } from "./bench.ts";
 import { describeSchema } from "./schemas.ts";
 
@@ -22,7 +22,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 describe.each(driversHere())("migrations on %s", (name) => {
   test("twice is once; a changed file and a newer database are refused", async () => {
-    const driver = openDriver(file, name);
+    const driver = openSqliteDriver(file, name);
     const all = await readMigrations();
     migrate(driver, all);
     migrate(driver, all);
@@ -34,7 +34,7 @@ describe.each(driversHere())("migrations on %s", (name) => {
   });
 
   test("the running sum of a coordinator that knew one cohort is that of the first", async () => {
-    const driver = openDriver(file, name);
+    const driver = openSqliteDriver(file, name);
     const all = await readMigrations();
     migrate(driver, all.slice(0, 1));
     driver.exec("insert into runs values ('r', 'n', x'00', 'running', x'00', 1)");
@@ -46,7 +46,7 @@ describe.each(driversHere())("migrations on %s", (name) => {
   });
 
   test("one that fails leaves nothing behind, and those before it stand", async () => {
-    const driver = openDriver(file, name);
+    const driver = openSqliteDriver(file, name);
     const good = { number: 1, sha256: "a", sql: "create table good (x integer) strict;" };
     const bad = {
       number: 2,

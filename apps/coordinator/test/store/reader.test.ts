@@ -5,8 +5,8 @@ import { type Head, lineAfter, startOf } from "@tutti/audit/chain";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PATHS } from "../../src/folder/layout.ts";
 import { AUDIT_OWNER } from "../../src/store/audit.ts";
-import { openDriver } from "../../src/store/driver.ts";
 import { openReader } from "../../src/store/reader.ts";
+import { openSqliteDriver } from "../../src/store/sqlite-driver.ts";
 import { openStore } from "../../src/store/store.ts";
 
 /** A SQLite federation's audit log under whoever has its file. */
@@ -44,7 +44,7 @@ async function verify(remembered: readonly Head[] = []): Promise<number> {
 }
 
 function tamper(...statements: readonly string[]): void {
-  const driver = openDriver(file);
+  const driver = openSqliteDriver(file);
   for (const statement of statements) driver.exec(statement);
   driver.close();
 }

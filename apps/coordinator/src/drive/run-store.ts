@@ -19,7 +19,7 @@ const MAX_ENTRY_BYTES = 2 << 20;
 const MAX_HEADER_BYTES = 64 << 20;
 
 /** One run's part of the store: its journal in order, its running sums, its header. */
-export type Ledger = {
+export type RunStore = {
   /** Entries of the round in progress, as far as this process knows. */
   entries(): number;
   /** As the last commit left them: header, newest release, and the round in progress. */
@@ -49,7 +49,7 @@ type Closing = {
 export const NEWEST_RECORDS = 100;
 
 /** `shelf`: the run's files, where they are written down. */
-export function ledgerOf(store: Store, run: string, shelf?: Pick<Shelf, "made" | "closed">): Ledger {
+export function runStoreOf(store: Store, run: string, shelf?: Pick<Shelf, "made" | "closed">): RunStore {
   let next = 0;
   return {
     entries: () => next,

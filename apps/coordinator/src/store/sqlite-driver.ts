@@ -3,7 +3,7 @@ import { Fault } from "@tutti/foundation/fault";
 import type { SqliteDatabase } from "kysely";
 
 /** One open SQLite file, whichever package reads it: what kysely needs, and plain statements beside it. */
-export type Driver = SqliteDatabase & { readonly name: DriverName; exec(sql: string): void };
+export type SqliteDriver = SqliteDatabase & { readonly name: DriverName; exec(sql: string): void };
 
 export type DriverName = "node:sqlite" | "libsql";
 
@@ -28,7 +28,10 @@ export function driversHere(): DriverName[] {
 }
 
 /** Opens a database file, made if absent; nothing is configured yet. */
-export function openDriver(file: string, name: DriverName = driversHere()[0] ?? "libsql"): Driver {
+export function openSqliteDriver(
+  file: string,
+  name: DriverName = driversHere()[0] ?? "libsql",
+): SqliteDriver {
   const raw = name === "node:sqlite" ? openBuiltin(file) : openLibsql(file);
   const prepared = new Map<string, Statement>();
   return {
@@ -48,7 +51,7 @@ export function openDriver(file: string, name: DriverName = driversHere()[0] ?? 
   };
 }
 
-type Statement = ReturnType<Driver["prepare"]>;
+type Statement = ReturnType<SqliteDriver["prepare"]>;
 
 /** Statements kept: to prepare one costs more than to run it. */
 const MAX_PREPARED = 100;
