@@ -38,6 +38,8 @@ export class Database {
       name: "sqlite",
       db,
       leases: db,
+      session: "",
+      holderLeft: sql<boolean>`0`,
       get nowMs() {
         return sql<number>`${Math.floor(wallMs())}`;
       },

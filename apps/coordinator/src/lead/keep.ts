@@ -1,5 +1,4 @@
 import { hostname } from "node:os";
-import { hex } from "@tutti/foundation/bytes";
 import type { Coordinator, CoordinatorParts } from "../drive/coordinator.ts";
 import type { Engine } from "../store/engine.ts";
 import { leadHere, type Store, storeOf } from "../store/store.ts";
@@ -38,7 +37,7 @@ export async function keepOffice(options: KeepOptions): Promise<{ close(): Promi
   }
   const keeper = new Keeper({
     engine,
-    holder: `${hostname().slice(0, 60)} ${process.pid} ${hex(parts.random.bytes(6))}`,
+    holder: `${hostname().slice(0, 60)} ${process.pid} ${engine.session}`,
     address,
     clock: parts.clock,
     log: parts.log,

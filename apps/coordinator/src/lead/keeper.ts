@@ -102,8 +102,8 @@ export class Keeper {
     const why = mayAsk(sight, clock.nowMs());
     if (why === null) return false;
     const askedMs = clock.nowMs();
-    const stuck = why === "stuck" ? sight.lease : undefined;
-    const epoch = await takeLease(engine, { holder, address, leaseMs: LEASE_MS, stuck });
+    const still = why === "over" ? undefined : sight.lease;
+    const epoch = await takeLease(engine, { holder, address, leaseMs: LEASE_MS, still });
     if (epoch === null) return false;
     this.#untilMs = askedMs + LEASE_MS - MARGIN_MS;
     await this.#lead(epoch);

@@ -5,6 +5,8 @@ export const LEASE_MS = 2_500;
 export const RENEW_MS = 750;
 /** How often a standby looks; a hint makes it look at once. */
 export const POLL_MS = 500;
+/** A holder that has left the database renews nothing for longer than one that is there takes to renew. */
+export const LEFT_MS = 1_000;
 /** A leader serves no longer than this before its lease may pass on. */
 export const MARGIN_MS = 300;
 
@@ -17,16 +19,18 @@ export function look(before: Sight | null, lease: Lease, nowMs: number): Sight {
 }
 
 /**
- * Whether a standby may ask for the lease: it is over by the database's clock, or that clock was set back and
- * the holder has renewed nothing for longer than a lease. Asking too early does no harm: only the newest
- * epoch writes.
+ * Whether a standby may ask for the lease: it is over by the database's clock; its holder has left the
+ * database, as a process does that was killed; or that clock was set back and the holder has renewed nothing
+ * for longer than a lease. Asking too early does no harm: only the newest epoch writes.
  */
-export function mayAsk({ lease, sinceMs }: Sight, nowMs: number): "over" | "stuck" | null {
+export function mayAsk({ lease, sinceMs }: Sight, nowMs: number): "over" | "left" | "stuck" | null {
   if (lease.leftMs <= 0) return "over";
+  if (lease.left && lease.leftMs <= LEASE_MS - LEFT_MS) return "left";
   return nowMs - sinceMs > LEASE_MS + RENEW_MS ? "stuck" : null;
 }
 
 /** When to look again. */
 export function pauseMs({ lease }: Sight): number {
-  return Math.max(1, Math.min(POLL_MS, lease.leftMs));
+  const passesMs = lease.left ? lease.leftMs - (LEASE_MS - LEFT_MS) : lease.leftMs;
+  return Math.max(1, Math.min(POLL_MS, passesMs));
 }

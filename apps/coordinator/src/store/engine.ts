@@ -10,6 +10,10 @@ export type Engine = {
   readonly db: Kysely<Schema>;
   /** For the lease alone: a full pool must not cost it. */
   readonly leases: Kysely<Schema>;
+  /** What a holder's name ends with, so that the database can tell whether the holder's process has left it. */
+  readonly session: string;
+  /** In a query of the lease: whether it has. False where the database cannot tell. */
+  readonly holderLeft: RawBuilder<boolean>;
   /** The database's own wall clock, in ms. */
   readonly nowMs: RawBuilder<number>;
   /** Whether rows are locked for a transaction. SQLite has one writer, and no words for it. */

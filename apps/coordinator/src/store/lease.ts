@@ -13,6 +13,8 @@ export type Lease = {
   readonly renewals: number;
   /** Until it is over; 0 or less where it is. */
   readonly leftMs: number;
+  /** Whether the holder's process has left the database. */
+  readonly left: boolean;
 };
 
 export type Claimant = {
@@ -20,19 +22,20 @@ export type Claimant = {
   readonly address: string;
   readonly leaseMs: number;
   /**
-   * A lease that was seen not to move for longer than it lasts, by our own clock: it may be taken though the
-   * database's clock, which was set back, says that it goes on.
+   * A lease that may be taken while it does not move, though by the database's clock it goes on: its holder
+   * has left, or that clock was set back.
    */
-  readonly stuck?: Pick<Lease, "epoch" | "renewals"> | undefined;
+  readonly still?: Pick<Lease, "epoch" | "renewals"> | undefined;
 };
 
 export async function readLease(engine: Engine): Promise<Lease> {
   return await spoken(engine, "reading the lease", async () => {
-    const { until_ms, now_ms, ...row } = await engine.leases
+    const { until_ms, now_ms, left, ...row } = await engine.leases
       .selectFrom("lease")
-      .select(["epoch", "holder", "address", "renewals", "until_ms", engine.nowMs.as("now_ms")])
+      .select(["epoch", "holder", "address", "renewals", "until_ms"])
+      .select([engine.nowMs.as("now_ms"), engine.holderLeft.as("left")])
       .executeTakeFirstOrThrow();
-    return { ...row, leftMs: until_ms - now_ms };
+    return { ...row, leftMs: until_ms - now_ms, left: Boolean(left) };
   });
 }
 
@@ -47,11 +50,11 @@ export async function touchLease(engine: Engine): Promise<void> {
 }
 
 /**
- * The next epoch, for the one who takes a lease that is over; null while it is another's. Transactions of the
+ * The next epoch, for the one who takes a lease that is over, or may be taken; null while it is another's. Transactions of the
  * leader before are waited for: from here on they are refused.
  */
 export async function takeLease(engine: Engine, claimant: Claimant): Promise<number | null> {
-  const { holder, address, leaseMs, stuck } = claimant;
+  const { holder, address, leaseMs, still } = claimant;
   return await spoken(engine, "taking the lease", () =>
     engine.leases.transaction().execute(async (tx) => {
       const held = await tx
@@ -59,8 +62,8 @@ export async function takeLease(engine: Engine, claimant: Claimant): Promise<num
         .select(["epoch", "renewals", "until_ms", engine.nowMs.as("now_ms")])
         .$if(engine.locksRows, (query) => query.forUpdate())
         .executeTakeFirstOrThrow();
-      const isStuck = held.epoch === stuck?.epoch && held.renewals === stuck.renewals;
-      if (held.until_ms > held.now_ms && !isStuck) return null;
+      const isStill = held.epoch === still?.epoch && held.renewals === still.renewals;
+      if (held.until_ms > held.now_ms && !isStill) return null;
       const epoch = held.epoch + 1;
       await tx
         .updateTable("lease")

@@ -51,6 +51,8 @@ function engineOf(db: Kysely<Schema>, driver: SqliteDriver, lock: SqliteDriver):
     name: "sqlite",
     db,
     leases: db,
+    session: "",
+    holderLeft: sql<boolean>`0`,
     nowMs: NOW_MS,
     locksRows: false,
     alone: async () => {},

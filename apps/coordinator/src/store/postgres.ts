@@ -1,4 +1,6 @@
+import { hex } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
+import { platformRandom } from "@tutti/foundation/random";
 import { Kysely, PostgresDialect, sql } from "kysely";
 import type { Engine } from "./engine.ts";
 import { type Applied, FOLDERS, type Migration, pending, readMigrations } from "./migrate.ts";
@@ -30,6 +32,13 @@ const MIGRATIONS = "create table if not exists migrations (number integer primar
 /** Without these an acknowledged commit may be gone after a crash (docs/reliability.md, Storage). */
 const DURABLE = { synchronous_commit: ["on", "remote_apply"], fsync: ["on"], full_page_writes: ["on"] };
 
+/**
+ * Whether no connection of the lease's holder is open, by what the server calls them; everybody may see that.
+ * A holder that does not say how its own are called may be there.
+ */
+const HOLDER_LEFT = sql<boolean>`(holder like '% lease %' and not exists (
+  select from pg_stat_activity where application_name like '% lease %' and holder like '% ' || application_name))`;
+
 const NOW_MS = sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`;
 
 /**
@@ -44,7 +53,8 @@ export async function openPostgres(options: PostgresOptions): Promise<Engine> {
   };
   const db = kyselyOn(openPool({ url, size, name, limits: { ...LIMITS, ...limits } }));
   const hears = { channel: CHANNEL, hint };
-  const leases = kyselyOn(openPool({ url, size: 1, name: `${name} lease`, limits: LEASE_LIMITS, hears }));
+  const session = `${name} lease ${hex(platformRandom().bytes(6))}`;
+  const leases = kyselyOn(openPool({ url, size: 1, name: session, limits: LEASE_LIMITS, hears }));
   const close = async () => {
     await Promise.all([db.destroy(), leases.destroy()]);
   };
@@ -59,6 +69,8 @@ export async function openPostgres(options: PostgresOptions): Promise<Engine> {
     name: "postgres",
     db,
     leases,
+    session,
+    holderLeft: HOLDER_LEFT,
     nowMs: NOW_MS,
     locksRows: true,
     alone: async (tx) => void (await sql`select pg_advisory_xact_lock(${sql.lit(ALONE)})`.execute(tx)),

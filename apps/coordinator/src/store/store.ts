@@ -175,10 +175,10 @@ export function storeOf(leading: Leading): Store {
 
 /** Nobody else has the file, whatever its lease says: a coordinator that was killed did not release it. */
 export async function leadHere(engine: Engine, nowMs?: () => number): Promise<Store> {
-  const stuck = await readLease(engine);
-  const claimant = { holder: `${process.pid}`, address: "", leaseMs: 0, stuck };
+  const still = await readLease(engine);
+  const claimant = { holder: `${process.pid}`, address: "", leaseMs: 0, still };
   const epoch = await takeLease(engine, claimant);
-  assert(epoch !== null, "a lease that is stuck can be taken");
+  assert(epoch !== null, "a lease that does not move can be taken");
   return storeOf({ engine, epoch, ...(nowMs && { nowMs }) });
 }
 

@@ -1,7 +1,16 @@
 import { describe, expect, test } from "vitest";
-import { LEASE_MS, look, MARGIN_MS, mayAsk, POLL_MS, pauseMs, RENEW_MS } from "../../src/lead/sight.ts";
+import {
+  LEASE_MS,
+  LEFT_MS,
+  look,
+  MARGIN_MS,
+  mayAsk,
+  POLL_MS,
+  pauseMs,
+  RENEW_MS,
+} from "../../src/lead/sight.ts";
 
-const lease = { epoch: 3, holder: "a", address: "a:1", renewals: 5, leftMs: 2_000 };
+const lease = { epoch: 3, holder: "a", address: "a:1", renewals: 5, leftMs: 2_000, left: false };
 
 describe("what a standby sees of the lease", () => {
   test("one that goes on is left alone; one that is over may be asked for", () => {
@@ -19,6 +28,17 @@ describe("what a standby sees of the lease", () => {
     }
     sight = look(sight, back, LEASE_MS + RENEW_MS + 1);
     expect(mayAsk(sight, LEASE_MS + RENEW_MS + 1)).toBe("stuck");
+  });
+
+  test("one whose holder left the database may be asked for once it would have been renewed", () => {
+    const left = { ...lease, left: true };
+    const due = LEASE_MS - LEFT_MS;
+    expect(mayAsk(look(null, { ...left, leftMs: due + 1 }, 0), 0)).toBeNull();
+    expect(mayAsk(look(null, { ...left, leftMs: due }, 0), 0)).toBe("left");
+    expect(mayAsk(look(null, { ...lease, leftMs: due }, 0), 0)).toBeNull();
+    expect(pauseMs(look(null, { ...left, leftMs: due + 80 }, 0))).toBe(80);
+    // A holder whose connection broke has a new one, and renewed over it, before that.
+    expect(RENEW_MS).toBeLessThan(LEFT_MS);
   });
 
   test("each renewal and each new leader is a move", () => {

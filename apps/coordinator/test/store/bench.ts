@@ -44,8 +44,8 @@ export const SHORT_MS = 50;
 
 /** Leads at once, as one who saw that the lease does not move. */
 export async function lead(engine: Engine, nowMs?: () => number): Promise<Store> {
-  const stuck = await readLease(engine);
-  const epoch = await takeLease(engine, { holder: "test", address: "a:1", leaseMs: SHORT_MS, stuck });
+  const still = await readLease(engine);
+  const epoch = await takeLease(engine, { holder: "test", address: "a:1", leaseMs: SHORT_MS, still });
   if (epoch === null) throw new Error("the lease went on");
   return storeOf({ engine, epoch, ...(nowMs && { nowMs }) });
 }

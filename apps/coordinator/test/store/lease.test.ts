@@ -48,10 +48,50 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
     await takeLease(engine, claimant("a"));
     const seen = await readLease(engine);
     await renewLease(engine, { epoch: 1, leaseMs: LONG_MS });
-    expect(await takeLease(engine, { ...claimant("b"), stuck: seen })).toBeNull();
-    expect(await takeLease(engine, { ...claimant("b"), stuck: await readLease(engine) })).toBe(2);
-    expect(await takeLease(engine, { ...claimant("c"), stuck: seen })).toBeNull();
+    expect(await takeLease(engine, { ...claimant("b"), still: seen })).toBeNull();
+    expect(await takeLease(engine, { ...claimant("b"), still: await readLease(engine) })).toBe(2);
+    expect(await takeLease(engine, { ...claimant("c"), still: seen })).toBeNull();
   });
+
+  test("says that its holder left the database, where the database can tell", async () => {
+    // The older form of a name, of which nobody can tell.
+    await takeLease(engine, claimant("host 17 0a0b0c"));
+    expect((await readLease(engine)).left).toBe(false);
+    if (engine.session === "") return;
+    await releaseLease(engine, 1);
+    const other = await place.open();
+    await takeLease(other, claimant(`host 17 ${other.session}`));
+    const seen = await readLease(engine);
+    expect(seen.left).toBe(false);
+    // The holder's connection breaks, and it has another.
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${other.session}`
+      .execute(engine.db)
+      .catch(() => {});
+    expect(await renewLease(other, { epoch: 2, leaseMs: LONG_MS }).catch(() => renewed(other))).toBe(true);
+    expect((await readLease(engine)).left).toBe(false);
+    expect(await left(engine, `watcher_${other.session.slice(-12)}`)).toBe(false);
+    await other.close();
+    while (!(await readLease(engine)).left) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(await takeLease(engine, { ...claimant("b"), still: seen })).toBeNull();
+    expect(await takeLease(engine, { ...claimant("b"), still: await readLease(engine) })).toBe(3);
+  });
+
+  const renewed = (by: Engine) => renewLease(by, { epoch: 2, leaseMs: LONG_MS });
+
+  /** What a role sees that is no member of the holder's. */
+  async function left(engine: Engine, role: string): Promise<boolean> {
+    let seen: boolean | undefined;
+    const looking = engine.db.transaction().execute(async (tx) => {
+      await sql`create role ${sql.id(role)}`.execute(tx);
+      await sql`grant select on lease to ${sql.id(role)}`.execute(tx);
+      await sql`set local role ${sql.id(role)}`.execute(tx);
+      seen = (await tx.selectFrom("lease").select(engine.holderLeft.as("left")).executeTakeFirstOrThrow())
+        .left;
+      throw new Error("nothing of it stays");
+    });
+    await expect(looking).rejects.toThrow("nothing of it stays");
+    return seen!;
+  }
 
   test("that many ask for at once goes to one of them", async () => {
     const asking = ["a", "b", "c", "d", "e"].map((holder) => takeLease(engine, claimant(holder)));
@@ -160,7 +200,7 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
       () => "durable",
       () => "refused",
     );
-    const next = await takeLease(engine, { ...claimant("next"), stuck: await readLease(engine) });
+    const next = await takeLease(engine, { ...claimant("next"), still: await readLease(engine) });
     const { entries: read } = await storeOf({ engine, epoch: next! }).journal("r1");
     expect([0, 20]).toContain(read.length);
     expect(await writing).toBe(read.length === 20 ? "durable" : "refused");
