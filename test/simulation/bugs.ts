@@ -310,7 +310,7 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: "libs/round/src/run.ts",
-        find: '(header.state === "stopped" ? 1 : 0)',
+        find: "(stopped ? 1 : 0)",
         replace: "0",
       },
     ],

@@ -14,12 +14,15 @@ export type Said = {
   readonly life?: Life;
 };
 
+/** A word to a device, and the process that says it. */
+export type Told = { readonly word: Instruction; readonly life: Life };
+
 /** What watches a world. Each is called in the moment that it happens; `check` after every event. */
 export type Watcher = {
   sent?(world: World, from: string, said: Said): void;
   answered?(world: World, from: string, said: Said): void;
   refused?(world: World, from: string, about: { method: DescMethod; fault: Fault }): void;
-  said?(world: World, to: string, word: Instruction): void;
+  said?(world: World, to: string, told: Told): void;
   listening?(world: World, device: string, here: boolean): void;
   committed?(world: World, run: string, change: Change): void;
   reported?(world: World, line: string): void;

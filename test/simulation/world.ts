@@ -317,10 +317,10 @@ export class World {
       this.witness.answered(this, from, { method, message: request, life });
       for (const act of this.onAnswer) act(from, method.localName);
     },
-    said: (to, method, word) => {
+    said: (to, method, { word, life }) => {
       if (method.localName !== "listen") return;
       this.say("coordinator", `→ ${to}: ${wordLine(word as Instruction)}`);
-      this.witness.said(this, to, word as Instruction);
+      this.witness.said(this, to, { word: word as Instruction, life });
     },
     refused: (from, method, fault) => this.#refused(from, method, fault),
     listening: (device, here, life) => {

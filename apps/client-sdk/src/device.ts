@@ -67,7 +67,8 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
   const workshop = openWorkshop(site, life.signal);
   await workshop.sweep().catch((error: unknown) => emit({ kind: "refused", because: asFault(error) }));
   await loadModel(site, holder);
-  const ended = new Set<string>();
+  /** The end of each run that was told last. */
+  const ended = new Map<string, string>();
 
   async function participate({ signal, once = true }: ParticipateOptions = {}): Promise<Participation> {
     const stop = new AbortController();
@@ -75,8 +76,9 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
     const runs = new Map<string, RunEnd>();
     const onRunOver = (end: RunEnd) => {
       // A coordinator without a run greets with the end of the last one; told once, it is no news.
-      if (ended.has(end.run)) return;
-      ended.add(end.run);
+      const how = `${end.outcome}: ${end.reason}`;
+      if (ended.get(end.run) === how) return;
+      ended.set(end.run, how);
       runs.set(end.run, end);
       if (once) stop.abort(new Fault("cancelled", "the run is over"));
     };

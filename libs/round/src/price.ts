@@ -1,4 +1,5 @@
 import type { Group } from "@tutti/secagg/group";
+import { mayBeOpened } from "@tutti/secagg/server/revealed";
 import { create } from "@tutti/wire/message";
 import { type PrivacySpent, PrivacySpentSchema } from "@tutti/wire/transcript";
 import { gridOfSum, priceOf, sizeOf } from "./privacy.ts";
@@ -22,7 +23,7 @@ export function costOfSum(work: Work, group: Group, devices: number): PrivacySpe
  */
 export function rhoAtRisk({ spec, cohorts }: Pick<Round, "spec" | "cohorts">): number {
   const costs = cohorts.map(({ sum }) => {
-    if (sum.kind === "plain" || sum.session.phase !== "complete") return 0;
+    if (sum.kind === "plain" || !mayBeOpened(sum.session)) return 0;
     const { group } = sum.session;
     return (group && costOfSum(spec, group, survivors(sum).length)?.rho) ?? 0;
   });

@@ -92,9 +92,12 @@ export function afterStop(header: RunHeader, rho: number): RunHeader {
 
 /**
  * A run that failed or was stopped goes on: from its newest release and its strategy's state, with what it
- * spent. Attempts are counted on, since devices open no second sum of one; the stopped one was one, too.
+ * spent. Attempts are counted on, so that no word of the one that was stopped fits the next.
  */
 export function afterResume(plan: Plan, header: RunHeader): RunHeader {
-  const attempt = header.attempt + (header.state === "stopped" ? 1 : 0);
-  return { ...header, attempt, attempts: attempt + plan.attempts, state: "running" };
+  const { attempt, reason } = header;
+  const stopped = header.state === "stopped";
+  const made = attempt + (stopped ? 1 : 0);
+  const rest = { attempts: made + plan.attempts, reason: stopped ? "" : reason };
+  return { ...header, ...rest, attempt: made, state: "running" };
 }

@@ -6,7 +6,7 @@ import { type JournalEntry, JournalEntrySchema, type RunHeader, RunHeaderSchema 
 import { decode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { AUTHORITY, verify } from "../cast.ts";
-import { Violation, type Watcher } from "../witness.ts";
+import { type Said, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 
 /** What is durable of a run, decoded. */
@@ -17,6 +17,7 @@ export type Book = {
   header: RunHeader;
   /** How it was over; it may have been resumed since. */
   readonly ends: Set<string>;
+  resumedMs: number;
   entries: JournalEntry[];
   /** What the entries come to, whoever wrote them; a round that ended stays until the next one's first. */
   round: Round | null;
@@ -29,15 +30,22 @@ type Case = JournalEntry["event"]["case"];
 /** Keeps the durable state of every run decoded, and holds it to what it may become. */
 export class Books implements Watcher {
   readonly runs = new Map<string, Book>();
+  /** Runs that their owner asked to go on since they last did. */
+  readonly #asked = new Set<string>();
 
-  committed({ database }: World, run: string, change: Change): void {
+  sent(_world: World, from: string, { method, message }: Said): void {
+    if (method.localName !== "resumeRun" || from !== "owner") return;
+    this.#asked.add((message as unknown as { run: string }).run);
+  }
+
+  committed({ database, timeline }: World, run: string, change: Change): void {
     const book = this.runs.get(run) ?? open(database.runs.get(run)!);
     this.runs.set(run, book);
     if (change.clearJournal) book.entries = [];
     for (const { seq, entry } of change.append ?? [])
       if (seq >= book.entries.length) written(book, decode(JournalEntrySchema, entry, 1 << 22));
     if (change.release) this.#released(book, change.release);
-    if (change.header) this.#headed(book, decode(RunHeaderSchema, change.header, 1 << 22));
+    if (change.header) this.#headed(book, decode(RunHeaderSchema, change.header, 1 << 22), timeline.nowMs);
   }
 
   /** Whether a device's message is written down, or the round that it is of is over. */
@@ -60,10 +68,16 @@ export class Books implements Watcher {
     book.releases[version] = { digest, envelope: decode(SignedEnvelopeSchema, envelope, 1 << 20) };
   }
 
-  #headed(book: Book, next: RunHeader): void {
+  #resumed(book: Book, nowMs: number): void {
+    if (!this.#asked.delete(book.run)) throw new Violation(`${name(book)} goes on, and nobody asked for it`);
+    book.resumedMs = nowMs;
+  }
+
+  #headed(book: Book, next: RunHeader, nowMs: number): void {
     const { header: before } = book;
     // A run that is resumed counts its attempts on: of a stopped one, too, no second sum is opened.
     const resumed = next.state === "running" && /^(failed|stopped)$/.test(before.state);
+    if (resumed) this.#resumed(book, nowMs);
     const since = before.attempt + (before.state === "stopped" ? 1 : 0);
     if (next.state === "running" && isBehind(next, { round: before.round, attempt: since }))
       throw new Violation(`${name(book)} went back to ${next.round}/${next.attempt}`);
@@ -122,6 +136,7 @@ function open(stored: { run: string; plan: Uint8Array; header: Uint8Array }): Bo
     planEnvelope,
     header: decode(RunHeaderSchema, stored.header, 1 << 22),
     ends: new Set(),
+    resumedMs: Number.NEGATIVE_INFINITY,
     entries: [],
     round: null,
     releases: [],

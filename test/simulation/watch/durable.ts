@@ -1,7 +1,6 @@
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SignedEnvelope } from "@tutti/wire/release";
-import type { Instruction } from "@tutti/wire/round";
-import { type Said, Violation, type Watcher } from "../witness.ts";
+import { type Said, type Told, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import { after, type Books } from "./books.ts";
 import type { Sessions } from "./sessions.ts";
@@ -53,7 +52,7 @@ export class Durable implements Watcher {
       );
   }
 
-  said(_world: World, to: string, { word }: Instruction): void {
+  said({ timeline, life: present }: World, to: string, { word: { word }, life }: Told): void {
     if (word.case === "invite") {
       const { task, attempt, parent } = word.value;
       this.#mustBe(to, { run: task!.run, round: task!.round, attempt });
@@ -63,9 +62,11 @@ export class Durable implements Watcher {
     if (word.case === "published") this.#mustHold(to, word.value.run, word.value.manifest!);
     if (word.case === "runOver") {
       const { run, outcome, release } = word.value;
-      // It may have been resumed since, by who leads now.
-      if (!this.#books.runs.get(run)?.ends.has(outcome))
-        throw new Violation(`${to} was told that a run is ${outcome}; it never was`);
+      const book = this.#books.runs.get(run);
+      // It may have been resumed since: by another, or while this word was on its way.
+      const mayBePast = life !== present || timeline.nowMs - (book?.resumedMs ?? 0) < WOKEN_MS;
+      const known = book?.header.state === outcome || (mayBePast && book?.ends.has(outcome));
+      if (!known) throw new Violation(`${to} was told that a run is ${outcome}; it is ${book?.header.state}`);
       if (release) this.#mustHold(to, run, release);
     }
   }

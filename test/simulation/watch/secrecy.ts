@@ -1,8 +1,7 @@
 import { thresholdFor } from "@tutti/secagg/threshold";
-import type { Instruction } from "@tutti/wire/round";
 import type { RevealRequest } from "@tutti/wire/secagg";
 import { POLICY } from "../device.ts";
-import { type Said, Violation, type Watcher } from "../witness.ts";
+import { type Said, type Told, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import type { Session, Sessions } from "./sessions.ts";
 
@@ -24,7 +23,7 @@ export class Secrecy implements Watcher {
     this.#sessions = sessions;
   }
 
-  said(_world: World, to: string, { word }: Instruction): void {
+  said(_world: World, to: string, { word: { word } }: Told): void {
     if (word.case === "survivors") this.#told.set(to, word.value.devices);
   }
 

@@ -1,8 +1,7 @@
 import { hex } from "@tutti/foundation/bytes";
 import { plainSessionId } from "@tutti/round/spec";
-import type { Instruction } from "@tutti/wire/round";
 import type { Terms, UploadPart } from "@tutti/wire/secagg";
-import type { Said, Watcher } from "../witness.ts";
+import type { Said, Told, Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import type { Books } from "./books.ts";
 
@@ -26,7 +25,7 @@ export class Sessions implements Watcher {
     this.#books = books;
   }
 
-  said(_world: World, to: string, { word }: Instruction): void {
+  said(_world: World, to: string, { word: { word } }: Told): void {
     if (word.case === "roster") this.#roster.set(to, word.value.members.length);
     const terms = word.case === "openSession" ? word.value.terms : undefined;
     if (terms?.plain) this.#know(hex(plainSessionId(terms)), terms, 0);

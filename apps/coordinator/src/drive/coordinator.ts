@@ -47,6 +47,15 @@ export type CoordinatorParts = {
   readonly kept?: Keeping;
 };
 
+type Taking = {
+  /** Who drove it until it was over. */
+  readonly before?: Driver | undefined;
+  /** Whether who comes back may have missed how it goes. */
+  readonly remembers?: boolean;
+  /** Whether the log says that it goes on. */
+  readonly tells?: boolean;
+};
+
 /** The runs of a federation and the devices that are here; handlers translate messages into its calls. */
 export class Coordinator {
   readonly parts: CoordinatorParts;
@@ -90,6 +99,7 @@ export class Coordinator {
       trust: () => this.#trust(),
       drivers: () => this.drivers(),
       find: (run) => this.find(run),
+      withhold: (run) => this.#withhold(run),
       drive: (run) => this.#driveAnew(run),
     });
   }
@@ -135,12 +145,12 @@ export class Coordinator {
   /** What went wrong, where it did. */
   async #takeUp(
     { run, plan, header }: StoredRun,
-    { remembers = true, tells = true }: { remembers?: boolean; tells?: boolean } = {},
+    { before, remembers = true, tells = true }: Taking = {},
   ): Promise<unknown> {
     try {
       const driver = this.#drivers.get(run);
       const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
-      if (driver) await this.#revoking.dismissFrom(driver);
+      if (driver && driver !== before) await this.#revoking.dismissFrom(driver);
       else {
         const taken = await this.#drive(run, { envelope, header: decodeHeader(header), remembers });
         if (tells) this.#tellTaken(taken);
@@ -175,6 +185,7 @@ export class Coordinator {
     this.#closing.abort();
     this.#revoking.close();
     this.dispatch.close();
+    await this.#starting.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
     await this.retention.close();
   }
@@ -214,28 +225,33 @@ export class Coordinator {
     return this.#starting.resume(run, by);
   }
 
-  /** A run that is begun or resumed, from what is durable, in place of who drove it until it was over. */
-  async #driveAnew(run: string): Promise<void> {
-    // Meanwhile nobody is told that there is no such run.
+  async #withhold(run: string): Promise<void> {
     this.#missing.add(run);
     await this.#drivers.get(run)?.shutdown();
-    this.#drivers.delete(run);
-    const error = await this.#takeUpAnew(run);
+  }
+
+  /** A run that is begun or resumed, from what is durable, in place of who drove it until it was over. */
+  async #driveAnew(run: string): Promise<void> {
+    await this.#withhold(run);
+    const before = this.#drivers.get(run);
+    const error = await this.#takeUpAnew(run, { before, tells: false });
     if (error === null) return;
-    this.#takeUpLater(() => this.#takeUpAnew(run), run).catch(() => {});
+    // It is durable, so it is driven sooner or later, whatever was in the way.
+    this.#missing.add(run);
+    this.#takeUpLater(() => this.#takeUpAnew(run, { before, tells: true }), run).catch(() => {});
     throw error;
   }
 
   /** After every write of it that is still under way, though whoever asked for it was told nothing. */
-  async #takeUpAnew(run: string): Promise<unknown> {
-    const { store } = this.parts;
+  async #takeUpAnew(run: string, how: { before: Driver | undefined; tells: boolean }): Promise<unknown> {
+    const { store, log } = this.parts;
     try {
       await store.journal(run);
       const stored = await store.run(run);
       if (stored === undefined) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
-      return await this.#takeUp(stored, { tells: false });
+      return await this.#takeUp(stored, how);
     } catch (error) {
-      if (!isPassing(error)) this.#missing.delete(run);
+      logTrouble(log.of({ run: run.slice(0, 12) }), error, { doing: "taking up a run" });
       return error;
     }
   }
@@ -291,6 +307,9 @@ export class Coordinator {
       });
     const past = remembers ? await store.participations(run) : [];
     const shelf = this.retention.shelf(run);
+    // From here on `close` finds it.
+    if (this.#closing.signal.aborted) throw new Fault("unavailable", "the coordinator is shutting down");
+    const before = this.#drivers.get(run);
     const driver: Driver = new Driver({
       run,
       plan,
@@ -321,7 +340,8 @@ export class Coordinator {
     try {
       await driver.start();
     } catch (cause) {
-      this.#drivers.delete(run);
+      if (before) this.#drivers.set(run, before);
+      else this.#drivers.delete(run);
       this.dispatch.remove(run);
       throw cause;
     }

@@ -151,8 +151,8 @@ export class Driver {
     const { round } = this;
     if (round === null) {
       const { state: outcome, reason } = this.header;
-      // Its journal is still being read.
-      if (outcome === "running") return null;
+      // Its journal is still being read; or another goes on with it.
+      if (outcome === "running" || this.#closed) return null;
       return create(InstructionSchema, {
         word: { case: "runOver", value: { run, outcome, reason, release: this.parent } },
       });

@@ -1,12 +1,12 @@
 import { Fault } from "@tutti/foundation/fault";
 
 /** A plan is its run's id, so it can be run once. */
-export function over(name: string, state: string): Fault {
+export function over({ run, name }: { run: string; name: string }, state: string): Fault {
   const anew = "Change the run file's name or seed for a new run";
   return new Fault("conflict", `run ${name}`, {
     expected: "a plan that was not run before",
     got: `one whose run is over (${state})`,
-    todo: state === "finished" ? anew : `Let it go on with \`tutti run resume ${name}\`. ${anew}`,
+    todo: state === "finished" ? anew : `Let it go on with \`tutti run resume ${run.slice(0, 12)}\`. ${anew}`,
   });
 }
 

@@ -25,6 +25,8 @@ export type StartingParts = Omit<CoordinatorParts, "kept"> & {
   readonly drivers: () => readonly Driver[];
   /** The run of this id. @throws Fault("unavailable") for one that is not taken up yet. */
   readonly find: (run: string) => Driver | undefined;
+  /** Until it is driven anew nobody is told of a run. */
+  readonly withhold: (run: string) => Promise<void>;
   /** Drives a run from what is durable of it, in place of who drove it until it was over. */
   readonly drive: (run: string) => Promise<void>;
 };
@@ -46,6 +48,7 @@ export class Starting {
   readonly #parts: StartingParts;
   /** One after the other: two at once would both find no run in progress, or drive one run twice. */
   #turn: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   constructor(parts: StartingParts) {
     this.#parts = parts;
@@ -62,16 +65,25 @@ export class Starting {
   }
 
   #inTurn<T>(job: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(job);
+    const done = this.#turn.then(() => {
+      if (this.#closed) throw new Fault("unavailable", "the coordinator is shutting down");
+      return job();
+    });
     this.#turn = done.catch(() => {});
     return done;
+  }
+
+  /** Resolves when nothing more is begun. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#turn;
   }
 
   async #start(envelope: SignedEnvelope, by: string): Promise<string> {
     const { plan, run } = this.#opened(envelope);
     const same = this.#parts.find(run);
     if (same?.header.state === "running") return run;
-    if (same) throw over(plan.name, same.header.state);
+    if (same) throw over({ run, name: plan.name }, same.header.state);
     this.#mustHaveRoom();
     checkPrivacy(plan);
     const known = await this.#parts.store.run(run);
@@ -168,11 +180,12 @@ export class Starting {
   }
 
   async #goOn({ header, options: { run, plan } }: Driver, by: string): Promise<void> {
-    const { find, store, drive, log } = this.#parts;
+    const { find, store, withhold, drive, log } = this.#parts;
     const next = afterResume(plan, header);
     const about = { round: next.round, attempt: next.attempt };
     const note = { actor: by, what: "run.resumed", subject: run, detail: about };
     const resumed = { header: encode(RunHeaderSchema, next), state: next.state, note };
+    await withhold(run);
     const failure: unknown = await store.commit(run, resumed).then(
       () => null,
       (cause) => cause,

@@ -10,7 +10,7 @@ export type Engine = {
   readonly db: Kysely<Schema>;
   /** For the lease alone: a full pool must not cost it. */
   readonly leases: Kysely<Schema>;
-  /** What a holder's name ends with, so that the database can tell whether the holder's process has left it. */
+  /** What a holder's name ends with, so that the database can tell whether that process has left it. */
   readonly session: string;
   /** In a query of the lease: whether it has. False where the database cannot tell. */
   readonly holderLeft: RawBuilder<boolean>;

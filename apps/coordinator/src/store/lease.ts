@@ -50,8 +50,8 @@ export async function touchLease(engine: Engine): Promise<void> {
 }
 
 /**
- * The next epoch, for the one who takes a lease that is over, or may be taken; null while it is another's. Transactions of the
- * leader before are waited for: from here on they are refused.
+ * The next epoch, for the one who takes a lease that is over, or may be taken; null while it is another's.
+ * Transactions of the leader before are waited for: from here on they are refused.
  */
 export async function takeLease(engine: Engine, claimant: Claimant): Promise<number | null> {
   const { holder, address, leaseMs, still } = claimant;

@@ -51,7 +51,7 @@ export function openPool({ url, size, name, limits, hears }: PoolOptions): Postg
     client.on("error", () => {});
     if (!hears) return;
     client.on("notification", hears.hint);
-    // Whoever is gone from the server's lists for long is taken to be gone: there is a new connection at once.
+    // Whoever is off the server's lists for long is taken to be gone: there is a new connection at once.
     client.on("end", hears.hint);
     client.query(`listen ${hears.channel}`).catch(() => {});
   });

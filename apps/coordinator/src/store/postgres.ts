@@ -37,7 +37,8 @@ const DURABLE = { synchronous_commit: ["on", "remote_apply"], fsync: ["on"], ful
  * A holder that does not say how its own are called may be there.
  */
 const HOLDER_LEFT = sql<boolean>`(holder like '% lease %' and not exists (
-  select from pg_stat_activity where application_name like '% lease %' and holder like '% ' || application_name))`;
+  select from pg_stat_activity
+  where application_name like '% lease %' and holder like '% ' || application_name))`;
 
 const NOW_MS = sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`;
 

@@ -1,3 +1,5 @@
+import { Fault } from "@tutti/foundation/fault";
+import { rhoAtRisk } from "@tutti/round/price";
 import { RunRequestSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -131,6 +133,114 @@ describe("a run that is resumed", () => {
       desk = await Desk.open(place.folder);
     }
   });
+
+  /** The next call of a method of the store waits, before or after it is done, until it is let go. */
+  function held(name: "run" | "commit", when: "before" | "after") {
+    const store = desk.coordinator.parts.store as unknown as Record<string, (...about: unknown[]) => unknown>;
+    const act = store[name]!;
+    let [reach, letGo] = [() => {}, () => {}];
+    const reached = new Promise<void>((resolve) => {
+      reach = resolve;
+    });
+    const free = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    store[name] = async (...about) => {
+      store[name] = act;
+      const done = when === "after" ? await act(...about) : undefined;
+      reach();
+      await free;
+      return when === "after" ? done : await act(...about);
+    };
+    return { reached, letGo };
+  }
+
+  test("is nobody's until it is known to go on: a stop meanwhile is no stop, and says so", async () => {
+    const run = await failed();
+    const { reached, letGo } = held("commit", "after");
+    const resuming = resume(run);
+    await reached;
+    const stop = desk.owner.stopRun(create(RunRequestSchema, { run }), callOf("mary", "owner"));
+    await expect(stop).rejects.toMatchObject({ code: "unavailable" });
+    const late = desk.listen("late");
+    await desk.settle();
+    expect(late.words.map(({ word }) => word.case)).not.toContain("runOver");
+    letGo();
+    expect(await resuming).toMatchObject({ state: "running" });
+    await desk.coordinator.driver(run).stop();
+    expect((await desk.store.run(run))?.state).toBe("stopped");
+  });
+
+  test("and cannot be read just then: it stays in its place, and goes on as soon as it can be", async () => {
+    for (const lost of [new Fault("storage", "a test"), new RangeError("a test")]) {
+      const run = await failed();
+      const after = await desk.startRun(plan({ name: "after" }));
+      const names = () => desk.coordinator.drivers().map(({ options }) => options.run);
+      const order = names();
+      const { store } = desk.coordinator.parts;
+      const { participations } = store;
+      store.participations = () => Promise.reject(lost);
+      await expect(resume(run)).rejects.toThrow("a test");
+      expect(names()).toEqual(order);
+      await expect(resume(run)).rejects.toMatchObject({ code: "unavailable" });
+      expect(desk.logged.filter(({ doing }) => doing === "taking up a run")).not.toEqual([]);
+      store.participations = participations;
+      for (let looks = 0; looks < 3; looks++) {
+        desk.clock.next();
+        await desk.settle();
+      }
+      expect(names()).toEqual(order);
+      expect(header(run).state).toBe("running");
+      for (const one of [run, after]) await desk.coordinator.driver(one).stop();
+      await desk.close();
+      place.remove();
+      place = temporary();
+      desk = await Desk.open(place.folder);
+    }
+  });
+
+  test("while its coordinator is told to stop: nothing of it is driven after that", async () => {
+    const run = await failed();
+    const { reached, letGo } = held("run", "before");
+    const resuming = resume(run);
+    await reached;
+    const closing = desk.coordinator.close();
+    letGo();
+    await expect(resuming).rejects.toMatchObject({ code: "unavailable" });
+    await closing;
+    expect(desk.coordinator.drivers().map(({ round }) => round)).toEqual([null]);
+    const starting = desk.startRun(plan({ name: "late" }));
+    await expect(starting).rejects.toMatchObject({ code: "unavailable" });
+    desk = await reopened();
+    expect(header(run)).toMatchObject({ state: "running", attempt: 1 });
+  });
+
+  test("has paid for a sum that could be opened when it was stopped, though nobody did", async () => {
+    const six = ["a", "b", "c", "d", "e", "f"];
+    const privacy = { mode: "distributed", noiseMultiplier: 1 };
+    const run = await desk.startRun(plan({ cohort: { min: 6, max: 6 }, privacy }));
+    await desk.gather(...six);
+    const session = () => {
+      const sum = desk.round?.cohorts[0]?.sum;
+      return sum?.kind === "secure" ? sum.session : undefined;
+    };
+    while (session()?.phase !== "revealing") await desk.answer(...six);
+    const { threshold } = session()!.group!.graph;
+    await desk.answer(...six.slice(0, threshold - 1));
+    expect(rhoAtRisk(desk.round!)).toBe(0);
+    await desk.answer(six[threshold - 1]!);
+    expect(session()?.phase).toBe("revealing");
+    await desk.coordinator.driver(run).stop();
+    const { rho } = header(run);
+    expect(rho).toBeGreaterThan(0);
+    await resume(run);
+    expect(header(run).rho).toBe(rho);
+  });
+
+  const reopened = async () => {
+    await desk.store.close();
+    return await Desk.open(place.folder);
+  };
 
   test("and then taken up by a coordinator that comes back: its attempts are counted on", async () => {
     const run = await failed();

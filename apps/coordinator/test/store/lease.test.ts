@@ -64,9 +64,9 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
     const seen = await readLease(engine);
     expect(seen.left).toBe(false);
     // The holder's connection breaks, and it has another.
-    await sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${other.session}`
-      .execute(engine.db)
-      .catch(() => {});
+    const end = sql`select pg_terminate_backend(pid) from pg_stat_activity
+      where application_name = ${other.session}`;
+    await end.execute(engine.db);
     expect(await renewLease(other, { epoch: 2, leaseMs: LONG_MS }).catch(() => renewed(other))).toBe(true);
     expect((await readLease(engine)).left).toBe(false);
     expect(await left(engine, `watcher_${other.session.slice(-12)}`)).toBe(false);

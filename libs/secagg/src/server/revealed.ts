@@ -21,6 +21,12 @@ export function lacking({ senders, counts }: ServerSession, needed: number): [st
   });
 }
 
+/** Whether its masks could be taken off, though it still waits for more: t shares of every sender's secret. */
+export function mayBeOpened(session: ServerSession): boolean {
+  if (session.phase !== "revealing" && session.phase !== "complete") return false;
+  return lacking(session, groupOf(session).graph.threshold).length === 0;
+}
+
 /**
  * Whether a session may complete without waiting longer: t shares of every secret, and the spares asked for.
  */
