@@ -21,7 +21,7 @@ export function lacking({ senders, counts }: ServerSession, needed: number): [st
   });
 }
 
-/** Whether its masks could be taken off, though it still waits for more: t shares of every sender's secret. */
+/** Whether its masks could be taken off, though it may wait for more: t shares of every sender's secret. */
 export function mayBeOpened(session: ServerSession): boolean {
   if (session.phase !== "revealing" && session.phase !== "complete") return false;
   return lacking(session, groupOf(session).graph.threshold).length === 0;
