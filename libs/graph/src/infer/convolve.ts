@@ -119,10 +119,15 @@ export function AveragePool(at: Site) {
 
 export const LpPool = AveragePool;
 
-/** Spatial axes stay with size 1. */
+/**
+ * Spatial axes stay with size 1. The standard does not say what a maximum or a mean of no cells is;
+ * onnxruntime refuses such an image too.
+ */
 export function GlobalAveragePool(at: Site) {
   demandRank(at, 0, 2, Number.POSITIVE_INFINITY);
   const [batch, channels, ...spatial] = at.shape(0);
+  if (spatial.includes(0))
+    throw at.fault("bad-input", "image", { expected: "one cell or more", got: `[${spatial}]` });
   return one(at.dtype(0), [batch!, channels!, ...spatial.map(() => 1)]);
 }
 

@@ -154,6 +154,11 @@ describe("Faults name operator, node, operator set and the part that is wrong", 
       () => infer("Squeeze", [[2, 1], int64([0])]),
       'Squeeze "n" (opset 17): size of axis 0: expected 1, got 2',
     ],
+    ...["GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"].map((op): [string, () => unknown, string] => [
+      `${op} of no cells`,
+      () => infer(op, [[2, 3, 1, 0]]),
+      `${op} "n" (opset 17): image: expected one cell or more, got [1,0]`,
+    ]),
     [
       "split",
       () => infer("Split", [[5], int64([3])]),

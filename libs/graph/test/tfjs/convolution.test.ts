@@ -192,6 +192,7 @@ describe("MaxPool", () => {
         [2, 3, 4],
         [2, 3, 4, 5],
         [2, 3, 2, 4, 5],
+        [0, 3, 4],
       ])
         await agrees({ op, inputs: [wave(shape)] });
   });

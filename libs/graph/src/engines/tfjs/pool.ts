@@ -176,22 +176,15 @@ function countsAlong(move: Move, [before, after]: readonly [number, number]): nu
   });
 }
 
-const spatial = (site: OpSite): number[] => site.shape(0).flatMap((_, axis) => (axis >= 2 ? [axis] : []));
+/** Over all cells of an image, which has at least one; there may be no image. */
+const global =
+  (reduce: (tf: Tf, x: TfTensor, axes: number[]) => TfTensor): Operator =>
+  (site, tf) => {
+    const axes = site.shape(0).flatMap((_, axis) => (axis >= 2 ? [axis] : []));
+    const out = site.shapeOut();
+    if (sizeOf(out) === 0) return () => tf.zeros(out);
+    return (x) => reduce(tf, x, axes);
+  };
 
-export const GlobalAveragePool: Operator = (site, tf) => {
-  const axes = spatial(site);
-  if (sizeOf(site.shape(0)) === 0) return nothing(site, tf, Number.NaN);
-  return (x) => tf.mean(x, axes, true);
-};
-
-export const GlobalMaxPool: Operator = (site, tf) => {
-  const axes = spatial(site);
-  if (sizeOf(site.shape(0)) === 0) return nothing(site, tf, -Infinity);
-  return (x) => tf.max(x, axes, true);
-};
-
-/** What a pool of no cells is; wasm would leave it unwritten. */
-function nothing(site: OpSite, tf: Tf, value: number) {
-  const shape = site.shapeOut();
-  return () => tf.fill(shape, value, "float32");
-}
+export const GlobalAveragePool = global((tf, x, axes) => tf.mean(x, axes, true));
+export const GlobalMaxPool = global((tf, x, axes) => tf.max(x, axes, true));
