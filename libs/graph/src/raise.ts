@@ -83,6 +83,10 @@ function without(...names: readonly string[]): Raise {
 
 const axesToInput = listsToInputs("axes");
 
+/** An attribute that lists no axes means all of size 1; an input need not (infer/shape.ts, Squeeze). */
+const squeezed: Raise = (at, ops) =>
+  at.ints("axes", []).length > 0 ? axesToInput(at, ops) : { attributes: attributes(at, ["axes"]) };
+
 /** A scalar attribute as a constant of the input's own type. */
 function scalar(at: Site, build: Builder, name: string): string {
   if (!at.node.attributes.has(name)) return "";
@@ -210,7 +214,7 @@ const CHANGES: readonly Change[] = [
     since: 13,
     operators: {
       ReduceSum: axesToInput,
-      Squeeze: axesToInput,
+      Squeeze: squeezed,
       Unsqueeze: axesToInput,
       Split: listsToInputs("split"),
       Softmax: coerced,

@@ -85,11 +85,18 @@ export function Unsqueeze(at: Site) {
   );
 }
 
-/** Without axes every axis of size 1 goes (Squeeze, since version 13: axes as an input). */
+/**
+ * Without axes every axis of size 1 goes (Squeeze, since version 13: axes as an input). So it does where an
+ * attribute lists none, to the standard's reference and to onnxruntime. Where an input lists none, every axis
+ * stays to the one and goes to the other: no engine's answer would be another's.
+ */
 export function Squeeze(at: Site) {
   const shape = at.shape(0);
-  const axes = at.list("axes", 1)?.map((axis) => at.axis(axis, shape.length));
-  const gone = new Set(axes ?? shape.flatMap((size, axis) => (size === 1 ? [axis] : [])));
+  const named = at.list("axes", 1) ?? [];
+  if (named.length === 0 && at.has(1) && shape.includes(1))
+    throw at.fault("unsupported", "input 1", { expected: "one axis or more, or no input", got: "no axes" });
+  const axes = named.map((axis) => at.axis(axis, shape.length));
+  const gone = new Set(axes.length > 0 ? axes : shape.flatMap((size, axis) => (size === 1 ? [axis] : [])));
   for (const axis of gone) demandSize(at, `size of axis ${axis}`, { expected: 1, got: shape[axis]! });
   return one(
     at.dtype(0),

@@ -58,6 +58,7 @@ const OLD: readonly One[] = [
   { op: "Pad", opset: 10, shape: [2, 3], attributes: { pads: [1, 2, 0, 1], mode: "reflect" } },
   { op: "Squeeze", opset: 7, shape: [2, 1, 3, 1], attributes: { axes: [1] } },
   { op: "Squeeze", opset: 12, shape: [2, 1, 3, 1] },
+  { op: "Squeeze", opset: 11, shape: [2, 1, 3, 1], attributes: { axes: [] } },
   { op: "Unsqueeze", opset: 7, shape: [2, 3], attributes: { axes: [0, 3] } },
   { op: "Split", opset: 7, shape: [2, 6], attributes: { axis: 1, split: [1, 2, 3] }, outputs: 3 },
   { op: "Split", opset: 12, shape: [6, 2], outputs: 3 },

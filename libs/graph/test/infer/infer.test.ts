@@ -150,6 +150,11 @@ describe("Faults name operator, node, operator set and the part that is wrong", 
       'QuantizeLinear "n" (opset 17): attribute precision: expected the scale\'s, float32, got float16',
     ],
     [
+      "squeeze of no axes",
+      () => infer("Squeeze", [[2, 1], int64([])]),
+      'Squeeze "n" (opset 17): input 1: expected one axis or more, or no input, got no axes',
+    ],
+    [
       "squeeze",
       () => infer("Squeeze", [[2, 1], int64([0])]),
       'Squeeze "n" (opset 17): size of axis 0: expected 1, got 2',
