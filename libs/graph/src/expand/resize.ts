@@ -70,7 +70,10 @@ function along(at: Site, ops: Ops, { x, axis, places }: Step): string {
 
 /** x times a matrix along one axis, which goes last meanwhile: plain products are what engines do best. */
 function product(ops: Ops, x: string, { axis, matrix }: { axis: number; matrix: string }): string {
-  const last = ops.shape(x).length - 1;
+  const shape = ops.shape(x);
+  // A product is one of matrices; a vector goes as a row.
+  if (shape.length === 1) return ops.reshape(ops.matmul(ops.reshape(x, [1, ...shape]), matrix), [-1]);
+  const last = shape.length - 1;
   const order = range(last + 1).map((i) => (i === axis ? last : i === last ? axis : i));
   return ops.transpose(ops.matmul(ops.transpose(x, order), matrix), order);
 }

@@ -1,7 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { checkGradient } from "../gradient/check.ts";
-import { type AttributeInit, agrees, type Case, f32, i64 } from "../tfjs/harness.ts";
+import {
+  type AttributeInit,
+  agrees,
+  BACKENDS,
+  type Case,
+  expectClose,
+  f32,
+  i64,
+  onTfjs,
+  reference,
+} from "../tfjs/harness.ts";
 import { drawn } from "./draw.ts";
 
 type Attributes = Record<string, AttributeInit>;
@@ -107,6 +117,22 @@ describe("linear and cubic", () => {
           [1, 1, 2, 11],
         ])
           await gradientAlso(resize([1, 1, 7, 5], { sizes }, { mode, antialias: 1, exclude_outside }));
+  });
+
+  // onnxruntime resizes no vector; it does a row.
+  test.each([
+    [1, 3],
+    [3, 1],
+    [3, 5],
+  ])("a vector of %i to %i, as a row", async (from, to) => {
+    const row = resize([1, from], { sizes: [1, to] }, { mode: "linear" });
+    const { data } = (await reference(row)).get("y0")!;
+    const wanted = f32([to], data as Float32Array);
+    const vector = resize([from], { sizes: [to] }, { mode: "linear" });
+    for (const backend of BACKENDS) {
+      const got = await onTfjs(backend, vector, new Map([["y0", wanted]]));
+      expectClose(got.get("y0")!, wanted, backend);
+    }
   });
 
   test("one and three axes of space", async () => {
