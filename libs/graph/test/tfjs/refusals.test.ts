@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { tfjsEngine } from "../../src/engines/tfjs/engine.ts";
 import type { Graph, Tensor } from "../../src/ir.ts";
 import { trace } from "../../src/trace.ts";
-import { f32, i64, tf } from "./harness.ts";
+import { f32, i32, i64, tf } from "./harness.ts";
 
 const x = f32([2, 3], [1, 2, 3, 4, 5, 6]);
 const one = i64([1], [1]);
@@ -52,6 +52,14 @@ describe("a value that a shape depends on, when it is fed", () => {
     await expect(program.step(feeds)).rejects.toThrow("b[1]: expected an int64 within 32 bits");
     await program.dispose();
   });
+});
+
+test("the least of no int64, which 32 bits do not hold", async () => {
+  const refusal =
+    'ReduceMin "the ReduceMin" (opset 17): input 0: expected elements, or fewer bits, got no int64';
+  await expect(loaded(graphOf("ReduceMin", { x: i64([0, 2], []) }))).rejects.toThrow(refusal);
+  await (await loaded(graphOf("ReduceSum", { x: i64([0, 2], []) }))).dispose();
+  await (await loaded(graphOf("ReduceMin", { x: i32([0, 2], []) }))).dispose();
 });
 
 async function loaded(graph: Graph) {

@@ -1,4 +1,4 @@
-import { type DType, sizeOf } from "../../ir.ts";
+import { sizeOf } from "../../ir.ts";
 import { levelsOf } from "../../quantised.ts";
 import type { Operator, OpSite } from "./op-site.ts";
 import { matMul } from "./product.ts";
@@ -22,14 +22,21 @@ const reduction =
     if (noop) return (x) => reduce(tf, tf.reshape(x, [1, ...shape]), [0]);
     const all = axes.length === 0 ? site.shape(0).map((_, axis) => axis) : axes;
     const type = site.typeOut() as "float32" | "int32";
-    if (sizeOf(site.shape(0)) === 0) return () => tf.fill(shape, within(site.dtype(0), empty), type);
+    if (sizeOf(shape) === 0) return () => tf.zeros(shape, type);
+    if (sizeOf(site.shape(0)) === 0) {
+      const nothing = within(site, empty);
+      return () => tf.fill(shape, nothing, type);
+    }
     return (x) =>
       tf.reshape(all.length === 0 ? reduce(tf, tf.reshape(x, [1]), [0]) : reduce(tf, x, all), shape);
   };
 
-/** `value`, or what lies nearest to it in the type. */
-function within(dtype: DType, value: number): number {
+/** `value`, or what lies nearest to it in the input's type; of an int64 tfjs holds 32 bits only. */
+function within(site: OpSite, value: number): number {
+  const dtype = site.dtype(0);
   if (dtype.startsWith("float")) return value;
+  if (dtype === "int64" && !Number.isFinite(value))
+    throw site.fault("unsupported", "input 0", { expected: "elements, or fewer bits", got: "no int64" });
   const [low, high] = levelsOf(dtype) ?? [-(2 ** 31), 2 ** 31 - 1];
   return Math.min(Math.max(value, low), high);
 }
