@@ -155,6 +155,20 @@ describe("products", () => {
     );
   });
 
+  // Beside a vector onnxruntime 1.30 reads the elements of a matrix to be transposed in the order they had.
+  test.each(["FusedMatMul", "TransposeMatMul"])("%s of a transposed matrix and a vector", async (op) => {
+    const times = (shape: readonly number[]) => ({
+      ...{ op, domain, attributes: { transA: 1 } },
+      inputs: [drawn([4, 3]), drawn(shape, 2)],
+    });
+    const column = (await reference(times([4, 1]))).get("y0")!;
+    const wanted = { ...column, shape: [3] };
+    for (const backend of BACKENDS) {
+      const got = await onTfjs(backend, times([4]), new Map([["y0", wanted]]));
+      expectClose(got.get("y0")!, wanted, backend);
+    }
+  });
+
   test("FusedGemm", async () => {
     for (const [activation, more] of [
       ["Relu", {}],

@@ -48,9 +48,12 @@ function fed(graph: Graph, random: SeededRandom): { graph: Graph; given: Map<str
 }
 
 /** What the standard leaves open, or onnxruntime (1.30) does otherwise than the standard says. */
-function open({ opset, nodes, inputs, initializers }: Graph): boolean {
+function open(graph: Graph): boolean {
+  const { opset, nodes, inputs, initializers } = graph;
   const { op, attributes, inputs: names } = nodes[0]!;
-  const typed = initializers.get(names[0] ?? "") ?? inputs.find(({ name }) => name === names[0]);
+  const [typed, other] = [0, 1].map(
+    (index) => initializers.get(names[index] ?? "") ?? inputs.find(({ name }) => name === names[index]),
+  );
   return (
     /^(Bernoulli|Random.*|Multinomial)$/.test(op) ||
     [...attributes.values()].some(isWild) ||
@@ -62,6 +65,14 @@ function open({ opset, nodes, inputs, initializers }: Graph): boolean {
     (op === "ReduceMean" && typed?.shape?.includes(0) === true) ||
     // Of nothing, with `keepdims` other than 0 and 1, it gives the shape of the input.
     (/^Arg(Max|Min)$/.test(op) && typed?.shape?.includes(0) === true) ||
+    // Of a tensor without elements it reduces no axis that is counted from the end.
+    (op.startsWith("Reduce") &&
+      typed?.shape?.includes(0) === true &&
+      axesOf(graph).some((axis) => axis < 0)) ||
+    // A matrix to be transposed keeps its elements' order beside a vector.
+    (/^(Fused|Transpose)MatMul$/.test(op) &&
+      (attributes.get("transA")?.value ?? 0) !== 0 &&
+      other?.shape?.length === 1) ||
     // Before version 12 the mask of an inference is not defined.
     (op === "Dropout" && opset < 12) ||
     // Zero to a negative power.
@@ -69,6 +80,14 @@ function open({ opset, nodes, inputs, initializers }: Graph): boolean {
     // Its quotient of nothing by nothing is 1e-9 in the standard's function, and NaN there.
     op === "MeanVarianceNormalization"
   );
+}
+
+/** A reduction's axes as they are written, in an attribute or in a weight. */
+function axesOf({ nodes, initializers }: Graph): readonly number[] {
+  const { attributes, inputs } = nodes[0]!;
+  const [written, held] = [attributes.get("axes"), initializers.get(inputs[1] ?? "")];
+  if (written?.kind === "ints") return written.value;
+  return held ? numbersOf(held) : [];
 }
 
 const isWild = ({ kind, value }: Attribute): boolean =>
