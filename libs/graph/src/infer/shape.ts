@@ -107,9 +107,15 @@ export function Squeeze(at: Site) {
 /** Sizes agree on every axis but the one joined; nothing broadcasts (Concat, since version 13). */
 export function Concat(at: Site) {
   const all = at.node.inputs.map((_, index) => index);
-  const first = at.shape(0);
+  const shape = joined(at, all);
+  return one(sameDtype(at, all), shape);
+}
+
+/** The shape of these inputs, one after the other along attribute `axis`. */
+export function joined(at: Site, parts: readonly number[]): readonly number[] {
+  const first = at.shape(parts[0]!);
   const axis = at.axis(at.int("axis"), first.length);
-  for (const index of all) {
+  for (const index of parts) {
     const shape = at.shape(index);
     if (shape.length !== first.length || shape.some((size, i) => i !== axis && size !== first[i]))
       throw at.fault("bad-input", `input ${index}`, {
@@ -117,8 +123,10 @@ export function Concat(at: Site) {
         got: `[${shape}]`,
       });
   }
-  const joined = all.reduce((sum, index) => sum + at.shape(index)[axis]!, 0);
-  return one(sameDtype(at, all), first.with(axis, joined));
+  return first.with(
+    axis,
+    parts.reduce((sum, index) => sum + at.shape(index)[axis]!, 0),
+  );
 }
 
 /** Split's sizes: input or attribute `split`, else equal parts, the last one smaller (since version 18). */

@@ -203,6 +203,42 @@ describe("Faults name operator, node, operator set and the part that is wrong", 
   });
 });
 
+describe("QLinearConcat, each part with its scale and zero point", () => {
+  const given = [
+    of("float32", []),
+    of("uint8", []),
+    of("uint8", [2, 3]),
+    of("float32", []),
+    of("uint8", [1]),
+  ];
+  function joined(inputs: readonly (Static | undefined)[]) {
+    const made = { ...node("QLinearConcat", inputs.length, { attributes: { axis: 1 } }), name: "n" };
+    const names = made.inputs.map((name, i) => (inputs[i] ? name : ""));
+    return inferNode(
+      { ...made, domain: "com.microsoft", inputs: names },
+      { opset: 17, static: (name) => inputs[Number(name.slice(1))]!, constant: () => undefined },
+    );
+  }
+
+  test("is joined", () => {
+    expect(joined(given)).toEqual([of("uint8", [2, 3])]);
+    expect(joined([...given, ...given.slice(2)])).toEqual([of("uint8", [2, 6])]);
+  });
+  test.each([
+    ["no scale", given.with(3, undefined as never), "input 3: expected a value, got nothing"],
+    ["no zero point", given.slice(0, 4), "inputs: expected 2, and 3 per part, got 4"],
+    ["two scales", given.with(3, of("float32", [2])), "input 3: expected one value, got [2]"],
+    ["a zero point of another type", given.with(4, of("int8", [])), "input 4: expected uint8, got int8"],
+    [
+      "another size",
+      [...given, of("uint8", [3, 3]), ...given.slice(3)],
+      "input 5: expected [2,3] but on axis 1",
+    ],
+  ])("%s is refused", (_, inputs, message) => {
+    expect(() => joined(inputs)).toThrow(message);
+  });
+});
+
 describe("what operator sets change", () => {
   test("axes as attribute and as input", () => {
     expect(infer("ReduceSum", [[2, 3]], { axes: [1] }, 11)).toEqual([of("float32", [2, 1])]);

@@ -3,7 +3,8 @@ import { levelsOf } from "../../quantised.ts";
 import type { Site } from "../../site.ts";
 import { productShape } from "../linear.ts";
 import * as standard from "../quantise.ts";
-import { broadcast, demandFits, demandRank, demandSize, one, sameDtype } from "../rule.ts";
+import { broadcast, demandFits, demandRank, demandSingle, demandSize, one, sameDtype } from "../rule.ts";
+import { joined } from "../shape.ts";
 
 export const QuantizeLinear = standard.QuantizeLinear;
 export const DequantizeLinear = standard.DequantizeLinear;
@@ -54,12 +55,20 @@ export function QLinearGlobalAveragePool(at: Site) {
   );
 }
 
-/** Scale and zero point of the result, then each part with its own. */
+/** Scale and zero point of the result, then each part with its own: onnxruntime dies where one is missing. */
 export function QLinearConcat(at: Site) {
-  const parts = Array.from({ length: (at.inputCount - 2) / 3 }, (_, i) => at.shape(2 + 3 * i));
-  const axis = at.axis(at.int("axis"), parts[0]?.length ?? 0);
-  const total = parts.reduce((sum, shape) => sum + (shape[axis] ?? 0), 0);
-  return one(levels(at, 1), parts[0]!.with(axis, total));
+  const count = Math.floor((at.inputCount - 2) / 3);
+  if (count < 1 || at.inputCount !== 2 + 3 * count)
+    throw at.fault("bad-input", "inputs", { expected: "2, and 3 per part", got: `${at.inputCount}` });
+  const parts = Array.from({ length: count }, (_, i) => 2 + 3 * i);
+  const [scales, zeros] = [
+    [0, ...parts.map((x) => x + 1)],
+    [1, ...parts.map((x) => x + 2)],
+  ];
+  sameDtype(at, scales);
+  sameDtype(at, [...zeros, ...parts]);
+  for (const index of [...scales, ...zeros]) demandSingle(at, index);
+  return one(levels(at, 1), joined(at, parts));
 }
 
 /** Levels where the result has a zero point (input 8), else float. */
