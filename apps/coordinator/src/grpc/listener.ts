@@ -101,7 +101,7 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
     const server = original({
       ...options,
       ...TLS,
-      // No certificate but our own vouches for a client's, so TLS is not to look for one (shown.ts).
+      // Clients' certificates sign themselves: shown.ts takes the key, authenticate.ts decides whose it is.
       ...(shown.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
       handshakeTimeout: HANDSHAKE_MS,
       unknownProtocolTimeout: HANDSHAKE_MS,
@@ -126,7 +126,7 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
   }
 }
 
-const TODO: Readonly<Record<string, string>> = {
+const REMEDIES: Readonly<Record<string, string>> = {
   EADDRINUSE:
     "Another process has this port: stop it, or change listen.port in tutti.json; `tutti doctor` says more",
   EACCES: "A port below 1024 is the system's: change listen.port in tutti.json",
@@ -136,7 +136,7 @@ const TODO: Readonly<Record<string, string>> = {
 function bind(net: NetServer, { host, port }: { host: string; port: number }): Promise<number> {
   return new Promise((resolve, reject) => {
     net.once("error", (cause: NodeJS.ErrnoException) => {
-      const text = TODO[cause.code ?? ""];
+      const text = REMEDIES[cause.code ?? ""];
       const todo = text ? { todo: text } : {};
       reject(
         new Fault("unavailable", `listening on ${host}:${port}`, {
