@@ -13,7 +13,7 @@ const COLD = 1;
 const CUTS = 5;
 /** Of the link that breaks, 80 Mbit/s: what is under way when it does is what such a link holds. */
 const BROKEN_BYTES_PER_S = 10e6;
-const [MOST_MS, MOST_RESENT] = [300, 0.1];
+const [MOST_MS, MOST_RESENT, LEAST_BYTES] = [300, 0.1, 4e6];
 
 export const claim: Claim = {
   name: "coordinator/slow-link",
@@ -110,8 +110,9 @@ function judged({ warm, cold, close, reset }: Measured) {
     resentWhereBytesUnderWayAreLost: reset.resent,
     arrivedTwiceThere: reset.arrivedTwice,
   };
-  const whole = close.cuts === CUTS && reset.cuts === CUTS;
-  return { figures, holds: whole && warmMs <= MOST_MS && close.resent <= MOST_RESENT };
+  const whole = close.cuts === CUTS && reset.cuts === CUTS && figures.uploadBytes >= LEAST_BYTES;
+  const resent = close.resent >= 0 && close.resent <= MOST_RESENT;
+  return { figures, holds: whole && warmMs <= MOST_MS && resent };
 }
 
 type Sample = { readonly ms: number; readonly bytes: number };

@@ -48,6 +48,7 @@ export class Database {
       faultOf: (cause, what) => (cause instanceof Fault ? cause : new Fault("storage", what, { cause })),
       hint: async () => {},
       onHint: () => {},
+      onLeft: () => {},
       integrity: async () => true,
       close: async () => {},
     };

@@ -31,7 +31,13 @@ export type IdlersArgs = {
 };
 
 export type IdlersSaid =
-  | { readonly kind: "listening"; readonly devices: number; readonly tries: number }
+  /** `turnedAway`: tries that the coordinator answered with when to come back. */
+  | {
+      readonly kind: "listening";
+      readonly devices: number;
+      readonly tries: number;
+      readonly turnedAway: number;
+    }
   | { readonly kind: "failed"; readonly because: string };
 
 const [args, say] = asChild<IdlersArgs, IdlersSaid, never>(() => {});
@@ -44,7 +50,7 @@ const context = tls.createSecureContext({
 });
 const { hello, listen } = Federation.method;
 const EMPTY = Buffer.from([0, 0, 0, 0, 0]);
-let [listening, tries] = [0, 0];
+let [listening, tries, turnedAway] = [0, 0, 0];
 
 /** Addresses of this machine, since one has 28,000 ports at most. */
 function addressOf(at: number): string {
@@ -64,6 +70,7 @@ async function idle(name: string, at: number): Promise<void> {
     const because = await once(name, at, told).catch(asFault);
     // As the SDK counts: a stream that held for longer than one waits for was no failed attempt.
     if (performance.now() - sinceMs > LONGEST_DELAY_MS) attempt = 0;
+    if (because?.detail.retryAfterMs !== undefined) turnedAway += 1;
     if (because && !mayPass(because)) return say({ kind: "failed", because: because.message });
     await sleep(returnMs(attempt, { jitter }, { because, window: told.window }));
   }
@@ -166,5 +173,5 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-setInterval(() => say({ kind: "listening", devices: listening, tries }), 200);
+setInterval(() => say({ kind: "listening", devices: listening, tries, turnedAway }), 200);
 await Promise.all(args.names.map(idle));

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { CoordinatorSaid } from "./coordinator.ts";
 import type { House } from "./house.ts";
 
@@ -11,7 +12,13 @@ export type Life = {
   readonly ended: string;
 };
 
-/** Starts a coordinator again whenever it ends, at once, as systemd would; remembers how that went. */
+/** RestartSec of deploy/systemd/tutti-coordinator.service. */
+const RESTART_MS = 1_000;
+
+/**
+ * Starts a coordinator again whenever it ends, when systemd would; remembers how that went. Times count from
+ * its death.
+ */
 export class Lives {
   readonly all: Life[] = [];
   readonly #house: House;
@@ -40,10 +47,11 @@ export class Lives {
     while (!this.#over) {
       const { code, signal } = await this.#house.coordinator.ended;
       if (this.#over) return;
+      const sinceMs = performance.now();
       await onDeath();
+      await sleep(Math.max(0, RESTART_MS - (performance.now() - sinceMs)));
       const life = { servingMs: Number.NaN, resumedMs: Number.NaN, ended: signal ?? `code ${code}` };
       this.all.push(life);
-      const sinceMs = performance.now();
       this.#house.onCoordinator = (said) => {
         if (Number.isNaN(life.resumedMs) && isWork(said)) life.resumedMs = performance.now() - sinceMs;
       };

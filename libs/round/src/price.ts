@@ -19,13 +19,19 @@ export function costOfSum(work: Work, group: Group, devices: number): PrivacySpe
 
 /**
  * What a round that came to nothing has cost: the dearest of the sums whose masks could be taken off, whether
- * or not they were.
+ * or not they were; or may have been, where its journal does not say.
  */
-export function rhoAtRisk({ spec, cohorts }: Pick<Round, "spec" | "cohorts">): number {
+export function rhoAtRisk({
+  spec,
+  cohorts,
+  abandoned,
+}: Pick<Round, "spec" | "cohorts" | "abandoned">): number {
   const costs = cohorts.map(({ sum }) => {
-    if (sum.kind === "plain" || !mayBeOpened(sum.session)) return 0;
-    const { group } = sum.session;
-    return (group && costOfSum(spec, group, survivors(sum).length)?.rho) ?? 0;
+    if (sum.kind === "plain") return 0;
+    const { group, phase } = sum.session;
+    const unknown = abandoned && (phase === "attesting" || phase === "revealing");
+    if (!group || !(unknown || mayBeOpened(sum.session))) return 0;
+    return costOfSum(spec, group, survivors(sum).length)?.rho ?? 0;
   });
   return Math.max(0, ...costs);
 }

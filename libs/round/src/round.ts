@@ -210,5 +210,5 @@ function ending(before: Round, after: Round): Effect[] {
 
 /** The round as failed, for a reason that no entry can tell: its journal does not replay. */
 export function abandon(round: Round, reason: string): Round {
-  return fail(round, reason);
+  return { ...fail(round, reason), abandoned: true };
 }

@@ -26,6 +26,8 @@ export type Round = {
   readonly noise: Uint8Array | null;
   /** Why the round failed; empty while it has not. */
   readonly reason: string;
+  /** Its journal goes on behind an entry that does not replay: what was revealed there, nobody knows. */
+  readonly abandoned?: true;
 };
 
 export type Entry = Pick<JournalEntry, "nowMs" | "device" | "event">;

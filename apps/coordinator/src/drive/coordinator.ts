@@ -43,7 +43,7 @@ export type CoordinatorParts = {
   readonly holdMs?: number;
   /** The certificates, DER, that are shown in TLS: this process's, then those of others. */
   readonly shown?: () => readonly Uint8Array[];
-  /** How many rounds' files stay; all, where it is not said. */
+  /** What stays of old rounds and of the audit log; everything, where it is not said. */
   readonly kept?: Keeping;
 };
 
@@ -65,7 +65,7 @@ export class Coordinator {
   readonly #drivers = new Map<string, Driver>();
   readonly #revoking: Revoking;
   readonly retention: Retention;
-  /** Runs that storage did not give back yet. */
+  /** Runs that `find` refuses: storage did not give them back yet, or they are about to be driven anew. */
   readonly #missing = new Set<string>();
   readonly #closing = new AbortController();
   readonly #watchers = new Set<() => void>();
@@ -79,7 +79,7 @@ export class Coordinator {
       clock: parts.clock,
       drivers: () => this.drivers(),
       driver: (run) => this.#drivers.get(run),
-      changed: () => this.#watched(),
+      changed: () => this.#tellWatchers(),
     });
     this.#revoking = new Revoking({
       ...parts,
@@ -125,11 +125,13 @@ export class Coordinator {
       const error = await this.#takeUp(stored, { remembers });
       if (error !== null) failed.push(error);
     }
-    // Storage that gives nothing back just now is no coordinator to be; for a damaged run the next start is
-    // no better, and keeps nobody from starting another.
+    // If storage gave no run back at all, do not lead: fail, and be started again. A damaged run is no
+    // reason: another start mends nothing, and new runs can begin beside it.
     if (runs.length > 0 && failed.length === runs.length && failed.every(isPassing)) throw failed[0];
-    for (const stored of runs.filter(({ run }) => this.#missing.has(run)))
-      this.#takeUpLater(() => this.#takeUp(stored), stored.run).catch(() => {});
+    for (const stored of runs.filter(({ run }) => this.#missing.has(run))) {
+      const remembers = stored.state === "running" || told.has(stored);
+      this.#takeUpLater(() => this.#takeUp(stored, { remembers }), stored.run).catch(() => {});
+    }
   }
 
   /** Keeps what a run needs until it is driven, however long that takes. */
@@ -142,7 +144,7 @@ export class Coordinator {
     }
   }
 
-  /** What went wrong, where it did. */
+  /** Returns what went wrong, which the log tells; null for a run that is driven. */
   async #takeUp(
     { run, plan, header }: StoredRun,
     { before, remembers = true, tells = true }: Taking = {},
@@ -166,7 +168,7 @@ export class Coordinator {
     }
   }
 
-  /** Of one that is over nothing goes on. */
+  /** Logs only a round in progress: of a run that is over nothing goes on. */
   #tellTaken({ options, header, round }: Driver): void {
     if (header.state !== "running" || round === null) return;
     const { task, attempt } = round.spec;
@@ -185,8 +187,9 @@ export class Coordinator {
     this.#closing.abort();
     this.#revoking.close();
     this.dispatch.close();
-    await this.#starting.close();
+    const begun = this.#starting.close();
     await Promise.all([...this.#drivers.values()].map((driver) => driver.shutdown()));
+    await begun;
     await this.retention.close();
   }
 
@@ -225,6 +228,11 @@ export class Coordinator {
     return this.#starting.resume(run, by);
   }
 
+  /** Whether nobody can say how a run is until storage was asked. */
+  isWithheld(run: string): boolean {
+    return this.#missing.has(run);
+  }
+
   async #withhold(run: string): Promise<void> {
     this.#missing.add(run);
     await this.#drivers.get(run)?.shutdown();
@@ -236,16 +244,21 @@ export class Coordinator {
     const before = this.#drivers.get(run);
     const error = await this.#takeUpAnew(run, { before, tells: false });
     if (error === null) return;
-    // It is durable, so it is driven sooner or later, whatever was in the way.
-    this.#missing.add(run);
     this.#takeUpLater(() => this.#takeUpAnew(run, { before, tells: true }), run).catch(() => {});
     throw error;
   }
 
-  /** After every write of it that is still under way, though whoever asked for it was told nothing. */
+  /** Stays withheld where it fails, whatever was in the way: what is durable of it is to be driven. */
   async #takeUpAnew(run: string, how: { before: Driver | undefined; tells: boolean }): Promise<unknown> {
+    const error = await this.#takeUpDurable(run, how);
+    if (error !== null) this.#missing.add(run);
+    return error;
+  }
+
+  async #takeUpDurable(run: string, how: { before: Driver | undefined; tells: boolean }): Promise<unknown> {
     const { store, log } = this.parts;
     try {
+      // Waits for every write of it under way, though whoever asked for that was told nothing.
       await store.journal(run);
       const stored = await store.run(run);
       if (stored === undefined) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
@@ -276,7 +289,7 @@ export class Coordinator {
   /** What a device says it does; that changes no word, so only those who watch hear of it. */
   reported(device: string, activity: Activity): void {
     this.presence.activities.set(device, activity);
-    this.#watched();
+    this.#tellWatchers();
   }
 
   /** A device took no part in a round: its owner's run may wait for it, so both logs and status say why. */
@@ -286,7 +299,7 @@ export class Coordinator {
     this.reported(device, { run, activity: "", progress: 0, declined: reason });
   }
 
-  #watched(): void {
+  #tellWatchers(): void {
     for (const callback of this.#watchers) callback();
   }
 
@@ -307,7 +320,7 @@ export class Coordinator {
       });
     const past = remembers ? await store.participations(run) : [];
     const shelf = this.retention.shelf(run);
-    // From here on `close` finds it.
+    // No await from here to `set`: `close` is seen here, or sees the driver.
     if (this.#closing.signal.aborted) throw new Fault("unavailable", "the coordinator is shutting down");
     const before = this.#drivers.get(run);
     const driver: Driver = new Driver({
@@ -330,7 +343,7 @@ export class Coordinator {
       waits: () => this.dispatch.schedule.waits(run),
       changed: () => {
         this.dispatch.changed(driver);
-        this.#watched();
+        this.#tellWatchers();
       },
       log,
       ...(holdMs !== undefined && { holdMs }),
@@ -340,6 +353,7 @@ export class Coordinator {
     try {
       await driver.start();
     } catch (cause) {
+      await driver.shutdown();
       if (before) this.#drivers.set(run, before);
       else this.#drivers.delete(run);
       this.dispatch.remove(run);

@@ -10,6 +10,7 @@ import { RunHeaderSchema } from "@tutti/wire/journal";
 import { encode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { failpoint } from "../failpoint.ts";
+import type { Store } from "../store/store.ts";
 import { isPassing } from "./backoff.ts";
 import type { SignedRelease } from "./complete.ts";
 import type { CoordinatorParts } from "./coordinator.ts";
@@ -49,6 +50,7 @@ export class Starting {
   /** One after the other: two at once would both find no run in progress, or drive one run twice. */
   #turn: Promise<unknown> = Promise.resolve();
   #closed = false;
+  #writing: Promise<unknown> = Promise.resolve();
 
   constructor(parts: StartingParts) {
     this.#parts = parts;
@@ -66,17 +68,28 @@ export class Starting {
 
   #inTurn<T>(job: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(() => {
-      if (this.#closed) throw new Fault("unavailable", "the coordinator is shutting down");
+      this.#mustBeOpen();
       return job();
     });
     this.#turn = done.catch(() => {});
     return done;
   }
 
-  /** Resolves when nothing more is begun. */
+  #mustBeOpen(): void {
+    if (this.#closed) throw new Fault("unavailable", "the coordinator is shutting down");
+  }
+
+  /** Ends with the transaction under way: nothing is written after it, however far a start had come. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#turn;
+    await this.#writing;
+  }
+
+  async #write(run: string, change: Parameters<Store["commit"]>[1]): Promise<void> {
+    this.#mustBeOpen();
+    const written = this.#parts.store.commit(run, change);
+    this.#writing = written.catch(() => {});
+    await written;
   }
 
   async #start(envelope: SignedEnvelope, by: string): Promise<string> {
@@ -161,7 +174,7 @@ export class Starting {
     };
     const { name, rounds } = plan;
     const note = { actor: by, what: "run.started", subject: run, detail: { name, rounds } };
-    await store.commit(run, { header, state: "running", release, note });
+    await this.#write(run, { header, state: "running", release, note });
     failpoint("run.running");
     await drive(run);
     failpoint("run.driven");
@@ -180,13 +193,13 @@ export class Starting {
   }
 
   async #goOn({ header, options: { run, plan } }: Driver, by: string): Promise<void> {
-    const { find, store, withhold, drive, log } = this.#parts;
+    const { find, withhold, drive, log } = this.#parts;
     const next = afterResume(plan, header);
     const about = { round: next.round, attempt: next.attempt };
     const note = { actor: by, what: "run.resumed", subject: run, detail: about };
     const resumed = { header: encode(RunHeaderSchema, next), state: next.state, note };
     await withhold(run);
-    const failure: unknown = await store.commit(run, resumed).then(
+    const failure: unknown = await this.#write(run, resumed).then(
       () => null,
       (cause) => cause,
     );

@@ -63,7 +63,12 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
     async listRuns(_request, call) {
       mustBeOwner(call);
       // Without what is long: a federation's runs together would outgrow one message.
-      const runs = coordinator.drivers().map((driver) => ({ ...status(driver), history: [], devices: [] }));
+      const brief = { history: [], devices: [] };
+      const runs = coordinator.drivers().map((driver) => ({
+        ...status(driver),
+        ...(coordinator.isWithheld(driver.options.run) && { state: "unavailable", reason: "being read" }),
+        ...brief,
+      }));
       return create(ListRunsReplySchema, { runs });
     },
     async releases({ run, from }, call) {

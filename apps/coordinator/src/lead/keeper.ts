@@ -3,7 +3,17 @@ import type { Log } from "../observe/log.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import type { Engine } from "../store/engine.ts";
 import { type Lease, readLease, releaseLease, renewLease, takeLease } from "../store/lease.ts";
-import { LEASE_MS, look, MARGIN_MS, mayAsk, POLL_MS, pauseMs, RENEW_MS, type Sight } from "./sight.ts";
+import {
+  LEASE_MS,
+  LEFT_MS,
+  look,
+  MARGIN_MS,
+  mayAsk,
+  POLL_MS,
+  pauseMs,
+  RENEW_MS,
+  type Sight,
+} from "./sight.ts";
 
 /** What this process is to its federation; a standby says where the leader is, as far as it knows. */
 export type Role =
@@ -41,12 +51,15 @@ export class Keeper {
   #wake = new AbortController();
   /** Until then, on our own clock, nobody else can have the lease. */
   #untilMs = Number.NEGATIVE_INFINITY;
+  /** When the lease was asked for, or its last renewal that succeeded. */
+  #askedMs = Number.NEGATIVE_INFINITY;
   #working: Promise<void> = Promise.resolve();
   readonly #endings = new Set<Promise<void>>();
 
   constructor(options: KeeperOptions) {
     this.#options = options;
     options.engine.onHint(() => this.#wake.abort());
+    options.engine.onLeft(() => this.#left());
   }
 
   start(): void {
@@ -105,7 +118,7 @@ export class Keeper {
     const still = why === "over" ? undefined : sight.lease;
     const epoch = await takeLease(engine, { holder, address, leaseMs: LEASE_MS, still });
     if (epoch === null) return false;
-    this.#untilMs = askedMs + LEASE_MS - MARGIN_MS;
+    this.#renewed(askedMs);
     await this.#lead(epoch);
     return true;
   }
@@ -140,6 +153,17 @@ export class Keeper {
     if (because === "trouble") await this.#pause(RENEW_MS);
   }
 
+  #renewed(askedMs: number): void {
+    this.#askedMs = askedMs;
+    this.#untilMs = askedMs + LEASE_MS - MARGIN_MS;
+  }
+
+  /** To others this process may have left the database: it renews at once, or soon serves no longer. */
+  #left(): void {
+    this.#untilMs = Math.min(this.#untilMs, this.#askedMs + LEFT_MS - MARGIN_MS);
+    this.#wake.abort();
+  }
+
   #track(ending: Promise<void>): void {
     this.#endings.add(ending);
     void ending.finally(() => this.#endings.delete(ending));
@@ -165,7 +189,7 @@ export class Keeper {
       });
       const met = this.#closed || over.aborted ? "unwanted" : await Promise.race([renewed, late]);
       racing.abort();
-      if (met === true) this.#untilMs = askedMs + LEASE_MS - MARGIN_MS;
+      if (met === true) this.#renewed(askedMs);
       if (met === false || met === "late" || met === "unwanted") return;
       pause = met === true ? RENEW_MS : RENEW_MS / 4;
     }

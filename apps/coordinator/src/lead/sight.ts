@@ -5,8 +5,11 @@ export const LEASE_MS = 2_500;
 export const RENEW_MS = 750;
 /** How often a standby looks; a hint makes it look at once. */
 export const POLL_MS = 500;
-/** A holder that has left the database renews nothing for longer than one that is there takes to renew. */
-export const LEFT_MS = 1_000;
+/**
+ * The lease of a holder that has left the database may pass on so long after its last renewal: a leader whose
+ * connection broke renews over a new one before that, or serves no longer.
+ */
+export const LEFT_MS = 1_300;
 /** A leader serves no longer than this before its lease may pass on. */
 export const MARGIN_MS = 300;
 

@@ -10,7 +10,10 @@ export type Engine = {
   readonly db: Kysely<Schema>;
   /** For the lease alone: a full pool must not cost it. */
   readonly leases: Kysely<Schema>;
-  /** What a holder's name ends with, so that the database can tell whether that process has left it. */
+  /**
+   * What a holder's name ends with, so that the database can tell whether that process has left it; empty
+   * where it could not.
+   */
   readonly session: string;
   /** In a query of the lease: whether it has. False where the database cannot tell. */
   readonly holderLeft: RawBuilder<boolean>;
@@ -26,6 +29,8 @@ export type Engine = {
   hint(tx: Tx): Promise<void>;
   /** Called back on such a hint. */
   onHint(callback: () => void): void;
+  /** Called back when a connection for the lease ends, so that to the database this process may have left. */
+  onLeft(callback: () => void): void;
   /** Whether the database is whole, as far as the engine can tell. */
   integrity(): Promise<boolean>;
   close(): Promise<void>;

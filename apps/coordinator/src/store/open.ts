@@ -61,6 +61,7 @@ function engineOf(db: Kysely<Schema>, driver: SqliteDriver, lock: SqliteDriver):
     // Nobody else has the file open.
     hint: async () => {},
     onHint: () => {},
+    onLeft: () => {},
     integrity: async () => {
       const [check] = driver.prepare("pragma integrity_check").all([]) as { integrity_check: string }[];
       return (

@@ -11,8 +11,8 @@ export type PoolOptions = {
   /** What the server's own lists call this process. */
   readonly name: string;
   readonly limits: Limits;
-  /** Told of the server's word on a channel that every new connection listens to. */
-  readonly hears?: { readonly channel: string; readonly hint: () => void };
+  /** Told of the server's word on a channel that connections listen to, and of their ends. */
+  readonly hears?: { readonly channel: string; readonly hint: () => void; readonly ended: () => void };
 };
 
 /** In ms: for a free connection; for a statement, on both sides; for a lock; between two statements. */
@@ -51,8 +51,7 @@ export function openPool({ url, size, name, limits, hears }: PoolOptions): Postg
     client.on("error", () => {});
     if (!hears) return;
     client.on("notification", hears.hint);
-    // Whoever is off the server's lists for long is taken to be gone: there is a new connection at once.
-    client.on("end", hears.hint);
+    client.on("end", hears.ended);
     client.query(`listen ${hears.channel}`).catch(() => {});
   });
   return {

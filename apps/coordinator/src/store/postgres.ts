@@ -32,13 +32,16 @@ const MIGRATIONS = "create table if not exists migrations (number integer primar
 /** Without these an acknowledged commit may be gone after a crash (docs/reliability.md, Storage). */
 const DURABLE = { synchronous_commit: ["on", "remote_apply"], fsync: ["on"], full_page_writes: ["on"] };
 
+/** What connections for a lease are called: short enough for the server to keep it whole. */
+const SESSION = "tutti lease ";
 /**
- * Whether no connection of the lease's holder is open, by what the server calls them; everybody may see that.
- * A holder that does not say how its own are called may be there.
+ * Whether no connection of the lease's holder is open, by what the server calls them. Of a holder whose name
+ * does not end so nobody can tell.
  */
-const HOLDER_LEFT = sql<boolean>`(holder like '% lease %' and not exists (
+const HOLDER_LEFT = sql<boolean>`(position(${sql.lit(SESSION)} in holder) > 0 and not exists (
   select from pg_stat_activity
-  where application_name like '% lease %' and holder like '% ' || application_name))`;
+  where starts_with(application_name, ${sql.lit(SESSION)})
+    and right(holder, length(application_name) + 1) = ' ' || application_name))`;
 
 const NOW_MS = sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`;
 
@@ -53,15 +56,21 @@ export async function openPostgres(options: PostgresOptions): Promise<Engine> {
     for (const callback of hints) callback();
   };
   const db = kyselyOn(openPool({ url, size, name, limits: { ...LIMITS, ...limits } }));
-  const hears = { channel: CHANNEL, hint };
-  const session = `${name} lease ${hex(platformRandom().bytes(6))}`;
-  const leases = kyselyOn(openPool({ url, size: 1, name: session, limits: LEASE_LIMITS, hears }));
+  const endings = new Set<() => void>();
+  const ended = () => {
+    for (const callback of endings) callback();
+  };
+  const hears = { channel: CHANNEL, hint, ended };
+  const called = `${SESSION}${hex(platformRandom().bytes(6))}`;
+  const leases = kyselyOn(openPool({ url, size: 1, name: called, limits: LEASE_LIMITS, hears }));
   const close = async () => {
     await Promise.all([db.destroy(), leases.destroy()]);
   };
+  let tells = false;
   try {
     await mustBeDurable(db);
     await migratePostgres(db, await readMigrations(FOLDERS.postgres));
+    tells = await canTell(leases, called);
   } catch (cause) {
     await close();
     throw faultOf(cause, "opening the database");
@@ -70,17 +79,31 @@ export async function openPostgres(options: PostgresOptions): Promise<Engine> {
     name: "postgres",
     db,
     leases,
-    session,
-    holderLeft: HOLDER_LEFT,
+    session: tells ? called : "",
+    holderLeft: tells ? HOLDER_LEFT : sql<boolean>`false`,
     nowMs: NOW_MS,
     locksRows: true,
     alone: async (tx) => void (await sql`select pg_advisory_xact_lock(${sql.lit(ALONE)})`.execute(tx)),
     faultOf,
     hint: async (tx) => void (await sql`select pg_notify(${CHANNEL}, '')`.execute(tx)),
     onHint: (callback) => void hints.add(callback),
+    onLeft: (callback) => void endings.add(callback),
     integrity: () => isWhole(db),
     close,
   };
+}
+
+/**
+ * Whether the server's list of connections may be read, and shows one by its own name: a URL may set another,
+ * and what stands between may, too.
+ */
+async function canTell(leases: Kysely<Schema>, called: string): Promise<boolean> {
+  const seen = sql<{ there: boolean }>`select exists (
+    select from pg_stat_activity where pid = pg_backend_pid() and application_name = ${called}) as there`;
+  return await seen.execute(leases).then(
+    ({ rows }) => rows[0]?.there === true,
+    () => false,
+  );
 }
 
 /** To read from at leisure: nothing is looked up, migrated or listened to. */

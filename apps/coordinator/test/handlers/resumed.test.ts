@@ -1,6 +1,6 @@
 import { Fault } from "@tutti/foundation/fault";
 import { rhoAtRisk } from "@tutti/round/price";
-import { RunRequestSchema } from "@tutti/wire/admin";
+import { ListRunsRequestSchema, RunRequestSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { plan, temporary } from "../drive/house.ts";
@@ -183,6 +183,8 @@ describe("a run that is resumed", () => {
       await expect(resume(run)).rejects.toThrow("a test");
       expect(names()).toEqual(order);
       await expect(resume(run)).rejects.toMatchObject({ code: "unavailable" });
+      const { runs } = await desk.owner.listRuns(create(ListRunsRequestSchema), callOf("mary", "owner"));
+      expect(runs.map(({ state }) => state)).toEqual(["unavailable", "running"]);
       expect(desk.logged.filter(({ doing }) => doing === "taking up a run")).not.toEqual([]);
       store.participations = participations;
       for (let looks = 0; looks < 3; looks++) {

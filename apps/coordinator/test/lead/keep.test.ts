@@ -11,6 +11,7 @@ import { type KeepOptions, keepOffice } from "../../src/lead/keep.ts";
 import { Office } from "../../src/lead/office.ts";
 import { NO_LOG } from "../../src/observe/log.ts";
 import type { Engine } from "../../src/store/engine.ts";
+import { readLease } from "../../src/store/lease.ts";
 import { openSqlite } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
 import { COORDINATOR } from "../drive/house.ts";
@@ -67,6 +68,15 @@ test("whoever has a file leads at once, and gives the word away before it ends",
   await kept.close();
   expect(told).toEqual(["standby", "leader", "standby", "cut", "unwatched"]);
   expect(() => office.term()).toThrow("a standby");
+});
+
+test("its name in the lease ends with what the database calls its connections", async () => {
+  const session = "tutti lease 0a0b0c";
+  const office = new Office();
+  const kept = await keeping({ office, told: [], engine: { ...engine, session } });
+  await until(() => office.leads);
+  expect((await readLease(engine)).holder).toMatch(new RegExp(` ${process.pid} ${session}$`));
+  await kept.close();
 });
 
 test("a process that stood still answers nobody when it wakes, before it could look", async () => {

@@ -1,10 +1,12 @@
 import { systemClock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
+import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Keeper, type KeeperOptions } from "../../src/lead/keeper.ts";
-import { LEASE_MS, MARGIN_MS } from "../../src/lead/sight.ts";
+import { LEASE_MS, LEFT_MS, MARGIN_MS } from "../../src/lead/sight.ts";
 import { NO_LOG } from "../../src/observe/log.ts";
 import type { Engine } from "../../src/store/engine.ts";
+import { readLease, takeLease } from "../../src/store/lease.ts";
 import { TestClock } from "../drive/house.ts";
 import { BENCHES, lead, type Place } from "../store/bench.ts";
 
@@ -101,6 +103,57 @@ describe.each(BENCHES)("keepers of one lease on $name", ({ fresh }) => {
     await until("b leads");
     while (!told.some((line) => /^b reigns/.test(line))) await new Promise(setImmediate);
     expect(keepers.map((one) => one.holds())).toEqual([false, true]);
+  });
+
+  test("one whose connection ends renews over another at once, or serves no longer", async () => {
+    if (engine.session === "") return;
+    let [aheadMs, cut, ended] = [0, false, 0];
+    const clock = { ...systemClock(), nowMs: () => performance.now() + aheadMs };
+    const own = await place.open();
+    own.onLeft(() => ended++);
+    const leases = new Proxy(own.leases, {
+      get: (target, name) => {
+        if (cut) throw new Error("no route");
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    const a = keeper("a", { clock, engine: { ...own, leases }, holder: `a ${own.session}` });
+    await until("a reigns in 1");
+    const end = () =>
+      sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${own.session}`
+        .execute(engine.db)
+        .then(() => {});
+    const { renewals } = await readLease(engine);
+    await end();
+    while ((await readLease(engine)).renewals === renewals) await new Promise(setImmediate);
+    expect([(await readLease(engine)).left, a.holds()]).toEqual([false, true]);
+    cut = true;
+    const before = ended;
+    await end();
+    while (ended === before) await new Promise(setImmediate);
+    // Long before its lease is over by any clock, but not before another may have it.
+    aheadMs = LEFT_MS - MARGIN_MS;
+    expect(a.holds()).toBe(false);
+    await a.close();
+    await own.close();
+  });
+
+  test("one whose process is gone is followed though its lease goes on", async () => {
+    if (engine.session === "") return;
+    const own = await place.open();
+    const epoch = await takeLease(own, { holder: `a ${own.session}`, address: "a:1", leaseMs: 3_600_000 });
+    await own.close();
+    keeper("b");
+    // By the database's clock it was renewed a while ago, and it is not seen to stand still.
+    for (let times = 0; !told.includes("b leads"); times++) {
+      const set = { until_ms: sql<number>`${engine.nowMs} + ${LEASE_MS - LEFT_MS - 1}` };
+      const moved = { ...set, renewals: sql<number>`renewals + 1` };
+      const change = times % 100 === 0 ? moved : set;
+      await engine.db.updateTable("lease").set(change).where("epoch", "=", epoch).execute();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect((await readLease(engine)).epoch).toBe(2);
   });
 
   test("a process that stood still holds nothing when it wakes, before it could look", async () => {

@@ -139,7 +139,7 @@ export declare type RunStatus = Message<"tutti.v1.RunStatus"> & {
   name: string;
 
   /**
-   * "running", "finished", "failed" or "stopped".
+   * "running", "finished", "failed" or "stopped"; in a list also "unavailable": ask again.
    *
    * @generated from field: string state = 3;
    */
