@@ -1,7 +1,10 @@
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
+import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
 import type { Engine } from "../../src/store/engine.ts";
 import { readLease, releaseLease, renewLease, takeLease } from "../../src/store/lease.ts";
+import { openPostgres } from "../../src/store/postgres.ts";
 import { storeOf } from "../../src/store/store.ts";
 import { aRun, BENCHES, bytes, lead, type Place } from "./bench.ts";
 
@@ -204,5 +207,26 @@ describe.each(BENCHES)("the lease on $name", ({ fresh }) => {
     const { entries: read } = await storeOf({ engine, epoch: next! }).journal("r1");
     expect([0, 20]).toContain(read.length);
     expect(await writing).toBe(read.length === 20 ? "durable" : "refused");
+  });
+});
+
+describe.skipIf(SKIP_POSTGRES)("whether a holder left PostgreSQL", () => {
+  test("is not asked where connections have another name, or their list may not be read", async () => {
+    const url = await (await sharedCluster()).database();
+    const open = async (named: string) => {
+      const engine = await openPostgres({ url: named });
+      await takeLease(engine, claimant(`host 17 ${engine.session || "tutti lease 0a0b0c"}`, 0));
+      const { left } = await readLease(engine);
+      return { engine, left };
+    };
+    const plain = await open(url);
+    expect(plain.engine.session).toMatch(/^tutti lease [0-9a-f]{12}$/);
+    const other = await open(`${url}${url.includes("?") ? "&" : "?"}application_name=other`);
+    expect([other.engine.session, other.left]).toEqual(["", false]);
+    // Nor is what somebody else calls a connection a pattern.
+    const odd = await open(`${url}${url.includes("?") ? "&" : "?"}application_name=tutti%20lease%20%5C`);
+    await takeLease(plain.engine, claimant("host 17 tutti lease 0a0b0c", 0));
+    expect((await readLease(plain.engine)).left).toBe(true);
+    for (const { engine } of [plain, other, odd]) await engine.close();
   });
 });
