@@ -10,6 +10,7 @@ import { Standing, type TlsCertificates, TlsCertificatesRequestSchema } from "@t
 import type { Pins } from "../link.ts";
 import { readIfThere, replaceFile } from "./atomic.ts";
 import { unary } from "./calls.ts";
+import { inTime } from "./handshake.ts";
 import type { TlsIdentity } from "./sign.ts";
 
 /** How a link finds out that its coordinator has another TLS certificate, and remembers it. */
@@ -61,12 +62,13 @@ export class PinnedTls implements Pins {
     this.#isStale = false;
     const own = this.#own;
     const pem = Buffer.from(own.map(String).join("\n"));
-    return ChannelCredentials.createSsl(pem, shows?.key ?? null, shows?.certificate ?? null, {
+    const credentials = ChannelCredentials.createSsl(pem, shows?.key ?? null, shows?.certificate ?? null, {
       checkServerIdentity: (_host, { raw }) =>
         own.some((one) => equalBytes(raw, one.raw))
           ? undefined
           : new Error("not the certificate that was pinned at joining"),
     });
+    return inTime(credentials);
   }
 
   get isStale(): boolean {
@@ -98,7 +100,8 @@ export class PinnedTls implements Pins {
     if (!this.#keeping) return false;
     const unpinned = { rejectUnauthorized: false, checkServerIdentity: () => undefined };
     const [key, certificate] = [shows?.key ?? null, shows?.certificate ?? null];
-    const client = new Client(address, ChannelCredentials.createSsl(null, key, certificate, unpinned), {
+    const credentials = inTime(ChannelCredentials.createSsl(null, key, certificate, unpinned));
+    const client = new Client(address, credentials, {
       "grpc.use_local_subchannel_pool": 1,
       // An IP is no name for TLS (RFC 6066, section 3).
       "grpc.ssl_target_name_override": "tutti",

@@ -1,5 +1,8 @@
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { ChannelCredentials, Client, Metadata } from "@grpc/grpc-js";
 import { newTls } from "@tutti/coordinator/folder/tls";
 import { serveGrpc } from "@tutti/coordinator/grpc/serve";
+import type { Fault } from "@tutti/foundation/fault";
 import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { HelloReplySchema, HelloRequestSchema } from "@tutti/wire/device";
@@ -9,7 +12,10 @@ import type { Handlers } from "@tutti/wire/rpc";
 import { VERSION } from "@tutti/wire/version";
 import { expect, test } from "vitest";
 import { freePort } from "../../../../claims/support/free-port.ts";
+import { unary } from "../../src/node/calls.ts";
 import { connect } from "../../src/node/grpc.ts";
+import { inTime } from "../../src/node/handshake.ts";
+import { PinnedTls } from "../../src/node/pins.ts";
 
 test("a coordinator that was away is dialled whenever it is greeted, however often in vain", async () => {
   const port = await freePort();
@@ -36,6 +42,35 @@ test("a coordinator that was away is dialled whenever it is greeted, however oft
     link.close();
     await server.close();
   }
+});
+
+test("a peer that takes connections and says nothing is left in time, and its connections end", async () => {
+  const taken: Socket[] = [];
+  const mute = createServer((socket) => void taken.push(socket.on("error", () => {}).resume()));
+  await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
+  const { port } = mute.address() as AddressInfo;
+  const client = new Client(`127.0.0.1:${port}`, inTime(ChannelCredentials.createSsl(), 50));
+  try {
+    for (let tries = 1; tries <= 2; tries++) {
+      const hello = { client, method: Federation.method.hello, metadata: new Metadata() };
+      const fault = await unary(hello, new Uint8Array()).catch((error: unknown) => error);
+      expect(fault).toMatchObject({ code: "unavailable" });
+      expect((fault as Fault).message).toContain("no TLS handshake within 0.05 s");
+    }
+    // It hears of each end, though the client is still open.
+    while (taken.length === 0 || taken.some((socket) => !socket.closed))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+  } finally {
+    client.close();
+    mute.close();
+  }
+});
+
+test("every link's handshakes end in time", async () => {
+  const { certificate } = await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() });
+  const mended = Object.keys(inTime(ChannelCredentials.createSsl()));
+  expect(mended).not.toEqual(Object.keys(ChannelCredentials.createSsl()));
+  expect(Object.keys(new PinnedTls(certificate).credentials())).toEqual(expect.arrayContaining(mended));
 });
 
 /** What nobody calls here. */
