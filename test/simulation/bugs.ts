@@ -288,7 +288,7 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/run-store.ts`,
-        find: "        note: noteOfClose(run, header, release),\n",
+        find: "        note: noteOfClose(run, header, { release, by }),\n",
         replace: "",
       },
     ],

@@ -15,17 +15,27 @@ export async function listedRuns(admin: Pick<AdminLink, "listRuns">): Promise<Ru
 export async function findRun(admin: Pick<AdminLink, "listRuns">, said: string | undefined): Promise<string> {
   const runs = await listedRuns(admin);
   const fitting = said ? called(runs, said) : runs.slice(-1);
-  const running = fitting.filter(({ state }) => state === "running");
+  const found = inProgress(fitting, `run ${said}`) ?? fitting.at(-1);
+  if (found) return found.run;
+  const known = runs.map((one) => `${one.name} (${idOf(one)})`).join(", ") || "none yet";
+  throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
+}
+
+/** What to stop where nothing is named: the run in progress, else the newest. */
+export async function findRunToStop(admin: Pick<AdminLink, "listRuns">, said?: string): Promise<string> {
+  return await findRun(admin, said ?? inProgress(await listedRuns(admin), "run")?.run);
+}
+
+/** @throws Fault("conflict") where several of them are in progress. */
+function inProgress(runs: readonly RunStatus[], what: string): RunStatus | undefined {
+  const running = runs.filter(({ state }) => state === "running");
   if (running.length > 1)
-    throw new Fault("conflict", `run ${said}`, {
+    throw new Fault("conflict", what, {
       expected: "one run in progress",
       got: running.map(idOf).join(", "),
       todo: "Name it by its id",
     });
-  const found = running[0] ?? fitting.at(-1);
-  if (found) return found.run;
-  const known = runs.map((one) => `${one.name} (${idOf(one)})`).join(", ") || "none yet";
-  throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
+  return running[0];
 }
 
 /** A name comes before the beginning of an id. */

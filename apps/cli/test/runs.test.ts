@@ -2,7 +2,7 @@ import { type RunStatus, RunStatusSchema } from "@tutti/wire/admin";
 import { create } from "@tutti/wire/message";
 import { expect, test } from "vitest";
 import { EXIT_CODES } from "../src/output.ts";
-import { findRun, foundRunning, mustBeFinished } from "../src/runs.ts";
+import { findRun, findRunToStop, foundRunning, mustBeFinished } from "../src/runs.ts";
 
 /** A run whose id begins with this digit. */
 const one = (digit: string, name: string, state = "running"): RunStatus =>
@@ -16,6 +16,14 @@ test("a name that several runs have is that of the one in progress, else of the 
   expect(await found(runs, "a")).toBe("1");
   expect(await found(runs.slice(1), "a")).toBe("3");
   expect(await found(runs)).toBe("4");
+});
+
+test("what is stopped without a name is in progress, though a newer one is over", async () => {
+  const runs = [one("1", "a"), one("2", "b", "finished")];
+  expect((await findRunToStop(listing(...runs))).slice(0, 1)).toBe("1");
+  expect((await findRunToStop(listing(...runs), "b")).slice(0, 1)).toBe("2");
+  expect((await findRunToStop(listing(...runs.slice(1)))).slice(0, 1)).toBe("2");
+  await expect(findRunToStop(listing(...runs, one("3", "c")))).rejects.toMatchObject({ code: "conflict" });
 });
 
 test("of several in progress none is guessed: their ids are listed", async () => {

@@ -8,7 +8,7 @@ import { type Context, withContext } from "../action.ts";
 import { follow } from "../follow.ts";
 import { type AdminLink, asOwner, recordsAfter, startPrepared, withHistory } from "../owner.ts";
 import { prepareRun } from "../prepare.ts";
-import { findRun, foundRunning, listedRuns, mustBeFinished } from "../runs.ts";
+import { findRun, findRunToStop, foundRunning, listedRuns, mustBeFinished } from "../runs.ts";
 import { briefValue, deviceLine, goneLine, roundLine, statusLine, statusValue } from "../status.ts";
 
 type Options = { federation: string; watch?: boolean; base?: string };
@@ -73,12 +73,12 @@ function statusCommand(): Command {
 function stopCommand(): Command {
   return new Command("stop")
     .description("Stop a run; the round in progress is dropped and reveals nothing.")
-    .argument("[run]", "its name, or the beginning of its id; without it, the newest")
+    .argument("[run]", "its name, or the beginning of its id; without it, the one in progress")
     .option("--federation <folder>", "federation folder with the owner key", "federation")
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, ({ output }) =>
         asOwner(options.federation, async (admin) => {
-          const run = await findRun(admin, said);
+          const run = await findRunToStop(admin, said);
           const status = await admin.stopRun({ $typeName: "tutti.v1.RunRequest", run });
           output.result(statusValue(status), statusLine(status));
         }),

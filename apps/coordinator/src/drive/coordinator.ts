@@ -294,7 +294,7 @@ export class Coordinator {
 
   /** A device took no part in a round: its owner's run may wait for it, so both logs and status say why. */
   declined(device: string, { run, round }: { run: string; round: number }, reason: string): void {
-    this.parts.log.say("round.declined", { device, run, round, reason });
+    this.parts.log.of({ run: run.slice(0, 12) }).say("round.declined", { device, round, reason });
     this.dispatch.declined(device, run, reason);
     this.reported(device, { run, activity: "", progress: 0, declined: reason });
   }

@@ -14,11 +14,11 @@ import { failpoint } from "../failpoint.ts";
 import { logTrouble } from "../observe/trouble.ts";
 import { backOffMs } from "./backoff.ts";
 import { type Batch, takeBatch } from "./batch.ts";
-import type { SignedRelease } from "./complete.ts";
 import { Completion } from "./completion.ts";
 import { Deadline } from "./deadline.ts";
 import { Hold } from "./hold.ts";
 import type { DriverOptions } from "./options.ts";
+import type { Closing } from "./run-store.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
 /** How long devices of a round may take to come back after the coordinator did; idle ones may take longer. */
@@ -161,11 +161,12 @@ export class Driver {
     return publishedWord(run, this.parent);
   }
 
-  /** Ends the run by its owner's wish; the round in progress is dropped and reveals nothing. */
-  async stop(): Promise<void> {
+  /** Ends the run by an owner's wish; the round in progress is dropped and reveals nothing. */
+  async stop(by = "owner"): Promise<void> {
     await this.#exclusively(async () => {
       failpoint("run.stopping");
-      if (this.header.state === "running") await this.#close(afterStop(this.header, this.#rhoAtRisk()));
+      if (this.header.state === "running")
+        await this.#close(afterStop(this.header, this.#rhoAtRisk()), { by });
     });
     failpoint("run.stopped");
     demand(
@@ -278,7 +279,7 @@ export class Driver {
       const done = await this.#completion.of(round, { header: this.header, sums: this.#sums, papers });
       await this.#exclusively(async () => {
         failpoint("complete.done");
-        if (this.#isStill(round, "unmasking")) await this.#close(done.header, done.release);
+        if (this.#isStill(round, "unmasking")) await this.#close(done.header, { release: done.release });
       });
     } catch (error) {
       this.#completion.forget();
@@ -312,12 +313,13 @@ export class Driver {
   }
 
   /** Writes the header and begins the next round, if there is one; only ever inside #exclusively. */
-  async #close(header: RunHeader, release?: SignedRelease): Promise<void> {
+  async #close(header: RunHeader, of: Pick<Closing, "release" | "by"> = {}): Promise<void> {
     if (this.#closed) return;
+    const { release } = of;
     let kept: RunHeader;
     try {
       const { store, clock } = this.options;
-      kept = await store.close(header, { round: this.round, wallMs: clock.wallMs(), release });
+      kept = await store.close(header, { ...of, round: this.round, wallMs: clock.wallMs() });
     } catch (cause) {
       return this.#reload(cause, "closing a round");
     }

@@ -6,10 +6,13 @@ import type { StoredRelease } from "../store/store.ts";
 export function noteOfClose(
   run: string,
   header: RunHeader,
-  release: Pick<StoredRelease, "version" | "digest"> | undefined,
+  {
+    release,
+    by = "coordinator",
+  }: { release?: Pick<StoredRelease, "version" | "digest"> | undefined; by?: string | undefined } = {},
 ): Note {
   const { state, round, attempt, reason, history } = header;
-  const note = { actor: "coordinator", subject: run };
+  const note = { actor: by, subject: run };
   const record = history.at(-1);
   if (release && record) {
     const { survivors: devices, secure, transcript, rho } = record;

@@ -38,11 +38,13 @@ export type RunStore = {
   close(header: RunHeader, of?: Closing): Promise<RunHeader>;
 };
 
-type Closing = {
+export type Closing = {
   /** The round that ends. */
   readonly round: Round | null;
   readonly wallMs: number;
   readonly release?: SignedRelease | undefined;
+  /** Whose wish it is; the coordinator's own end where nobody is named. */
+  readonly by?: string | undefined;
 };
 
 /** Records that a header holds: it is written whole at every close, and sent with every status. */
@@ -79,7 +81,7 @@ export function runStoreOf(store: Store, run: string, shelf?: Pick<Shelf, "made"
       });
       next += entries.length;
     },
-    async close(whole, { round, wallMs, release } = { round: null, wallMs: 0 }) {
+    async close(whole, { round, wallMs, release, by } = { round: null, wallMs: 0 }) {
       const { header, history } = parted(whole);
       const files = shelf?.made(header) ?? [];
       await store.commit(run, {
@@ -88,7 +90,7 @@ export function runStoreOf(store: Store, run: string, shelf?: Pick<Shelf, "made"
         ...(history.length > 0 && { history }),
         ...(files.length > 0 && { files }),
         clearJournal: true,
-        note: noteOfClose(run, header, release),
+        note: noteOfClose(run, header, { release, by }),
         ...(round && { took: { round: round.spec.task.round, ...givers(round), wallMs } }),
         ...(release
           ? { release: { ...release, envelope: encode(SignedEnvelopeSchema, release.envelope) } }

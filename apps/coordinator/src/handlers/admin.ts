@@ -51,9 +51,9 @@ export function adminHandlers(coordinator: Coordinator): Handlers<typeof Admin> 
       yield* watch(coordinator, coordinator.driver(run), call.signal);
     },
     async stopRun({ run }, call) {
-      mustBeOwner(call);
+      const owner = mustBeOwner(call);
       const driver = coordinator.driver(run);
-      await driver.stop();
+      await driver.stop(owner);
       return status(driver);
     },
     async resumeRun({ run }, call) {

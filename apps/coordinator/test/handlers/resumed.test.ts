@@ -23,10 +23,10 @@ describe("a run that is resumed", () => {
   const header = (run: string) => desk.coordinator.driver(run).header;
   const resume = (run: string) =>
     desk.owner.resumeRun(create(RunRequestSchema, { run }), callOf("mary", "owner"));
-  const resumptions = async () =>
+  const notes = async (kind: string) =>
     (await desk.store.auditLines({ from: 0, most: 999 }))
       .map((line) => JSON.parse(line))
-      .filter(({ what }) => what === "run.resumed");
+      .filter(({ what }) => what === kind);
 
   const rounds = () => desk.coordinator.drivers().map(({ round }) => round);
 
@@ -70,7 +70,7 @@ describe("a run that is resumed", () => {
     expect(header(run)).toMatchObject({ state: "finished", reason: "", attempt: 0, attempts: 0 });
     expect(header(run).history.map(({ survivors }) => survivors)).toEqual([3, 3, 3]);
     const about = { actor: "mary", subject: run, detail: { round: 0, attempt: 2 } };
-    expect(await resumptions()).toMatchObject([about]);
+    expect(await notes("run.resumed")).toMatchObject([about]);
     expect(desk.logged.filter(({ event }) => event === "run.resumed")).toMatchObject([
       { by: "mary", attempt: 2 },
     ]);
@@ -91,7 +91,8 @@ describe("a run that is resumed", () => {
     await desk.gather(...ABC);
     for (let words = 0; words < 4; words++) await desk.answer(...ABC);
     expect(desk.round?.phase).toBe("summing");
-    await desk.coordinator.driver(run).stop();
+    await desk.owner.stopRun(create(RunRequestSchema, { run }), callOf("mary", "owner"));
+    expect(await notes("run.stopped")).toMatchObject([{ actor: "mary", subject: run }]);
     expect(await resume(run)).toMatchObject({ state: "running", attempt: 1 });
     expect(desk.round?.spec.attempt).toBe(1);
     await over(run);
@@ -107,7 +108,7 @@ describe("a run that is resumed", () => {
     await over(run);
     await expect(resume(run)).rejects.toMatchObject({ code: "conflict" });
     await expect(resume("ff".repeat(32))).rejects.toMatchObject({ code: "not-found" });
-    expect(await resumptions()).toEqual([]);
+    expect(await notes("run.resumed")).toEqual([]);
   });
 
   test("whose storage fails: it is what is durable, whatever its owner was told", async () => {
@@ -126,7 +127,7 @@ describe("a run that is resumed", () => {
       await desk.settle();
       await over(run);
       expect(header(run).state).toBe("finished");
-      expect(await resumptions()).toHaveLength(1);
+      expect(await notes("run.resumed")).toHaveLength(1);
       await desk.close();
       place.remove();
       place = temporary();
