@@ -2,6 +2,7 @@ import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
+import { shortened } from "@tutti/foundation/text";
 import type { Verify } from "@tutti/identity/keys";
 import { parsePlan } from "@tutti/plan/plan";
 import type { Agree } from "@tutti/secagg/agree";
@@ -46,6 +47,9 @@ export type CoordinatorParts = {
   /** What stays of old rounds and of the audit log; everything, where it is not said. */
   readonly kept?: Keeping;
 };
+
+/** A run's header holds it. */
+const MAX_REASON = 2_000;
 
 type Taking = {
   /** Who drove it until it was over. */
@@ -341,6 +345,7 @@ export class Coordinator {
       }),
       present: () => [...this.dispatch.schedule.serving(run)],
       waits: () => this.dispatch.schedule.waits(run),
+      whyFew: (reason) => shortened([reason, ...this.dispatch.standings.out(run)].join("; "), MAX_REASON),
       changed: () => {
         this.dispatch.changed(driver);
         this.#tellWatchers();

@@ -295,7 +295,8 @@ export class Driver {
 
   #afterFailure(reason: string): RunHeader {
     const owed = this.round ? owedAfter(this.round) : new Map<string, number>();
-    return afterFailure(this.options.plan, this.header, { reason, rho: this.#rhoAtRisk(), owed });
+    const why = this.round?.invited.size ? reason : (this.options.whyFew?.(reason) ?? reason);
+    return afterFailure(this.options.plan, this.header, { reason: why, rho: this.#rhoAtRisk(), owed });
   }
 
   #rhoAtRisk(): number {
@@ -313,13 +314,12 @@ export class Driver {
   }
 
   /** Writes the header and begins the next round, if there is one; only ever inside #exclusively. */
-  async #close(header: RunHeader, of: Pick<Closing, "release" | "by"> = {}): Promise<void> {
+  async #close(header: RunHeader, { release, by }: Pick<Closing, "release" | "by"> = {}): Promise<void> {
     if (this.#closed) return;
-    const { release } = of;
     let kept: RunHeader;
     try {
       const { store, clock } = this.options;
-      kept = await store.close(header, { ...of, round: this.round, wallMs: clock.wallMs() });
+      kept = await store.close(header, { round: this.round, wallMs: clock.wallMs(), release, by });
     } catch (cause) {
       return this.#reload(cause, "closing a round");
     }

@@ -26,6 +26,8 @@ export type DriverOptions = {
   readonly present: () => string[];
   /** Whether it has too few of them because other runs have the rest. */
   readonly waits?: () => boolean;
+  /** Why too few came, with what is known of those who are here and may not serve it. */
+  readonly whyFew?: (reason: string) => string;
   /** After every committed change. */
   readonly changed: () => void;
   /** Told of every failure of storage and of every bug. */

@@ -23,6 +23,8 @@ type Asking = {
 /** What a device may have got over by the next attempt: another round, or a line that was lost. */
 const PASSING = /^(busy|unavailable|deadline|cancelled|conflict)\b/;
 
+const MOST_REASONS = 20;
+
 /** Rests that end close together end together: this many moments in the longest of them. */
 const MOMENTS = 64;
 
@@ -129,12 +131,20 @@ export class Standings {
     return this.#runs.get(run)?.past.keys() ?? [];
   }
 
-  /** Why devices that are here may not serve a run now, and how many each. */
-  reasons(run: string): Map<string, number> {
+  /** Why devices that are here may not serve a run now, and how many each, most first. */
+  reasons(run: string): [because: string, devices: number][] {
     const counts = new Map<string, number>();
     for (const because of this.#runs.get(run)?.why.values() ?? [])
       counts.set(because, (counts.get(because) ?? 0) + 1);
-    return counts;
+    const ranked = [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+    return ranked.slice(0, MOST_REASONS);
+  }
+
+  /** The same in sentences: "4 are out: not charging". */
+  out(run: string): string[] {
+    return this.reasons(run).map(
+      ([because, devices]) => `${devices} ${devices === 1 ? "is" : "are"} out: ${because}`,
+    );
   }
 
   /** Why a device may serve no run now; empty where it may. */

@@ -7,14 +7,13 @@ import type { Driver } from "../drive/driver.ts";
 
 /** So many devices are listed that have nothing to do with the run; of more, those that serve it. */
 const MOST_LISTED = 100;
-const MOST_REASONS = 20;
 
 /** How a run is doing: its round, who serves it, and why others do not. */
 export function statusOf(coordinator: Coordinator, driver: Driver): RunStatus {
   const { header, round, options } = driver;
   const { run, plan } = options;
-  const { presence, schedule } = coordinator.dispatch;
-  const ineligible = ineligibleFor(coordinator, run);
+  const { presence, schedule, standings } = coordinator.dispatch;
+  const ineligible = standings.reasons(run);
   return create(RunStatusSchema, {
     run,
     name: plan.name,
@@ -31,29 +30,18 @@ export function statusOf(coordinator: Coordinator, driver: Driver): RunStatus {
     eligible: schedule.eligible(run),
     needed: fewestDevices(plan),
     ineligible: ineligible.map(([because, devices]) => create(IneligibleSchema, { because, devices })),
-    waiting: whyWaiting(coordinator, driver, ineligible),
+    waiting: whyWaiting(coordinator, driver),
   });
 }
 
-function ineligibleFor({ dispatch }: Coordinator, run: string): [string, number][] {
-  const counts = [...dispatch.standings.reasons(run)];
-  return counts.sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).slice(0, MOST_REASONS);
-}
-
 /** "2 of at least 3 eligible devices are here: 4 are not charging". */
-function whyWaiting(
-  { dispatch }: Coordinator,
-  { round, options }: Driver,
-  ineligible: readonly [string, number][],
-): string {
+function whyWaiting({ dispatch }: Coordinator, { round, options }: Driver): string {
   const { run, plan } = options;
   const { schedule } = dispatch;
   const [needed, eligible] = [fewestDevices(plan), schedule.eligible(run)];
   const free = schedule.serving(run).size;
   if (round?.phase !== "gathering" || free >= needed) return "";
-  const others = ineligible.map(
-    ([because, devices]) => `${devices} ${devices === 1 ? "is" : "are"} out: ${because}`,
-  );
+  const others = dispatch.standings.out(run);
   if (eligible >= needed) others.unshift(`${eligible - free} serve other runs`);
   const said = `${Math.min(eligible, needed - 1)} of at least ${needed} eligible devices are here`;
   const short = eligible >= needed ? `${free} of at least ${needed} devices are free` : said;

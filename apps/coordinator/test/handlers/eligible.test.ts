@@ -267,6 +267,19 @@ describe("a device that declines for a reason of its own", () => {
     );
   });
 
+  test("is still the reason when the run fails for want of it", async () => {
+    const run = await desk.startRun(plan({ rounds: 1, attempts: 2, deadlines: { joinMs: 10_000 } }));
+    const driver = await decline(run);
+    for (let turns = 0; driver.header.state === "running" && turns < 20; turns++) {
+      desk.clock.next();
+      await desk.settle();
+    }
+    expect(driver.header).toMatchObject({
+      state: "failed",
+      reason: `round 0, attempt 2 of 2: 2 of at least 3 devices came; 1 is out: declined: ${REASON}`,
+    });
+  });
+
   test("is asked again at once when it comes anew, since its site may have changed something", async () => {
     const run = await desk.startRun(plan({ rounds: 1 }));
     await decline(run);
