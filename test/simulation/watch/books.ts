@@ -30,12 +30,16 @@ type Case = JournalEntry["event"]["case"];
 /** Keeps the durable state of every run decoded, and holds it to what it may become. */
 export class Books implements Watcher {
   readonly runs = new Map<string, Book>();
-  /** Runs that their owner asked to go on since they last did. */
-  readonly #asked = new Set<string>();
+  /**
+   * How often each run may still go on at its owner's wish: a request that was sent again since its answer was
+   * late may arrive after all, and each twice, when the run was stopped once more.
+   */
+  readonly #asked = new Map<string, number>();
 
   sent(_world: World, from: string, { method, message }: Said): void {
     if (method.localName !== "resumeRun" || from !== "owner") return;
-    this.#asked.add((message as unknown as { run: string }).run);
+    const { run } = message as unknown as { run: string };
+    this.#asked.set(run, (this.#asked.get(run) ?? 0) + 2);
   }
 
   committed({ database, timeline }: World, run: string, change: Change): void {
@@ -69,7 +73,9 @@ export class Books implements Watcher {
   }
 
   #resumed(book: Book, nowMs: number): void {
-    if (!this.#asked.delete(book.run)) throw new Violation(`${name(book)} goes on, and nobody asked for it`);
+    const left = (this.#asked.get(book.run) ?? 0) - 1;
+    if (left < 0) throw new Violation(`${name(book)} goes on, and nobody asked for it`);
+    this.#asked.set(book.run, left);
     book.resumedMs = nowMs;
   }
 
