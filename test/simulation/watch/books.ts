@@ -31,8 +31,8 @@ type Case = JournalEntry["event"]["case"];
 export class Books implements Watcher {
   readonly runs = new Map<string, Book>();
   /**
-   * How often each run may still go on at its owner's wish: a request that was sent again since its answer was
-   * late may arrive after all, and each twice, when the run was stopped once more.
+   * How often each run may still go on at its owner's wish: a request that was sent again since its answer
+   * was late may arrive after all, and each twice, when the run was stopped once more.
    */
   readonly #asked = new Map<string, number>();
 

@@ -107,8 +107,12 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
       unknownProtocolTimeout: HANDSHAKE_MS,
       maxSessionInvalidFrames: MAX_INVALID_FRAMES,
       maxHeaderListPairs: MAX_HEADERS,
+      // Most of a request's headers are its signature, which never comes again: tables would keep them for
+      // nothing, some kilobytes a connection.
+      maxDeflateDynamicTableSize: 0,
       settings: {
         ...options.settings,
+        headerTableSize: 0,
         initialWindowSize: STREAM_WINDOW_BYTES,
         maxHeaderListSize: MAX_HEADER_BYTES,
       },
