@@ -40,7 +40,7 @@ export type Effect =
   | { readonly kind: "fail"; readonly reason: string };
 
 /** The run's header holds it, which every status and every commit carries. */
-const MAX_REASON = 2_000;
+export const MAX_REASON = 2_000;
 
 export function fail(round: Round, reason: string): Round {
   const said = shortened(reason, MAX_REASON);

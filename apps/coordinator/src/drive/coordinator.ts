@@ -5,6 +5,7 @@ import type { SecretRandom } from "@tutti/foundation/random";
 import { shortened } from "@tutti/foundation/text";
 import type { Verify } from "@tutti/identity/keys";
 import { parsePlan } from "@tutti/plan/plan";
+import { MAX_REASON } from "@tutti/round/state";
 import type { Agree } from "@tutti/secagg/agree";
 import type { RunHeader } from "@tutti/wire/journal";
 import { decode } from "@tutti/wire/message";
@@ -47,9 +48,6 @@ export type CoordinatorParts = {
   /** What stays of old rounds and of the audit log; everything, where it is not said. */
   readonly kept?: Keeping;
 };
-
-/** A run's header holds it. */
-const MAX_REASON = 2_000;
 
 type Taking = {
   /** Who drove it until it was over. */
