@@ -101,6 +101,7 @@ export class Coordinator {
       trust: () => this.#trust(),
       drivers: () => this.drivers(),
       find: (run) => this.find(run),
+      driver: (run) => this.driver(run),
       withhold: (run) => this.#withhold(run),
       drive: (run) => this.#driveAnew(run),
     });

@@ -26,6 +26,8 @@ export type StartingParts = Omit<CoordinatorParts, "kept"> & {
   readonly drivers: () => readonly Driver[];
   /** The run of this id. @throws Fault("unavailable") for one that is not taken up yet. */
   readonly find: (run: string) => Driver | undefined;
+  /** The same. @throws Fault("not-found") where there is none. */
+  readonly driver: (run: string) => Driver;
   /** Until it is driven anew nobody is told of a run. */
   readonly withhold: (run: string) => Promise<void>;
   /** Drives a run from what is durable of it, in place of who drove it until it was over. */
@@ -181,9 +183,7 @@ export class Starting {
   }
 
   async #resume(run: string, by: string): Promise<void> {
-    const { find } = this.#parts;
-    const driver = find(run);
-    demand(driver, () => new Fault("not-found", `run ${run.slice(0, 12)}`));
+    const driver = this.#parts.driver(run);
     const { header } = driver;
     const { plan } = driver.options;
     if (header.state === "running") return;
