@@ -8,22 +8,21 @@ export async function listedRuns(admin: Pick<AdminLink, "listRuns">): Promise<Ru
 }
 
 /**
- * The full id of a run from its name, the beginning of its id, or (with nothing given) the newest one. Where
- * several fit, the one that is in progress is meant, and of runs that are over the newest.
+ * The run of this name, or whose id begins so, or (with nothing given) the newest one. Where several fit, the
+ * one that is in progress is meant, and of runs that are over the newest.
  * @throws Fault("not-found"); Fault("conflict") where several that fit are in progress.
  */
-export async function findRun(admin: Pick<AdminLink, "listRuns">, said: string | undefined): Promise<string> {
-  const runs = await listedRuns(admin);
+export function findRun(runs: readonly RunStatus[], said: string | undefined): RunStatus {
   const fitting = said ? called(runs, said) : runs.slice(-1);
   const found = inProgress(fitting, `run ${said}`) ?? fitting.at(-1);
-  if (found) return found.run;
+  if (found) return found;
   const known = runs.map((one) => `${one.name} (${idOf(one)})`).join(", ") || "none yet";
   throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
 }
 
 /** What to stop where nothing is named: the run in progress, else the newest. */
-export async function findRunToStop(admin: Pick<AdminLink, "listRuns">, said?: string): Promise<string> {
-  return await findRun(admin, said ?? inProgress(await listedRuns(admin), "run")?.run);
+export function findRunToStop(runs: readonly RunStatus[], said?: string): RunStatus {
+  return findRun(runs, said ?? inProgress(runs, "run")?.run);
 }
 
 /** @throws Fault("conflict") where several of them are in progress. */

@@ -7,36 +7,34 @@ import { findRun, findRunToStop, foundRunning, mustBeFinished } from "../src/run
 /** A run whose id begins with this digit. */
 const one = (digit: string, name: string, state = "running"): RunStatus =>
   create(RunStatusSchema, { run: digit.repeat(64), name, state, round: 2 });
-const listing = (...runs: RunStatus[]) => ({ listRuns: async () => ({ runs }) as never });
-const found = async (runs: readonly RunStatus[], said?: string) =>
-  (await findRun(listing(...runs), said)).slice(0, 1);
+const found = (runs: readonly RunStatus[], said?: string) => findRun(runs, said).run.slice(0, 1);
+const toStop = (runs: readonly RunStatus[], said?: string) => findRunToStop(runs, said).run.slice(0, 1);
 
-test("a name that several runs have is that of the one in progress, else of the newest", async () => {
+test("a name that several runs have is that of the one in progress, else of the newest", () => {
   const runs = [one("1", "a"), one("2", "a", "finished"), one("3", "a", "failed"), one("4", "b")];
-  expect(await found(runs, "a")).toBe("1");
-  expect(await found(runs.slice(1), "a")).toBe("3");
-  expect(await found(runs)).toBe("4");
+  expect(found(runs, "a")).toBe("1");
+  expect(found(runs.slice(1), "a")).toBe("3");
+  expect(found(runs)).toBe("4");
 });
 
-test("what is stopped without a name is in progress, though a newer one is over", async () => {
+test("what is stopped without a name is in progress, though a newer one is over", () => {
   const runs = [one("1", "a"), one("2", "b", "finished")];
-  expect((await findRunToStop(listing(...runs))).slice(0, 1)).toBe("1");
-  expect((await findRunToStop(listing(...runs), "b")).slice(0, 1)).toBe("2");
-  expect((await findRunToStop(listing(...runs.slice(1)))).slice(0, 1)).toBe("2");
-  await expect(findRunToStop(listing(...runs, one("3", "c")))).rejects.toMatchObject({ code: "conflict" });
+  expect(toStop(runs)).toBe("1");
+  expect(toStop(runs, "b")).toBe("2");
+  expect(toStop(runs.slice(1))).toBe("2");
+  expect(() => toStop([...runs, one("3", "c")])).toThrow("expected one run in progress");
 });
 
-test("of several in progress none is guessed: their ids are listed", async () => {
+test("of several in progress none is guessed: their ids are listed", () => {
   const runs = [one("1", "a"), one("2", "a"), one("3", "b")];
-  await expect(findRun(listing(...runs), "a")).rejects.toMatchObject({
-    code: "conflict",
-    message: "run a: expected one run in progress, got 111111111111, 222222222222. Name it by its id",
-  });
-  expect(await found(runs, "22")).toBe("2");
+  expect(() => findRun(runs, "a")).toThrow(
+    "run a: expected one run in progress, got 111111111111, 222222222222. Name it by its id",
+  );
+  expect(found(runs, "22")).toBe("2");
 });
 
-test("a name comes before an id that begins like it", async () => {
-  expect(await found([one("1", "a", "finished"), one("a", "b")], "a")).toBe("1");
+test("a name comes before an id that begins like it", () => {
+  expect(found([one("1", "a", "finished"), one("a", "b")], "a")).toBe("1");
 });
 
 test("a run that was started: it was running already, or others of its name are", () => {

@@ -2,7 +2,7 @@ import { openRelease } from "@tutti/release/manifest";
 import { Command } from "commander";
 import { withContext } from "../action.ts";
 import { asOwner, releasesOf } from "../owner.ts";
-import { findRun } from "../runs.ts";
+import { findRun, listedRuns } from "../runs.ts";
 import { saveRelease } from "../save.ts";
 
 type Options = { federation: string; out?: string };
@@ -19,7 +19,7 @@ export function releasesCommand(): Command {
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, ({ output }) =>
         asOwner(options.federation, async (admin, { authority }) => {
-          const run = await findRun(admin, said);
+          const { run } = findRun(await listedRuns(admin), said);
           const { manifests } = await releasesOf(admin, run);
           const nowS = Math.floor(Date.now() / 1000);
           const releases = manifests.map((envelope) => openRelease(envelope, { authority, nowS }));

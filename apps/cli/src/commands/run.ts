@@ -59,9 +59,10 @@ function statusCommand(): Command {
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, (context) =>
         asOwner(options.federation, async (admin) => {
-          const run = await findRun(admin, said);
+          const runs = await listedRuns(admin);
+          const { run } = findRun(runs, said);
           if (options.watch) return watchRun(admin, run, context);
-          const others = said === undefined ? await othersThan(admin, run) : [];
+          const others = said === undefined ? runs.filter((other) => other.run !== run) : [];
           const newest = await admin.status({ $typeName: "tutti.v1.RunRequest", run });
           const status = await withHistory(admin, newest);
           showStatus(status, others, context);
@@ -78,7 +79,7 @@ function stopCommand(): Command {
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, ({ output }) =>
         asOwner(options.federation, async (admin) => {
-          const run = await findRunToStop(admin, said);
+          const { run } = findRunToStop(await listedRuns(admin), said);
           const status = await admin.stopRun({ $typeName: "tutti.v1.RunRequest", run });
           output.result(statusValue(status), statusLine(status));
         }),
@@ -95,11 +96,10 @@ function resumeCommand(): Command {
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, (context) =>
         asOwner(options.federation, async (admin) => {
-          const run = await findRun(admin, said);
-          const before = (await listedRuns(admin)).find((one) => one.run === run);
+          const { run, state } = findRun(await listedRuns(admin), said);
           const status = await admin.resumeRun({ $typeName: "tutti.v1.RunRequest", run });
           const { output } = context;
-          const wasRunning = before?.state === "running";
+          const wasRunning = state === "running";
           const how = `${wasRunning ? "was running already" : "goes on"}: ${statusLine(status)}`;
           if (options.watch === false) return output.result({ ...statusValue(status), wasRunning }, how);
           output.say(how);
@@ -116,10 +116,6 @@ function showStatus(status: RunStatus, others: readonly RunStatus[], { output }:
   if (status.state === "running") for (const device of status.devices) output.say(deviceLine(device));
   const value = statusValue(status);
   output.result(others.length > 0 ? { ...value, others: others.map(briefValue) } : value, statusLine(status));
-}
-
-async function othersThan(admin: AdminLink, run: string): Promise<RunStatus[]> {
-  return (await listedRuns(admin)).filter((other) => other.run !== run);
 }
 
 /** Prints a line for each finished round until the run is over; a run that failed is a Fault. */
