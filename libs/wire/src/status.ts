@@ -81,7 +81,7 @@ export function faultFromGrpc(status: {
   return unanswered(FAULT_CODES[status.code] ?? "unavailable", clipText(status.details));
 }
 
-/** A status without a Fault: the transport's own words, the two commonest in ours. */
+/** A status without a Fault: the transport's own words, the commonest in ours. */
 function unanswered(code: FaultCode, details: string): Fault {
   const refused = /ECONNREFUSED (\S*\w)/.exec(details);
   if (refused) {
@@ -91,6 +91,13 @@ function unanswered(code: FaultCode, details: string): Fault {
       got: "nothing listens there",
       todo,
     });
+  }
+  const late = /^Deadline exceeded after ([\d.]+)s(?:.*remote_addr=([^,\s]+))?/.exec(details);
+  if (late) {
+    const at = late[2] ? `coordinator at ${late[2]}` : "coordinator";
+    const within = `an answer within ${Math.round(Number(late[1]) * 10) / 10} s`;
+    const todo = "Is it stopped or overloaded, or the network cut? What was asked for may have been done";
+    return new Fault(code, at, { expected: within, got: "none", todo });
   }
   if (/self-signed certificate|certificate/.test(details)) {
     return new Fault(code, OTHER_CERTIFICATE, { expected: "the certificate that is pinned", got: "another" });

@@ -177,6 +177,6 @@ function faultOf({ name }: DescMethod, error: ServiceError, signal: AbortSignal 
   const fault = sent instanceof Uint8Array ? sent : undefined;
   const because = faultFromGrpc({ code: error.code, details: error.details ?? error.message, fault });
   return fault === undefined && RETURNING.has(name)
-    ? new Fault("unavailable", because.message, { cause: because })
+    ? new Fault("unavailable", because.what, { ...because.detail, cause: because })
     : because;
 }

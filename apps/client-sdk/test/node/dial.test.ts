@@ -66,6 +66,38 @@ test("a peer that takes connections and says nothing is left in time, and its co
   }
 });
 
+test("a coordinator that takes a call and does not answer is named, and how long it had", async () => {
+  const tls = await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() });
+  let answer = () => {};
+  const hello = () =>
+    new Promise<never>((_, reject) => {
+      answer = () => reject(new Error("late"));
+    });
+  const server = await serveGrpc({
+    host: "127.0.0.1",
+    port: 0,
+    tls,
+    services: [{ service: Federation, handlers: { hello, ...unused() } }],
+    authenticate: async () => null,
+    onBug: () => {},
+  });
+  const address = `127.0.0.1:${server.port}`;
+  const options = { "grpc.ssl_target_name_override": "tutti" };
+  const client = new Client(address, new PinnedTls(tls.certificate).credentials(), options);
+  try {
+    const about = { client, method: Federation.method.hello, metadata: new Metadata(), deadlineMs: 2_000 };
+    await expect(unary(about, new Uint8Array())).rejects.toMatchObject({
+      code: "unavailable",
+      what: `coordinator at ${address}`,
+      detail: { expected: "an answer within 2 s", got: "none" },
+    });
+  } finally {
+    answer();
+    client.close();
+    await server.close();
+  }
+});
+
 test("every link's handshakes end in time", async () => {
   const { certificate } = await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() });
   const mended = Object.keys(inTime(ChannelCredentials.createSsl()));
