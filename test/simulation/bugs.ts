@@ -70,8 +70,8 @@ export const BUGS: readonly Bug[] = [
       },
       {
         file: `${DRIVE}/driver.ts`,
-        find: "    if (!resumed) return;\n",
-        replace: "    if (!resumed) return;\n    this.#recovered = true;\n",
+        find: '    this.#say("", { case: "recovered", value: true });\n',
+        replace: '    this.#recovered = true;\n    this.#say("", { case: "recovered", value: true });\n',
       },
     ],
   },
@@ -205,9 +205,9 @@ export const BUGS: readonly Bug[] = [
     what: "a run that storage did not give back at the start is not taken up (found by a seed, and mended)",
     patches: [
       {
-        file: `${DRIVE}/coordinator.ts`,
-        find: "runs.filter(({ run }) => this.#missing.has(run))",
-        replace: 'runs.filter(({ run }) => this.#missing.delete(run) && run === "")',
+        file: `${DRIVE}/runs.ts`,
+        find: "runs.filter(({ run }) => this.#withheld.has(run))",
+        replace: 'runs.filter(({ run }) => this.#withheld.delete(run) && run === "")',
       },
     ],
   },

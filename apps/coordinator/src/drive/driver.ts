@@ -18,6 +18,7 @@ import { Completion } from "./completion.ts";
 import { Deadline } from "./deadline.ts";
 import { Hold } from "./hold.ts";
 import type { DriverOptions } from "./options.ts";
+import { shuttingDown } from "./over.ts";
 import type { Closing } from "./run-store.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
 
@@ -70,8 +71,7 @@ export class Driver {
 
   /** Begins, or after a crash resumes, the header's round; a stop meanwhile waits for what was read. */
   async start(): Promise<void> {
-    const resumed = await this.#exclusively(() => this.#load());
-    if (!resumed) return;
+    if (!(await this.#exclusively(() => this.#load()))) return;
     this.#say("", { case: "recovered", value: true });
     this.options.clock.sleep(RECONNECT_MS, this.#ending.signal).then(
       () => this.#missAbsent(),
@@ -119,7 +119,7 @@ export class Driver {
 
   /** Resolves when the entry is durable and counted; rejects with the Fault that refuses it. */
   submit(device: string, event: JournalEntry["event"], upload?: Upload): Promise<void> {
-    if (this.#closed) return Promise.reject(new Fault("unavailable", "the coordinator is shutting down"));
+    if (this.#closed) return Promise.reject(shuttingDown());
     return new Promise((resolve, reject) => {
       this.#queue.push({ device, event, upload, settle: { resolve, reject } });
       this.#hold.heard(device);

@@ -17,3 +17,8 @@ export function finished(name: string): Fault {
     todo: "Start a new run from its newest release",
   });
 }
+
+/** Asked of a coordinator that closes: what it did not begin it begins no more. */
+export function shuttingDown(): Fault {
+  return new Fault("unavailable", "the coordinator is shutting down");
+}

@@ -13,25 +13,18 @@ import { failpoint } from "../failpoint.ts";
 import type { Store } from "../store/store.ts";
 import { isPassing } from "./backoff.ts";
 import type { SignedRelease } from "./complete.ts";
-import type { CoordinatorParts } from "./coordinator.ts";
 import type { Driver } from "./driver.ts";
-import { finished, over } from "./over.ts";
+import { finished, over, shuttingDown } from "./over.ts";
+import type { CoordinatorParts } from "./parts.ts";
 import { mustHave, needs, type Retention } from "./retention.ts";
 import { decodeHeader } from "./run-store.ts";
+import type { Runs } from "./runs.ts";
 
 export type StartingParts = Omit<CoordinatorParts, "kept"> & {
   readonly retention: Retention;
   /** Whom the federation trusts, now. */
   readonly trust: () => Parameters<typeof openPlan>[1];
-  readonly drivers: () => readonly Driver[];
-  /** The run of this id. @throws Fault("unavailable") for one that is not taken up yet. */
-  readonly find: (run: string) => Driver | undefined;
-  /** The same. @throws Fault("not-found") where there is none. */
-  readonly driver: (run: string) => Driver;
-  /** Until it is driven anew nobody is told of a run. */
-  readonly withhold: (run: string) => Promise<void>;
-  /** Drives a run from what is durable of it, in place of who drove it until it was over. */
-  readonly drive: (run: string) => Promise<void>;
+  readonly runs: Runs;
 };
 
 /** A run that no store has as running. */
@@ -78,7 +71,7 @@ export class Starting {
   }
 
   #mustBeOpen(): void {
-    if (this.#closed) throw new Fault("unavailable", "the coordinator is shutting down");
+    if (this.#closed) throw shuttingDown();
   }
 
   /** Ends with the transaction under way: nothing is written after it, however far a start had come. */
@@ -96,7 +89,7 @@ export class Starting {
 
   async #start(envelope: SignedEnvelope, by: string): Promise<string> {
     const { plan, run } = this.#opened(envelope);
-    const same = this.#parts.find(run);
+    const same = this.#parts.runs.find(run);
     if (same?.header.state === "running") return run;
     if (same) throw over({ run, name: plan.name }, same.header.state);
     this.#mustHaveRoom();
@@ -105,7 +98,7 @@ export class Starting {
     if (known && known.state !== "preparing") {
       // It was started, and storage failed before anybody could be told.
       const claimed = needs(plan, decodeHeader(known.header));
-      await this.#claiming(run, { plan, claimed }, () => this.#parts.drive(run));
+      await this.#claiming(run, { plan, claimed }, () => this.#parts.runs.driveAnew(run));
     } else {
       const claimed = [plan.base.sha256, plan.initial.sha256];
       const beginning = { run, plan, envelope, isKnown: known !== undefined, by };
@@ -128,7 +121,7 @@ export class Starting {
   }
 
   #mustHaveRoom(): void {
-    const running = this.#parts.drivers().filter(({ header }) => header.state === "running").length;
+    const running = this.#parts.runs.drivers().filter(({ header }) => header.state === "running").length;
     demand(
       running < MAX_RUNNING,
       () =>
@@ -160,7 +153,7 @@ export class Starting {
   }
 
   async #begin({ run, plan, envelope, isKnown, by }: Beginning): Promise<void> {
-    const { store, drive } = this.#parts;
+    const { store, runs } = this.#parts;
     failpoint("run.checked");
     const first = this.#initialRelease(run, plan);
     const header = encode(
@@ -178,12 +171,12 @@ export class Starting {
     const note = { actor: by, what: "run.started", subject: run, detail: { name, rounds } };
     await this.#write(run, { header, state: "running", release, note });
     failpoint("run.running");
-    await drive(run);
+    await runs.driveAnew(run);
     failpoint("run.driven");
   }
 
   async #resume(run: string, by: string): Promise<void> {
-    const driver = this.#parts.driver(run);
+    const driver = this.#parts.runs.driver(run);
     const { header } = driver;
     const { plan } = driver.options;
     if (header.state === "running") return;
@@ -193,20 +186,20 @@ export class Starting {
   }
 
   async #goOn({ header, options: { run, plan } }: Driver, by: string): Promise<void> {
-    const { find, withhold, drive, log } = this.#parts;
+    const { runs, log } = this.#parts;
     const next = afterResume(plan, header);
     const about = { round: next.round, attempt: next.attempt };
     const note = { actor: by, what: "run.resumed", subject: run, detail: about };
     const resumed = { header: encode(RunHeaderSchema, next), state: next.state, note };
-    await withhold(run);
+    await runs.withhold(run);
     const failure: unknown = await this.#write(run, resumed).then(
       () => null,
       (cause) => cause,
     );
     failpoint("run.resumed");
     // Whatever became of that write: what is durable is driven, and no other.
-    await drive(run);
-    if (failure !== null && find(run)?.header.state !== "running") throw failure;
+    await runs.driveAnew(run);
+    if (failure !== null && runs.find(run)?.header.state !== "running") throw failure;
     log.say("run.resumed", { run: run.slice(0, 12), by, ...about });
   }
 

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
-import type { Coordinator, CoordinatorParts } from "../drive/coordinator.ts";
+import type { Coordinator } from "../drive/coordinator.ts";
+import type { CoordinatorParts } from "../drive/parts.ts";
 import type { Engine } from "../store/engine.ts";
 import { leadHere, type Store, storeOf } from "../store/store.ts";
 import { Keeper } from "./keeper.ts";

@@ -1,5 +1,6 @@
 import { platformRandom } from "@tutti/foundation/random";
-import { Coordinator, type CoordinatorParts } from "../drive/coordinator.ts";
+import { Coordinator } from "../drive/coordinator.ts";
+import type { CoordinatorParts } from "../drive/parts.ts";
 import { failpoint } from "../failpoint.ts";
 import { authenticator } from "../grpc/authenticate.ts";
 import { adminHandlers } from "../handlers/admin.ts";
