@@ -4,9 +4,10 @@ import { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import type { SigningKey } from "@tutti/identity/keys";
 import { signRequest } from "@tutti/identity/request";
-import { HelloReplySchema, RequestAuthSchema } from "@tutti/wire/device";
-import { decode, encode } from "@tutti/wire/message";
-import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
+import { AUTHORIZATION, authorization } from "@tutti/wire/authorization";
+import { HelloReplySchema } from "@tutti/wire/device";
+import { decode } from "@tutti/wire/message";
+import { FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
 
 /** How a call ended: well, with a Fault that was sent, or with a bare status of gRPC's own. */
 export type Ended = { readonly fault: Fault | null; readonly bare: boolean; readonly body: Uint8Array };
@@ -89,7 +90,7 @@ export function signedHeader(path: string, body: Uint8Array, { name, key, sessio
     nonce: new Uint8Array(randomBytes(16)),
     expiresMs: Math.floor(nowMs()) + 60_000,
   });
-  return { [AUTH_METADATA]: Buffer.from(encode(RequestAuthSchema, auth)).toString("base64") };
+  return { [AUTHORIZATION]: authorization(auth) };
 }
 
 /** The first message of the answer, and how the call ended. */

@@ -11,11 +11,12 @@ import { asFault, Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { seededRandom } from "@tutti/foundation/random";
 import { signRequest } from "@tutti/identity/request";
-import { type HelloReply, HelloReplySchema, RequestAuthSchema, type RetryWindow } from "@tutti/wire/device";
-import { decode, encode } from "@tutti/wire/message";
+import { AUTHORIZATION, authorization } from "@tutti/wire/authorization";
+import { type HelloReply, HelloReplySchema, type RetryWindow } from "@tutti/wire/device";
+import { decode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { pathOf } from "@tutti/wire/rpc";
-import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
+import { FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
 import { asChild } from "../round/child.ts";
 
 export type IdlersArgs = {
@@ -108,8 +109,8 @@ async function once(name: string, at: number, told: Told): Promise<Fault | null>
       nonce: new Uint8Array(randomBytes(16)),
       expiresMs: greeted.nowMs + 60_000,
     });
-    const signed = Buffer.from(encode(RequestAuthSchema, auth)).toString("base64");
-    const stream = requestOn(session, { ...headersOf(pathOf(listen)), [AUTH_METADATA]: signed });
+    const signed = authorization(auth);
+    const stream = requestOn(session, { ...headersOf(pathOf(listen)), [AUTHORIZATION]: signed });
     const refused = new Promise<Fault>((resolve) => {
       stream.on("error", (cause) => resolve(new Fault("unavailable", "stream", { cause })));
       stream.on("response", (headers) => {

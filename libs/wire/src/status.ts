@@ -1,8 +1,6 @@
 import { fromUtf8, utf8 } from "@tutti/foundation/bytes";
 import { Fault, type FaultCode, type FaultDetail } from "@tutti/foundation/fault";
 
-/** Metadata key of a request's signature (RequestAuth). */
-export const AUTH_METADATA = "tutti-auth-bin";
 /** Trailing metadata key under which a Fault travels whole, since several codes share one gRPC status. */
 export const FAULT_METADATA = "tutti-fault-bin";
 

@@ -7,12 +7,13 @@ import { sha256 } from "@tutti/foundation/hash";
 import { denialOf } from "@tutti/identity/denial";
 import type { SigningKey } from "@tutti/identity/keys";
 import { signRequest } from "@tutti/identity/request";
-import { type HelloReply, HelloRequestSchema, RequestAuthSchema } from "@tutti/wire/device";
+import { AUTHORIZATION, authorization } from "@tutti/wire/authorization";
+import { type HelloReply, HelloRequestSchema } from "@tutti/wire/device";
 import { create, encode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub } from "@tutti/wire/rpc";
 import { Standing } from "@tutti/wire/standing";
-import { AUTH_METADATA, isOtherCertificate } from "@tutti/wire/status";
+import { isOtherCertificate } from "@tutti/wire/status";
 import { mustUnderstand, VERSION } from "@tutti/wire/version";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
@@ -190,7 +191,7 @@ class Channel {
       nonce: new Uint8Array(randomBytes(16)),
       expiresMs: Math.floor(this.#clock.wallMs() + this.#offsetMs + AUTH_LIFE_MS),
     });
-    metadata.set(AUTH_METADATA, Buffer.from(encode(RequestAuthSchema, auth)));
+    metadata.set(AUTHORIZATION, authorization(auth));
     return metadata;
   }
 

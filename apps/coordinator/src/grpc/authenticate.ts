@@ -6,8 +6,8 @@ import type { SecretRandom } from "@tutti/foundation/random";
 import { denied } from "@tutti/identity/denial";
 import type { Verify } from "@tutti/identity/keys";
 import { verifyRequest } from "@tutti/identity/request";
-import { type RequestAuth, RequestAuthSchema } from "@tutti/wire/device";
-import { decode } from "@tutti/wire/message";
+import { parseAuthorization } from "@tutti/wire/authorization";
+import type { RequestAuth } from "@tutti/wire/device";
 import { type Caller, type DescMethod, pathOf } from "@tutti/wire/rpc";
 import { type Session, Sessions } from "./sessions.ts";
 
@@ -15,7 +15,7 @@ import { type Session, Sessions } from "./sessions.ts";
 export type Unproven = {
   readonly method: DescMethod;
   /** The RequestAuth beside it, if there is one, and its first message's bytes. */
-  readonly auth: Uint8Array | undefined;
+  readonly auth: string | undefined;
   readonly body: Uint8Array;
   /** The key that the connection's TLS certificate proved; null where there is none. */
   readonly peerKey: Uint8Array | null;
@@ -58,7 +58,6 @@ const OPEN = new Set([
   "/tutti.v1.Standing/Renew",
   "/tutti.v1.Standing/TlsCertificates",
 ]);
-const MAX_AUTH_BYTES = 1024;
 
 /**
  * Signed requests (docs/protocol.md, Transport and requests): method, first message, session, nonce and
@@ -73,11 +72,11 @@ export function authenticator(options: AuthenticatorOptions): Authenticator {
       const now = nowMs();
       return { session: sessions.open(now), nowMs: now };
     },
-    async authenticate({ auth: bytes, method, body, peerKey }) {
+    async authenticate({ auth: text, method, body, peerKey }) {
       const path = pathOf(method);
       if (OPEN.has(path)) return null;
-      if (!bytes) throw new Fault("refused", "request", { expected: "a signature", got: "none" });
-      const auth = decode(RequestAuthSchema, bytes, MAX_AUTH_BYTES);
+      if (!text) throw new Fault("refused", "request", { expected: "a signature", got: "none" });
+      const auth = parseAuthorization(text);
       const session = known(sessions, auth, nowMs());
       const party = await lookup(auth.name);
       demand(party, () => denied(auth.name, "unknown"));

@@ -7,9 +7,9 @@ import type {
 } from "@grpc/grpc-js";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { denialOf } from "@tutti/identity/denial";
+import { AUTHORIZATION } from "@tutti/wire/authorization";
 import { type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
 import { type Call, type Caller, type DescMethod, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
-import { AUTH_METADATA } from "@tutti/wire/status";
 import type { Authenticate } from "./authenticate.ts";
 import { statusOfError } from "./faults.ts";
 import type { Received } from "./intake.ts";
@@ -124,13 +124,13 @@ async function describe(call: AnyCall, body: Uint8Array, around: Around): Promis
   const { authenticate, method, shown, onKnown } = around;
   const gone = new AbortController();
   call.on("cancelled", () => gone.abort(GONE));
-  const values = call.metadata.get(AUTH_METADATA);
+  const values = call.metadata.get(AUTHORIZATION);
   if (values.length > 1)
     throw new Fault("refused", "request", { expected: "one signature", got: `${values.length}` });
   const [auth] = values;
   const peer = call.getPeer();
   const peerKey = shown.keyOf(peer);
-  const request = { auth: auth instanceof Buffer ? new Uint8Array(auth) : undefined, method, body, peerKey };
+  const request = { auth: auth?.toString(), method, body, peerKey };
   const caller = await authenticate(request).catch((error: unknown) => {
     if (denialOf(asFault(error)) === null) shown.doubt(peer);
     else shown.deny(peer);

@@ -54,6 +54,12 @@ assert(WIDE_WINDOW_BYTES >= MAX_MESSAGE_BYTES, "a message fits into the window")
 /** All headers of a request; ours have one of 300 bytes. */
 export const MAX_HEADER_BYTES = 16 << 10;
 export const MAX_HEADERS = 64;
+/**
+ * HPACK's table of a connection's earlier headers (RFC 7541): the half dozen that every request repeats, and
+ * a deadline that comes anew with each. Without it what a device sends beside its vector outgrows its bound
+ * (claims/secagg/wire.ts).
+ */
+export const HEADER_TABLE_BYTES = 1 << 10;
 /** PING and SETTINGS frames of a peer in ten seconds. */
 export const MAX_CONTROL_FRAMES = 100;
 /** Frames that break the protocol before the connection is closed. */

@@ -9,6 +9,7 @@ import { Connections } from "./connections.ts";
 import { type DoorOptions, guard } from "./door.ts";
 import {
   HANDSHAKE_MS,
+  HEADER_TABLE_BYTES,
   type Limits,
   MAX_HEADER_BYTES,
   MAX_HEADERS,
@@ -107,12 +108,11 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
       unknownProtocolTimeout: HANDSHAKE_MS,
       maxSessionInvalidFrames: MAX_INVALID_FRAMES,
       maxHeaderListPairs: MAX_HEADERS,
-      // Most of a request's headers are its signature, which never comes again: tables would keep them for
-      // nothing, some kilobytes a connection.
+      // What a device sends is worth a table; the few headers of a reply are not.
       maxDeflateDynamicTableSize: 0,
       settings: {
         ...options.settings,
-        headerTableSize: 0,
+        headerTableSize: HEADER_TABLE_BYTES,
         initialWindowSize: STREAM_WINDOW_BYTES,
         maxHeaderListSize: MAX_HEADER_BYTES,
       },

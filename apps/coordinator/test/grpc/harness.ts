@@ -5,12 +5,13 @@ import { sha256 } from "@tutti/foundation/hash";
 import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, type SigningKey, signingKey, verify } from "@tutti/identity/keys";
 import { signRequest } from "@tutti/identity/request";
-import { AckSchema, HelloReplySchema, RequestAuthSchema } from "@tutti/wire/device";
-import { create, type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
+import { AUTHORIZATION, authorization } from "@tutti/wire/authorization";
+import { AckSchema, HelloReplySchema } from "@tutti/wire/device";
+import { create, type DescMessage, decode, type MessageShape } from "@tutti/wire/message";
 import { CheckInReplySchema, Federation } from "@tutti/wire/round";
 import { type Call, type DescMethod, type Handlers, MAX_MESSAGE_BYTES, pathOf } from "@tutti/wire/rpc";
 import { UploadStatusReplySchema } from "@tutti/wire/secagg";
-import { AUTH_METADATA, FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
+import { FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
 import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
 import type { Limits } from "../../src/grpc/limits.ts";
@@ -134,7 +135,7 @@ export function signed(method: DescMethod, body: Uint8Array, signing: Signing): 
     expiresMs: world.clock.wallMs + lifeMs,
   });
   const metadata = new Metadata();
-  metadata.set(AUTH_METADATA, Buffer.from(encode(RequestAuthSchema, auth)));
+  metadata.set(AUTHORIZATION, authorization(auth));
   return metadata;
 }
 

@@ -4,17 +4,24 @@ import type { Socket } from "node:net";
 import nodeTls from "node:tls";
 import { gzipSync } from "node:zlib";
 import type { Fault } from "@tutti/foundation/fault";
+import { AUTHORIZATION } from "@tutti/wire/authorization";
 import { AckSchema } from "@tutti/wire/device";
 import { create, encode } from "@tutti/wire/message";
 import { Federation, ReportRequestSchema } from "@tutti/wire/round";
 import { pathOf } from "@tutti/wire/rpc";
 import { UploadPartSchema } from "@tutti/wire/secagg";
-import { AUTH_METADATA, faultFromGrpc } from "@tutti/wire/status";
+import { faultFromGrpc } from "@tutti/wire/status";
 import { afterEach, describe, expect, test } from "vitest";
 import { isElsewhere } from "../../../client-sdk/src/node/ring.ts";
 import { newTls } from "../../src/folder/tls.ts";
 import { Connections } from "../../src/grpc/connections.ts";
-import { LIMITS, NARROW_WINDOW_BYTES, NEWCOMER_MS, WIDE_WINDOW_BYTES } from "../../src/grpc/limits.ts";
+import {
+  HEADER_TABLE_BYTES,
+  LIMITS,
+  NARROW_WINDOW_BYTES,
+  NEWCOMER_MS,
+  WIDE_WINDOW_BYTES,
+} from "../../src/grpc/limits.ts";
 import { CALLS_PER_DEVICE, CALLS_PER_NEWCOMER, Load } from "../../src/grpc/load.ts";
 import { hello, openWorld, signed, unary, until, type World } from "./harness.ts";
 
@@ -112,6 +119,29 @@ describe("docs/reliability.md, Connections: calls", () => {
   });
 });
 
+describe("docs/reliability.md, Connections: headers", () => {
+  test("what requests repeat is sent once and kept; a signature is kept by neither side", async () => {
+    world = await openWorld();
+    const session = raw(world);
+    await once(session, "remoteSettings");
+    expect(session.remoteSettings.headerTableSize).toBe(HEADER_TABLE_BYTES);
+    const name = "a".repeat(200);
+    const sent = async (more: Record<string, string>) => {
+      const before = session.socket.bytesWritten;
+      const stream = session.request(headersOf(pathOf(report), more)).on("error", () => {});
+      stream.end();
+      await once(stream.resume(), "close");
+      return session.socket.bytesWritten - before;
+    };
+    const [plain, plainAgain] = [await sent({ "user-agent": name }), await sent({ "user-agent": name })];
+    expect(plain - plainAgain).toBeGreaterThan(100);
+    const auth = { [AUTHORIZATION]: `Tutti ${name}` };
+    const [signature, signatureAgain] = [await sent(auth), await sent(auth)];
+    expect(signatureAgain).toBe(signature);
+    session.destroy();
+  });
+});
+
 describe("docs/reliability.md, Connections: who is connected", () => {
   test("a device's oldest connection gives way to its newest", async () => {
     world = await openWorld({}, { connectionsPerSite: 2 });
@@ -200,8 +230,8 @@ describe("docs/reliability.md, Connections: who is connected", () => {
       heard = false;
       const body = encode(UploadPartSchema, create(UploadPartSchema, { part: CHUNK }));
       const metadata = signed(upload, body, { world: open, session: await hello(open) });
-      const [auth] = metadata.get(AUTH_METADATA) as [Buffer];
-      const more = { [AUTH_METADATA]: auth.toString("base64") };
+      const [auth] = metadata.get(AUTHORIZATION) as [string];
+      const more = { [AUTHORIZATION]: auth };
       const stream = session.request(headersOf(pathOf(upload), more)).on("error", () => {});
       const message = Buffer.concat([Buffer.from([0, 0, 0, 0, body.length]), body]);
       stream.write(message);

@@ -5,12 +5,11 @@ import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, signingKey, verify } from "@tutti/identity/keys";
 import { signRequest } from "@tutti/identity/request";
 import { Admin } from "@tutti/wire/admin";
-import { RequestAuthSchema } from "@tutti/wire/device";
+import { AUTHORIZATION, authorization } from "@tutti/wire/authorization";
 import { create, encode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { type DescMethod, type DescService, type Handlers, pathOf } from "@tutti/wire/rpc";
 import { Register, Standing } from "@tutti/wire/standing";
-import { AUTH_METADATA } from "@tutti/wire/status";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newTls } from "../../src/folder/tls.ts";
 import { type Authenticator, authenticator } from "../../src/grpc/authenticate.ts";
@@ -81,7 +80,7 @@ function capture(method: DescMethod, session: Uint8Array): Captured {
   const nonce = new Uint8Array(randomBytes(16));
   const signed = signRequest(key, { ...claims, nonce, expiresMs: nowMs + 60_000 });
   const metadata = new Metadata();
-  metadata.set(AUTH_METADATA, Buffer.from(encode(RequestAuthSchema, signed)));
+  metadata.set(AUTHORIZATION, authorization(signed));
   return { body, metadata };
 }
 

@@ -344,7 +344,7 @@ export declare type EnrollReply = Message<"tutti.v1.EnrollReply"> & {
 export declare const EnrollReplySchema: GenMessage<EnrollReply>;
 
 /**
- * Travels beside every request but Hello and Enroll, as metadata `tutti-auth-bin`.
+ * Travels beside every request but Hello and Enroll, as metadata `authorization: Tutti <base64>`.
  *
  * @generated from message tutti.v1.RequestAuth
  */
