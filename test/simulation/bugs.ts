@@ -60,13 +60,13 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: `${DRIVE}/driver.ts`,
-        find: "    if (!this.#closed) this.#deadline.arm(this.round);",
-        replace: "    if (!this.#closed && !this.#recovered) this.#deadline.arm(this.round);",
+        find: "if (!this.#isShutDown) this.#deadline.arm(this.round);",
+        replace: "if (!this.#isShutDown && !this.#recovered) this.#deadline.arm(this.round);",
       },
       {
         file: `${DRIVE}/driver.ts`,
-        find: "  #closed = false;\n",
-        replace: "  #closed = false;\n  #recovered = false;\n",
+        find: "  #isShutDown = false;\n",
+        replace: "  #isShutDown = false;\n  #recovered = false;\n",
       },
       {
         file: `${DRIVE}/driver.ts`,

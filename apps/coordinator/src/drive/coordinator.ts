@@ -61,7 +61,7 @@ export class Coordinator {
     return this.dispatch.presence;
   }
 
-  /** Takes up every run that the store knows. @throws what storage says, where it gives none back. */
+  /** See Runs.start. */
   async start(): Promise<void> {
     await this.notices.start();
     await this.#runs.start();
@@ -76,7 +76,7 @@ export class Coordinator {
     await this.retention.close();
   }
 
-  /** In the order that their runs were added. */
+  /** See Runs.drivers. */
   drivers(): Driver[] {
     return this.#runs.drivers();
   }
@@ -104,7 +104,7 @@ export class Coordinator {
     return this.#starting.resume(run, by);
   }
 
-  /** Whether nobody can say how a run is until storage was asked. */
+  /** See Runs.isWithheld. */
   isWithheld(run: string): boolean {
     return this.#runs.isWithheld(run);
   }

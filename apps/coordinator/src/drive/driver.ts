@@ -1,11 +1,11 @@
-import { assert, demand } from "@tutti/foundation/check";
+import { assert, demand, unreachable } from "@tutti/foundation/check";
 import { asFault, Fault } from "@tutti/foundation/fault";
 import { madeAtS } from "@tutti/release/manifest";
 import { owedAfter } from "@tutti/round/excuse";
 import { rhoAtRisk } from "@tutti/round/price";
 import { abandon, beginRound, type Effect, lacksNoise, type Round, step } from "@tutti/round/round";
 import { afterFailure, afterStop, taskOf } from "@tutti/round/run";
-import { publishedWord, wordTo } from "@tutti/round/words";
+import { publishedWord, wordTo as wordInRound } from "@tutti/round/words";
 import type { JournalEntry, RunHeader } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
@@ -16,11 +16,11 @@ import { backOffMs } from "./backoff.ts";
 import { type Batch, takeBatch } from "./batch.ts";
 import { Completion } from "./completion.ts";
 import { Deadline } from "./deadline.ts";
-import { Hold } from "./hold.ts";
 import type { DriverOptions } from "./options.ts";
 import { shuttingDown } from "./over.ts";
 import type { Closing } from "./run-store.ts";
 import { type Sums, type Upload, unconfirmed, type Waiting } from "./waiting.ts";
+import { Worker } from "./worker.ts";
 
 /** How long devices of a round may take to come back after the coordinator did; idle ones may take longer. */
 export const RECONNECT_MS = 12_000;
@@ -37,25 +37,30 @@ export class Driver {
   round: Round | null = null;
   readonly options: DriverOptions;
   #sums: Sums = new Map();
-  #queue: Waiting[] = [];
-  readonly #jobs: (() => Promise<void>)[] = [];
-  #working: Promise<void> = Promise.resolve();
-  #busy = false;
-  #closed = false;
+  readonly #worker: Worker;
+  #isShutDown = false;
   /** Ends every wait when the driver shuts down. */
   readonly #ending = new AbortController();
   readonly #deadline: Deadline;
   /** Of storage, in a row: reading may work where writing does not, so only a write ends the row. */
   #failures = 0;
   readonly #completion: Completion;
-  readonly #hold: Hold;
 
   constructor(options: DriverOptions) {
     this.options = options;
     this.header = options.header;
     this.parent = options.parent;
     const { complete, clock, holdMs = 0 } = options;
-    this.#hold = new Hold(clock, holdMs);
+    this.#worker = new Worker({
+      clock,
+      holdMs,
+      round: () => this.round,
+      commit: (waiting) => this.#commit(waiting),
+      onIdle: () => {
+        if (!this.#isShutDown) this.#deadline.arm(this.round);
+      },
+      onBug: (bug) => this.#trouble(bug, "performing"),
+    });
     this.#deadline = new Deadline({
       clock,
       waits: options.waits ?? (() => false),
@@ -69,9 +74,10 @@ export class Driver {
     });
   }
 
-  /** Begins, or after a crash resumes, the header's round; a stop meanwhile waits for what was read. */
+  /** Begins, or after a crash resumes, the header's round; a stop meanwhile waits until it is read. */
   async start(): Promise<void> {
-    if (!(await this.#exclusively(() => this.#load()))) return;
+    const resumed = await this.#worker.exclusively(() => this.#load());
+    if (!resumed) return;
     this.#say("", { case: "recovered", value: true });
     this.options.clock.sleep(RECONNECT_MS, this.#ending.signal).then(
       () => this.#missAbsent(),
@@ -104,26 +110,23 @@ export class Driver {
     return true;
   }
 
-  /**
-   * The round that the journal tells of. One that is refused now, since a certificate expired, ends by name.
-   */
+  /** The round that the journal tells of. Where an entry is refused now, by other code, the attempt ends. */
   #replay(entries: readonly JournalEntry[]): Round {
     let round = this.#freshRound(entries[0]);
     try {
       for (const entry of entries) [round] = step(round, entry);
       return round;
-    } catch (fault) {
-      return abandon(round, `its journal does not replay: ${asFault(fault).message}`);
+    } catch (cause) {
+      if (!(cause instanceof Fault)) this.#trouble(cause, "replaying the journal");
+      return abandon(round, `its journal does not replay: ${asFault(cause).message}`);
     }
   }
 
   /** Resolves when the entry is durable and counted; rejects with the Fault that refuses it. */
   submit(device: string, event: JournalEntry["event"], upload?: Upload): Promise<void> {
-    if (this.#closed) return Promise.reject(shuttingDown());
+    if (this.#isShutDown) return Promise.reject(shuttingDown());
     return new Promise((resolve, reject) => {
-      this.#queue.push({ device, event, upload, settle: { resolve, reject } });
-      this.#hold.heard(device);
-      this.#wake();
+      this.#worker.submit({ device, event, upload, settle: { resolve, reject } });
     });
   }
 
@@ -152,21 +155,22 @@ export class Driver {
     if (round === null) {
       const { state: outcome, reason } = this.header;
       // Its journal is still being read; or another goes on with it.
-      if (outcome === "running" || this.#closed) return null;
+      if (outcome === "running" || this.#isShutDown) return null;
       return create(InstructionSchema, {
         word: { case: "runOver", value: { run, outcome, reason, release: this.parent } },
       });
     }
-    if (round.invited.has(device)) return wordTo(device, round, { plan: planEnvelope, parent: this.parent });
+    if (round.invited.has(device))
+      return wordInRound(device, round, { plan: planEnvelope, parent: this.parent });
     return publishedWord(run, this.parent);
   }
 
   /** Ends the run by an owner's wish; the round in progress is dropped and reveals nothing. */
   async stop(by = "owner"): Promise<void> {
-    await this.#exclusively(async () => {
+    await this.#worker.exclusively(async () => {
       failpoint("run.stopping");
       if (this.header.state === "running")
-        await this.#close(afterStop(this.header, this.#rhoAtRisk()), { by });
+        await this.#closeRound(afterStop(this.header, this.#rhoAtRisk()), { by });
     });
     failpoint("run.stopped");
     demand(
@@ -178,53 +182,17 @@ export class Driver {
   /** Fails the present attempt by name, between two commits; its devices reveal nothing. */
   giveUp(reason: string): void {
     const spec = this.round?.spec;
-    this.#jobs.push(async () => {
-      if (this.round !== null && this.round.spec === spec) await this.#close(this.#afterFailure(reason));
+    this.#worker.between(async () => {
+      if (this.round !== null && this.round.spec === spec) await this.#closeRound(this.#afterFailure(reason));
     });
-    this.#wake();
   }
 
   /** Lets the present transaction finish; nothing more is accepted. */
   async shutdown(): Promise<void> {
-    this.#closed = true;
+    this.#isShutDown = true;
     this.#ending.abort();
-    this.#hold.end();
     this.#deadline.off();
-    await this.#working;
-  }
-
-  /** Runs a job between two commits, so that no entry falls between a round and its successor. */
-  #exclusively<T>(job: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#jobs.push(() => job().then(resolve, reject));
-      this.#wake();
-    });
-  }
-
-  #wake(): void {
-    if (this.#jobs.length > 0) this.#hold.end();
-    if (this.#busy) return;
-    this.#busy = true;
-    this.#working = this.#work();
-  }
-
-  async #work(): Promise<void> {
-    // One turn of the event loop, so that messages read together are written together.
-    await this.options.clock.turn();
-    while (this.#queue.length > 0 || this.#jobs.length > 0) {
-      const job = this.#jobs.shift();
-      const heard = this.#queue.map(({ device }) => device);
-      if (!job) await this.#hold.whileAwaiting(this.round, heard);
-      try {
-        await (job ? job() : this.#commit(this.#queue.splice(0)));
-      } catch (bug) {
-        // Whatever it was, the next entry must find a worker.
-        this.#trouble(bug, "performing");
-      }
-    }
-    // In the same turn as the last look at the queue: what comes from now on wakes the worker again.
-    this.#busy = false;
-    if (!this.#closed) this.#deadline.arm(this.round);
+    await this.#worker.finish();
   }
 
   async #commit(waiting: readonly Waiting[]): Promise<void> {
@@ -249,8 +217,7 @@ export class Driver {
         this.#failures = 0;
       }
     } catch (cause) {
-      // "Unknown", never "no": the batch may be on disk. Only reading it again can tell (docs/reliability.md,
-      // promise 1).
+      // "Unknown", never "no": the batch may be on disk.
       for (const { settle } of accepted) settle.reject(unconfirmed(cause));
       return this.#reload(cause, "writing the journal");
     }
@@ -265,8 +232,18 @@ export class Driver {
   #perform(effects: readonly Effect[]): void {
     for (const effect of effects) {
       failpoint("round.performing");
-      if (effect.kind === "complete") void this.#complete();
-      if (effect.kind === "fail") this.#fail(effect.reason);
+      switch (effect.kind) {
+        case "add-vector":
+          break; // It was, in its entry's transaction.
+        case "complete":
+          void this.#complete();
+          break;
+        case "fail":
+          this.#fail(effect.reason);
+          break;
+        default:
+          unreachable(effect);
+      }
     }
   }
 
@@ -277,13 +254,13 @@ export class Driver {
     try {
       const papers = { plan: this.options.planEnvelope, parent: this.parent };
       const done = await this.#completion.of(round, { header: this.header, sums: this.#sums, papers });
-      await this.#exclusively(async () => {
+      await this.#worker.exclusively(async () => {
         failpoint("complete.done");
-        if (this.#isStill(round, "unmasking")) await this.#close(done.header, { release: done.release });
+        if (this.#isStill(round, "unmasking")) await this.#closeRound(done.header, { release: done.release });
       });
     } catch (error) {
       this.#completion.forget();
-      if (!this.#closed) this.#trouble(error, "completing a round");
+      if (!this.#isShutDown) this.#trouble(error, "completing a round");
       if (this.#isStill(round, "unmasking")) this.#say("", { case: "broken", value: asFault(error).message });
     }
   }
@@ -306,16 +283,15 @@ export class Driver {
   #fail(reason: string): void {
     const { round } = this;
     assert(round !== null, "what failed is a round");
-    this.#jobs.push(async () => {
+    this.#worker.between(async () => {
       failpoint("round.failing");
-      if (this.#isStill(round, "failed")) await this.#close(this.#afterFailure(reason));
+      if (this.#isStill(round, "failed")) await this.#closeRound(this.#afterFailure(reason));
     });
-    this.#wake();
   }
 
-  /** Writes the header and begins the next round, if there is one; only ever inside #exclusively. */
-  async #close(header: RunHeader, { release, by }: Pick<Closing, "release" | "by"> = {}): Promise<void> {
-    if (this.#closed) return;
+  /** Writes the header and begins the next round, if there is one; only ever in a job of the worker's. */
+  async #closeRound(header: RunHeader, { release, by }: Pick<Closing, "release" | "by"> = {}): Promise<void> {
+    if (this.#isShutDown) return;
     let kept: RunHeader;
     try {
       const { store, clock } = this.options;
@@ -353,9 +329,13 @@ export class Driver {
   #begin(): void {
     if (this.round === null) return;
     const settle = { resolve: () => {}, reject: () => {} };
-    this.#queue.unshift({ device: "", event: { case: "recovered", value: true }, upload: undefined, settle });
+    this.#worker.submitFirst({
+      device: "",
+      event: { case: "recovered", value: true },
+      upload: undefined,
+      settle,
+    });
     this.welcome(this.options.present());
-    this.#wake();
   }
 
   /** Devices of before the crash that did not come back are waited for no longer. */
@@ -372,7 +352,7 @@ export class Driver {
   /** After a write that may be on disk: only reading it again can tell (docs/reliability.md, promise 1). */
   async #reload(failure: unknown, doing: string): Promise<void> {
     let [cause, what] = [failure, doing];
-    while (!this.#closed) {
+    while (!this.#isShutDown) {
       const againMs = backOffMs(++this.#failures);
       this.#trouble(cause, what, againMs);
       try {
@@ -390,7 +370,7 @@ export class Driver {
   }
 
   #refuseAll(cause: unknown): void {
-    for (const { settle } of this.#queue.splice(0)) settle.reject(unconfirmed(cause));
+    for (const { settle } of this.#worker.takeBack()) settle.reject(unconfirmed(cause));
   }
 
   #trouble(error: unknown, doing: string, againMs?: number): void {

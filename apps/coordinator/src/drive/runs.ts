@@ -41,9 +41,9 @@ type Taking = {
 };
 
 /** A run as the store has it, read. */
-type Papers = { readonly envelope: SignedEnvelope; readonly header: RunHeader };
+type Documents = { readonly envelope: SignedEnvelope; readonly header: RunHeader };
 
-/** Who drives which run; each is taken up from what is durable of it. */
+/** The driver of each run, made from what the store has of the run. */
 export class Runs {
   readonly #parts: RunsParts;
   readonly #drivers = new Map<string, Driver>();
@@ -181,28 +181,25 @@ export class Runs {
     }
   }
 
-  /** Stays withheld where it fails, whatever was in the way: what is durable of it is to be driven. */
+  /** From the store, whatever it has; withheld where that fails, whatever was in the way. */
   async #takeUpAnew(run: string, how: { before: Driver | undefined; tells: boolean }): Promise<unknown> {
-    const error = await this.#takeUpDurable(run, how);
-    if (error !== null) this.#withheld.add(run);
-    return error;
-  }
-
-  async #takeUpDurable(run: string, how: { before: Driver | undefined; tells: boolean }): Promise<unknown> {
     const { store } = this.#parts;
+    let error: unknown;
     try {
       // Waits for every write of it under way, though whoever asked for that was told nothing.
       await store.journal(run);
       const stored = await store.run(run);
       if (stored === undefined) throw new Fault("not-found", `run ${run.slice(0, 12)}`);
-      return await this.#takeUp(stored, how);
-    } catch (error) {
-      logTrouble(this.#log(run), error, { doing: "taking up a run" });
-      return error;
+      error = await this.#takeUp(stored, how);
+    } catch (cause) {
+      logTrouble(this.#log(run), cause, { doing: "taking up a run" });
+      error = cause;
     }
+    if (error !== null) this.#withheld.add(run);
+    return error;
   }
 
-  async #drive(run: string, papers: Papers, remembers: boolean): Promise<Driver> {
+  async #drive(run: string, documents: Documents, remembers: boolean): Promise<Driver> {
     const { store, dispatch, dismissFrom } = this.#parts;
     const newest = await store.newestRelease(run);
     if (!newest)
@@ -216,7 +213,7 @@ export class Runs {
     const before = this.#drivers.get(run);
     const driver = this.#driverOf(
       run,
-      papers,
+      documents,
       decode(SignedEnvelopeSchema, newest.envelope, MAX_MESSAGE_BYTES),
     );
     this.#drivers.set(run, driver);
@@ -235,7 +232,7 @@ export class Runs {
   }
 
   /** Not started. `parent`: the newest release's signed manifest. */
-  #driverOf(run: string, { envelope, header }: Papers, parent: SignedEnvelope): Driver {
+  #driverOf(run: string, { envelope, header }: Documents, parent: SignedEnvelope): Driver {
     const { store, retention, dispatch, trust, changed, clock, random, agree, holdMs } = this.#parts;
     const log = this.#log(run);
     const shelf = retention.shelf(run);

@@ -27,13 +27,13 @@ export type StartingParts = Omit<CoordinatorParts, "kept"> & {
   readonly runs: Runs;
 };
 
-/** A run that no store has as running. */
+/** A run that the store has not as running. */
 type Beginning = { run: string; plan: Plan; envelope: SignedEnvelope; isKnown: boolean; by: string };
 
 /** An invitation holds the signed plan beside the newest manifest and the task, in one message. */
 const MAX_PLAN_BYTES = 512 << 10;
 
-/** Each keeps a round and its journal at hand. */
+/** Each keeps its round and a running sum for each of its cohorts in memory. */
 const MAX_RUNNING = 64;
 
 /**
@@ -133,7 +133,10 @@ export class Starting {
     );
   }
 
-  /** Does what makes a run need these files, and keeps them until it does. */
+  /**
+   * Does a job under a claim on these files: retention removes none of them before the store says that the
+   * run needs them.
+   */
   async #claiming(
     run: string,
     { plan, claimed }: { plan: Plan; claimed: readonly string[] },
