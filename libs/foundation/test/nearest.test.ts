@@ -12,7 +12,7 @@ test.each([
   ["colour", undefined],
   ["", undefined],
 ])("%s is meant for %s", (written, meant) => {
-  expect(nearest(written, ["connections", "connectionsPerSite", "level", "port"])).toBe(meant);
+  expect(nearest(written, ["connections", "connectionsPerDevice", "level", "port"])).toBe(meant);
 });
 
 test("of a long name only the beginning is looked at", () => {

@@ -160,7 +160,7 @@ const limits = v.strictObject({
     ),
     1_000,
   ),
-  connectionsPerSite: v.optional(
+  connectionsPerDevice: v.optional(
     v.pipe(whole(1, 100_000), says("Most connections of one device; beyond, its oldest is cut.")),
     8,
   ),

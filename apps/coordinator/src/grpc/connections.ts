@@ -22,7 +22,7 @@ type Connection = {
   counts: boolean;
 };
 
-type Caps = Pick<Limits, "connections" | "connectionsPerAddress" | "connectionsPerSite" | "newcomers">;
+type Caps = Pick<Limits, "connections" | "connectionsPerAddress" | "connectionsPerDevice" | "newcomers">;
 
 /**
  * Who is connected. Newcomers have little time and little memory; a device that signed has its own share,
@@ -102,8 +102,8 @@ export class Connections {
     const own = this.#ofName.get(name) ?? [];
     own.push(connection);
     this.#ofName.set(name, own);
-    if (own.length <= this.#caps.connectionsPerSite) return;
-    this.#turned.add("site");
+    if (own.length <= this.#caps.connectionsPerDevice) return;
+    this.#turned.add("device");
     own.shift()!.socket.destroy();
   }
 

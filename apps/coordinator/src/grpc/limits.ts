@@ -8,7 +8,7 @@ export type Limits = {
   /** Of one peer address (network.ts), whoever they are: behind one there may be a hospital. */
   readonly connectionsPerAddress: number;
   /** Of one device; its oldest gives way, which is likely one that nobody closed. */
-  readonly connectionsPerSite: number;
+  readonly connectionsPerDevice: number;
   /** Connections over which no signed request came yet. */
   readonly newcomers: number;
   readonly streamsPerConnection: number;
@@ -25,7 +25,7 @@ export type Limits = {
 export const LIMITS: Limits = {
   connections: 12_000,
   connectionsPerAddress: 1_000,
-  connectionsPerSite: 8,
+  connectionsPerDevice: 8,
   newcomers: 2_000,
   streamsPerConnection: 100,
   callsPerSecond: 100,

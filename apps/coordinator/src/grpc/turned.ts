@@ -3,7 +3,7 @@ export const CAUSES = {
   full: "the machine, or an address, has as many connections as it may",
   newcomer: "a newcomer gave way to another",
   silent: "a newcomer signed nothing in its time",
-  site: "a site has as many connections as it may; its oldest was cut",
+  device: "a device has as many connections as it may; its oldest was cut",
   unresponsive: "a device that a round waited for answered no PING in the time that it names itself",
   rate: "more calls or control frames on a connection than anyone has a use for",
   busy: "too much to do, or too little memory: asked to come back",

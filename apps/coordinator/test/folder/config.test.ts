@@ -50,7 +50,7 @@ describe("tutti.json", () => {
       operations: { host: "::1", port: 0 },
       log: { level: "debug", format: "text" },
       tracing: { endpoint: "http://127.0.0.1:4318/v1/traces" },
-      limits: { ...LIMITS, connections: 5, connectionsPerSite: 1, uploadBytes: 1 << 20 },
+      limits: { ...LIMITS, connections: 5, connectionsPerDevice: 1, uploadBytes: 1 << 20 },
       identity: { clientCertificates: "required", devicesPerSite: 3, renewalGraceDays: 7 },
     };
     expect(parse(whole)).toEqual({ ...least, ...whole });

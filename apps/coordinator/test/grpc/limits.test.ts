@@ -144,7 +144,7 @@ describe("docs/reliability.md, Connections: headers", () => {
 
 describe("docs/reliability.md, Connections: who is connected", () => {
   test("a device's oldest connection gives way to its newest", async () => {
-    world = await openWorld({}, { connectionsPerSite: 2 });
+    world = await openWorld({}, { connectionsPerDevice: 2 });
     const { client, newClient, server } = world;
     const body = encode(ReportRequestSchema, create(ReportRequestSchema));
     const session = await hello(world);
@@ -152,7 +152,7 @@ describe("docs/reliability.md, Connections: who is connected", () => {
       await unary(one, report, { body, metadata: signed(report, body, { world, session }) });
     await until(() => server.held().connections === 2);
     expect(server.held().newcomers).toBe(0);
-    expect(server.held().turned).toEqual(new Map([["site", 2]]));
+    expect(server.held().turned).toEqual(new Map([["device", 2]]));
   });
 
   test("connections of one address have a number", async () => {
