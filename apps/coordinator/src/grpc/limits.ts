@@ -36,8 +36,17 @@ export const LIMITS: Limits = {
 
 /** A TLS handshake that takes longer is given up. */
 export const HANDSHAKE_MS = 10_000;
-/** A connection over which nobody signed a request for so long is cut: a slow loris, or a mistake. */
+/**
+ * A connection over which nobody signed a request for so long is cut: a slow loris, or a mistake. Counted
+ * from when it was taken, its handshake too, and no more after the first good request.
+ */
 export const NEWCOMER_MS = 12_000;
+/**
+ * Where client certificates are required, one is also cut so long after its handshake, or after any request
+ * that was refused, unless a good one follows: long enough to greet and to enrol. Less than NEWCOMER_MS,
+ * which has to hold the handshake as well; and it begins anew with each refusal.
+ */
+export const PROBATION_MS = 10_000;
 assert(HANDSHAKE_MS <= NEWCOMER_MS && NEWCOMER_MS < 15_000, "a connection that says nothing is cut in 15 s");
 
 /**

@@ -1,11 +1,9 @@
 import type { TLSSocket } from "node:tls";
 import { selfSignedKey } from "@tutti/identity/x509";
+import { PROBATION_MS } from "./limits.ts";
 
 /** Whether clients are asked for a TLS certificate, and whether a connection without one is spoken to. */
 export type ClientCertificates = "off" | "optional" | "required";
-
-/** How long a connection may stay on which no signed request was good: long enough to greet and to enrol. */
-export const PROBATION_MS = 10_000;
 
 /** How long a denied device has to hear why. */
 export const DENIED_MS = 1_000;

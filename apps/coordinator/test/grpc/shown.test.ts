@@ -4,7 +4,8 @@ import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { selfSigned } from "@tutti/identity/x509";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { DENIED_MS, PROBATION_MS, Shown } from "../../src/grpc/shown.ts";
+import { PROBATION_MS } from "../../src/grpc/limits.ts";
+import { DENIED_MS, Shown } from "../../src/grpc/shown.ts";
 
 const key = signingKey(newSeed(platformRandom()));
 const PEER = "10.0.0.1:5000";
