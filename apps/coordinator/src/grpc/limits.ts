@@ -60,7 +60,10 @@ export const WIDE_WINDOW_BYTES = 4 << 20;
 export const STREAM_WINDOW_BYTES = WIDE_WINDOW_BYTES;
 assert(WIDE_WINDOW_BYTES >= MAX_MESSAGE_BYTES, "a message fits into the window");
 
-/** All headers of a request; ours have one of 300 bytes. */
+/**
+ * All headers of a request. The largest of ours is the signature: 242 bytes where its name has the 64
+ * characters that a name may have (libs/wire/src/authorization.ts).
+ */
 export const MAX_HEADER_BYTES = 16 << 10;
 export const MAX_HEADERS = 64;
 /**
