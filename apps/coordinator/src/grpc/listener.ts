@@ -31,12 +31,12 @@ export type Listener = {
   readonly connections: Connections;
   /** Shows another certificate from the next connection on; those that are open go on. */
   showTls(pair: Tls): void;
-  /** Takes no more connections. */
+  /** Takes no more connections; those that are open go on. */
   stop(): void;
   /** Cuts those that are open, and takes others. */
-  drop(): void;
-  /** Cuts those that are open. */
-  cut(): void;
+  disconnectAll(): void;
+  /** Cuts those that are open, for good. */
+  destroy(): void;
 };
 
 export type ListenOptions = {
@@ -62,7 +62,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
       connections.opened(`${remoteAddress}:${remotePort}`, session);
     });
   };
-  const injector = withLimits(() => server.createConnectionInjector(credentials), { shown, prepare });
+  const injector = withOurServer(() => server.createConnectionInjector(credentials), { shown, prepare });
   assert(guarded(), "grpc-js takes its calls behind our door");
   const net = createServer({ noDelay: true }, (socket) => {
     // A reset is the peer's right; without a listener it would end this process.
@@ -78,8 +78,8 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
     connections,
     showTls: ({ key, certificate }) => http2Server?.setSecureContext({ ...TLS, key, cert: certificate }),
     stop: () => void net.close(),
-    drop: () => connections.cut(),
-    cut: () => {
+    disconnectAll: () => connections.cut(),
+    destroy: () => {
       clearInterval(sweeping);
       connections.cut();
       injector.destroy();
@@ -94,10 +94,10 @@ type Making = { readonly shown: Shown; prepare(server: Http2SecureServer): void 
  * with which a 4 MiB upload at 50 ms takes 5 s. For the one call in which it makes its server, that server is
  * made with our settings, and prepared before grpc-js listens to it.
  */
-function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
+function withOurServer<T>(make: () => T, { shown, prepare }: Making): T {
   const original = http2.createSecureServer;
   let made = 0;
-  const limited = (options: SecureServerOptions) => {
+  const ours = (options: SecureServerOptions) => {
     made += 1;
     const server = original({
       ...options,
@@ -120,13 +120,14 @@ function withLimits<T>(make: () => T, { shown, prepare }: Making): T {
     prepare(server);
     return server;
   };
-  http2.createSecureServer = limited as typeof original;
+  http2.createSecureServer = ours as typeof original;
   try {
-    return make();
-  } finally {
-    http2.createSecureServer = original;
+    const result = make();
     // Otherwise a newer grpc-js makes its server elsewhere, and nothing of this would hold.
     assert(made === 1, "grpc-js made its HTTP/2 server with our limits");
+    return result;
+  } finally {
+    http2.createSecureServer = original;
   }
 }
 

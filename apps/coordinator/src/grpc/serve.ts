@@ -139,7 +139,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
       calls: load.calls,
       turned: turned.counts,
     }),
-    cut: listener.drop,
+    cut: listener.disconnectAll,
     showTls: listener.showTls,
     close: () => {
       liveness?.end();
@@ -206,5 +206,5 @@ async function close(server: Server, listener: Listener): Promise<void> {
   await Promise.race([ended, late]);
   clearTimeout(timer);
   server.forceShutdown();
-  listener.cut();
+  listener.destroy();
 }
