@@ -11,7 +11,7 @@ import { armFailpoints, failpoint } from "./failpoint.ts";
 import { addressOf, type Config } from "./folder/config.ts";
 import { openFederation } from "./folder/federation.ts";
 import { openKeys } from "./folder/key-modes.ts";
-import { shownTls } from "./folder/shown-tls.ts";
+import { servedTls } from "./folder/served-tls.ts";
 import { observing } from "./grpc/observed.ts";
 import { serveGrpc } from "./grpc/serve.ts";
 import { gated } from "./lead/gate.ts";
@@ -102,9 +102,9 @@ async function start({ folder, port, around }: ServeOptions, opened: Opened): Pr
   opened.push(() => engine.close());
   failpoint("serve.opened");
   const unmasking = new LiftPool();
-  const shown = await shownTls(folder, federation.tls);
+  const served = await servedTls(folder, federation.tls);
   const artifacts = watch.over("artifacts", await artifactsOf(folder, config));
-  const parts = partsOf({ artifacts, federation, clock, log, lift: unmasking.lift, shown: shown.ders });
+  const parts = partsOf({ artifacts, federation, clock, log, lift: unmasking.lift, servedDers: served.ders });
   const office = new Office();
   const grpc = await openPort(office, { parts, port: port ?? config.listen.port, watch });
   opened.push(() => grpc.close());
@@ -123,9 +123,9 @@ async function start({ folder, port, around }: ServeOptions, opened: Opened): Pr
     cut: grpc.cut,
   });
   opened.push(() => keeping.close());
-  const seen = { held: grpc.held, tls: () => shown.ders()[0]!, askStore: () => readLease(engine) };
+  const seen = { held: grpc.held, tls: () => served.ders()[0]!, askStore: () => readLease(engine) };
   watch.begin({ office, federation, ...seen, askWrite: () => touchLease(engine) });
-  const tls = shown.watch({
+  const tls = served.watch({
     tell: (ders) => office.coordinator?.notices.shows(ders),
     show: grpc.showTls,
     changed: (until) => log.say("tls.changed", { until }),
@@ -155,7 +155,7 @@ async function start({ folder, port, around }: ServeOptions, opened: Opened): Pr
   };
 }
 
-type Own = Pick<CoordinatorParts, "artifacts" | "federation" | "clock" | "log" | "lift" | "shown">;
+type Own = Pick<CoordinatorParts, "artifacts" | "federation" | "clock" | "log" | "lift" | "servedDers">;
 
 function partsOf(own: Own): Omit<CoordinatorParts, "store"> {
   return {

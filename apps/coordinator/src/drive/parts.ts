@@ -25,7 +25,7 @@ export type CoordinatorParts = {
   readonly log: Log;
   readonly holdMs?: number;
   /** The certificates, DER, that are shown in TLS: this process's, then those of others. */
-  readonly shown?: () => readonly Uint8Array[];
+  readonly servedDers?: () => readonly Uint8Array[];
   /** What stays of old rounds and of the audit log; everything, where it is not said. */
   readonly kept?: Keeping;
 };

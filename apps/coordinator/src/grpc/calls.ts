@@ -11,9 +11,9 @@ import { AUTHORIZATION } from "@tutti/wire/authorization";
 import { type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
 import { type Call, type Caller, type DescMethod, MAX_MESSAGE_BYTES } from "@tutti/wire/rpc";
 import type { Authenticate } from "./authenticate.ts";
+import type { ClientKeys } from "./client-keys.ts";
 import { statusOfError } from "./faults.ts";
 import type { Received } from "./intake.ts";
-import type { Shown } from "./shown.ts";
 import type { Watch } from "./stall.ts";
 
 /** What grpc-js's three kinds of call have in common. */
@@ -38,7 +38,7 @@ export type Around = {
   /** Told of what is not a Fault, and of storage. */
   readonly onBug: (error: unknown) => void;
   /** The keys that TLS peers have. */
-  readonly shown: Shown;
+  readonly clientKeys: ClientKeys;
   /** Cuts the connection of a peer that does not read while we wait for it. */
   readonly watchReader: (peer: string) => Watch;
   /** Told whose a connection is, with each request that is signed. */
@@ -121,7 +121,7 @@ async function admit(
 }
 
 async function describe(call: AnyCall, body: Uint8Array, around: Around): Promise<Call> {
-  const { authenticate, method, shown, onKnown } = around;
+  const { authenticate, method, clientKeys, onKnown } = around;
   const gone = new AbortController();
   call.on("cancelled", () => gone.abort(GONE));
   const values = call.metadata.get(AUTHORIZATION);
@@ -129,15 +129,15 @@ async function describe(call: AnyCall, body: Uint8Array, around: Around): Promis
     throw new Fault("refused", "request", { expected: "one signature", got: `${values.length}` });
   const [auth] = values;
   const peer = call.getPeer();
-  const peerKey = shown.keyOf(peer);
+  const peerKey = clientKeys.keyOf(peer);
   const request = { auth: auth?.toString(), method, body, peerKey };
   const caller = await authenticate(request).catch((error: unknown) => {
-    if (denialOf(asFault(error)) === null) shown.doubt(peer);
-    else shown.deny(peer);
+    if (denialOf(asFault(error)) === null) clientKeys.doubt(peer);
+    else clientKeys.deny(peer);
     throw error;
   });
   if (caller) {
-    shown.vouch(peer);
+    clientKeys.vouch(peer);
     onKnown(peer, caller);
   }
   if (call.cancelled) gone.abort(GONE);

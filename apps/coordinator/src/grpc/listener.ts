@@ -5,6 +5,7 @@ import type { Server, ServerCredentials } from "@grpc/grpc-js";
 import { assert } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { Tls } from "../folder/tls.ts";
+import type { ClientKeys } from "./client-keys.ts";
 import { Connections } from "./connections.ts";
 import { type DoorOptions, guard } from "./door.ts";
 import {
@@ -16,7 +17,6 @@ import {
   MAX_INVALID_FRAMES,
   STREAM_WINDOW_BYTES,
 } from "./limits.ts";
-import type { Shown } from "./shown.ts";
 
 const SWEEP_MS = 1_000;
 /** A federation that comes back at once is taken one by one, not refused; the kernel may hold fewer. */
@@ -45,24 +45,24 @@ export type ListenOptions = {
   readonly credentials: ServerCredentials;
   readonly limits: Limits;
   readonly door: DoorOptions;
-  readonly shown: Shown;
+  readonly clientKeys: ClientKeys;
 };
 
 export async function listen(server: Server, options: ListenOptions): Promise<Listener> {
-  const { credentials, limits, door, shown } = options;
+  const { credentials, limits, door, clientKeys } = options;
   const connections = new Connections(limits, door.nowMs, door.turned);
   let guarded = () => false;
   let http2Server: Http2SecureServer | undefined;
   const prepare = (http: Http2SecureServer) => {
     http2Server = http;
     guarded = guard(http, door);
-    http.on("secureConnection", (socket) => shown.came(socket));
+    http.on("secureConnection", (socket) => clientKeys.came(socket));
     http.on("session", (session) => {
       const { remoteAddress, remotePort } = session.socket;
       connections.opened(`${remoteAddress}:${remotePort}`, session);
     });
   };
-  const injector = withOurServer(() => server.createConnectionInjector(credentials), { shown, prepare });
+  const injector = withOurServer(() => server.createConnectionInjector(credentials), { clientKeys, prepare });
   assert(guarded(), "grpc-js takes its calls behind our door");
   const net = createServer({ noDelay: true }, (socket) => {
     // A reset is the peer's right; without a listener it would end this process.
@@ -87,14 +87,14 @@ export async function listen(server: Server, options: ListenOptions): Promise<Li
   };
 }
 
-type Making = { readonly shown: Shown; prepare(server: Http2SecureServer): void };
+type Making = { readonly clientKeys: ClientKeys; prepare(server: Http2SecureServer): void };
 
 /**
  * grpc-js has no option for most of what bounds an HTTP/2 server, and leaves its receive window at 64 KiB,
  * with which a 4 MiB upload at 50 ms takes 5 s. For the one call in which it makes its server, that server is
  * made with our settings, and prepared before grpc-js listens to it.
  */
-function withOurServer<T>(make: () => T, { shown, prepare }: Making): T {
+function withOurServer<T>(make: () => T, { clientKeys, prepare }: Making): T {
   const original = http2.createSecureServer;
   let made = 0;
   const ours = (options: SecureServerOptions) => {
@@ -102,8 +102,8 @@ function withOurServer<T>(make: () => T, { shown, prepare }: Making): T {
     const server = original({
       ...options,
       ...TLS,
-      // Clients' certificates sign themselves: shown.ts takes the key, authenticate.ts decides whose it is.
-      ...(shown.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
+      // Clients' certificates sign themselves; whose the key in one is, authenticate.ts decides.
+      ...(clientKeys.mode !== "off" && { requestCert: true, rejectUnauthorized: false }),
       handshakeTimeout: HANDSHAKE_MS,
       unknownProtocolTimeout: HANDSHAKE_MS,
       maxSessionInvalidFrames: MAX_INVALID_FRAMES,

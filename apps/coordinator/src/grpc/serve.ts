@@ -11,12 +11,12 @@ import { type DescMethod, type DescService, type Handlers, MAX_MESSAGE_BYTES, pa
 import type { Tls } from "../folder/tls.ts";
 import type { Authenticate } from "./authenticate.ts";
 import { type Around, type Down, downCall, type Unary, type Up, unaryCall, upCall } from "./calls.ts";
+import { type ClientCertificates, ClientKeys } from "./client-keys.ts";
 import { intake, Received } from "./intake.ts";
 import { LIMITS, type Limits, MAX_SESSION_MIB } from "./limits.ts";
 import { type Listener, listen } from "./listener.ts";
 import { type LivenessWatch, type Serving, watchLiveness } from "./liveness.ts";
 import { Load, watchLoad } from "./load.ts";
-import { type ClientCertificates, Shown } from "./shown.ts";
 import { type Watch, watchStall } from "./stall.ts";
 import { type Cause, Turned } from "./turned.ts";
 
@@ -88,7 +88,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   options: GrpcOptions<Services>,
 ): Promise<GrpcServer> {
   const { host, port, tls, authenticate, onBug } = options;
-  const shown = new Shown(options.clientCertificates ?? "off");
+  const clientKeys = new ClientKeys(options.clientCertificates ?? "off");
   const limits = { ...LIMITS, ...options.limits };
   const load = new Load({ ...limits, ...(options.leads && { leads: options.leads }) });
   let listener: Listener | undefined;
@@ -119,13 +119,13 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
     liveness?.asked(caller.name);
   };
   const widen: Around["widen"] = (peer) => listener?.connections.widen(peer) ?? (() => {});
-  const around = { authenticate, onBug, shown, watchReader, onKnown, widen };
+  const around = { authenticate, onBug, clientKeys, watchReader, onKnown, widen };
   for (const offered of options.services as readonly Offer[]) add(server, offered, around);
   const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) };
   const credentials = ServerCredentials.createSsl(null, [pair]);
   const turned = new Turned();
   const door = { limits, load, nowMs: () => performance.now(), turned };
-  listener = await listen(server, { host, port, credentials, limits, door, shown });
+  listener = await listen(server, { host, port, credentials, limits, door, clientKeys });
   const { connections } = listener;
   const unwatch = watchLoad(load);
   const { serving = () => [] } = options;

@@ -26,7 +26,7 @@ export async function beginTerm(given: CoordinatorParts): Promise<Term> {
   });
   try {
     await coordinator.start();
-    if (parts.shown) await coordinator.notices.shows(parts.shown());
+    if (parts.servedDers) await coordinator.notices.shows(parts.servedDers());
   } catch (cause) {
     await coordinator.close();
     throw cause;

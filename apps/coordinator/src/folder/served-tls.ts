@@ -5,14 +5,14 @@ import type { Tls } from "./tls.ts";
 import { type TlsWatch, watchTls } from "./tls-files.ts";
 
 /** The TLS certificates of this process, as they change, and of the federation's other coordinators. */
-export type ShownTls = {
+export type ServedTls = {
   /** DER, this process's first. */
   ders(): readonly Uint8Array[];
   /** Takes up other files of the folder as they come. */
-  watch(on: ShownEvents): TlsWatch;
+  watch(on: ServedEvents): TlsWatch;
 };
 
-export type ShownEvents = {
+export type ServedEvents = {
   /** Tells devices, before the new one is shown: whoever comes back right after knows it. */
   readonly tell: (ders: readonly Uint8Array[]) => Promise<unknown> | undefined;
   readonly show: (tls: Tls) => void;
@@ -20,7 +20,7 @@ export type ShownEvents = {
   readonly failed: (fault: Fault) => void;
 };
 
-export async function shownTls(folder: string, present: Tls): Promise<ShownTls> {
+export async function servedTls(folder: string, present: Tls): Promise<ServedTls> {
   const others = await readPeers(folder);
   const dersOf = (tls: Tls) =>
     [tls.certificate, ...others].map((pem) => new Uint8Array(new X509Certificate(pem).raw));

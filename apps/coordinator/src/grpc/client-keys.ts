@@ -15,7 +15,7 @@ type Peer = { readonly key: Uint8Array | null; timer: NodeJS.Timeout | null };
  * the device's own, and whose that is our certificates say (authenticate.ts). Where certificates are
  * required, a connection without one is cut at once, and one that nobody vouches for after the probation.
  */
-export class Shown {
+export class ClientKeys {
   readonly mode: ClientCertificates;
   readonly #peers = new Map<string, Peer & { readonly socket: TLSSocket }>();
 

@@ -4,8 +4,8 @@ import { platformRandom } from "@tutti/foundation/random";
 import { newSeed, signingKey } from "@tutti/identity/keys";
 import { selfSigned } from "@tutti/identity/x509";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ClientKeys, DENIED_MS } from "../../src/grpc/client-keys.ts";
 import { PROBATION_MS } from "../../src/grpc/limits.ts";
-import { DENIED_MS, Shown } from "../../src/grpc/shown.ts";
 
 const key = signingKey(newSeed(platformRandom()));
 const PEER = "10.0.0.1:5000";
@@ -29,10 +29,10 @@ class Socket extends EventEmitter {
 }
 
 function arrive(mode: "off" | "optional" | "required", raw: Uint8Array | null = selfSigned(key)) {
-  const shown = new Shown(mode);
+  const clientKeys = new ClientKeys(mode);
   const socket = new Socket(raw);
-  shown.came(socket as unknown as TLSSocket);
-  return { shown, socket };
+  clientKeys.came(socket as unknown as TLSSocket);
+  return { clientKeys, socket };
 }
 
 beforeEach(() => void vi.useFakeTimers());
@@ -40,17 +40,17 @@ afterEach(() => void vi.useRealTimers());
 
 describe("keys that TLS peers show", () => {
   test("nobody is asked where certificates are off", () => {
-    const { shown, socket } = arrive("off");
-    expect(shown.keyOf(PEER)).toBe(null);
+    const { clientKeys, socket } = arrive("off");
+    expect(clientKeys.keyOf(PEER)).toBe(null);
     vi.advanceTimersByTime(PROBATION_MS);
     expect(socket.destroyed).toBe(false);
   });
 
   test("optional: who shows a key has it, who shows none stays", () => {
-    expect(arrive("optional").shown.keyOf(PEER)).toEqual(key.publicKey);
-    const { shown, socket } = arrive("optional", null);
+    expect(arrive("optional").clientKeys.keyOf(PEER)).toEqual(key.publicKey);
+    const { clientKeys, socket } = arrive("optional", null);
     vi.advanceTimersByTime(PROBATION_MS);
-    expect([shown.keyOf(PEER), socket.destroyed]).toEqual([null, false]);
+    expect([clientKeys.keyOf(PEER), socket.destroyed]).toEqual([null, false]);
   });
 
   test("required: without one, or with another kind, the connection is cut at once", () => {
@@ -60,16 +60,16 @@ describe("keys that TLS peers show", () => {
 
   test("required: a key that nobody vouches for is cut after the probation, a device's is not", () => {
     const [stranger, device] = [arrive("required"), arrive("required")];
-    device.shown.vouch(PEER);
+    device.clientKeys.vouch(PEER);
     vi.advanceTimersByTime(PROBATION_MS);
     expect([stranger.socket.destroyed, device.socket.destroyed]).toEqual([true, false]);
-    expect(stranger.shown.keyOf(PEER)).toBe(null);
+    expect(stranger.clientKeys.keyOf(PEER)).toBe(null);
   });
 
   test("required: a device that is denied is cut as soon as it was told why", () => {
-    const { shown, socket } = arrive("required");
-    shown.vouch(PEER);
-    shown.deny(PEER);
+    const { clientKeys, socket } = arrive("required");
+    clientKeys.vouch(PEER);
+    clientKeys.deny(PEER);
     vi.advanceTimersByTime(DENIED_MS - 1);
     expect(socket.destroyed).toBe(false);
     vi.advanceTimersByTime(1);
@@ -77,15 +77,15 @@ describe("keys that TLS peers show", () => {
   });
 
   test("required: a refusal begins the probation anew, and a good request ends it", () => {
-    const { shown, socket } = arrive("required");
-    shown.vouch(PEER);
-    shown.doubt(PEER);
-    shown.vouch(PEER);
+    const { clientKeys, socket } = arrive("required");
+    clientKeys.vouch(PEER);
+    clientKeys.doubt(PEER);
+    clientKeys.vouch(PEER);
     vi.advanceTimersByTime(PROBATION_MS);
     expect(socket.destroyed).toBe(false);
-    shown.doubt(PEER);
+    clientKeys.doubt(PEER);
     vi.advanceTimersByTime(PROBATION_MS - 1);
-    shown.doubt(PEER);
+    clientKeys.doubt(PEER);
     vi.advanceTimersByTime(1);
     expect(socket.destroyed).toBe(true);
   });
