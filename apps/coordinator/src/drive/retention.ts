@@ -27,7 +27,7 @@ export type RetentionOptions = {
 export type Keeping = Kept & { readonly entries?: number };
 
 /** So many times are entries of the audit log removed after a round: a rule that was just set has years. */
-const MOST_REMOVALS = 4;
+const MAX_REMOVALS = 4;
 /** An owner puts a run's files and then starts it. */
 const HELD_MS = 3_600_000;
 /** So long a removal keeps a new leader from its lease: less than a transaction may stand still. */
@@ -121,13 +121,13 @@ export class Retention {
     }
   }
 
-  /** Keeps what a run needs until `release`, before it is looked for; what just goes is gone after this. */
+  /** Keeps what a run needs until `unclaim`, before it is looked for; what just goes is gone after this. */
   async claim(run: string, names: readonly string[]): Promise<void> {
     this.#claimed.set(run, names);
     await Promise.all(names.map((name) => this.#going.get(name)));
   }
 
-  release(run: string): void {
+  unclaim(run: string): void {
     this.#claimed.delete(run);
   }
 
@@ -172,7 +172,7 @@ export class Retention {
       ...(kept.adapter !== undefined && { releases: kept.adapter }),
     });
     if (entries === undefined) return;
-    for (let time = 0; time < MOST_REMOVALS && (await store.forgetEntries(entries)) > 0; time++);
+    for (let time = 0; time < MAX_REMOVALS && (await store.forgetEntries(entries)) > 0; time++);
   }
 
   /** False for one that is needed after all, or just put again. */

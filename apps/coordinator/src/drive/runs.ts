@@ -163,7 +163,7 @@ export class Runs {
         if (tells) tellTaken(taken);
       }
       this.#withheld.delete(run);
-      retention.release(run);
+      retention.unclaim(run);
       return null;
     } catch (error) {
       if (isPassing(error)) this.#withheld.add(run);

@@ -147,10 +147,10 @@ export class Starting {
       await retention.claim(run, claimed);
       await mustHave(artifacts, plan);
       await job();
-      retention.release(run);
+      retention.unclaim(run);
     } catch (error) {
       // Where storage failed the run may be there all the same, and will need them.
-      if (!isPassing(error)) retention.release(run);
+      if (!isPassing(error)) retention.unclaim(run);
       throw error;
     }
   }

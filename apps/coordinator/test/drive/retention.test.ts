@@ -126,7 +126,7 @@ describe("files of old rounds", () => {
     expect(await artifacts().has(claimed)).toBe(true);
     const bytes = text("adapter 2");
     await retention.put(claimed, once(bytes), bytes.length);
-    retention.release("c");
+    retention.unclaim("c");
     await round(shelf, "a", { at: 4, says: "4" });
     await retention.close();
     expect(await artifacts().has(claimed)).toBe(true);
