@@ -9,7 +9,7 @@ import { sessionId, stageOf, take } from "@tutti/round/summing";
 import type { UploadHeader, UploadPart, UploadStatusRequest } from "@tutti/wire/secagg";
 import type { Upload } from "../drive/waiting.ts";
 import { MIN_BYTES_PER_S, STALL_MS } from "../grpc/stall.ts";
-import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowest } from "./partial.ts";
+import { belowCrowdRate, CROWDED_BYTES_PER_S, CROWDED_MS, PartialUpload } from "./partial-upload.ts";
 import { type Spare, UploadRoom } from "./upload-room.ts";
 
 type Part = UploadPart["part"];
@@ -35,7 +35,7 @@ export class Uploads {
   /** In which session each device last made room for being slow. */
   readonly #madeRoom = new Map<string, Uint8Array>();
   /** Those that are kept alone are in the order in which they were cut. */
-  readonly #partials = new Map<string, Partial>();
+  readonly #partials = new Map<string, PartialUpload>();
 
   constructor(clock: Clock, roomBytes: number) {
     this.#clock = clock;
@@ -114,7 +114,7 @@ export class Uploads {
   }
 
   /** What came before of the announced upload; else a new buffer, if there is room for one. */
-  #resume(device: string, header: UploadHeader, bytes: number): Partial {
+  #resume(device: string, header: UploadHeader, bytes: number): PartialUpload {
     const before = this.#partials.get(device);
     const ours = before?.isOf(header) ? before : undefined;
     const held = ours?.received ?? 0;
@@ -125,20 +125,20 @@ export class Uploads {
         todo: "Ask UploadStatus",
       });
     if (ours) {
-      if (ours.kept) ours.goOn(this.#clock.nowMs());
-      ours.kept?.abort();
-      ours.kept = null;
+      if (ours.expiry) ours.goOn(this.#clock.nowMs());
+      ours.expiry?.abort();
+      ours.expiry = null;
       return ours;
     }
     this.#drop(device);
     this.#room.take(device, bytes, this.#spareFor(device, header.session));
-    const partial = new Partial(header, bytes, this.#clock.nowMs());
+    const partial = new PartialUpload(header, bytes, this.#clock.nowMs());
     this.#partials.set(device, partial);
     return partial;
   }
 
   /** Reads what is missing. What came over a line that was cut is kept; not of a sum that is over. */
-  async #fill(device: string, partial: Partial, rest: Rest): Promise<void> {
+  async #fill(device: string, partial: PartialUpload, rest: Rest): Promise<void> {
     const { reader } = partial;
     try {
       await fill(partial, rest);
@@ -154,14 +154,14 @@ export class Uploads {
   }
 
   /** Keeps what came for a while; nobody sends more of it now. */
-  #keep(device: string, partial: Partial): void {
+  #keep(device: string, partial: PartialUpload): void {
     if (this.#partials.get(device) !== partial) return;
-    const kept = new AbortController();
-    partial.kept = kept;
+    const expiry = new AbortController();
+    partial.expiry = expiry;
     partial.pause(this.#clock.nowMs());
     this.#partials.delete(device);
     this.#partials.set(device, partial);
-    this.#clock.sleep(KEEP_MS, kept.signal).then(
+    this.#clock.sleep(KEEP_MS, expiry.signal).then(
       () => this.#drop(device, partial),
       () => {},
     );
@@ -169,7 +169,7 @@ export class Uploads {
 
   #drop(device: string, partial = this.#partials.get(device)): void {
     if (!partial || this.#partials.get(device) !== partial) return;
-    partial.kept?.abort();
+    partial.expiry?.abort();
     this.#partials.delete(device);
     this.#room.free(device);
   }
@@ -183,8 +183,8 @@ export class Uploads {
     const mayDisplace = !before || !equalBytes(before, session);
     const devices = () => {
       const all = [...this.#partials];
-      const kept = all.filter(([, partial]) => partial.kept);
-      const slow = mayDisplace ? slowest(all, this.#clock.nowMs()) : [];
+      const kept = all.filter(([, partial]) => partial.expiry);
+      const slow = mayDisplace ? belowCrowdRate(all, this.#clock.nowMs()) : [];
       return [...kept, ...slow].map(([other]) => other);
     };
     return { devices, giveUp: (other) => this.#giveUp(other) };
@@ -192,7 +192,7 @@ export class Uploads {
 
   #giveUp(device: string): void {
     const partial = this.#partials.get(device);
-    if (partial && !partial.kept) {
+    if (partial && !partial.expiry) {
       this.#madeRoom.set(device, partial.session);
       partial.reader?.abort(tooSlowForMany());
     }
@@ -274,7 +274,7 @@ type Rest = { readonly next: () => Promise<Part | undefined>; readonly skip: num
  * The chunks in their place, but for `skip` bytes that came before; at most one part is read beyond the last
  * byte, and none is empty.
  */
-async function fill(partial: Partial, { next, skip }: Rest): Promise<void> {
+async function fill(partial: PartialUpload, { next, skip }: Rest): Promise<void> {
   const { packed } = partial;
   let ahead = skip;
   let few = FEW_PARTS + Math.ceil(packed.length / LEAST_CHUNK_BYTES);

@@ -2,7 +2,12 @@ import type { Fault } from "@tutti/foundation/fault";
 import { create } from "@tutti/wire/message";
 import { type UploadPart, UploadPartSchema, UploadStatusRequestSchema } from "@tutti/wire/secagg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { CROWDED_BYTES_PER_S, CROWDED_MS, Partial, slowest } from "../../src/handlers/partial.ts";
+import {
+  belowCrowdRate,
+  CROWDED_BYTES_PER_S,
+  CROWDED_MS,
+  PartialUpload,
+} from "../../src/handlers/partial-upload.ts";
 import { KEEP_MS, Uploads } from "../../src/handlers/upload.ts";
 import { type Spare, UploadRoom } from "../../src/handlers/upload-room.ts";
 import { plan, TestClock, temporary } from "../drive/house.ts";
@@ -200,21 +205,21 @@ describe("docs/reliability.md, Connections: room for uploads", () => {
     const announced = { session: new Uint8Array(32), sha256: new Uint8Array(32) };
     const all = Object.entries({ fast: 10, slow: 1, slower: 0.5, whole: 0.1 }).map(([who, ofCrowd]) => {
       const came = (ofCrowd * CROWDED_BYTES_PER_S * CROWDED_MS) / 1000;
-      const partial = new Partial(announced, came + (who === "whole" ? 0 : 1), 7);
+      const partial = new PartialUpload(announced, came + (who === "whole" ? 0 : 1), 7);
       partial.add(new Uint8Array(came));
-      return [who, partial] as [string, Partial];
+      return [who, partial] as [string, PartialUpload];
     });
-    const slow = (afterMs: number) => slowest(all, 7 + afterMs).map(([who]) => who);
+    const slow = (afterMs: number) => belowCrowdRate(all, 7 + afterMs).map(([who]) => who);
     expect(slow(CROWDED_MS - 1)).toEqual([]);
     // At the rate is not below it.
     expect(slow(CROWDED_MS)).toEqual(["slower"]);
     expect(slow(CROWDED_MS + 1)).toEqual(["slower", "slow"]);
     // Who was cut is not read, and how long it was away does not count when it goes on.
     const slower = all[2]![1];
-    slower.kept = new AbortController();
+    slower.expiry = new AbortController();
     slower.pause(7 + CROWDED_MS - 1);
     expect(slow(5 * CROWDED_MS)).toEqual(["slow"]);
-    slower.kept = null;
+    slower.expiry = null;
     slower.goOn(7 + 5 * CROWDED_MS);
     expect(slow(5 * CROWDED_MS)).toEqual(["slow"]);
     expect(slow(5 * CROWDED_MS + 1)).toEqual(["slow", "slower"]);

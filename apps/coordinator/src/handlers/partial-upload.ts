@@ -9,14 +9,14 @@ export const CROWDED_MS = 10_000;
 type Announced = { readonly session: Uint8Array; readonly sha256: Uint8Array };
 
 /** An upload as far as it came: it outlives the connection that it came over. */
-export class Partial {
+export class PartialUpload {
   readonly session: Uint8Array;
   readonly sha256: Uint8Array;
   readonly packed: Uint8Array;
   /** Who reads it now, or did last. */
   reader: AbortController | null = null;
-  /** Ends its keeping, while nobody sends more of it. */
-  kept: AbortController | null = null;
+  /** Calls its expiry off; null while it is being read: only what was cut expires. */
+  expiry: AbortController | null = null;
   received = 0;
   /** For how long it was read, before the present connection, and since when it is over that. */
   #readMs = 0;
@@ -68,10 +68,13 @@ export class Partial {
  * Those that are being read below the rate of a crowd, the slowest first. Devices that trickle, each above
  * the stall rule, could otherwise hold all room for a whole stage.
  */
-export function slowest<Key>(all: readonly [Key, Partial][], nowMs: number): [Key, Partial][] {
-  const rate = (partial: Partial) => (partial.received * 1000) / partial.readMs(nowMs);
+export function belowCrowdRate<Key>(
+  all: readonly [Key, PartialUpload][],
+  nowMs: number,
+): [Key, PartialUpload][] {
+  const rate = (partial: PartialUpload) => (partial.received * 1000) / partial.readMs(nowMs);
   return all
-    .filter(([, { kept }]) => !kept)
+    .filter(([, { expiry }]) => !expiry)
     .filter(([, { received, packed }]) => received < packed.length)
     .filter(([, partial]) => partial.readMs(nowMs) >= CROWDED_MS)
     .filter(([, partial]) => rate(partial) < CROWDED_BYTES_PER_S)
