@@ -125,6 +125,21 @@ describe("before the first start", () => {
     expect(await changed(config, elsewhere, look)).toMatchObject({ artifacts: "fail" });
   });
 
+  test("a store that the first start makes is a warning; a file that nobody makes is a failure", async () => {
+    const config = join(folder, "tutti.json");
+    const given = JSON.parse(await readFile(config, "utf8"));
+    const store = { engine: "postgres", urlFile: "nowhere" };
+    const absent = JSON.stringify({ ...given, store });
+    expect(await changed(config, absent, look)).toMatchObject({ store: "fail" });
+    const made = join(folder, PATHS.store);
+    await writeFile(made, "");
+    const findings = await examineFederation(folder, unreachable);
+    await rm(made);
+    expect(findings.find(({ what }) => what === "store")).toMatchObject({ state: "warn" });
+    // What no coordinator has opened has no leader and no log to look at.
+    expect(findings.filter(({ what }) => ["leader", "audit log"].includes(what))).toEqual([]);
+  });
+
   test("an address of another machine, and a certificate that is none, are told as that", async () => {
     const config = join(folder, "tutti.json");
     const given = JSON.parse(await readFile(config, "utf8"));

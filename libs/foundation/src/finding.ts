@@ -8,11 +8,11 @@ export type Finding = {
   readonly todo?: string;
 };
 
+/** What a look at it found. */
+export type Look = Omit<Finding, "what">;
+
 /** Looks at one thing; what is thrown is what is wrong with it. */
-export async function examine(
-  what: string,
-  look: () => Promise<Omit<Finding, "what">> | Omit<Finding, "what">,
-): Promise<Finding> {
+export async function examine(what: string, look: () => Promise<Look> | Look): Promise<Finding> {
   try {
     return { what, ...(await look()) };
   } catch (error) {
@@ -28,7 +28,7 @@ const DAY_S = 86_400;
 const SOON_DAYS = 30;
 
 /** How a certificate that ends then is doing. */
-export function expiry(notAfterS: number, nowS: number, todo: string): Omit<Finding, "what"> {
+export function expiry(notAfterS: number, nowS: number, todo: string): Look {
   const days = Math.floor((notAfterS - nowS) / DAY_S);
   const until = new Date(notAfterS * 1000).toISOString().slice(0, 10);
   if (notAfterS <= nowS) return { state: "fail", says: `expired on ${until}`, todo };
@@ -40,7 +40,7 @@ export function expiry(notAfterS: number, nowS: number, todo: string): Omit<Find
 const SKEW_MS = { warn: 60_000, fail: 3_600_000 } as const;
 
 /** How far our clock is from another's. */
-export function skew(ownMs: number, othersMs: number, of: string): Omit<Finding, "what"> {
+export function skew(ownMs: number, othersMs: number, of: string): Look {
   const offMs = ownMs - othersMs;
   const seconds = Math.round(Math.abs(offMs) / 1000);
   const says = `${seconds} s ${offMs < 0 ? "behind" : "ahead of"} ${of}`;

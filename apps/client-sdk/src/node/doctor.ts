@@ -3,7 +3,7 @@ import { access, constants, stat, statfs } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { asFault, Fault } from "@tutti/foundation/fault";
-import { examine, expiry, type Finding, skew } from "@tutti/foundation/finding";
+import { examine, expiry, type Finding, type Look, skew } from "@tutti/foundation/finding";
 import { verifyCertificate } from "@tutti/identity/certificate";
 import { denialOf } from "@tutti/identity/denial";
 import { HelloRequestSchema } from "@tutti/wire/device";
@@ -17,7 +17,6 @@ import { FILES, readConfig, readIdentity, readPolicy, readShown } from "./folder
 import { connect } from "./grpc.ts";
 import { openPins } from "./pins.ts";
 
-type Look = Omit<Finding, "what">;
 type Config = Awaited<ReturnType<typeof readConfig>>;
 
 const WAIT_MS = 5_000;

@@ -2,20 +2,16 @@ import { isAbsolute, join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { type Artifacts, openArtifacts } from "../artifacts.ts";
 import type { Config } from "../folder/config.ts";
-import { PATHS, readText } from "../folder/layout.ts";
+import { artifactsFolder, PATHS, readText } from "../folder/layout.ts";
 import { type BucketOptions, openBucket } from "./bucket.ts";
 import { openCache } from "./cache.ts";
 import { rememberSmall } from "./recent.ts";
 import { sharedArtifacts } from "./shared.ts";
 
 /** Where a federation's config keeps its artifacts; paths in it count from its folder. */
-export async function artifactsOf(
-  folder: string,
-  { artifacts }: Pick<Config, "artifacts">,
-): Promise<Artifacts> {
-  const here = (path: string) => (isAbsolute(path) ? path : join(folder, path));
-  const { s3 } = artifacts;
-  if (!s3) return rememberSmall(openArtifacts(here(artifacts.folder ?? PATHS.artifacts)));
+export async function artifactsOf(folder: string, config: Pick<Config, "artifacts">): Promise<Artifacts> {
+  const { s3 } = config.artifacts;
+  if (!s3) return rememberSmall(openArtifacts(artifactsFolder(folder, config)));
   const credentials = parseCredentials(
     await readText(isAbsolute(s3.credentialsFile) ? "/" : folder, s3.credentialsFile),
   );

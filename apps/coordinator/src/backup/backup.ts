@@ -1,5 +1,5 @@
 import { mkdir, open, readdir, rm, stat } from "node:fs/promises";
-import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { sha256Hex } from "@tutti/foundation/hash";
 import { parsePlan } from "@tutti/plan/plan";
@@ -10,7 +10,7 @@ import { needs } from "../drive/retention.ts";
 import { decodeHeader } from "../drive/run-store.ts";
 import type { Config } from "../folder/config.ts";
 import { makeFolder, publish, storageFault } from "../folder/files.ts";
-import { COORDINATOR_FILES, missingFile, PATHS, readConfig } from "../folder/layout.ts";
+import { artifactsFolder, COORDINATOR_FILES, missingFile, PATHS, readConfig } from "../folder/layout.ts";
 import { type Snapshot, snapshot, TABLE_NAMES } from "../store/dump.ts";
 import { openSource, type Source } from "../store/source.ts";
 import { syncTree, writeFile } from "./files.ts";
@@ -171,10 +171,8 @@ class Copied {
 }
 
 /** Where artifacts are files; null where they are in a bucket, which keeps them by itself. */
-export function shelfOf(folder: string, { artifacts }: Pick<Config, "artifacts">): string | null {
-  if (artifacts.s3) return null;
-  const path = artifacts.folder ?? PATHS.artifacts;
-  return isAbsolute(path) ? path : join(folder, path);
+export function shelfOf(folder: string, config: Pick<Config, "artifacts">): string | null {
+  return config.artifacts.s3 ? null : artifactsFolder(folder, config);
 }
 
 /** None on a shelf that is not there: it is made with its first artifact. */

@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { base64, fromBase64, fromHex, hex } from "@tutti/foundation/bytes";
 import { checkBytes } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
@@ -55,6 +55,12 @@ export function publicText(publicKey: Uint8Array): string {
 
 export function certificateText(certificate: Certificate): string {
   return `${base64(encode(CertificateSchema, certificate))}\n`;
+}
+
+/** Where artifacts are files, which they are unless the config names a bucket. */
+export function artifactsFolder(folder: string, { artifacts }: Pick<Config, "artifacts">): string {
+  const path = artifacts.folder ?? PATHS.artifacts;
+  return isAbsolute(path) ? path : join(folder, path);
 }
 
 export async function readConfig(folder: string): Promise<Config> {

@@ -1,16 +1,14 @@
 import { access, constants, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
-import { asFault } from "@tutti/foundation/fault";
-import { examine, type Finding, skew } from "@tutti/foundation/finding";
+import { asFault, Fault } from "@tutti/foundation/fault";
+import { examine, type Finding, type Look, skew } from "@tutti/foundation/finding";
 import { leaderBehind } from "@tutti/wire/status";
 import type { Config } from "../../folder/config.ts";
-import { PATHS, readConfig } from "../../folder/layout.ts";
+import { artifactsFolder, PATHS, readConfig } from "../../folder/layout.ts";
 import { openReader, type Reader } from "../../store/reader.ts";
 import { keyChecks } from "./keys.ts";
 import { machineChecks } from "./machine.ts";
 import { type Caller, operationsPort, portOf } from "./port.ts";
-
-type Look = Omit<Finding, "what">;
 
 /**
  * Looks at everything a coordinator needs, also while it runs, and changes nothing: one small file is written
@@ -35,10 +33,9 @@ export async function examineFederation(folder: string, hello: Caller): Promise<
 }
 
 /** Where this machine keeps what must last. */
-function lasting(folder: string, { store, artifacts: { folder: own, s3 } }: Config): string | null {
-  if (store.engine === "sqlite") return dirname(join(folder, PATHS.store));
-  if (s3) return null;
-  return own ? (isAbsolute(own) ? own : join(folder, own)) : join(folder, PATHS.artifacts);
+function lasting(folder: string, config: Config): string | null {
+  if (config.store.engine === "sqlite") return dirname(join(folder, PATHS.store));
+  return config.artifacts.s3 ? null : artifactsFolder(folder, config);
 }
 
 async function reached(hello: Caller): Promise<Look> {
@@ -56,13 +53,14 @@ async function reached(hello: Caller): Promise<Look> {
   }
 }
 
-async function artifacts(folder: string, { artifacts: given }: Config): Promise<Look> {
-  const at = (path: string) => (isAbsolute(path) ? path : join(folder, path));
-  if (given.s3) {
-    await access(at(given.s3.credentialsFile), constants.R_OK);
-    return { state: "ok", says: `bucket ${given.s3.bucket}; its credentials are readable, it was not asked` };
+async function artifacts(folder: string, config: Config): Promise<Look> {
+  const { s3 } = config.artifacts;
+  if (s3) {
+    const { bucket, credentialsFile: file } = s3;
+    await access(isAbsolute(file) ? file : join(folder, file), constants.R_OK);
+    return { state: "ok", says: `bucket ${bucket}; its credentials are readable, it was not asked` };
   }
-  const place = given.folder ? at(given.folder) : join(folder, PATHS.artifacts);
+  const place = artifactsFolder(folder, config);
   const todo = `Make ${place} a folder that this user may write`;
   const there = await stat(place).catch(() => null);
   if (there === null) return { state: "warn", says: `${place} is not there yet`, todo };
@@ -77,27 +75,37 @@ async function artifacts(folder: string, { artifacts: given }: Config): Promise<
 }
 
 async function storeChecks(folder: string, config: Config): Promise<Finding[]> {
-  const opened: { reader?: Reader } = {};
-  const first = await examine("store", async () => {
-    const reader = await openReader(folder, config);
-    opened.reader = reader;
-    return await migrations(reader);
-  });
-  const { reader } = opened;
-  if (!reader)
-    return [first.says.includes("expected a store, got none") ? { ...first, state: "warn" } : first];
+  const reader = await openReader(folder, config).catch(asFault);
+  if (reader instanceof Fault) {
+    const found = await failed("store", reader);
+    // SQLite's file is made at the first start; where PostgreSQL is missing something, nobody makes it.
+    const isNew = config.store.engine === "sqlite" && reader.code === "not-found";
+    return [isNew ? { ...found, state: "warn" } : found];
+  }
   try {
-    if (first.state === "fail") return [first];
-    const all = [first, await examine("store settings", () => settings(reader))];
-    if (first.says.endsWith(EMPTY)) return all;
-    return [
-      ...all,
-      await examine("leader", () => leader(reader)),
-      await examine("audit log", () => auditLog(reader)),
-    ];
+    return await storeFindings(reader);
   } finally {
     await reader.close();
   }
+}
+
+async function storeFindings(reader: Reader): Promise<Finding[]> {
+  const seen = await reader.migrations().catch(asFault);
+  if (seen instanceof Fault) return [await failed("store", seen)];
+  const first: Finding = { what: "store", ...migrations(reader.engine, seen) };
+  if (first.state === "fail") return [first];
+  const all = [first, await examine("store settings", () => settings(reader))];
+  // Nothing is in it yet.
+  if (seen.applied === 0) return all;
+  return [
+    ...all,
+    await examine("leader", () => leader(reader)),
+    await examine("audit log", () => auditLog(reader)),
+  ];
+}
+
+function failed(what: string, fault: Fault): Promise<Finding> {
+  return examine(what, () => Promise.reject(fault));
 }
 
 const DAMAGED =
@@ -115,17 +123,16 @@ async function auditLog(reader: Reader): Promise<Look> {
   }
 }
 
-const EMPTY = "empty: no coordinator has opened it yet";
+type Migrations = Awaited<ReturnType<Reader["migrations"]>>;
 
-async function migrations(reader: Reader): Promise<Look> {
-  const { applied, known } = await reader.migrations();
+function migrations(engine: Reader["engine"], { applied, known }: Migrations): Look {
   if (applied === 0)
     return {
       state: "warn",
-      says: `${reader.engine}, ${EMPTY}`,
+      says: `${engine}, empty: no coordinator has opened it yet`,
       todo: "`tutti serve` fills it when it starts",
     };
-  const says = `${reader.engine}, migration ${applied} of ${known}`;
+  const says = `${engine}, migration ${applied} of ${known}`;
   if (applied === known) return { state: "ok", says };
   if (applied < known)
     return { state: "warn", says, todo: "The next start of `tutti serve` migrates it; back it up" };

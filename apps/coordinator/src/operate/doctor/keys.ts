@@ -3,13 +3,12 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { equalBytes } from "@tutti/foundation/bytes";
 import { Fault } from "@tutti/foundation/fault";
-import { examine, expiry, type Finding } from "@tutti/foundation/finding";
+import { examine, expiry, type Finding, type Look } from "@tutti/foundation/finding";
 import { verifyCertificate } from "@tutti/identity/certificate";
 import { modeOf, tooOpen } from "../../folder/key-modes.ts";
 import { PATHS, readCertificate, readHex, readKey, readText } from "../../folder/layout.ts";
 import { pem } from "../../folder/tls-files.ts";
 
-type Look = Omit<Finding, "what">;
 const RENEW = "Renew it before then (docs/operating.md)";
 
 /** The coordinator's own keys and certificates; of the owner only what the coordinator needs. */

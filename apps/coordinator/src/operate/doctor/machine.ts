@@ -1,9 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { open, readFile, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { examine, type Finding } from "@tutti/foundation/finding";
-
-type Look = Omit<Finding, "what">;
+import { examine, type Finding, type Look } from "@tutti/foundation/finding";
 
 const NODE: readonly [number, number] = [20, 19];
 const MB = 2 ** 20;

@@ -2,11 +2,9 @@ import { X509Certificate } from "node:crypto";
 import { connect as connectTcp, createServer } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { hex } from "@tutti/foundation/bytes";
-import type { Finding } from "@tutti/foundation/finding";
+import type { Look } from "@tutti/foundation/finding";
 import type { Config } from "../../folder/config.ts";
 import { PATHS, readHex, readText } from "../../folder/layout.ts";
-
-type Look = Omit<Finding, "what">;
 
 /** Asks a coordinator for its wall clock. */
 export type Caller = () => Promise<number>;
