@@ -4,12 +4,13 @@ import { type RequestAuth, RequestAuthSchema } from "./device.ts";
 import { decode, encode } from "./message.ts";
 
 /**
- * Where in a request's metadata its signature is. HPACK keeps this header in no table (RFC 7541, section
- * 7.1.3), where any other would push out those that every request repeats; proxies and logs know to hide it.
+ * Where in a request's metadata its signature is. Which headers go into HPACK's table is the encoder's choice
+ * (RFC 7541, section 7.1.3): nghttp2, which Node has on both sides, never indexes this one, where any other
+ * would push out those that every request repeats. Proxies and logs know to hide it.
  */
 export const AUTHORIZATION = "authorization";
 
-/** RFC 9110, section 11.4: credentials are a scheme's name, in any case, and a token. */
+/** RFC 9110, section 11.4: credentials are a scheme's name, in any case, and a token68. */
 const CREDENTIALS = /^tutti +(\S+)$/i;
 const MAX_AUTH_BYTES = 1024;
 const MAX_CHARS = 2 * MAX_AUTH_BYTES;
