@@ -1,10 +1,14 @@
 import { hex } from "@tutti/foundation/bytes";
+import { unreachable } from "@tutti/foundation/check";
 import type { MessageShape } from "@tutti/wire/message";
 import type { InstructionSchema } from "@tutti/wire/round";
 import type { DescMethod } from "@tutti/wire/rpc";
 import type { Message } from "./wire.ts";
 
-/** FNV-1a of bytes, for lines in which two messages that differ must look different. */
+/**
+ * FNV-1a of bytes, so that messages which differ look different in a line. Of 32 bits: a pair in 2^32 looks
+ * alike all the same.
+ */
 export function mark(bytes: Uint8Array): string {
   let hash = 0x811c9dc5;
   for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
@@ -40,7 +44,15 @@ export function wordLine({ word }: MessageShape<typeof InstructionSchema>): stri
       return `attestations of ${word.value.signed.length}`;
     case "runOver":
       return `run over: ${word.value.outcome} ${word.value.reason}`;
+    case "idle":
+    case "picks":
+    case "published":
+    case "excused":
+    case "notice":
+      return word.case;
+    case undefined:
+      return "nothing";
     default:
-      return word.case ?? "nothing";
+      return unreachable(word);
   }
 }
