@@ -7,13 +7,13 @@ import { type SecretRandom, seededSecret } from "@tutti/foundation/random";
 import { bind, issue, type Role } from "@tutti/identity/certificate";
 import type { SigningKey } from "@tutti/identity/keys";
 import type { Certificate } from "@tutti/wire/device";
-import { EPOCH_MS } from "./life.ts";
+import { WALL_START_MS } from "./life.ts";
 
 /** Pure functions, and the same few hundred questions in every seed. */
 export const verify = rememberingVerify(nativeVerify);
 export const agree = nativeAgree;
 
-const NOT_BEFORE_S = EPOCH_MS / 1000 - 86_400;
+const NOT_BEFORE_S = WALL_START_MS / 1000 - 86_400;
 const LONG_S = 90 * 86_400;
 /** Past it when a clock is set forward by an hour, and not before. */
 const SHORT_S = 86_400 + 1_800;

@@ -11,8 +11,8 @@ import type { Engine } from "@tutti/graph/ir";
 import { EnrollRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { agree, OWNER, secretOf, verify } from "./cast.ts";
+import { type DeviceDisk, openRounds, openSpending, openStore } from "./device-disk.ts";
 import { Disk, type DiskWeather } from "./disk.ts";
-import { type Flash, openFlash, openRounds, openSpending } from "./flash.ts";
 import type { Life } from "./life.ts";
 import { engine, rowsOf, runtimeOf } from "./recipe.ts";
 
@@ -26,7 +26,7 @@ export type Mood = {
 
 export type Place = {
   readonly identity: DeviceIdentity;
-  readonly flash: Flash;
+  readonly deviceDisk: DeviceDisk;
   readonly weather: DiskWeather;
   readonly mood: Mood;
   readonly link: Link;
@@ -35,19 +35,19 @@ export type Place = {
 
 /** One life of a device's process: the SDK's own Device, which takes part until it is stopped. */
 export async function bootDevice(life: Life, place: Place): Promise<Device> {
-  const { identity, flash, weather, link, onEvent } = place;
+  const { identity, deviceDisk, weather, link, onEvent } = place;
   const disk = new Disk(life, weather);
   const jitter = seededRandom(`${life.name}/${life.timeline.nowMs}`);
   const patience = { clock: life.clock, jitter };
   const { signal } = new AbortController();
   const { certificate } = identity;
-  if (!flash.documents.has("enrolled")) {
+  if (!deviceDisk.documents.has("enrolled")) {
     await persist(
       (until) => link.enroll(create(EnrollRequestSchema, { certificate }), until),
       patience,
       signal,
     );
-    flash.documents.set("enrolled", "yes");
+    deviceDisk.documents.set("enrolled", "yes");
   }
   return openDevice({
     identity,
@@ -55,14 +55,14 @@ export async function bootDevice(life: Life, place: Place): Promise<Device> {
     data: (plan) => rowsOf(identity.name, plan),
     folder: "",
     link,
-    store: openFlash(flash, disk),
+    store: openStore(deviceDisk, disk),
     engine: async () => engineOf(life, place.mood),
     runtime: runtimeOf(),
     clock: life.clock,
     jitter,
     secret: secretOf(life.name, life.timeline.nowMs),
-    ledger: openRounds(flash, disk),
-    spending: openSpending(flash, disk),
+    ledger: openRounds(deviceDisk, disk),
+    spending: openSpending(deviceDisk, disk),
     verify,
     agree,
     events: onEvent,

@@ -32,7 +32,7 @@ export class Disk {
 
   async write<T>(what: string, apply: () => T | Promise<T>): Promise<T> {
     const { timeline } = this.#life;
-    if (this.#life.diesHere()) return never();
+    if (this.#life.dieIfDue()) return never();
     const fate = this.#weather.fate(what);
     await this.#wait();
     if (fate === "failed") throw broken(what);
@@ -53,14 +53,14 @@ export class Disk {
       this.#life.later(this.#lastMs - timeline.nowMs, () => this.#flush(write));
     });
     const result = await settled;
-    if (this.#life.diesHere()) return never();
+    if (this.#life.dieIfDue()) return never();
     await this.#wait();
     if (fate === "unknown") throw broken(what);
     return result;
   }
 
   async read<T>(what: string, get: () => T | Promise<T>): Promise<T> {
-    if (this.#life.diesHere()) return never();
+    if (this.#life.dieIfDue()) return never();
     const fate = this.#weather.fate(what);
     await this.#wait();
     if (fate !== "fine") throw broken(what);

@@ -3,7 +3,7 @@ import type { SeededRandom } from "@tutti/foundation/random";
 import type { Planned, Timeline } from "./timeline.ts";
 
 /** 2027-01-15, when every simulation begins on the calendar. */
-export const EPOCH_MS = 1_800_000_000_000;
+export const WALL_START_MS = 1_800_000_000_000;
 
 /** The wall clock of a machine: somebody may set it. */
 export type Wall = { offsetMs: number };
@@ -35,7 +35,7 @@ export class Life {
     this.#bornMs = timeline.nowMs;
     this.clock = {
       nowMs: () => timeline.nowMs - this.#bornMs,
-      wallMs: () => EPOCH_MS + Math.floor(timeline.nowMs) + wall.offsetMs,
+      wallMs: () => WALL_START_MS + Math.floor(timeline.nowMs) + wall.offsetMs,
       sleep: (ms, signal) => this.#sleep(ms, signal),
       turn: () => new Promise((resolve) => void this.later(0, resolve)),
     };
@@ -79,8 +79,8 @@ export class Life {
     this.#effectsLeft = count;
   }
 
-  /** Before and after each effect; true where it died there. */
-  diesHere(): boolean {
+  /** Before and after each effect: it dies here if this is the one. True where it is dead. */
+  dieIfDue(): boolean {
     if (this.#effectsLeft !== null && --this.#effectsLeft <= 0) this.die();
     return this.dead;
   }

@@ -24,7 +24,7 @@ export type Ears = {
   /** A handler answered without a Fault: what it acknowledges must hold from now on. */
   answered(from: string, method: DescMethod, about: { request: Message; life: Life }): void;
   /** A word leaves the coordinator. */
-  said(to: string, method: DescMethod, about: { word: Message; life: Life }): void;
+  told(to: string, method: DescMethod, about: { word: Message; life: Life }): void;
   /** A call ended with a Fault of the coordinator's. */
   refused(from: string, method: DescMethod, fault: Fault): void;
   /** A device's stream of words begins and ends, as the coordinator sees it. */
@@ -163,8 +163,8 @@ class Wire {
       begun = method.name === "Listen";
       if (begun) ears.listening(name, true, server.life);
       for await (const item of handler(read(method.input, bytes), { caller, signal: call.stop.signal })) {
-        if (server.life.diesHere() || call.stop.signal.aborted) return;
-        ears.said(name, method, { word: item, life: server.life });
+        if (server.life.dieIfDue() || call.stop.signal.aborted) return;
+        ears.told(name, method, { word: item, life: server.life });
         const sent = encode(method.output, item);
         const deliver = () => put(read(method.output, sent));
         notBeforeMs = this.#carryBack(call, { deliver, notBeforeMs }) ?? notBeforeMs;
@@ -327,7 +327,7 @@ class Wire {
 
   /** An answer is an effect: the coordinator may die before it. */
   #back(call: Call, server: Server, deliver: () => void): void {
-    if (!server.life.diesHere()) this.#carryBack(call, { deliver });
+    if (!server.life.dieIfDue()) this.#carryBack(call, { deliver });
   }
 
   #carryBack(call: Call, message: { deliver: () => void; notBeforeMs?: number }): number | null {

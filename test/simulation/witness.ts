@@ -7,7 +7,8 @@ import type { Life } from "./life.ts";
 import type { Message } from "./wire.ts";
 import type { World } from "./world.ts";
 
-export type Said = {
+/** A message to the coordinator. */
+export type Asked = {
   readonly method: DescMethod;
   readonly message: Message;
   /** Of an answer: the process that gave it. */
@@ -19,10 +20,10 @@ export type Told = { readonly word: Instruction; readonly life: Life };
 
 /** What watches a world. Each is called in the moment that it happens; `check` after every event. */
 export type Watcher = {
-  sent?(world: World, from: string, said: Said): void;
-  answered?(world: World, from: string, said: Said): void;
+  sent?(world: World, from: string, asked: Asked): void;
+  answered?(world: World, from: string, asked: Asked): void;
   refused?(world: World, from: string, about: { method: DescMethod; fault: Fault }): void;
-  said?(world: World, to: string, told: Told): void;
+  told?(world: World, to: string, told: Told): void;
   listening?(world: World, device: string, here: boolean): void;
   committed?(world: World, run: string, change: Change): void;
   reported?(world: World, line: string): void;
@@ -62,8 +63,8 @@ export class Witness {
     this.#tell("refused", about);
   }
 
-  said(...about: Parameters<NonNullable<Watcher["said"]>>): void {
-    this.#tell("said", about);
+  told(...about: Parameters<NonNullable<Watcher["told"]>>): void {
+    this.#tell("told", about);
   }
 
   listening(...about: Parameters<NonNullable<Watcher["listening"]>>): void {

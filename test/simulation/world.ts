@@ -12,9 +12,9 @@ import type { Shelf } from "./artifacts.ts";
 import { identityOf } from "./cast.ts";
 import { bootCoordinator, type Process } from "./coordinator.ts";
 import { bootDevice, type Mood } from "./device.ts";
+import { DeviceDisk } from "./device-disk.ts";
 import type { DiskWeather, Fate } from "./disk.ts";
-import { Flash } from "./flash.ts";
-import { EPOCH_MS, Life, type Wall } from "./life.ts";
+import { Life, WALL_START_MS, type Wall } from "./life.ts";
 import { Network } from "./network.ts";
 import { type Owner, ownerOn } from "./owner.ts";
 import { requestLine, wordLine } from "./said.ts";
@@ -28,7 +28,7 @@ import type { Witness } from "./witness.ts";
 /** A device, through all its lives. */
 export type Site = {
   readonly name: string;
-  readonly flash: Flash;
+  readonly deviceDisk: DeviceDisk;
   readonly wall: Wall;
   readonly mood: Mood;
   life: Life | null;
@@ -92,7 +92,7 @@ export class World {
     this.witness = witness;
     this.chance = scenario.chance.fork("world");
     this.network = new Network(this.timeline, scenario.chance.fork("network"), (kind) => this.struck(kind));
-    this.database = new Database(() => EPOCH_MS + this.timeline.nowMs + this.wall.offsetMs);
+    this.database = new Database(() => WALL_START_MS + this.timeline.nowMs + this.wall.offsetMs);
     this.sites = new Map(scenario.devices.map((name) => [name, newSite(name)]));
     this.owner = this.#newOwner();
     this.database.onCommit = (run, change) => witness.committed(this, run, change);
@@ -187,7 +187,7 @@ export class World {
   }
 
   async #bootDevice(site: Site): Promise<void> {
-    const { name, flash, wall, mood } = site;
+    const { name, deviceDisk, wall, mood } = site;
     const life = this.#newLife(name, wall);
     site.life = life;
     life.whenDead(() => this.#deviceDied(site, life));
@@ -197,7 +197,7 @@ export class World {
     const identity = identityOf(name, { short: this.scenario.short.has(name) });
     const onEvent = (event: DeviceEvent) => this.#heardOf(site, event);
     try {
-      const device = await bootDevice(life, { identity, flash, weather, mood, link, onEvent });
+      const device = await bootDevice(life, { identity, deviceDisk, weather, mood, link, onEvent });
       if (life.dead) return;
       site.device = device;
       await device.participate({ once: false });
@@ -317,10 +317,10 @@ export class World {
       this.witness.answered(this, from, { method, message: request, life });
       for (const act of this.onAnswer) act(from, method.localName);
     },
-    said: (to, method, { word, life }) => {
+    told: (to, method, { word, life }) => {
       if (method.localName !== "listen") return;
       this.say("coordinator", `→ ${to}: ${wordLine(word as Instruction)}`);
-      this.witness.said(this, to, { word: word as Instruction, life });
+      this.witness.told(this, to, { word: word as Instruction, life });
     },
     refused: (from, method, fault) => this.#refused(from, method, fault),
     listening: (device, here, life) => {
@@ -369,7 +369,7 @@ function drawn(chance: SeededRandom, { failed, unknown }: StorageWeather): Fate 
 function newSite(name: string): Site {
   return {
     name,
-    flash: new Flash(),
+    deviceDisk: new DeviceDisk(),
     wall: { offsetMs: 0 },
     mood: { stepMs: 50, declines: false },
     life: null,

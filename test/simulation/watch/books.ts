@@ -6,7 +6,7 @@ import { type JournalEntry, JournalEntrySchema, type RunHeader, RunHeaderSchema 
 import { decode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
 import { AUTHORITY, verify } from "../cast.ts";
-import { type Said, Violation, type Watcher } from "../witness.ts";
+import { type Asked, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 
 /** What is durable of a run, decoded. */
@@ -36,7 +36,7 @@ export class Books implements Watcher {
    */
   readonly #asked = new Map<string, number>();
 
-  sent(_world: World, from: string, { method, message }: Said): void {
+  sent(_world: World, from: string, { method, message }: Asked): void {
     if (method.localName !== "resumeRun" || from !== "owner") return;
     const { run } = message as unknown as { run: string };
     this.#asked.set(run, (this.#asked.get(run) ?? 0) + 2);

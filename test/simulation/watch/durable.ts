@@ -1,6 +1,6 @@
 import { sha256Hex } from "@tutti/foundation/hash";
 import type { SignedEnvelope } from "@tutti/wire/release";
-import { type Said, type Told, Violation, type Watcher } from "../witness.ts";
+import { type Asked, type Told, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import { after, type Books } from "./books.ts";
 import type { Sessions } from "./sessions.ts";
@@ -17,6 +17,8 @@ const EVENTS = {
   reveal: "revealed",
 } as const;
 
+/** An answer to what was written down just before the close comes within this. */
+const ONE_EVENT_MS = 5;
 /** A process that was woken answers what it had written down before. */
 const WOKEN_MS = 1_000;
 
@@ -26,18 +28,20 @@ type At = { readonly run: string; readonly round: number; readonly attempt: numb
 export class Durable implements Watcher {
   readonly #books: Books;
   readonly #sessions: Sessions;
+  /** When a round of each run was closed last. */
+  readonly #closedMs = new Map<string, number>();
 
   constructor(books: Books, sessions: Sessions) {
     this.#books = books;
     this.#sessions = sessions;
   }
 
-  answered(world: World, from: string, said: Said): void {
-    const { localName } = said.method;
+  answered(world: World, from: string, asked: Asked): void {
+    const { localName } = asked.method;
     if (localName === "enroll" && !world.database.devices.has(from))
       throw new Violation(`the enrolment of ${from} was acknowledged and is not durable`);
     if (!Object.hasOwn(EVENTS, localName)) return;
-    const at = this.#of(said);
+    const at = this.#of(asked);
     if (!at)
       throw new Violation(`${localName} of ${from} was acknowledged, for a session that nobody opened`);
     if (!this.#books.holds(at, from, EVENTS[localName as keyof typeof EVENTS]))
@@ -46,13 +50,13 @@ export class Durable implements Watcher {
       );
     const header = this.#books.runs.get(at.run)!.header;
     // What was written down of a round is over with it: later, it may only be refused.
-    if (after(header, at) && header.state === "running" && !this.#justClosed(world, at, said.life))
+    if (after(header, at) && header.state === "running" && !this.#justClosed(world, at, asked.life))
       throw new Violation(
         `${localName} of ${from} in ${at.round}/${at.attempt} was taken in ${header.round}/${header.attempt}`,
       );
   }
 
-  said({ timeline, life: present }: World, to: string, { word: { word }, life }: Told): void {
+  told({ timeline, life: present }: World, to: string, { word: { word }, life }: Told): void {
     if (word.case === "invite") {
       const { task, attempt, parent } = word.value;
       this.#mustBe(to, { run: task!.run, round: task!.round, attempt });
@@ -75,23 +79,21 @@ export class Durable implements Watcher {
    * An entry and the end of its round may be one event apart, of which the answer is the later; a process
    * that stood still in between may answer when another has taken its place.
    */
-  #justClosed({ timeline }: World, { run }: At, life: Said["life"]): boolean {
+  #justClosed({ timeline }: World, { run }: At, life: Asked["life"]): boolean {
     const sinceMs = timeline.nowMs - (this.#closedMs.get(run) ?? Number.NEGATIVE_INFINITY);
-    return sinceMs < 5 || (life !== undefined && timeline.nowMs - life.wokenMs < WOKEN_MS);
+    return sinceMs < ONE_EVENT_MS || (life !== undefined && timeline.nowMs - life.wokenMs < WOKEN_MS);
   }
-
-  readonly #closedMs = new Map<string, number>();
 
   committed(world: World, run: string, change: { readonly clearJournal?: boolean }): void {
     if (change.clearJournal) this.#closedMs.set(run, world.timeline.nowMs);
   }
 
-  #of(said: Said): At | undefined {
-    const message = said.message as unknown as { terms?: At } & At;
+  #of(asked: Asked): At | undefined {
+    const message = asked.message as unknown as { terms?: At } & At;
     if (message.terms) return message.terms;
-    return said.method.localName === "ready" || said.method.localName === "decline"
+    return asked.method.localName === "ready" || asked.method.localName === "decline"
       ? message
-      : this.#sessions.of(said);
+      : this.#sessions.of(asked);
   }
 
   #mustBe(to: string, { run, round, attempt }: At): void {

@@ -6,7 +6,7 @@ import { activeLayout, termsOf } from "@tutti/round/spec";
 import { create } from "@tutti/wire/message";
 import { type Task, Task_Kind, TaskSchema } from "@tutti/wire/round";
 import { AUTHORITY, verify } from "../cast.ts";
-import { EPOCH_MS } from "../life.ts";
+import { WALL_START_MS } from "../life.ts";
 import { Violation } from "../witness.ts";
 import type { World } from "../world.ts";
 import { type Closed, file } from "./closed.ts";
@@ -69,7 +69,7 @@ async function updatesOf(
     const { digest, envelope } = releases[begun]!;
     const own = late === 0 ? task : create(TaskSchema, { ...task, round: begun, parent: fromHex(digest) });
     if (!sameTensors(closed, own)) continue;
-    const trust = { authority: AUTHORITY, nowS: EPOCH_MS / 1000, verify };
+    const trust = { authority: AUTHORITY, nowS: WALL_START_MS / 1000, verify };
     const { adapter } = openRelease(envelope, trust).release;
     const bytes = file(world, adapter.sha256, "an adapter");
     const asked = { plan, task: own, manifest: envelope, adapter: bytes };

@@ -8,12 +8,12 @@ import type { SignedEnvelope } from "@tutti/wire/release";
 import type { Task } from "@tutti/wire/round";
 import { AUTHORITY, secretOf, verify } from "../cast.ts";
 import { POLICY } from "../device.ts";
-import { EPOCH_MS } from "../life.ts";
+import { WALL_START_MS } from "../life.ts";
 import { BASE, engine, rowsOf } from "../recipe.ts";
 
 const clock = {
   nowMs: () => 0,
-  wallMs: () => EPOCH_MS,
+  wallMs: () => WALL_START_MS,
   sleep: async () => {},
   turn: async () => {},
 };
@@ -34,7 +34,7 @@ export class Oracle {
   readonly #trainers = new Map<string, ReturnType<typeof openTrainer>>();
 
   async words(device: string, { plan, task, manifest, adapter }: Asked, late: number): Promise<Uint32Array> {
-    const trust = { authority: AUTHORITY, nowS: EPOCH_MS / 1000, verify };
+    const trust = { authority: AUTHORITY, nowS: WALL_START_MS / 1000, verify };
     const parent = openRelease(manifest, trust);
     const accepted = { plan, task, attempt: 0, parent, manifest };
     const contribution = await contribute(accepted, {

@@ -4,7 +4,7 @@ import { combineResults, nextFiles, readSum } from "@tutti/round/result";
 import { verifyRound } from "@tutti/round/verify";
 import type { Transcript } from "@tutti/wire/transcript";
 import { AUTHORITY, verify } from "../cast.ts";
-import { EPOCH_MS } from "../life.ts";
+import { WALL_START_MS } from "../life.ts";
 import { Violation } from "../witness.ts";
 import type { World } from "../world.ts";
 import { type Closed, file } from "./closed.ts";
@@ -42,7 +42,7 @@ function verified(
   const record = header.history.at(-1)!;
   const transcript = file(world, record.transcript, "a transcript");
   const open = () => {
-    const trust = { authority: AUTHORITY, nowS: Math.floor(EPOCH_MS / 1000) + 2 * 86_400, verify };
+    const trust = { authority: AUTHORITY, nowS: Math.floor(WALL_START_MS / 1000) + 2 * 86_400, verify };
     const given = { ...trust, transcript, parent };
     const { transcript: opened } = verifyRound(given);
     const sums = opened.cohorts.map(({ sumHash }) => file(world, hex(sumHash), "a sum"));

@@ -1,5 +1,5 @@
 import type { RevokeRequest } from "@tutti/wire/admin";
-import { type Said, Violation, type Watcher } from "../witness.ts";
+import { type Asked, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import { type Book, type Books, name } from "./books.ts";
 
@@ -18,7 +18,7 @@ export class Revoked implements Watcher {
     this.#books = books;
   }
 
-  answered(world: World, _from: string, { method, message }: Said): void {
+  answered(world: World, _from: string, { method, message }: Asked): void {
     if (method.localName !== "revoke") return;
     const { device } = message as unknown as RevokeRequest;
     for (const book of this.#books.runs.values()) {

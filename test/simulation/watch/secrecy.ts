@@ -1,7 +1,7 @@
 import { thresholdFor } from "@tutti/secagg/threshold";
 import type { RevealRequest } from "@tutti/wire/secagg";
 import { POLICY } from "../device.ts";
-import { type Said, type Told, Violation, type Watcher } from "../witness.ts";
+import { type Asked, type Told, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import type { Session, Sessions } from "./sessions.ts";
 
@@ -23,18 +23,18 @@ export class Secrecy implements Watcher {
     this.#sessions = sessions;
   }
 
-  said(_world: World, to: string, { word: { word } }: Told): void {
+  told(_world: World, to: string, { word: { word } }: Told): void {
     if (word.case === "survivors") this.#told.set(to, word.value.devices);
   }
 
-  sent(_world: World, from: string, said: Said): void {
-    const { localName } = said.method;
+  sent(_world: World, from: string, asked: Asked): void {
+    const { localName } = asked.method;
     if (localName !== "attest" && localName !== "reveal") return;
-    const session = this.#sessions.of(said);
+    const session = this.#sessions.of(asked);
     if (!session) throw new Violation(`${from} answers in a session that nobody shared in`);
     const { sid } = session;
     if (localName === "attest") this.#attests(from, sid);
-    else this.#reveals(from, session, said.message as unknown as RevealRequest);
+    else this.#reveals(from, session, asked.message as unknown as RevealRequest);
   }
 
   #reveals(from: string, { sid, size, run, round }: Session, message: RevealRequest): void {

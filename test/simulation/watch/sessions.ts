@@ -1,7 +1,7 @@
 import { hex } from "@tutti/foundation/bytes";
 import { plainSessionId } from "@tutti/round/spec";
 import type { Terms, UploadPart } from "@tutti/wire/secagg";
-import type { Said, Told, Watcher } from "../witness.ts";
+import type { Asked, Told, Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import type { Books } from "./books.ts";
 
@@ -25,13 +25,13 @@ export class Sessions implements Watcher {
     this.#books = books;
   }
 
-  said(_world: World, to: string, { word: { word } }: Told): void {
+  told(_world: World, to: string, { word: { word } }: Told): void {
     if (word.case === "roster") this.#roster.set(to, word.value.members.length);
     const terms = word.case === "openSession" ? word.value.terms : undefined;
     if (terms?.plain) this.#know(hex(plainSessionId(terms)), terms, 0);
   }
 
-  sent(_world: World, from: string, { method, message }: Said): void {
+  sent(_world: World, from: string, { method, message }: Asked): void {
     if (method.localName === "advertise") {
       const { terms } = message as unknown as { terms: Terms };
       this.#terms.set(from, terms);
@@ -51,7 +51,7 @@ export class Sessions implements Watcher {
   }
 
   /** Of a message that names its session. */
-  of({ method, message }: Said): Session | undefined {
+  of({ method, message }: Asked): Session | undefined {
     if (method.localName === "upload") {
       const { part } = message as unknown as UploadPart;
       return part.case === "header" ? this.bySid.get(hex(part.value.session)) : undefined;

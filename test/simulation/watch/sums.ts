@@ -8,7 +8,7 @@ import { sessionId } from "@tutti/round/summing";
 import { thresholdFor } from "@tutti/secagg/threshold";
 import type { RunHeader } from "@tutti/wire/journal";
 import type { UploadPart } from "@tutti/wire/secagg";
-import { type Said, Violation, type Watcher } from "../witness.ts";
+import { type Asked, Violation, type Watcher } from "../witness.ts";
 import type { World } from "../world.ts";
 import { type Book, type Books, name } from "./books.ts";
 import type { Closed } from "./closed.ts";
@@ -37,7 +37,7 @@ export class Sums implements Watcher {
     this.#secrecy = secrecy;
   }
 
-  sent(_world: World, from: string, { method, message }: Said): void {
+  sent(_world: World, from: string, { method, message }: Asked): void {
     if (method.localName !== "upload") return;
     const { part } = message as unknown as UploadPart;
     if (part.case === "header") {
@@ -51,9 +51,9 @@ export class Sums implements Watcher {
     if (packed.length === sending.bytes) this.#uploads(from, sending.sid, packed);
   }
 
-  answered(_world: World, from: string, said: Said): void {
-    if (said.method.localName !== "upload") return;
-    const session = this.#sessions.of(said);
+  answered(_world: World, from: string, asked: Asked): void {
+    if (asked.method.localName !== "upload") return;
+    const session = this.#sessions.of(asked);
     if (!session) return;
     const key = `${session.run}/${session.round}/${session.attempt}`;
     this.#acked.set(key, (this.#acked.get(key) ?? new Set()).add(from));

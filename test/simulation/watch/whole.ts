@@ -3,7 +3,7 @@ import { sha256Hex } from "@tutti/foundation/hash";
 import type { Plan } from "@tutti/plan/plan";
 import { openRelease } from "@tutti/release/manifest";
 import { AUTHORITY, verify } from "../cast.ts";
-import { EPOCH_MS } from "../life.ts";
+import { WALL_START_MS } from "../life.ts";
 import { mergedWith } from "../recipe.ts";
 import { Violation, type Watcher } from "../witness.ts";
 import type { Site, World } from "../world.ts";
@@ -32,16 +32,16 @@ export class WholeDevices implements Watcher {
 
   check(world: World): void {
     for (const site of world.sites.values()) {
-      if (this.#pointers.get(site.name) !== site.flash.pointer) this.#pointed(world, site);
+      if (this.#pointers.get(site.name) !== site.deviceDisk.pointer) this.#pointed(world, site);
       this.#answers(site);
     }
   }
 
-  #pointed(world: World, { name, flash }: Site): void {
-    this.#pointers.set(name, flash.pointer);
-    const { current } = flash.pointer;
+  #pointed(world: World, { name, deviceDisk }: Site): void {
+    this.#pointers.set(name, deviceDisk.pointer);
+    const { current } = deviceDisk.pointer;
     if (current === null) return;
-    const held = flash.releases.get(current);
+    const held = deviceDisk.releases.get(current);
     if (!held)
       throw new Violation(`${name} points at release ${current.slice(0, 8)}, which it does not hold`);
     const whole = this.#whole.get(current) ?? this.#judge(world, name, current);
@@ -58,7 +58,7 @@ export class WholeDevices implements Watcher {
     for (const { plan, releases } of this.#books.runs.values()) {
       const found = releases.find((release) => release?.digest === digest);
       if (!found) continue;
-      const trust = { authority: AUTHORITY, nowS: EPOCH_MS / 1000, verify };
+      const trust = { authority: AUTHORITY, nowS: WALL_START_MS / 1000, verify };
       const { release } = openRelease(found.envelope, trust);
       const adapter = shelf.get(release.adapter.sha256);
       if (!adapter) throw new Violation(`the adapter of release ${release.version} is not there`);
@@ -68,10 +68,10 @@ export class WholeDevices implements Watcher {
   }
 
   /** Between the pointer's write and the swap it still answers with the one before. */
-  #answers({ name, device, flash }: Site): void {
+  #answers({ name, device, deviceDisk }: Site): void {
     const digest = device?.model().release?.digest;
     if (digest === undefined) return;
-    const { current, previous } = flash.pointer;
+    const { current, previous } = deviceDisk.pointer;
     if (digest !== current && digest !== previous)
       throw new Violation(`${name} answers with ${digest.slice(0, 8)}, which its disk does not point at`);
   }

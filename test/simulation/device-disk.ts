@@ -15,7 +15,7 @@ import type { Ledger } from "@tutti/secagg/device/member";
 import type { Disk } from "./disk.ts";
 
 /** What a device's disk durably holds; it outlives the device's processes. */
-export class Flash {
+export class DeviceDisk {
   readonly artifacts = new Map<string, Uint8Array>();
   readonly partials = new Map<string, Uint8Array>();
   readonly documents = new Map<string, string>();
@@ -33,55 +33,55 @@ export class Flash {
 }
 
 /** One process's way to it. Activation is two writes, as in node/store.ts: the release, then the pointer. */
-export function openFlash(flash: Flash, disk: Disk): Store {
-  const partial = (sha256: string) => flash.partials.get(sha256) ?? new Uint8Array(0);
+export function openStore(held: DeviceDisk, disk: Disk): Store {
+  const partial = (sha256: string) => held.partials.get(sha256) ?? new Uint8Array(0);
   return {
-    artifact: (sha256) => disk.read("reading an artifact", () => flash.artifacts.get(sha256) ?? null),
+    artifact: (sha256) => disk.read("reading an artifact", () => held.artifacts.get(sha256) ?? null),
     partial: (sha256) => disk.read("reading an artifact", () => partial(sha256)),
     append: (sha256, chunk, offset) =>
       disk.write("writing an artifact", () => {
         checkOffset(sha256, offset, partial(sha256).length);
-        flash.partials.set(sha256, concat(partial(sha256), chunk));
+        held.partials.set(sha256, concat(partial(sha256), chunk));
       }),
     complete: (sha256) =>
       disk.write("writing an artifact", () => {
-        flash.artifacts.set(sha256, partial(sha256));
-        flash.partials.delete(sha256);
+        held.artifacts.set(sha256, partial(sha256));
+        held.partials.delete(sha256);
       }),
     discard: (sha256) =>
       disk.write("removing an artifact", () => {
-        flash.partials.delete(sha256);
-        flash.artifacts.delete(sha256);
+        held.partials.delete(sha256);
+        held.artifacts.delete(sha256);
       }),
     discardBut: (kept) =>
       disk.write("removing artifacts", () => {
-        for (const map of [flash.partials, flash.artifacts])
+        for (const map of [held.partials, held.artifacts])
           for (const sha256 of [...map.keys()]) if (!kept.has(sha256)) map.delete(sha256);
       }),
-    document: (name) => disk.read("reading a document", () => flash.documents.get(checkedName(name)) ?? null),
+    document: (name) => disk.read("reading a document", () => held.documents.get(checkedName(name)) ?? null),
     putDocument: (name, text) =>
       disk.write("writing a document", () => {
         const checked = checkedText(name, text);
-        flash.documents.delete(name);
-        flash.documents.set(checkedName(name), checked);
+        held.documents.delete(name);
+        held.documents.set(checkedName(name), checked);
       }),
-    documents: () => disk.read("reading the documents' names", () => [...flash.documents.keys()].reverse()),
-    pointer: () => disk.read("reading the pointer", () => flash.pointer),
-    release: (digest) => disk.read("reading a release", () => flash.releases.get(digest) ?? null),
-    setBase: (base) => disk.write("writing the pointer", () => flash.point({ ...flash.pointer, base })),
+    documents: () => disk.read("reading the documents' names", () => [...held.documents.keys()].reverse()),
+    pointer: () => disk.read("reading the pointer", () => held.pointer),
+    release: (digest) => disk.read("reading a release", () => held.releases.get(digest) ?? null),
+    setBase: (base) => disk.write("writing the pointer", () => held.point({ ...held.pointer, base })),
     activate: async (release, made) => {
-      await disk.write("writing a release", () => void flash.releases.set(release.digest, release));
+      await disk.write("writing a release", () => void held.releases.set(release.digest, release));
       await disk.write("writing the pointer", () =>
-        flash.point(activated(flash.pointer, release.digest, made)),
+        held.point(activated(held.pointer, release.digest, made)),
       );
     },
     rollback: (options) =>
-      disk.write("writing the pointer", () => flash.point(rolledBack(flash.pointer, options))),
+      disk.write("writing the pointer", () => held.point(rolledBack(held.pointer, options))),
   };
 }
 
 /** Rounds this device helped to open: on disk before `add` returns. */
-export function openRounds({ rounds }: Flash, disk: Disk): Ledger {
+export function openRounds({ rounds }: DeviceDisk, disk: Disk): Ledger {
   const key = (run: string, round: number) => `${round} ${run}`;
   return {
     has: (run, round) => rounds.has(key(run, round)),
@@ -89,7 +89,7 @@ export function openRounds({ rounds }: Flash, disk: Disk): Ledger {
   };
 }
 
-export function openSpending({ spent }: Flash, disk: Disk): Spending {
+export function openSpending({ spent }: DeviceDisk, disk: Disk): Spending {
   return {
     entries: () => spent,
     add: (entry) => disk.writeNow("writing down a price", () => void spent.push(entry)),
