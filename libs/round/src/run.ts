@@ -52,7 +52,7 @@ export function afterSuccess(
     strategy: strategy ?? header.strategy,
     round: last ? header.round : header.round + 1,
     attempt: 0,
-    attempts: 0,
+    maxAttempts: 0,
     cohort: [...cohort],
     history: [...header.history, record],
     rho: header.rho + record.rho,
@@ -73,7 +73,7 @@ export function afterFailure(
   { reason, rho, owed }: { reason: string; rho: number; owed: ReadonlyMap<string, number> },
 ): RunHeader {
   const attempt = header.attempt + 1;
-  const most = header.attempts || plan.attempts;
+  const most = header.maxAttempts || plan.attempts;
   const sentence = `round ${header.round}, attempt ${attempt} of ${most}: ${reason}`;
   const spent = { rho: header.rho + rho, owed: Object.fromEntries(owed) };
   return {
@@ -98,6 +98,6 @@ export function afterResume(plan: Plan, header: RunHeader): RunHeader {
   const { attempt, reason } = header;
   const stopped = header.state === "stopped";
   const made = attempt + (stopped ? 1 : 0);
-  const rest = { attempts: made + plan.attempts, reason: stopped ? "" : reason };
+  const rest = { maxAttempts: made + plan.attempts, reason: stopped ? "" : reason };
   return { ...header, ...rest, attempt: made, state: "running" };
 }

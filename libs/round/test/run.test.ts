@@ -22,9 +22,9 @@ describe("a run that is resumed", () => {
   test("keeps its round, release, server state, history, and what it spent", () => {
     const failed = afterFailure(plan, afterFailure(plan, header, failing), failing);
     expect(failed).toMatchObject({ state: "failed", attempt: 2, rho: 0.5 });
-    const { state, attempts, ...rest } = afterResume(plan, failed);
-    expect({ state, attempts }).toEqual({ state: "running", attempts: 4 });
-    const { state: _, attempts: __, ...kept } = failed;
+    const { state, maxAttempts, ...rest } = afterResume(plan, failed);
+    expect({ state, maxAttempts }).toEqual({ state: "running", maxAttempts: 4 });
+    const { state: _, maxAttempts: __, ...kept } = failed;
     expect(rest).toEqual(kept);
   });
 
@@ -35,14 +35,14 @@ describe("a run that is resumed", () => {
     expect(once).toMatchObject({ state: "running", attempt: 3, reason: expect.stringContaining("3 of 4") });
     expect(afterFailure(plan, once, failing).state).toBe("failed");
     const next = afterSuccess(plan, once, { record: create(RoundRecordSchema), cohort: [], owed: new Map() });
-    expect(next).toMatchObject({ round: 4, attempt: 0, attempts: 0, reason: "" });
+    expect(next).toMatchObject({ round: 4, attempt: 0, maxAttempts: 0, reason: "" });
     expect(afterFailure(plan, next, failing).state).toBe("running");
   });
 
   test("that was stopped does not make that attempt again, and says nothing of the stop", () => {
     const stopped = afterStop({ ...header, attempt: 1 }, 0.125);
-    expect(afterResume(plan, stopped)).toMatchObject({ attempt: 2, attempts: 4, rho: 0.375, reason: "" });
+    expect(afterResume(plan, stopped)).toMatchObject({ attempt: 2, maxAttempts: 4, rho: 0.375, reason: "" });
     const again = afterStop(afterResume(plan, stopped), 0);
-    expect(afterResume(plan, again)).toMatchObject({ attempt: 3, attempts: 5 });
+    expect(afterResume(plan, again)).toMatchObject({ attempt: 3, maxAttempts: 5 });
   });
 });

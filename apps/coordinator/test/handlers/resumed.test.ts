@@ -67,7 +67,7 @@ describe("a run that is resumed", () => {
     expect(desk.round?.spec).toMatchObject({ attempt: 2, task: { round: 0 } });
     expect((await desk.store.run(run))?.state).toBe("running");
     await over(run);
-    expect(header(run)).toMatchObject({ state: "finished", reason: "", attempt: 0, attempts: 0 });
+    expect(header(run)).toMatchObject({ state: "finished", reason: "", attempt: 0, maxAttempts: 0 });
     expect(header(run).history.map(({ survivors }) => survivors)).toEqual([3, 3, 3]);
     const about = { actor: "mary", subject: run, detail: { round: 0, attempt: 2 } };
     expect(await notes("run.resumed")).toMatchObject([about]);
@@ -250,7 +250,7 @@ describe("a run that is resumed", () => {
     await resume(run);
     await desk.close();
     desk = await Desk.open(place.folder);
-    expect(header(run)).toMatchObject({ state: "running", attempt: 1, attempts: 2 });
+    expect(header(run)).toMatchObject({ state: "running", attempt: 1, maxAttempts: 2 });
     await desk.gather(...ABC);
     await over(run);
     expect(header(run).state).toBe("finished");

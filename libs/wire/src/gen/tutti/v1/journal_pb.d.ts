@@ -252,9 +252,9 @@ export declare type RunHeader = Message<"tutti.v1.RunHeader"> & {
   /**
    * How many attempts this round has in all, where its owner gave it more than the plan does; else 0.
    *
-   * @generated from field: uint32 attempts = 15;
+   * @generated from field: uint32 max_attempts = 15;
    */
-  attempts: number;
+  maxAttempts: number;
 };
 
 /**
