@@ -3,7 +3,7 @@ import * as v from "valibot";
 
 /**
  * tutti.json, version 1: the coordinator's one config file. Each field is documented where it is defined;
- * docs/operating.md prints these words (folder/explain.ts), and a test holds them together. Only what
+ * docs/operating.md prints these words (test/folder/explain.ts), and a test holds them together. Only what
  * `tutti init` writes is required.
  */
 

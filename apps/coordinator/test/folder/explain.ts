@@ -1,6 +1,6 @@
 import { alternatives, membersOf } from "@tutti/plan/meant";
 import * as v from "valibot";
-import { schema } from "./schema.ts";
+import { schema } from "../../src/folder/schema.ts";
 
 /** One field of tutti.json, as docs/operating.md lists it. */
 export type Field = {
