@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 
@@ -18,23 +18,58 @@ export async function replaceFile(file: string, content: Uint8Array | string, mo
   }
 }
 
-/** Makes a folder with these files appear whole or not at all. An existing one is replaced. */
+/** How a folder is called while another takes its place. */
+const ASIDE = ".old";
+
+/**
+ * Makes a folder with these files appear whole or not at all. One that is there is moved aside, and removed
+ * when the new one is in its place; after a kill in between `settleFolders` puts it back.
+ * @throws Fault("storage").
+ */
 export async function replaceFolder(
   folder: string,
   files: Readonly<Record<string, Uint8Array | string>>,
 ): Promise<void> {
   const temporary = `${folder}.new`;
+  const aside = `${folder}${ASIDE}`;
   try {
-    await rm(temporary, { recursive: true, force: true });
+    await removeFolder(temporary);
     await makeFolder(temporary);
     for (const [name, content] of Object.entries(files)) await writeSynced(join(temporary, name), content);
     await syncFolder(temporary);
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(aside);
+    await renameIfThere(folder, aside);
     await rename(temporary, folder);
     await syncFolder(dirname(folder));
+    await removeFolder(aside);
   } catch (cause) {
+    await removeFolder(temporary).catch(() => {});
+    // No folder takes the name of one that has files: the new one stays, if it came that far.
+    await rename(aside, folder).catch(() => {});
     throw new Fault("storage", folder, { expected: "to be written", got: `${cause}`, cause });
   }
+}
+
+/** What a kill left aside in `parent` takes its name again, or is removed where another has it by now. */
+export async function settleFolders(parent: string): Promise<void> {
+  const left = (await readdir(parent)).filter((name) => name.endsWith(ASIDE));
+  for (const name of left) {
+    const aside = join(parent, name);
+    const folder = aside.slice(0, -ASIDE.length);
+    if (await isFolder(folder)) await removeFolder(aside);
+    else await rename(aside, folder);
+  }
+  if (left.length > 0) await syncFolder(parent);
+}
+
+async function removeFolder(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function renameIfThere(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== "ENOENT") throw cause;
+  });
 }
 
 /** Writes and syncs one file; the name it is written under is not yet durable. */

@@ -20,7 +20,9 @@ import { openPins } from "./pins.ts";
 type Config = Awaited<ReturnType<typeof readConfig>>;
 
 const WAIT_MS = 5_000;
-const MB = 2 ** 20;
+const MIB = 2 ** 20;
+/** Less is warned of; how much a site needs depends on its model. */
+const LEAST_FREE_MIB = 200;
 
 /** Looks at everything a device in a folder needs, also while it runs; nothing is changed. */
 export async function examineDevice(folder: string): Promise<Finding[]> {
@@ -150,9 +152,9 @@ function audit(folder: string, name: string): Look {
 
 async function space(folder: string): Promise<Look> {
   const { bavail, bsize } = await statfs(folder);
-  const free = Math.floor((Number(bavail) * Number(bsize)) / MB);
+  const free = Math.floor((Number(bavail) * Number(bsize)) / MIB);
   const todo = "Make room for the base model and two releases";
-  return free < 200
+  return free < LEAST_FREE_MIB
     ? { state: "warn", says: `${free} MiB free`, todo }
     : { state: "ok", says: `${free} MiB free` };
 }

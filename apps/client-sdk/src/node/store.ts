@@ -17,7 +17,7 @@ import {
   rolledBack,
   type Store,
 } from "../store.ts";
-import { readIfThere, replaceFile, replaceFolder, syncFolder } from "./atomic.ts";
+import { readIfThere, replaceFile, replaceFolder, settleFolders, syncFolder } from "./atomic.ts";
 
 /** A character of a string, half a pair or not, takes at most three bytes in UTF-8. */
 const MAX_DOCUMENT_BYTES = 3 * MAX_DOCUMENT;
@@ -30,6 +30,7 @@ const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
  * artifacts/<sha256>, <sha256>.part    downloads; a name without .part is whole
  * documents/<name>.json                plans, and the newest release accepted of each run
  * releases/<digest>/                   manifest.json adapter.safetensors model.onnx release.json
+ * releases/<digest>.new, .old          while one is written, and while it takes the other's place
  * current.json                         the one pointer; replacing it is the moment a release comes in
  * ```
  * One process at a time: the folder is this device's own.
@@ -37,6 +38,7 @@ const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
 export async function openFolderStore(folder: string): Promise<Store> {
   const at = (name: string, ...parts: readonly string[]) => join(folder, name, ...parts.map(checkedName));
   for (const name of ["artifacts", "documents", "releases"]) await mkdir(at(name), { recursive: true });
+  await settleFolders(at("releases"));
   const part = (sha256: string) => at("artifacts", `${sha256}.part`);
   const pointer = () => readPointer(at("current.json"));
   // Changed from what it is right then: a site may go back while a release is written, which takes a while.

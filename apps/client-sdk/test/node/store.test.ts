@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -235,6 +235,18 @@ test("a file too long is no document, and no artifact's name leads elsewhere", a
   await expect(store.document("plan-x")).rejects.toMatchObject({ code: "storage" });
   for (const call of [store.artifact, store.partial, store.discard, store.complete, store.release])
     await expect((async () => await call("../current"))()).rejects.toMatchObject({ code: "refused" });
+});
+
+test("a release that a kill left aside is back when the store is opened, or goes", async () => {
+  const folder = join(home, "aside");
+  const at = (name: string) => join(folder, "releases", name);
+  const one = releaseNumber(1);
+  await (await openFolderStore(folder)).activate(one);
+  await rename(at(one.digest), at(`${one.digest}.old`));
+  expect(await (await openFolderStore(folder)).release(one.digest)).toEqual(one);
+  await mkdir(at(`${one.digest}.old`));
+  expect(await (await openFolderStore(folder)).release(one.digest)).toEqual(one);
+  expect(await readdir(at(""))).toEqual([one.digest]);
 });
 
 test("a release with a byte changed, or cut short, is not served", async () => {

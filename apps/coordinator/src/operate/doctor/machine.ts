@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { examine, type Finding, type Look } from "@tutti/foundation/finding";
 
 const NODE: readonly [number, number] = [20, 19];
-const MB = 2 ** 20;
+const MIB = 2 ** 20;
 
 /** `folder`: where this machine keeps what must last; null where other machines do. */
 export function machineChecks(folder: string | null, connections: number): Promise<Finding>[] {
@@ -50,7 +50,7 @@ export function openFiles(limits: string, connections: number): Look {
 
 async function space(folder: string): Promise<Look> {
   const { bavail, bsize } = await statfs(folder);
-  const free = Math.floor((Number(bavail) * Number(bsize)) / MB);
+  const free = Math.floor((Number(bavail) * Number(bsize)) / MIB);
   const says = `${free} MiB free`;
   const todo = "Make room: a coordinator that cannot write refuses every upload";
   if (free < 100) return { state: "fail", says, todo };
