@@ -15,9 +15,9 @@ export function isExcused(round: Round, device: string): boolean {
 }
 
 /**
- * Who is invited first next time, and for the how-manieth time in a row: whom this round excused, and whoever
- * was owed an invitation and has not been in a sum since. That ends after one round, or after as many as an
- * update may be late by: a device that is always too slow does not take a place from others for good.
+ * Who is invited first next time, and how many times in a row that makes: whom this round excused, and
+ * whoever was owed an invitation and has not been in a sum since. That ends after one round, or after as many
+ * as an update may be late by: a device that is always too slow does not take a place from others for good.
  */
 export function owedAfter(round: Round): Map<string, number> {
   const { spec, invited, connected, declined, revoked, ready } = round;

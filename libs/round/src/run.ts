@@ -5,7 +5,7 @@ import { type RunHeader, RunHeaderSchema } from "@tutti/wire/journal";
 import { create } from "@tutti/wire/message";
 import { type Task, Task_Kind, TaskSchema } from "@tutti/wire/round";
 
-/**
+/*
  * A run between rounds: pure functions from header to header. Rounds 0 … rounds−1 train; one more
  * evaluates the last release; then the run is finished. A round that fails is tried again,
  * `plan.attempts` times in all; then the run fails, and its owner may give it as many again.

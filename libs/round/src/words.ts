@@ -64,7 +64,7 @@ function invitation({ spec }: Round, papers: Papers): Instruction {
 
 /** When a device without a stream may ask for news: as soon as one that nobody invited. */
 const RETRY_AFTER_MS = 2_000;
-/** An attempt has one of these too. */
+/** Its own memo: the invitation is kept under the same `spec`. */
 const excuses = new Memo<object, Instruction>();
 
 function excuse({ spec }: Round): Instruction {

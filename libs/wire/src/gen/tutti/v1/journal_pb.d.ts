@@ -242,8 +242,8 @@ export declare type RunHeader = Message<"tutti.v1.RunHeader"> & {
   clipNorm: number;
 
   /**
-   * Devices that an earlier round excused and that are invited first, with the round they are owed one for the
-   * how-manieth time.
+   * Devices that an earlier round excused and that are invited first; and how many times in a row they are, the
+   * coming one included.
    *
    * @generated from field: map<string, uint32> owed = 13;
    */
