@@ -1,6 +1,10 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { heldUpMs } from "../src/node/held-up.ts";
 import { Pulse } from "../src/pulse.ts";
+
+const CHILD = fileURLToPath(new URL("./node/held-up-child.ts", import.meta.url));
 
 describe("how soon a device answers", () => {
   test("it says nothing before a whole round of the run, and names what held it up, with a margin", () => {
@@ -57,12 +61,23 @@ describe("how soon a device answers", () => {
     }
   });
 
-  test("a thread that computes is seen to stand still", async () => {
-    heldUpMs();
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    const untilMs = performance.now() + 400;
-    while (performance.now() < untilMs);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(heldUpMs()).toBeGreaterThan(300);
+  test("a process that computes is held up; one that was stopped is not", async () => {
+    const child = fork(CHILD, [], { execArgv: ["--import", "tsx"] });
+    try {
+      await once(child, "message");
+      const heldUpMs = async (computeMs: number) => {
+        child.send(computeMs);
+        return Number((await once(child, "message"))[0]);
+      };
+      // Of the start of a process too.
+      const before = await heldUpMs(0);
+      child.kill("SIGSTOP");
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      child.kill("SIGCONT");
+      expect(await heldUpMs(0)).toBeLessThanOrEqual(Math.max(before, 1_000));
+      expect(await heldUpMs(2_000)).toBeGreaterThan(1_500);
+    } finally {
+      child.kill("SIGKILL");
+    }
   });
 });
