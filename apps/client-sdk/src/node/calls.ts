@@ -1,8 +1,20 @@
-import type { Client, ClientWritableStream, Metadata, ServiceError } from "@grpc/grpc-js";
+import {
+  type Client,
+  type ClientWritableStream,
+  type Metadata,
+  type ServiceError,
+  setLogger,
+} from "@grpc/grpc-js";
 import { Fault } from "@tutti/foundation/fault";
 import { type DescMessage, decode, encode, type MessageShape } from "@tutti/wire/message";
 import { type DescMethod, MAX_MESSAGE_BYTES, pathOf } from "@tutti/wire/rpc";
 import { FAULT_METADATA, faultFromGrpc } from "@tutti/wire/status";
+
+/**
+ * grpc-js prints what it cannot take of a coordinator's headers, as they came. It has one logger in a
+ * process, and says nothing there that a call does not end with.
+ */
+setLogger({ error: () => {}, info: () => {}, debug: () => {} });
 
 /** One call as it goes out: already signed. */
 type Outgoing<M extends DescMethod = DescMethod> = {

@@ -1,3 +1,4 @@
+import { createSecureServer } from "node:http2";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { ChannelCredentials, Client, Metadata } from "@grpc/grpc-js";
 import { newTls } from "@tutti/coordinator/folder/tls";
@@ -10,7 +11,7 @@ import { create } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import type { Handlers } from "@tutti/wire/rpc";
 import { VERSION } from "@tutti/wire/version";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { freePort } from "../../../../claims/support/free-port.ts";
 import { unary } from "../../src/node/calls.ts";
 import { connect } from "../../src/node/grpc.ts";
@@ -95,6 +96,32 @@ test("a coordinator that takes a call and does not answer is named, and how long
     answer();
     client.close();
     await server.close();
+  }
+});
+
+test("what a coordinator sends is not printed, whatever its headers and trailers hold", async () => {
+  const printed = vi.spyOn(console, "error").mockImplementation(() => {});
+  const { key, certificate } = await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() });
+  const odd = { "x-odd": "a\u009b31m" };
+  const server = createSecureServer({ key, cert: certificate });
+  server.on("stream", (stream) => {
+    stream.on("error", () => {});
+    stream.respond({ ":status": 200, "content-type": "application/grpc", ...odd }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "7", ...odd }));
+    stream.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const options = { "grpc.ssl_target_name_override": "tutti" };
+  const client = new Client(address, new PinnedTls(certificate).credentials(), options);
+  try {
+    const report = { client, method: Federation.method.report, metadata: new Metadata() };
+    await expect(unary(report, new Uint8Array())).rejects.toMatchObject({ code: "refused" });
+    expect(printed).not.toHaveBeenCalled();
+  } finally {
+    printed.mockRestore();
+    client.close();
+    server.close();
   }
 });
 

@@ -5,14 +5,20 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import { asFault, Fault } from "@tutti/foundation/fault";
+import { asFault, Fault, type FaultCode } from "@tutti/foundation/fault";
 import { FAULT_METADATA } from "@tutti/wire/status";
 import { statusOf } from "./faults.ts";
 import { type Limits, MAX_CONTROL_FRAMES } from "./limits.ts";
 import type { Load } from "./load.ts";
-import { Turned } from "./turned.ts";
+import { type Cause, Turned } from "./turned.ts";
 
-type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => void;
+/** `sent` has names and values by turns, as they came; of some names `headers` has the first value only. */
+type OnStream = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  sent: readonly string[],
+) => void;
 
 /** What a session did of late: calls and control frames may come in bursts, not for ever. */
 type Doings = { sinceMs: number; calls: number; frames: number };
@@ -25,6 +31,7 @@ export type DoorOptions = {
   readonly turned?: Turned;
 };
 
+const CAUSE_OF: { readonly [Code in FaultCode]?: Cause } = { unsupported: "compressed", unavailable: "busy" };
 const WINDOW_MS = 10_000;
 /** A peer that keeps its half of an answered call open for so long has it closed. */
 const LINGER_MS = 5_000;
@@ -55,11 +62,12 @@ export function guard(server: Http2SecureServer, options: DoorOptions): () => bo
   const most = limits.callsPerSecond * (WINDOW_MS / 1000);
   const at =
     (onStream: OnStream): OnStream =>
-    (stream, headers, ...rest) => {
+    (stream, headers, flags, sent) => {
       const session = stream.session as ServerHttp2Session | undefined;
       if (!session || !count(session, "calls", most)) return stream.destroy();
       try {
         mustBePlain(headers);
+        mustBeText(sent);
         const cut = () => {
           turned.add("busy");
           stream.close(constants.NGHTTP2_REFUSED_STREAM);
@@ -67,11 +75,11 @@ export function guard(server: Http2SecureServer, options: DoorOptions): () => bo
         stream.once("close", load.enter({ method: nameOf(headers), session, cut }));
       } catch (error) {
         const fault = asFault(error);
-        turned.add(fault.code === "unsupported" ? "compressed" : "busy");
+        turned.add(CAUSE_OF[fault.code] ?? "malformed");
         return turnAway(stream, fault);
       }
       stream.once("finish", linger);
-      onStream(stream, headers, ...rest);
+      onStream(stream, headers, flags, sent);
     };
   let taken = false;
   const on = server.on.bind(server) as (event: string, listener: OnStream) => Http2SecureServer;
@@ -92,6 +100,18 @@ function mustBePlain(headers: IncomingHttpHeaders): void {
   const encoding = headers["grpc-encoding"];
   if (encoding === undefined || encoding === "identity") return;
   throw new Fault("unsupported", "request", { expected: "no compression", got: `${encoding}`.slice(0, 40) });
+}
+
+/** What grpc-js takes for a name and for a value (its metadata.ts). */
+const NAME = /^[:0-9a-z_.-]+$/;
+const VALUE = /^[ -~]*$/;
+
+/** Of a header that it cannot take grpc-js prints all, a signature or whatever a stranger wants in a log. */
+function mustBeText(sent: readonly string[]): void {
+  const odd = sent.findIndex((text, at) => !(at % 2 === 0 ? NAME : VALUE).test(text));
+  if (odd < 0) return;
+  const what = odd % 2 === 0 ? "header's name" : `header ${sent[odd - 1]}`.slice(0, 80);
+  throw new Fault("bad-message", what, { expected: "printable ASCII", got: "other characters" });
 }
 
 /** "Upload" of "/tutti.v1.Federation/Upload". */

@@ -17,6 +17,7 @@ import { LIMITS, type Limits, MAX_SESSION_MIB } from "./limits.ts";
 import { type Listener, listen } from "./listener.ts";
 import { type LivenessWatch, type Serving, watchLiveness } from "./liveness.ts";
 import { Load, watchLoad } from "./load.ts";
+import { hearGrpc } from "./own-words.ts";
 import { type Watch, watchStall } from "./stall.ts";
 import { type Cause, Turned } from "./turned.ts";
 
@@ -88,6 +89,7 @@ export async function serveGrpc<const Services extends readonly DescService[]>(
   options: GrpcOptions<Services>,
 ): Promise<GrpcServer> {
   const { host, port, tls, authenticate, onBug } = options;
+  hearGrpc(onBug);
   const clientKeys = new ClientKeys(options.clientCertificates ?? "off");
   const limits = { ...LIMITS, ...options.limits };
   const load = new Load({ ...limits, ...(options.leads && { leads: options.leads }) });
