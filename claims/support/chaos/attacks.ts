@@ -4,6 +4,7 @@ import tls from "node:tls";
 import { gzipSync } from "node:zlib";
 import { create, encode } from "@tutti/wire/message";
 import { FetchRequestSchema, ReportRequestSchema } from "@tutti/wire/round";
+import { frame, literal, POST_HTTPS, PREFACE } from "./frames.ts";
 import { type Ended, endOf, framed, Raw, type Signer, signedHeader } from "./raw.ts";
 
 /** Whom the attacks meet, and as whom they sign where that gets them further. */
@@ -31,27 +32,7 @@ const MOST_MS = 15_000;
 const LATE_MS = 2_000;
 const PATIENCE_MS = 40_000;
 
-/** RFC 9113, section 3.4. */
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-/** POST https://tutti/x as HPACK has it (RFC 7541): fields of its static table, two with a literal value. */
-const REQUEST = Buffer.concat([
-  Buffer.from([0x83, 0x87, 0x04, 2]),
-  Buffer.from("/x"),
-  Buffer.from([0x01, 5]),
-  Buffer.from("tutti"),
-]);
-
-type Frame = { type: number; flags?: number; stream: number; body: Buffer };
-
-/** An HTTP/2 frame (RFC 9113, section 4.1). */
-function frame({ type, flags = 0, stream, body }: Frame): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(body.length, 0, 3);
-  head.writeUInt8(type, 3);
-  head.writeUInt8(flags, 4);
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, body]);
-}
+const REQUEST = Buffer.concat([POST_HTTPS, literal(":path", "/x"), literal(":authority", "tutti")]);
 
 export const ATTACKS: readonly Attack[] = [
   loris("silent sockets", raw),

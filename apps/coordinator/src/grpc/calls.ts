@@ -124,10 +124,7 @@ async function describe(call: AnyCall, body: Uint8Array, around: Around): Promis
   const { authenticate, method, clientKeys, onKnown } = around;
   const gone = new AbortController();
   call.on("cancelled", () => gone.abort(GONE));
-  const values = call.metadata.get(AUTHORIZATION);
-  if (values.length > 1)
-    throw new Fault("refused", "request", { expected: "one signature", got: `${values.length}` });
-  const [auth] = values;
+  const [auth] = call.metadata.get(AUTHORIZATION);
   const peer = call.getPeer();
   const peerKey = clientKeys.keyOf(peer);
   const request = { auth: auth?.toString(), method, body, peerKey };

@@ -6,6 +6,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import { asFault, Fault, type FaultCode } from "@tutti/foundation/fault";
+import { AUTHORIZATION } from "@tutti/wire/authorization";
 import { FAULT_METADATA } from "@tutti/wire/status";
 import { statusOf } from "./faults.ts";
 import { type Limits, MAX_CONTROL_FRAMES } from "./limits.ts";
@@ -68,6 +69,7 @@ export function guard(server: Http2SecureServer, options: DoorOptions): () => bo
       try {
         mustBePlain(headers);
         mustBeText(sent);
+        mustSignOnce(sent);
         const cut = () => {
           turned.add("busy");
           stream.close(constants.NGHTTP2_REFUSED_STREAM);
@@ -112,6 +114,13 @@ function mustBeText(sent: readonly string[]): void {
   if (odd < 0) return;
   const what = odd % 2 === 0 ? "header's name" : `header ${sent[odd - 1]}`.slice(0, 80);
   throw new Fault("bad-message", what, { expected: "printable ASCII", got: "other characters" });
+}
+
+/** Whoever stands between may look at one of several, and we at another. */
+function mustSignOnce(sent: readonly string[]): void {
+  const signatures = sent.filter((text, at) => at % 2 === 0 && text === AUTHORIZATION).length;
+  if (signatures <= 1) return;
+  throw new Fault("refused", "request", { expected: "one signature", got: `${signatures}` });
 }
 
 /** "Upload" of "/tutti.v1.Federation/Upload". */

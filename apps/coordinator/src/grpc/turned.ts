@@ -8,7 +8,7 @@ export const CAUSES = {
   rate: "more calls or control frames on a connection than anyone has a use for",
   busy: "too much to do, or too little memory: asked to come back",
   compressed: "compressed messages, which nobody has a reason to send",
-  malformed: "headers that gRPC cannot carry",
+  malformed: "headers that gRPC cannot carry, or several signatures",
 } as const;
 
 export type Cause = keyof typeof CAUSES;

@@ -157,11 +157,10 @@ describe("docs/protocol.md, Transport and requests: what a signature covers", ()
     expect(await refusal({ lifeMs: 5 * 60_000 + 1 })).toContain("expiry");
   });
 
-  test("two signatures beside one request", async () => {
+  test("two signatures in one header, as a proxy may join them", async () => {
     world = await openWorld();
     const session = await hello(world);
     const metadata = signed(report, body, { world, session });
-    // No HTTP/2 client of Node's sends the header twice; a proxy may join two into one.
     const both = [metadata, signed(report, body, { world, session })].flatMap((one) =>
       one.get(AUTHORIZATION),
     );
