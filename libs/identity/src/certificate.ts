@@ -9,6 +9,7 @@ import {
 } from "@tutti/wire/device";
 import { create, decode, encode } from "@tutti/wire/message";
 import { verify as portableVerify, type SigningKey, type Verify } from "./keys.ts";
+import { NAME } from "./name.ts";
 
 export type Role = "device" | "coordinator" | "owner";
 
@@ -42,7 +43,6 @@ export type Statement = {
   readonly enrolBeforeS?: number;
 };
 
-const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 /** A body with every label a site could want is far below this. */
 const MAX_BODY_BYTES = 4096;
 

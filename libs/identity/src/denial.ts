@@ -1,4 +1,5 @@
 import { Fault } from "@tutti/foundation/fault";
+import { NAME } from "./name.ts";
 
 /**
  * Why a coordinator takes nothing of a device whose signature is good, or whose name nobody knows. Each is a
@@ -23,7 +24,7 @@ const WHAT = /^device [A-Za-z0-9._-]{1,64}: (expired|revoked|unknown)$/;
 
 /** `got` where there is more to say than the word itself. */
 export function denied(name: string, why: Denial, got?: string): Fault {
-  const shown = /^[A-Za-z0-9._-]{1,64}$/.test(name) ? name : "another";
+  const shown = NAME.test(name) ? name : "another";
   return new Fault("refused", `device ${shown}: ${why}`, {
     expected: EXPECTED[why],
     got: got ?? (why === "unknown" ? "another" : `one that ${why === "revoked" ? "was " : ""}${why}`),

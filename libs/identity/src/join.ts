@@ -3,6 +3,7 @@ import { checkBytes } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import { type Certificate, CertificateSchema } from "@tutti/wire/device";
 import { decode, encode } from "@tutti/wire/message";
+import { NAME } from "./name.ts";
 
 /** What a site needs to join a federation once: where it is, whom to trust, and a one-time token. */
 export type JoinFile = {
@@ -30,7 +31,6 @@ const MAX_TEXT = 256 << 10;
 /** Coordinators beside the first. */
 const MAX_OTHERS = 16;
 const MAX_GRANT_BYTES = 16 << 10;
-const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const ADDRESS = /^(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/;
 const CERTIFICATE = /^\s*-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----\s*$/;
 

@@ -2,6 +2,7 @@ import { hex } from "@tutti/foundation/bytes";
 import { demand } from "@tutti/foundation/check";
 import { Fault } from "@tutti/foundation/fault";
 import type { Identity } from "@tutti/identity/certificate";
+import { NAME } from "@tutti/identity/name";
 import { create, decode, encode } from "@tutti/wire/message";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { type Revocation, type RevocationList, RevocationListSchema } from "@tutti/wire/standing";
@@ -11,7 +12,6 @@ export const REVOCATIONS = "application/vnd.tutti.revocations+protobuf";
 /** A list travels in one message; each of its entries takes about 50 bytes, a long name 100. */
 export const MAX_REVOCATIONS = 8_000;
 const MAX_LIST_BYTES = 960 << 10;
-const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 
 export type OpenedList = { readonly list: RevocationList; readonly signer: Identity };
 

@@ -1,6 +1,7 @@
 import { demand } from "@tutti/foundation/check";
 import type { Clock } from "@tutti/foundation/clock";
 import { Fault } from "@tutti/foundation/fault";
+import { NAME } from "@tutti/identity/name";
 import type { SignedEnvelope } from "@tutti/wire/release";
 import { failpoint } from "../failpoint.ts";
 import type { Log } from "../observe/log.ts";
@@ -41,15 +42,16 @@ export class Revoking {
   /** See Coordinator.revoke. */
   async revoke(device: string, envelope: SignedEnvelope | undefined, by: string): Promise<void> {
     const { notices, store } = this.#parts;
+    const unknown = () =>
+      new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" });
+    // Over one that it cannot take a database fails, however often it is asked (PostgreSQL takes no NUL).
+    demand(NAME.test(device), unknown);
     await this.#catchUp();
     const list = envelope ? notices.nextRevocations(envelope, device) : null;
     const known = await store.trust
       .revoke(device, list?.statement ?? null, by)
       .catch((cause) => this.#isThere(device, { hasList: list !== null, cause }));
-    demand(
-      known,
-      () => new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" }),
-    );
+    demand(known, unknown);
     failpoint("revoke.durable");
     list?.kept();
     await this.#dismissed(device);

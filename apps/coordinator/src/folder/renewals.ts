@@ -4,6 +4,7 @@ import { asFault, Fault } from "@tutti/foundation/fault";
 import type { SecretRandom } from "@tutti/foundation/random";
 import type { Identity } from "@tutti/identity/certificate";
 import type { SigningKey } from "@tutti/identity/keys";
+import { NAME } from "@tutti/identity/name";
 import { checkRenewal, grantRenewal } from "@tutti/identity/renewal";
 import { revokedAmong } from "@tutti/release/revocations";
 import { type Certificate, CertificateBodySchema } from "@tutti/wire/device";
@@ -99,7 +100,7 @@ function answer(
 function nameIn({ certificate }: RenewalRequest): string {
   try {
     const { name } = decode(CertificateBodySchema, certificate?.body ?? new Uint8Array(), 4096);
-    return /^[A-Za-z0-9._-]{1,64}$/.test(name) ? name : "unnamed";
+    return NAME.test(name) ? name : "unnamed";
   } catch {
     return "unnamed";
   }

@@ -155,11 +155,12 @@ export class Registry {
     demand(grant, () => new Fault("bad-message", "grant", { expected: "a certificate", got: "none" }));
     const identity = verifyGrant(grant, this.#trust());
     const { store } = this.#parts;
-    const known = await this.#heldBy(name);
+    // From here on the name is one that a certificate has.
     demand(
       identity.name === name,
       () => new Fault("bad-input", "grant", { expected: `one for ${name}`, got: identity.name }),
     );
+    const known = await this.#heldBy(name);
     mustBeItsKey(known, identity.publicKey);
     const asked = await store.trust.grantRenewal(name, encode(CertificateSchema, grant));
     demand(asked, () => new Fault("not-found", `renewal of ${name}`, { got: "no request" }));

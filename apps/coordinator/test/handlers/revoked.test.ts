@@ -97,6 +97,16 @@ describe("a device that is revoked", () => {
     expect(code).toBe("not-found");
   });
 
+  test("no store is asked of a name that no certificate can have", async () => {
+    const asked: string[] = [];
+    desk.store.trust.revoke = async (name) => asked.push(name) > 0;
+    for (const device of ["d\0", "", "d/../e", "d".repeat(65)]) {
+      const odd = create(RevokeRequestSchema, { device });
+      await expect(desk.owner.revoke(odd, OWNER)).rejects.toMatchObject({ code: "not-found" });
+    }
+    expect(asked).toEqual([]);
+  });
+
   describe("by storage that fails", () => {
     let madeS = NOW_S;
     /** As `tutti revoke` does: the coordinator's newest list and one more, signed now. */

@@ -189,6 +189,9 @@ describe("certificates", () => {
     const other = grant(authority, { publicKey: bob.key.publicKey });
     await expect(registry.grant("ann", other)).rejects.toThrow("the key it enrolled with");
     await expect(registry.grant("ann", grant(authority))).rejects.toThrow("no request");
+    // No store is asked of a name that no certificate can have.
+    store.device = async (name) => expect.unreachable(name);
+    await expect(registry.grant("ann\0", grant(authority))).rejects.toMatchObject({ code: "bad-input" });
   });
 
   test("a token ends before the certificate does, but not for who used it in time", async () => {
