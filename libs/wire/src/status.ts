@@ -67,20 +67,22 @@ export function faultBytes(fault: Fault): Uint8Array {
 
 /**
  * The Fault behind a gRPC status: the one the server sent, else the nearest to the status number.
- * Whatever the bytes hold, this returns: they come from another party.
+ * Whatever the bytes hold, this returns: they come from another party. `address` is whom the caller meant.
  */
 export function faultFromGrpc(status: {
   code: number;
   details: string;
   fault?: Uint8Array | undefined;
+  address?: string | undefined;
 }): Fault {
   const sent = status.fault && parseFault(status.fault);
   if (sent) return sent;
-  return unanswered(FAULT_CODES[status.code] ?? "unavailable", clipText(status.details));
+  const code = FAULT_CODES[status.code] ?? "unavailable";
+  return unanswered(code, clipText(status.details), status.address);
 }
 
 /** A status without a Fault: the transport's own words, the commonest in ours. */
-function unanswered(code: FaultCode, details: string): Fault {
+function unanswered(code: FaultCode, details: string, address: string | undefined): Fault {
   const refused = /ECONNREFUSED (\S*\w)/.exec(details);
   if (refused) {
     const todo = "Is the coordinator running (`tutti serve`), and is this its address?";
@@ -90,17 +92,28 @@ function unanswered(code: FaultCode, details: string): Fault {
       todo,
     });
   }
-  const late = /^Deadline exceeded after ([\d.]+)s(?:.*remote_addr=([^,\s]+))?/.exec(details);
+  const late = /^Deadline exceeded after ([\d.]+)s/.exec(details);
   if (late) {
-    const at = late[2] ? `coordinator at ${late[2]}` : "coordinator";
-    const within = `an answer within ${Math.round(Number(late[1]) * 10) / 10} s`;
-    const todo = "Is it stopped or overloaded, or the network cut? What was asked for may have been done";
-    return new Fault(code, at, { expected: within, got: "none", todo });
+    const at = /remote_addr=([^,\s]+)/.exec(details)?.[1] ?? address;
+    // Otherwise no connection ever took it; one that did may have been lost since.
+    const isSent = /remote_addr=|previous attempts/.test(details);
+    const why = "Is it stopped or overloaded, or the network cut?";
+    return new Fault(code, at ? `coordinator at ${at}` : "coordinator", {
+      expected: `${isSent ? "an answer" : "a connection"} within ${told(Number(late[1]))}`,
+      got: "none",
+      todo: isSent ? `${why} What was asked for may have been done` : why,
+    });
   }
   if (/self-signed certificate|certificate/.test(details)) {
     return new Fault(code, OTHER_CERTIFICATE, { expected: "the certificate that is pinned", got: "another" });
   }
   return new Fault(code, details.replace(/\s*Resolution note:\s*$/, "") || "call failed");
+}
+
+/** In a unit in which it is not 0. */
+function told(seconds: number): string {
+  const ms = Math.max(1, Math.round(seconds * 1000));
+  return ms < 1000 ? `${ms} ms` : `${Math.round(ms / 100) / 10} s`;
 }
 
 const OTHER_CERTIFICATE = "coordinator's TLS certificate";

@@ -67,7 +67,7 @@ export function unary<M extends DescMethod>(out: Outgoing<M>, body: Uint8Array):
 
 /** One request, many replies; leaving the loop cancels the call. */
 export async function* down(out: Outgoing, body: Uint8Array): AsyncGenerator<Message> {
-  const { client, method, metadata, signal } = out;
+  const { client, method, metadata } = out;
   const call = client.makeServerStreamRequest(
     pathOf(method),
     toBuffer,
@@ -76,11 +76,11 @@ export async function* down(out: Outgoing, body: Uint8Array): AsyncGenerator<Mes
     metadata,
     deadline(method),
   );
-  const stop = onAbort(signal, () => call.cancel());
+  const stop = onAbort(out.signal, () => call.cancel());
   try {
     for await (const bytes of call) yield decode(method.output, bytes as Uint8Array, MAX_MESSAGE_BYTES);
   } catch (error) {
-    throw error instanceof Fault ? error : faultOf(method, error as ServiceError, signal);
+    throw error instanceof Fault ? error : faultOf(out, error as ServiceError);
   } finally {
     stop();
     call.cancel();
@@ -145,14 +145,14 @@ function drained(call: ClientWritableStream<Uint8Array>): Promise<void> {
 }
 
 function answer<M extends DescMethod>(
-  { method, signal }: Outgoing<M>,
+  out: Outgoing<M>,
   resolve: (reply: Reply<M>) => void,
   reject: (fault: unknown) => void,
 ): (error: ServiceError | null, reply?: Uint8Array) => void {
   return (error, reply) => {
-    if (error) return reject(faultOf(method, error, signal));
+    if (error) return reject(faultOf(out, error));
     try {
-      resolve(decode(method.output, reply ?? new Uint8Array(), MAX_MESSAGE_BYTES) as Reply<M>);
+      resolve(decode(out.method.output, reply ?? new Uint8Array(), MAX_MESSAGE_BYTES) as Reply<M>);
     } catch (fault) {
       reject(fault);
     }
@@ -183,11 +183,14 @@ function same(bytes: Buffer): Uint8Array {
  * The Fault that came back, or what the status says; a call that we ended ourselves is cancelled, whatever
  * it says.
  */
-function faultOf({ name }: DescMethod, error: ServiceError, signal: AbortSignal | undefined): Fault {
+function faultOf({ client, method: { name }, signal }: Outgoing, error: ServiceError): Fault {
   if (signal?.aborted) return new Fault("cancelled", name, { cause: signal.reason });
   const [sent] = error.metadata?.get(FAULT_METADATA) ?? [];
   const fault = sent instanceof Uint8Array ? sent : undefined;
-  const because = faultFromGrpc({ code: error.code, details: error.details ?? error.message, fault });
+  // "dns:host:port"
+  const address = client.getChannel().getTarget().replace(/^dns:/, "");
+  const { code, message, details = message } = error;
+  const because = faultFromGrpc({ code, details, fault, address });
   return fault === undefined && RETURNING.has(name)
     ? new Fault("unavailable", because.what, { ...because.detail, cause: because })
     : because;

@@ -13,7 +13,10 @@ async function endOf(method: "listen" | "fetch", code: number, fault?: Fault): P
   if (fault) metadata.set(FAULT_METADATA, Buffer.from(faultBytes(fault)));
   const error = Object.assign(new Error("status"), { code, details: "from gRPC itself", metadata });
   const stream = new Readable({ objectMode: true, read: () => stream.destroy(error) });
-  const client = { makeServerStreamRequest: () => Object.assign(stream, { cancel: () => {} }) };
+  const client = {
+    makeServerStreamRequest: () => Object.assign(stream, { cancel: () => {} }),
+    getChannel: () => ({ getTarget: () => "dns:h:1" }),
+  };
   const out = {
     client: client as unknown as Client,
     method: Federation.method[method],

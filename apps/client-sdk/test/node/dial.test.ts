@@ -67,6 +67,23 @@ test("a peer that takes connections and says nothing is left in time, and its co
   }
 });
 
+test("a call that no connection took in time says so, and whom it was for", async () => {
+  const mute = createServer((socket) => void socket.on("error", () => {}).resume());
+  await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
+  const address = `127.0.0.1:${(mute.address() as AddressInfo).port}`;
+  const client = new Client(address, inTime(ChannelCredentials.createSsl(), 200));
+  try {
+    const about = { client, method: Federation.method.report, metadata: new Metadata(), deadlineMs: 30 };
+    const fault = (await unary(about, new Uint8Array()).catch((error: unknown) => error)) as Fault;
+    expect(fault).toMatchObject({ code: "deadline", what: `coordinator at ${address}` });
+    expect(fault.message).toMatch(/expected a connection within [1-9][\d.]* m?s, got none/);
+    expect(fault.message).not.toContain("may have been done");
+  } finally {
+    client.close();
+    mute.close();
+  }
+});
+
 test("a coordinator that takes a call and does not answer is named, and how long it had", async () => {
   const tls = await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() });
   let answer = () => {};
@@ -91,6 +108,7 @@ test("a coordinator that takes a call and does not answer is named, and how long
       code: "unavailable",
       what: `coordinator at ${address}`,
       detail: { expected: "an answer within 2 s", got: "none" },
+      message: expect.stringContaining("What was asked for may have been done"),
     });
   } finally {
     answer();

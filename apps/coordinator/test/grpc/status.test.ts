@@ -56,6 +56,17 @@ describe("Fault ↔ gRPC status", () => {
     );
   });
 
+  test.each([
+    ["0.030s,name resolution: 0.002s,Waiting for LB pick", "h:1", "a connection within 30 ms", false],
+    ["0.000s,waiting for name resolution", "h:1", "a connection within 1 ms", false],
+    ["0.999s,LB pick: 0.1s,remote_addr=10.0.0.1:7", "10.0.0.1:7", "an answer within 999 ms", true],
+    ["20.004s,previous attempts: 1,Waiting for LB pick", "h:1", "an answer within 20 s", true],
+  ])("a deadline after %s", (details, at, expected, mayBeDone) => {
+    const fault = faultFromGrpc({ code: 4, details: `Deadline exceeded after ${details}`, address: "h:1" });
+    expect(fault).toMatchObject({ what: `coordinator at ${at}`, detail: { expected, got: "none" } });
+    expect(fault.message.includes("What was asked for may have been done")).toBe(mayBeDone);
+  });
+
   test("every status that gRPC knows becomes a Fault", () => {
     for (let code = 0; code < 20; code++) expect(faultFromGrpc({ code, details: "" })).toBeInstanceOf(Fault);
   });
