@@ -15,7 +15,8 @@ export const claim: Claim = {
   target:
     "a round without training or masks, of 50 devices over gRPC and TLS on one machine: at most " +
     `${ROUND_MS / 1000} s (median); a device that is killed or stands still in round 4, also one ` +
-    `that stood still before: it goes on without it within ${NOTICED_MS / 1000} s; rounds per minute with ${MANY} devices are told`,
+    `that stood still before: it goes on without it within ${NOTICED_MS / 1000} s; rounds per minute with ` +
+    `${MANY} devices are told`,
   async run(report) {
     const fifty = await laps({ devices: 50, processes: 2, rounds: 30 });
     report(`50 devices: ${fifty.map((ms) => Math.round(ms)).join(" ")} ms`);
