@@ -16,13 +16,27 @@ export function findRun(runs: readonly RunStatus[], said: string | undefined): R
   const fitting = said ? called(runs, said) : runs.slice(-1);
   const found = inProgress(fitting, `run ${said}`) ?? fitting.at(-1);
   if (found) return found;
-  const known = runs.map((one) => `${one.name} (${idOf(one)})`).join(", ") || "none yet";
-  throw new Fault("not-found", said ? `run ${said}` : "run", { expected: `one of: ${known}` });
+  const what = said ? `run ${said}` : "run";
+  if (runs.length === 0)
+    throw new Fault("not-found", what, { expected: "one", got: "no run yet", todo: START_ONE });
+  const known = runs.map((one) => `${one.name} (${idOf(one)})`).join(", ");
+  throw new Fault("not-found", what, { expected: `one of: ${known}` });
 }
 
-/** What to stop where nothing is named: the run in progress, else the newest. */
+const START_ONE = "Start one with `tutti run start`";
+
+/**
+ * What to stop: where nothing is named the run in progress, and never one that is over.
+ * @throws Fault("not-found") where none is in progress.
+ */
 export function findRunToStop(runs: readonly RunStatus[], said?: string): RunStatus {
-  return findRun(runs, said ?? inProgress(runs, "run")?.run);
+  const meant = said ?? inProgress(runs, "run")?.run;
+  const newest = runs.at(-1);
+  if (meant !== undefined || newest === undefined) return findRun(runs, meant);
+  throw new Fault("not-found", "run", {
+    expected: "one in progress",
+    got: `none; the newest, ${newest.name} (${idOf(newest)}), is ${newest.state}`,
+  });
 }
 
 /** @throws Fault("conflict") where several of them are in progress. */

@@ -21,8 +21,21 @@ test("what is stopped without a name is in progress, though a newer one is over"
   const runs = [one("1", "a"), one("2", "b", "finished")];
   expect(toStop(runs)).toBe("1");
   expect(toStop(runs, "b")).toBe("2");
-  expect(toStop(runs.slice(1))).toBe("2");
   expect(() => toStop([...runs, one("3", "c")])).toThrow("expected one run in progress");
+});
+
+test("without a name nothing is stopped where none is in progress, and it is said how the newest is", () => {
+  expect(() => toStop([one("1", "a", "failed"), one("2", "b", "finished")])).toThrow(
+    "run: expected one in progress, got none; the newest, b (222222222222), is finished",
+  );
+  expect(toStop([one("1", "a", "failed"), one("2", "b", "finished")], "a")).toBe("1");
+});
+
+test("before the first run it is said how to start one, whatever is asked", () => {
+  const none = "expected one, got no run yet. Start one with `tutti run start`";
+  expect(() => findRun([], undefined)).toThrow(`run: ${none}`);
+  expect(() => findRun([], "a")).toThrow(`run a: ${none}`);
+  expect(() => findRunToStop([])).toThrow(`run: ${none}`);
 });
 
 test("of several in progress none is guessed: their ids are listed", () => {

@@ -74,7 +74,10 @@ function statusCommand(): Command {
 function stopCommand(): Command {
   return new Command("stop")
     .description("Stop a run; the round in progress is dropped and reveals nothing.")
-    .argument("[run]", "its name, or the beginning of its id; without it, the one in progress")
+    .argument(
+      "[run]",
+      "its name, or the beginning of its id; without it, the one in progress, if there is one",
+    )
     .option("--federation <folder>", "federation folder with the owner key", "federation")
     .action((said: string | undefined, options: Options, command: Command) =>
       withContext(command, ({ output }) =>
