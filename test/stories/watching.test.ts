@@ -42,7 +42,7 @@ test("a watch outlives its coordinator's restart, and Ctrl-C on it says that the
     await out.until(/waiting for sites/);
     first.child.kill("SIGTERM");
     await first.ended;
-    await out.until(/connection lost .*; the run goes on/);
+    await out.until(/connection lost .*; trying again\. The run goes on while its coordinator does/);
     await supervisor.serve(folder);
     await out.until(/connected again/);
     watch.kill("SIGINT");

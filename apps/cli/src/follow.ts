@@ -40,7 +40,8 @@ export async function* follow(
       if (!(mayPass(because) || because.code === "cancelled")) throw error;
     }
     const nowMs = clock.nowMs();
-    if (lostMs === null) say(`connection lost (${because.message}); the run goes on, trying again`);
+    if (lostMs === null)
+      say(`connection lost (${because.message}); trying again. The run goes on while its coordinator does`);
     lostMs ??= nowMs;
     if (nowMs - lostMs >= AWAY_MS) throw away(run, because);
     await clock.sleep(delayMs(attempt, jitter, because), signal).catch(() => {});
