@@ -26,17 +26,48 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-/** Whether `tutti join` says that it joined; it is interrupted then. */
-async function joined(file: string, folder: string): Promise<boolean> {
-  const child = spawn(process.execPath, [TUTTI, "join", file, "--folder", folder, "--data", home]);
-  let said = false;
-  child.stdout.on("data", (chunk: Buffer) => {
-    said ||= chunk.includes("has joined");
-    if (said) child.kill("SIGINT");
-  });
+/** What `tutti join` says until it has joined, or for which reason it has not; it is interrupted then. */
+async function joining(file: string, folder: string, data = home): Promise<string> {
+  const child = spawn(process.execPath, [TUTTI, "join", file, "--folder", folder, "--data", data]);
+  let said = "";
+  const hear = (chunk: Buffer) => {
+    said += chunk;
+    if (/has joined.*\n/.test(said)) child.kill("SIGINT");
+  };
+  child.stdout.on("data", hear);
+  child.stderr.on("data", hear);
   await new Promise((resolve) => child.on("close", resolve));
   return said;
 }
+
+async function joined(file: string, folder: string): Promise<boolean> {
+  return (await joining(file, folder)).includes("has joined");
+}
+
+test("a join file that is none is said before a data folder that is not there, and what is there instead", {
+  timeout: 60_000,
+}, async () => {
+  const options = { folder: join(home, "federation"), name: "desk", days: 1, random, nowMs: Date.now() };
+  const [broken, whole] = [join(home, "broken.join.json"), join(home, "desk.join.json")];
+  await writeFile(broken, "{");
+  await writeFile(whole, joinFileText({ ...(await createToken(options)), address: server.address }));
+  const [folder, none] = [join(home, "desk"), join(home, "none")];
+  expect(await joining(broken, folder, none)).toMatch(/^tutti: join file: /);
+  const missing = "expected a folder, got nothing there. Name it with --data";
+  expect(await joining(whole, folder, none)).toBe(`tutti: data folder ${none}: ${missing}\n`);
+  expect(await joining(whole, folder, whole)).toContain("expected a folder, got something else.");
+});
+
+test("a folder that has joined goes on, and is not said to be new", { timeout: 60_000 }, async () => {
+  const options = { folder: join(home, "federation"), name: "lab", days: 1, random, nowMs: Date.now() };
+  const [file, folder] = [join(home, "lab.join.json"), join(home, "lab")];
+  await writeFile(file, joinFileText({ ...(await createToken(options)), address: server.address }));
+  const policy = `Its policy is ${folder}/policy.json`;
+  expect(await joining(file, folder)).toContain(`lab has joined. ${policy}\n`);
+  const again = await joining(file, folder);
+  expect(again).toContain(`${folder}/ has joined before; lab goes on with its key. ${policy}\n`);
+  expect(again).not.toContain("lab has joined");
+});
 
 test("joining takes the secret out of the join file, also when the time before it was cut", {
   timeout: 60_000,

@@ -44,12 +44,12 @@ async function joinAndParticipate(
   { output, signal }: Context,
 ): Promise<void> {
   const { folder, data, engine } = options;
-  if (await exists(path(folder, "device.json"))) {
-    await mustBeSame(file, folder);
-    output.say(`${folder}/ has joined before; going on with its key and its policy.json`);
-  } else {
-    await mustBeFolder(data);
+  const hadJoined = await exists(path(folder, "device.json"));
+  if (hadJoined) await mustBeSame(file, folder);
+  else {
     const joinFile = new TextDecoder().decode(await readOrSay(file, "join file"));
+    parseJoinFile(joinFile);
+    await mustBeFolder(data);
     const waits = (because: string) => output.say(because);
     await join({ joinFile, folder, random: platformRandom(), dataFolder: resolve(data), waits });
   }
@@ -66,10 +66,10 @@ async function joinAndParticipate(
     events: (event) => tell(event.kind === "state" ? states.lineOf(event) : lineOf(event), output),
   });
   try {
-    output.result(
-      { joined: device.name, folder },
-      `${device.name} has joined. Its policy is ${folder}/policy.json`,
-    );
+    const how = hadJoined
+      ? `${folder}/ has joined before; ${device.name} goes on with its key`
+      : `${device.name} has joined`;
+    output.result({ joined: device.name, folder }, `${how}. Its policy is ${folder}/policy.json`);
     await device.participate({ signal, once: options.once === true });
   } finally {
     await device.close();
@@ -94,7 +94,11 @@ async function mustBeSame(file: string, folder: string): Promise<void> {
 async function mustBeFolder(data: string): Promise<void> {
   const found = await stat(data).catch(() => null);
   if (found?.isDirectory()) return;
-  throw new Fault("not-found", `data folder ${data}`, { expected: "a folder", todo: "Name it with --data" });
+  throw new Fault("not-found", `data folder ${data}`, {
+    expected: "a folder",
+    got: found ? "something else" : "nothing there",
+    todo: "Name it with --data",
+  });
 }
 
 function tell(line: string | null, output: Output): void {
