@@ -28,9 +28,14 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-async function revoke(site: string): Promise<number> {
+/** Its exit code, 0 or 1, and what it says. */
+async function revoke(site: string): Promise<readonly [number, string]> {
+  let said = "";
   const spies = [process.stdout, process.stderr].map((stream) =>
-    vi.spyOn(stream, "write").mockImplementation(() => true),
+    vi.spyOn(stream, "write").mockImplementation((chunk) => {
+      if (stream === process.stdout) said += String(chunk);
+      return true;
+    }),
   );
   const root = new Command("tutti").option("--json").exitOverride();
   const before = process.exitCode;
@@ -41,8 +46,8 @@ async function revoke(site: string): Promise<number> {
       .addCommand(command)
       .parseAsync(line, { from: "user" })
       .then(
-        () => 0,
-        () => 1,
+        () => [0, said] as const,
+        () => [1, said] as const,
       );
   } finally {
     for (const spy of spies) spy.mockRestore();
@@ -55,7 +60,18 @@ test("a site that was revoked is known as such, and one that nobody enrolled is 
   await joinFederation({ joinFile: joinFileText(token), folder: join(home, "ward"), random });
   const { store } = server.coordinator.parts;
   expect(await store.device("ward")).toMatchObject({ revoked: false });
-  expect(await revoke("nobody")).toBe(1);
-  expect(await revoke("ward")).toBe(0);
+  expect(await revoke("nobody")).toEqual([1, ""]);
+  expect(await revoke("ward")).toEqual([0, "ward is revoked\n"]);
   expect(await store.device("ward")).toMatchObject({ revoked: true });
+});
+
+test("a site that was revoked before is said to be, and no new list is made for it", async () => {
+  const token = await createToken({ folder, name: "desk", days: 1, random, nowMs: Date.now() });
+  await joinFederation({ joinFile: joinFileText(token), folder: join(home, "desk"), random });
+  const { store } = server.coordinator.parts;
+  await revoke("desk");
+  const written = async () => [await store.trust.statement("revocations"), await store.auditHead()];
+  const before = await written();
+  expect(await revoke("desk")).toEqual([0, "desk was revoked already\n"]);
+  expect(await written()).toEqual(before);
 });

@@ -21,19 +21,21 @@ export function revokeCommand(): Command {
       withContext(command, async ({ output }) => {
         const { federation: folder } = options;
         const nowS = Math.floor(Date.now() / 1000);
-        const { serial, before } = await known(folder, { name, nowS });
-        const list = withRevoked(before, { name, serial, nowS });
+        const { serial, before, wasRevoked } = await known(folder, { name, nowS });
+        const isListed = before.revocations.some((one) => one.name === name);
+        const list = wasRevoked && isListed ? before : withRevoked(before, { name, serial, nowS });
         await asOwner(folder, async (admin, owner) => {
           const revocations = signRevocations(list, owner);
           await admin.revoke(create(RevokeRequestSchema, { device: name, revocations }));
           await keepRevoked(folder, { envelope: revocations, random: platformRandom() });
         });
-        output.result({ site: name, device: name, list: list.version }, `${name} is revoked`);
+        const how = wasRevoked ? "was revoked already" : "is revoked";
+        output.result({ site: name, device: name, list: list.version, wasRevoked }, `${name} ${how}`);
       }),
     );
 }
 
-/** The device's serial, and the newest list: the coordinator's, or our own where that is newer. */
+/** How the device is known, and the newest list: the coordinator's, or our own where that is newer. */
 async function known(folder: string, { name, nowS }: { name: string; nowS: number }) {
   return await asRegistrar(folder, async (register, { authority }) => {
     const envelope = await register.revocations(create(RevocationsRequestSchema));
@@ -41,8 +43,10 @@ async function known(folder: string, { name, nowS }: { name: string; nowS: numbe
       openRevocations(envelope, { authority, nowS });
       await keepRevoked(folder, { envelope, random: platformRandom() });
     }
-    for await (const device of register.devices(create(DevicesRequestSchema)))
-      if (device.name === name) return { serial: device.serial, before: await readRevoked(folder) };
+    for await (const { serial, revoked: wasRevoked, ...device } of register.devices(
+      create(DevicesRequestSchema),
+    ))
+      if (device.name === name) return { serial, wasRevoked, before: await readRevoked(folder) };
     throw new Fault("not-found", `device ${name}`, {
       expected: "an enrolled one",
       todo: "List them with `tutti devices`",

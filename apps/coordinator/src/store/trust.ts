@@ -48,7 +48,10 @@ export type TrustStore = {
   statement(kind: Kind): Promise<Statement | undefined>;
   /** The same again: fine. @throws Fault("conflict") for a version that does not go on from the one there. */
   putStatement(kind: Kind, statement: Statement): Promise<void>;
-  /** Revokes, and keeps the list that says so, in one transaction; false where there is no such device. */
+  /**
+   * Revokes, and keeps the list that says so, in one transaction; false where there is no such device. Of one
+   * that was revoked before nothing is noted anew.
+   */
   revoke(name: string, list: Statement | null, by?: string): Promise<boolean>;
   /**
    * Returns when no write of these is under way whose answer may have been lost: from then on, what is read
@@ -89,9 +92,11 @@ export function trustStoreOf(leading: Leading): TrustStore {
     revoke: async (name, list, by = "owner") => {
       failpoint("store.revoke.before");
       const note = { actor: by, what: "device.revoked", subject: name };
-      const known = await noted(note, async (tx) => {
-        if (!(await revoke(tx, name))) return false;
+      const known = await write(async (tx) => {
+        const isNew = await revoke(tx, name);
+        if (!isNew && !(await isThere(tx, name))) return false;
         if (list) await put(tx, "revocations", list);
+        if (isNew) await addNote(engine, tx, { note, wallMs: nowMs() });
         return true;
       });
       failpoint("store.revoke.durable");
@@ -176,10 +181,17 @@ async function renew(tx: Tx, name: string, { serial, certificate }: Renewed): Pr
   return done.numUpdatedRows > 0n;
 }
 
+/** Whether it was not yet. */
 async function revoke(tx: Tx, name: string): Promise<boolean> {
   await tx.deleteFrom("renewals").where("name", "=", name).execute();
-  const change = tx.updateTable("devices").set({ revoked: 1 }).where("name", "=", name);
-  return (await change.executeTakeFirst()).numUpdatedRows > 0n;
+  const change = tx.updateTable("devices").set({ revoked: 1 });
+  const done = await change.where("name", "=", name).where("revoked", "=", 0).executeTakeFirst();
+  return done.numUpdatedRows > 0n;
+}
+
+async function isThere(tx: Tx, name: string): Promise<boolean> {
+  const row = await tx.selectFrom("devices").select("name").where("name", "=", name).executeTakeFirst();
+  return row !== undefined;
 }
 
 function statementOf(db: Leading["engine"]["db"], kind: Kind): Promise<Statement | undefined> {

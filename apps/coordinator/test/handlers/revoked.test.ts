@@ -85,8 +85,11 @@ describe("a device that is revoked", () => {
     expect(desk.round?.revoked).toEqual(new Set(["d"]));
   });
 
-  test("is told of in the log, with who did it", async () => {
+  test("is told of in the log, with who did it, and once however often it is asked for", async () => {
     await desk.owner.revoke(request, OWNER);
+    const { count } = await desk.store.auditHead();
+    await desk.owner.revoke(request, OWNER);
+    expect((await desk.store.auditHead()).count).toBe(count);
     const line = { level: "info", device: "d", by: "owner" };
     expect(desk.logged.filter(({ event }) => event === "device.revoked")).toMatchObject([line]);
   });
