@@ -1,5 +1,6 @@
 import { within } from "@tutti/foundation/clock";
 import { asFault, Fault } from "@tutti/foundation/fault";
+import { denialOf } from "@tutti/identity/denial";
 import { create } from "@tutti/wire/message";
 import { ReportRequestSchema } from "@tutti/wire/round";
 import { Conversation, type RunEnd } from "./conversation.ts";
@@ -60,12 +61,12 @@ export type DeviceParts = Omit<Site, "emit"> & { readonly events?: Listener };
 export async function openDevice(parts: DeviceParts): Promise<Device> {
   const { emit, on } = emitter();
   if (parts.events) on(parts.events);
-  const site: Site = { ...parts, emit };
+  const site: Site = { ...parts, emit: unlessRevoked(emit) };
   const holder = modelHolder();
   const life = new AbortController();
   const going = new Going();
   const workshop = openWorkshop(site, life.signal);
-  await workshop.sweep().catch((error: unknown) => emit({ kind: "refused", because: asFault(error) }));
+  await workshop.sweep().catch((error: unknown) => site.emit({ kind: "refused", because: asFault(error) }));
   await loadModel(site, holder);
   /** The end of each run that was told last. */
   const ended = new Map<string, string>();
@@ -125,6 +126,18 @@ export async function openDevice(parts: DeviceParts): Promise<Device> {
       const closed = Promise.all([workshop.close(), holder.close()]);
       await within(closed, { clock: site.clock, mostMs: CLOSE_MS }).finally(() => site.link.close());
     },
+  };
+}
+
+/**
+ * Greeting takes anybody, also a device that was told that it is revoked: it is not connected again, and
+ * hears so from what it asks next.
+ */
+function unlessRevoked(tell: Listener): Listener {
+  let isRevoked = false;
+  return (event) => {
+    isRevoked ||= event.kind === "refused" && denialOf(event.because) === "revoked";
+    if (!(isRevoked && event.kind === "state" && event.state === "connected")) tell(event);
   };
 }
 

@@ -1,11 +1,13 @@
 import { sha256Hex } from "@tutti/foundation/hash";
 import { float32, type Tensors } from "@tutti/graph/ir";
+import { denied } from "@tutti/identity/denial";
 import { metricsOf } from "@tutti/plan/metrics";
 import { planBytes } from "@tutti/plan/plan";
 import { activeLayout, scaleOf } from "@tutti/round/spec";
 import { dequantise } from "@tutti/update/quantise";
 import { describe, expect, test } from "vitest";
 import type { DeviceEvent } from "../src/events.ts";
+import type { Link } from "../src/link.ts";
 import { memoryStore } from "../src/store.ts";
 import { prepared } from "./mlp.ts";
 import { adapterOf, deviceOn, engine, NAMES, scriptOf, settings, until } from "./scripted.ts";
@@ -166,6 +168,30 @@ describe("what goes wrong", () => {
     await Promise.all(taking);
     const states = devices[0]!.events.flatMap((event) => (event.kind === "state" ? [event.state] : []));
     expect(states.slice(0, 3)).toEqual(["connected", "reconnecting", "connected"]);
+  });
+
+  test("a device that was told that it is revoked is not connected again by being greeted", async () => {
+    const script = scriptOf();
+    const link = script.linkFor("ann");
+    const revoked = denied("ann", "revoked");
+    let isOut = false;
+    const own: Partial<Link> = {
+      ready: async () => {
+        isOut = true;
+        throw revoked;
+      },
+      async *listen(request, signal) {
+        if (isOut) throw revoked;
+        yield* link.listen(request, signal);
+      },
+    };
+    const { device, events, kinds } = await deviceOn(script, "ann", { link: own });
+    const taking = device.participate();
+    await until(() => kinds().includes("refused"));
+    script.cut("ann");
+    await expect(taking).rejects.toBe(revoked);
+    const states = events.flatMap((event) => (event.kind === "state" ? [event.state] : []));
+    expect(states).toEqual(["connected", "reconnecting"]);
   });
 
   test("a download goes on where it stopped", async () => {

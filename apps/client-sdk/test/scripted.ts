@@ -10,6 +10,7 @@ import type { Audit } from "../src/audit.ts";
 import { type Device, openDevice } from "../src/device.ts";
 import type { DeviceEvent } from "../src/events.ts";
 import type { Data } from "../src/examples.ts";
+import type { Link } from "../src/link.ts";
 import type { Runtime } from "../src/model.ts";
 import { nodeEngine } from "../src/node/engine.ts";
 import { onnxruntimeNode } from "../src/node/runtime.ts";
@@ -44,6 +45,8 @@ type Options = {
   audit?: Audit;
   sleep?: Clock["sleep"];
   engine?: Engine;
+  /** Instead of what the script answers. */
+  link?: Partial<Link>;
 };
 
 export async function deviceOn(script: Script, name: string, options: Options = {}) {
@@ -54,7 +57,7 @@ export async function deviceOn(script: Script, name: string, options: Options = 
     policy: policyOf(fed, options.policy),
     data: options.data ?? slowly(clouds(options.rows ?? 40, seededRandom(`rows of ${name}`)), options.slow),
     folder: "",
-    link: script.linkFor(name),
+    link: { ...script.linkFor(name), ...options.link },
     store: options.store ?? memoryStore(),
     engine: async () => options.engine ?? engine,
     runtime: options.runtime ?? onnxruntimeNode(),
