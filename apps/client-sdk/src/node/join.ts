@@ -26,7 +26,7 @@ import { type TlsIdentity, tlsIdentity } from "./sign.ts";
 export type JoinOptions = {
   /** Text of the join file. */
   readonly joinFile: string;
-  /** Where the device will live; made if it is not there. */
+  /** Where the device will live; made, for its user alone, if it is not there. */
   readonly folder: string;
   /** What keys are made from; the platform's CSPRNG unless told. */
   readonly random?: SecretRandom;
@@ -53,7 +53,9 @@ export async function join(options: JoinOptions): Promise<void> {
   const file = parseJoinFile(options.joinFile);
   await mustBeFree(folder);
   const token = unspent(file);
-  await makeFolder(folder);
+  await makeFolder(dirname(resolve(folder)));
+  // Logs, policy and models are as much the site's own as its key.
+  await makeFolder(folder, 0o700);
   const unlock = await lockFolder(folder, { waits });
   try {
     // Who had the lock until now may have joined.

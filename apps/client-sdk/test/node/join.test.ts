@@ -68,6 +68,19 @@ function enrolment() {
   };
 }
 
+test("a folder that joining makes is its user's alone; one that is there stays as it is", async () => {
+  const above = path(home, "above");
+  const folder = path(above, "private");
+  const bits = async (of: string) => (await stat(of)).mode & 0o777;
+  await join({ joinFile: joinFileText(joinFileOf("ward")), folder, random, link: enrolment() });
+  expect(await bits(folder)).toBe(0o700);
+  expect(await bits(above)).toBe(0o777 & ~process.umask());
+  const own = path(home, "own");
+  await mkdir(own, { mode: 0o750 });
+  await join({ joinFile: joinFileText(joinFileOf("ward")), folder: own, random, link: enrolment() });
+  expect(await bits(own)).toBe(0o750 & ~process.umask());
+});
+
 // The key into the staging folder, then four files out of it.
 test.each([1, 2, 3, 4, 5])(
   "cut after rename %i, joining again finishes with the key that enrolled",
