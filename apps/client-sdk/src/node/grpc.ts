@@ -13,7 +13,6 @@ import { create, encode } from "@tutti/wire/message";
 import { Federation } from "@tutti/wire/round";
 import { type DescMethod, type DescService, MAX_MESSAGE_BYTES, pathOf, type Stub } from "@tutti/wire/rpc";
 import { Standing } from "@tutti/wire/standing";
-import { isOtherCertificate } from "@tutti/wire/status";
 import { mustUnderstand, VERSION } from "@tutti/wire/version";
 import type { Link } from "../link.ts";
 import { down, type Message, unary, up } from "./calls.ts";
@@ -142,13 +141,12 @@ class Channel {
         clock: this.#clock,
         signal,
         patienceMs,
+        repinned: (address) => this.#repinned(address, signal),
       });
-    const reply = await ask().catch(async (error: unknown) => {
+    const reply = await ask().catch((error: unknown) => {
       // gRPC waits before it dials again, by a clock of its own; whoever greets has waited already.
       if (this.ring.size === 1 && this.client === client && isElsewhere(error)) this.ring.renew();
-      if (!isOtherCertificate(error) || !(await this.#repinned(signal))) throw error;
-      this.ring.renew();
-      return await ask();
+      throw error;
     });
     mustUnderstand("the coordinator", reply.version);
     this.#offsetMs = reply.nowMs - this.#clock.wallMs();
@@ -157,12 +155,10 @@ class Channel {
   }
 
   /** A coordinator with a certificate that is not pinned says which are its own. */
-  async #repinned(signal: AbortSignal | undefined): Promise<boolean> {
+  #repinned(address: string, signal: AbortSignal | undefined): Promise<boolean> {
     const { shows } = this.#options;
     const nowS = Math.floor(this.#clock.wallMs() / 1000);
-    for (const address of this.ring.addresses)
-      if (await this.pins.ask(address, { nowS, shows, signal })) return true;
-    return false;
+    return this.pins.ask(address, { nowS, shows, signal });
   }
 
   get client(): Client {

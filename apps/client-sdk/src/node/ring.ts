@@ -62,32 +62,40 @@ type Asking = {
   readonly signal: AbortSignal | undefined;
   /** How long to go round again while none of them leads. */
   readonly patienceMs: number;
+  /** Whether the one that showed a certificate that is not pinned says, signed, that it is its own now. */
+  readonly repinned?: (address: string) => Promise<boolean>;
 };
 
 /**
- * Asks one after the other until one answers. @throws what each of them said, unless one showed another
- * certificate than is pinned: it may be the one that leads, and that a standby does not is no news then.
+ * Asks one after the other until one answers. One that shows another certificate than is pinned may lead: it
+ * is asked at once whether that is its own. @throws what each of them said, because of such a certificate
+ * where one showed it.
  */
 export async function askAround<T>(
   ask: (client: Client) => Promise<T>,
-  { ring, clock, signal, patienceMs }: Asking,
+  { ring, clock, signal, patienceMs, repinned = async () => false }: Asking,
 ): Promise<T> {
   let roundMs = clock.nowMs();
   const untilMs = roundMs + patienceMs;
   let other: unknown;
   const said = new Map<string, unknown>();
-  for (let asked = 1; ; asked++) {
+  for (let asked = 0; ; ) {
     const { client, address } = ring;
     try {
       return await ask(client);
     } catch (error) {
+      const isOther = isOtherCertificate(error);
+      if (isOther && (await repinned(address))) {
+        ring.renew();
+        continue;
+      }
       if (ring.size === 1 || !isElsewhere(error) || signal?.aborted) throw error;
       ring.leave(client);
       said.set(address, error);
-      if (isOtherCertificate(error)) other = error;
-      if (asked % ring.size !== 0) continue;
+      if (isOther) other = error;
+      if (++asked % ring.size !== 0) continue;
       // One that is slow to say no, since it lost its database, may have cost all the time: once more round.
-      if (roundMs >= untilMs) throw other ?? nobodyLeads(said, error);
+      if (roundMs >= untilMs) throw nobodyLeads(said, other ?? error);
       other = undefined;
       await clock.sleep(randomInt(FIRST_DELAY_MS, 2 * FIRST_DELAY_MS), signal);
       roundMs = clock.nowMs();
@@ -99,12 +107,15 @@ export async function askAround<T>(
 function nobodyLeads(said: ReadonlyMap<string, unknown>, cause: unknown): Fault {
   const each = [...said].map(([address, error]) => {
     const { message, detail } = asFault(error);
-    return `${address}: ${detail.got ?? message}`;
+    const got = isOtherCertificate(error) ? "another TLS certificate than is pinned" : detail.got;
+    return `${address}: ${got ?? message}`;
   });
   const standsBy = [...said.values()].some((error) => leaderBehind(error) !== undefined);
-  const todo = standsBy
-    ? "Those that stand by wait for their database: see that it runs; `tutti doctor` there says more"
-    : "Is one of them running (`tutti serve`), and are these their addresses?";
+  const todo = isOtherCertificate(cause)
+    ? VOUCHING
+    : standsBy
+      ? "Those that stand by wait for their database: see that it runs; `tutti doctor` there says more"
+      : "Is one of them running (`tutti serve`), and are these their addresses?";
   return new Fault(asFault(cause).code, "coordinators", {
     expected: "one that leads",
     got: each.join("; "),
@@ -112,3 +123,7 @@ function nobodyLeads(said: ReadonlyMap<string, unknown>, cause: unknown): Fault 
     cause,
   });
 }
+
+const VOUCHING =
+  "Only the one that leads vouches for a new certificate: see that one does (`tutti doctor` there). " +
+  "If one does, somebody else answers here: ask the operator";

@@ -3,8 +3,11 @@ import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import { openOwner } from "@tutti/coordinator/folder/federation";
 import { initFederation } from "@tutti/coordinator/folder/init";
+import { newTls } from "@tutti/coordinator/folder/tls";
+import { writeTls } from "@tutti/coordinator/folder/tls-files";
 import { createToken } from "@tutti/coordinator/folder/token";
 import { type Server, serveFederation } from "@tutti/coordinator/serve";
+import { systemClock } from "@tutti/foundation/clock";
 import type { Fault } from "@tutti/foundation/fault";
 import { sha256 } from "@tutti/foundation/hash";
 import { platformRandom, seededRandom } from "@tutti/foundation/random";
@@ -176,6 +179,39 @@ describe.skipIf(SKIP_POSTGRES)("two coordinators of one federation", () => {
     await expect(dan.checkIn(create(CheckInRequestSchema))).rejects.toMatchObject(refusal);
     expect((await dan.hello(create(HelloRequestSchema))).notice?.revocations).toBe(1);
     dan.close();
+  });
+
+  test("a new TLS certificate is taken up at once, or nobody who leads vouches for it", async () => {
+    const leader = await leading();
+    const own = folders[ports.findIndex((port) => leader.address.endsWith(`:${port}`))]!;
+    const { tls, authority } = await openOwner(own);
+    const [folder, port] = [path(home, "four"), await freePort()];
+    await cp(own, folder, { recursive: true });
+    const file = path(folder, "tutti.json");
+    const plain = JSON.parse(await readFile(file, "utf8"));
+    await writeFile(file, JSON.stringify({ ...plain, port, listen: { host: "127.0.0.1", port } }));
+    for (const one of [own, folder])
+      await writeTls(one, await newTls({ name: "test", host: "127.0.0.1", nowMs: Date.now() }), "part");
+    await leader.reloadTls();
+    const standby = await serveFederation({ folder });
+    const key = signingKey(newSeed(random));
+    const greeted = (addresses: readonly string[], patienceMs: number) => {
+      // Whoever waits, fails.
+      const clock = { ...systemClock(), sleep: () => Promise.reject(new Error("waited")) };
+      const pins = { authority, kept: null, keep: async () => {} };
+      const about = { address: standby.address, addresses, tls, name: "x", key };
+      const link = connect({ ...about, pins, patienceMs, clock });
+      return link.hello(create(HelloRequestSchema)).finally(() => link.close());
+    };
+    try {
+      expect((await greeted([leader.address], 10_000)).session).toHaveLength(16);
+      const off = `127.0.0.1:${await freePort()}`;
+      const got = `${standby.address}: another TLS certificate than is pinned; ${off}: nothing listens there`;
+      const told = `coordinators: expected one that leads, got ${got}. Only the one that leads vouches`;
+      await expect(greeted([off], 0)).rejects.toThrow(told);
+    } finally {
+      await standby.close();
+    }
   });
 });
 

@@ -110,6 +110,41 @@ test("a certificate that is not pinned is what is told, whatever standbys say af
   await expect(once).rejects.not.toSatisfy(isOtherCertificate);
 });
 
+test("where nobody leads to vouch for a new certificate, that is said, and what to do", async () => {
+  const ring = new Ring(["a:1", "b:2"], (address) => ({ address }) as unknown as Client);
+  const told = askAround(
+    async (client): Promise<string> => {
+      if ((client as unknown as { address: string }).address === "b:2")
+        throw new Fault("unavailable", "this coordinator", { got: "a standby" });
+      throw faultFromGrpc({ code: 14, details: "self-signed certificate" });
+    },
+    { ring, clock: systemClock(), signal: undefined, patienceMs: 0 },
+  );
+  const said =
+    "one that leads, got a:1: another TLS certificate than is pinned; b:2: a standby. Only the one";
+  await expect(told).rejects.toThrow(`coordinators: expected ${said} that leads vouches`);
+  await expect(told).rejects.toMatchObject({ detail: { cause: { what: "coordinator's TLS certificate" } } });
+});
+
+test("one with another certificate is asked at once whether it is its own", async () => {
+  const [asked, vouched]: [string[], string[]] = [[], []];
+  const ring = new Ring(["a", "b"], (address) => {
+    return { address, close: () => {} } as unknown as Client;
+  });
+  const sleep = () => Promise.reject(new Error("waited"));
+  const answer = async (client: Client) => {
+    const { address } = client as unknown as { address: string };
+    asked.push(address);
+    if (address === "a") throw new Fault("unavailable", "this coordinator", { got: "a standby" });
+    if (vouched.length === 0) throw faultFromGrpc({ code: 14, details: "self-signed certificate" });
+    return address;
+  };
+  const repinned = async (address: string) => vouched.push(address) > 0;
+  const about = { ring, clock: { ...systemClock(), sleep }, signal: undefined, patienceMs: 10_000, repinned };
+  expect(await askAround(answer, about)).toBe("b");
+  expect([asked, vouched]).toEqual([["a", "b", "b"], ["b"]]);
+});
+
 test("a no, and a leader that says when to come again, are answers", async () => {
   const { ask, asked } = world(["a", "b"], () => null);
   await expect(ask(0, new Fault("refused", "request"))).rejects.toMatchObject({ code: "refused" });
