@@ -9,7 +9,7 @@ import { denialOf } from "@tutti/identity/denial";
 import { HelloRequestSchema } from "@tutti/wire/device";
 import { create } from "@tutti/wire/message";
 import { RevocationsRequestSchema } from "@tutti/wire/standing";
-import { isOtherCertificate } from "@tutti/wire/status";
+import { isOtherCertificate, leaderBehind } from "@tutti/wire/status";
 import type { Link } from "../link.ts";
 import { read } from "./audit.ts";
 import { closedSegments } from "./audit-files.ts";
@@ -107,20 +107,31 @@ async function linkOf(folder: string, config: Config): Promise<Link> {
 }
 
 async function greet(link: Link, { address, addresses }: Config): Promise<Look> {
+  const all = [address, ...addresses];
   try {
     const { nowMs } = await link.hello(create(HelloRequestSchema), AbortSignal.timeout(WAIT_MS));
     const looked = skew(Date.now(), nowMs, "the coordinator's clock");
     // An operator who adds coordinators asks each site: no coordinator knows which sites know of it.
-    const all = [address, ...addresses];
     const who = all.length === 1 ? `${address}, the only address it knows,` : `one of ${all.join(", ")}`;
     return { ...looked, says: `${who} answers with a pinned certificate; ${looked.says}` };
   } catch (cause) {
     const said = cause instanceof Error ? cause.message : String(cause);
-    const todo = isOtherCertificate(cause)
-      ? "Somebody else answers there, or the certificate was renewed: ask the operator"
-      : "Check the network: one outgoing connection to that address must be allowed";
-    return { state: "fail", says: `${address}: ${said.slice(0, 200)}`, todo };
+    return { state: "fail", says: `${address}: ${said.slice(0, 200)}`, todo: todoFor(cause, all) };
   }
+}
+
+/** Where a standby answers, the network is not what is wrong, unless the leader that it names is known. */
+function todoFor(cause: unknown, all: readonly string[]): string {
+  if (isOtherCertificate(cause))
+    return "Somebody else answers there, or the certificate was renewed: ask the operator";
+  const leader = [cause, asFault(cause).detail.cause].map(leaderBehind).find((one) => one !== undefined);
+  if (leader === null) return "It answers, and none leads: the operator sees why with `tutti doctor` there";
+  if (leader === undefined || all.includes(leader))
+    return `Check the network: one outgoing connection to ${leader ?? "that address"} must be allowed`;
+  return (
+    `Add "${leader}" to \`addresses\` in ${FILES.device} and start \`tutti join\` again; ` +
+    "one outgoing connection to it must be allowed"
+  );
 }
 
 /** Asks for the list of who was revoked: a signed call for enrolled devices only, which changes nothing. */

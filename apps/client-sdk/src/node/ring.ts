@@ -110,17 +110,19 @@ function nobodyLeads(said: ReadonlyMap<string, unknown>, cause: unknown): Fault 
     const got = isOtherCertificate(error) ? "another TLS certificate than is pinned" : detail.got;
     return `${address}: ${got ?? message}`;
   });
-  const standsBy = [...said.values()].some((error) => leaderBehind(error) !== undefined);
-  const todo = isOtherCertificate(cause)
+  const isOther = isOtherCertificate(cause);
+  const standby = [...said.values()].find((error) => leaderBehind(error) !== undefined);
+  const todo = isOther
     ? VOUCHING
-    : standsBy
+    : standby
       ? "Those that stand by wait for their database: see that it runs; `tutti doctor` there says more"
       : "Is one of them running (`tutti serve`), and are these their addresses?";
   return new Fault(asFault(cause).code, "coordinators", {
     expected: "one that leads",
     got: each.join("; "),
     todo,
-    cause,
+    // One that answers says more than one that is off.
+    cause: isOther ? cause : (standby ?? cause),
   });
 }
 

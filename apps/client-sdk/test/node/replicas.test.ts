@@ -29,6 +29,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../../../claims/support/free-port.ts";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
+import { examineDevice } from "../../src/node/doctor.ts";
 import { readConfig, readIdentity } from "../../src/node/folder.ts";
 import { connect, connectService, Device, join } from "../../src/node/index.ts";
 import { clouds, prepared } from "../mlp.ts";
@@ -108,6 +109,26 @@ describe.skipIf(SKIP_POSTGRES)("two coordinators of one federation", () => {
     const both = connect({ address: standby.address, addresses: [leader.address], tls, name: "x", key });
     expect((await both.hello(create(HelloRequestSchema))).session).toHaveLength(16);
     both.close();
+  });
+
+  test("the doctor of a site that knows a standby only says which address to add, and where", async () => {
+    const leader = await leading();
+    const standby = serving.find((server) => server !== leader)!;
+    const folder = await joined("gus");
+    const file = path(folder, "device.json");
+    const { addresses: _, ...plain } = JSON.parse(await readFile(file, "utf8"));
+    await writeFile(file, JSON.stringify({ ...plain, address: standby.address }));
+    const looked = async () => (await examineDevice(folder)).find(({ what }) => what === "coordinator");
+    expect(await looked()).toMatchObject({
+      state: "fail",
+      says: expect.stringContaining("got a standby"),
+      todo: expect.stringContaining(`Add "${leader.address}" to \`addresses\` in device.json`),
+    });
+    const off = `127.0.0.1:${await freePort()}`;
+    await writeFile(file, JSON.stringify({ ...plain, address: standby.address, addresses: [off] }));
+    expect((await looked())?.todo).toContain(`Add "${leader.address}"`);
+    await writeFile(file, JSON.stringify({ ...plain, address: off }));
+    expect((await looked())?.todo).toMatch(/^Check the network/);
   });
 
   test("a standby that has too much to do keeps nobody: who knows both finds the leader", async () => {
