@@ -31,7 +31,10 @@ function program(): Command {
   const root = new Command("tutti")
     .description("Federated LoRA training of ONNX models under secure aggregation.")
     .version("0.1.0")
-    .option("--json", "print the result as one JSON object on the last line of stdout")
+    .option(
+      "--json",
+      "print the result as one JSON object on the last line of stdout; a failure is one on that of stderr",
+    )
     .exitOverride()
     .showHelpAfterError("(add --help for what this command takes)")
     .configureHelp({ showGlobalOptions: true })

@@ -356,6 +356,6 @@ test("the program itself: help, an exit code, JSON of an error", { timeout: 60_0
   }
   for (const line of [["help"], ["run", "--help"], ["help", "run"]]) expect(run(...line).status).toBe(0);
   const failed = run("--json", "adapter", "inspect", at("gone"));
-  expect(failed.status).toBe(3);
+  expect([failed.status, failed.stdout]).toEqual([3, ""]);
   expect(JSON.parse(failed.stderr)).toMatchObject({ error: { code: "not-found" } });
 });
