@@ -79,13 +79,16 @@ export async function askAround<T>(
   const untilMs = roundMs + patienceMs;
   let other: unknown;
   const said = new Map<string, unknown>();
+  const vouched = new Set<string>();
   for (let asked = 0; ; ) {
     const { client, address } = ring;
     try {
       return await ask(client);
     } catch (error) {
       const isOther = isOtherCertificate(error);
-      if (isOther && (await repinned(address))) {
+      // Once: a coordinator that shows one after another would have us turn in circles.
+      if (isOther && !vouched.has(address) && (await repinned(address))) {
+        vouched.add(address);
         ring.renew();
         continue;
       }

@@ -145,6 +145,19 @@ test("one with another certificate is asked at once whether it is its own", asyn
   expect([asked, vouched]).toEqual([["a", "b", "b"], ["b"]]);
 });
 
+test("one that is vouched for and shows yet another certificate is not asked for ever", async () => {
+  let times = 0;
+  const ring = new Ring(["a"], (address) => ({ address, close: () => {} }) as unknown as Client);
+  const answer = async () => {
+    times += 1;
+    throw faultFromGrpc({ code: 14, details: "self-signed certificate" });
+  };
+  const clock = { ...systemClock(), sleep: () => Promise.reject(new Error("waited")) };
+  const about = { ring, clock, signal: undefined, patienceMs: 0, repinned: async () => times < 100 };
+  await expect(askAround(answer, about)).rejects.toMatchObject({ code: "unavailable" });
+  expect(times).toBe(2);
+});
+
 test("a no, and a leader that says when to come again, are answers", async () => {
   const { ask, asked } = world(["a", "b"], () => null);
   await expect(ask(0, new Fault("refused", "request"))).rejects.toMatchObject({ code: "refused" });

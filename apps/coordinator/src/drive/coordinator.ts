@@ -116,9 +116,8 @@ export class Coordinator {
    * so long that nobody can say: ask again.
    */
   async revoke(device: string, envelope?: SignedEnvelope, by = "owner"): Promise<void> {
-    const before = await this.parts.store.device(device);
-    await this.#revoking.revoke(device, envelope, by);
-    if (!before?.revoked) this.parts.log.say("device.revoked", { device, by });
+    const isNew = await this.#revoking.revoke(device, envelope, by);
+    if (isNew) this.parts.log.say("device.revoked", { device, by });
   }
 
   /** Calls back after every committed change of any run, and when a device comes, goes or reports. */

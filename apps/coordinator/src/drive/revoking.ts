@@ -39,13 +39,14 @@ export class Revoking {
     this.#parts = parts;
   }
 
-  /** See Coordinator.revoke. */
-  async revoke(device: string, envelope: SignedEnvelope | undefined, by: string): Promise<void> {
+  /** See Coordinator.revoke. Whether it was not revoked before, as far as storage says. */
+  async revoke(device: string, envelope: SignedEnvelope | undefined, by: string): Promise<boolean> {
     const { notices, store } = this.#parts;
     const unknown = () =>
       new Fault("not-found", `device ${device.slice(0, 64)}`, { expected: "an enrolled one" });
     // Over one that it cannot take a database fails, however often it is asked (PostgreSQL takes no NUL).
     demand(NAME.test(device), unknown);
+    const before = await store.device(device).catch(() => undefined);
     await this.#catchUp();
     const list = envelope ? notices.nextRevocations(envelope, device) : null;
     const known = await store.trust
@@ -56,6 +57,7 @@ export class Revoking {
     list?.kept();
     await this.#dismissed(device);
     failpoint("revoke.expelled");
+    return !before?.revoked;
   }
 
   /** Whom a round still counts on though it was revoked, by a coordinator that was killed right after. */
