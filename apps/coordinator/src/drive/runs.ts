@@ -46,7 +46,8 @@ type Documents = { readonly envelope: SignedEnvelope; readonly header: RunHeader
 /** The driver of each run, made from what the store has of the run. */
 export class Runs {
   readonly #parts: RunsParts;
-  readonly #drivers = new Map<string, Driver>();
+  /** In the order of the store. A run that nobody drives yet has its place: one taken up late is no newer. */
+  readonly #drivers = new Map<string, Driver | null>();
   /** Runs that `find` refuses: storage did not give them back yet, or they are about to be driven anew. */
   readonly #withheld = new Set<string>();
   readonly #closing = new AbortController();
@@ -61,7 +62,9 @@ export class Runs {
    * @throws what storage said, where it gave none of them back.
    */
   async start(): Promise<void> {
-    const runs = (await this.#parts.store.runs()).filter(({ state }) => state !== "preparing");
+    const known = await this.#parts.store.runs();
+    for (const { run } of known) this.#drivers.set(run, null);
+    const runs = known.filter(({ state }) => state !== "preparing");
     // Of older ones nobody is told any more.
     const told = new Set(runs.filter(({ state }) => state !== "running").slice(-ENDED_TOLD));
     const remembers = (stored: StoredRun) => stored.state === "running" || told.has(stored);
@@ -88,12 +91,12 @@ export class Runs {
 
   /** In the order that their runs were added. */
   drivers(): Driver[] {
-    return [...this.#drivers.values()];
+    return [...this.#drivers.values()].filter((driver) => driver !== null);
   }
 
   /** Who drives this run, or drove it before it was withheld. */
   inHand(run: string): Driver | undefined {
-    return this.#drivers.get(run);
+    return this.#drivers.get(run) ?? undefined;
   }
 
   /** The run of this id, if there is one. @throws Fault("unavailable") for one that is not taken up yet. */
@@ -102,7 +105,7 @@ export class Runs {
       !this.#withheld.has(run),
       () => new Fault("unavailable", `run ${run.slice(0, 12)}`, { todo: "Ask again" }),
     );
-    return this.#drivers.get(run);
+    return this.inHand(run);
   }
 
   /** The same. @throws Fault("not-found") where there is none. */
@@ -122,7 +125,7 @@ export class Runs {
   /** Nobody is told of a run until it is driven anew, and who drives it does no more. */
   async withhold(run: string): Promise<void> {
     this.#withheld.add(run);
-    await this.#drivers.get(run)?.shutdown();
+    await this.inHand(run)?.shutdown();
   }
 
   /**
@@ -131,7 +134,7 @@ export class Runs {
    */
   async driveAnew(run: string): Promise<void> {
     await this.withhold(run);
-    const before = this.#drivers.get(run);
+    const before = this.inHand(run);
     const error = await this.#takeUpAnew(run, { before, tells: false });
     if (error === null) return;
     this.#takeUpLater(() => this.#takeUpAnew(run, { before, tells: true }), run).catch(() => {});
@@ -155,7 +158,7 @@ export class Runs {
   ): Promise<unknown> {
     const { retention, dismissFrom } = this.#parts;
     try {
-      const driver = this.#drivers.get(run);
+      const driver = this.inHand(run);
       const envelope = decode(SignedEnvelopeSchema, plan, MAX_MESSAGE_BYTES);
       if (driver && driver !== before) await dismissFrom(driver);
       else {
@@ -210,7 +213,7 @@ export class Runs {
     const past = remembers ? await store.participations(run) : [];
     // No await from here to `set`: `close` is seen here, or sees the driver.
     if (this.#closing.signal.aborted) throw shuttingDown();
-    const before = this.#drivers.get(run);
+    const before = this.inHand(run) ?? null;
     const driver = this.#driverOf(
       run,
       documents,
@@ -222,8 +225,7 @@ export class Runs {
       await driver.start();
     } catch (cause) {
       await driver.shutdown();
-      if (before) this.#drivers.set(run, before);
-      else this.#drivers.delete(run);
+      this.#drivers.set(run, before);
       dispatch.remove(run);
       throw cause;
     }

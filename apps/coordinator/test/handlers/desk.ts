@@ -63,23 +63,33 @@ export class Desk {
   /** Devices and what they hold; a desk on the same folder may go on with them. */
   players = new Map<string, Player>();
 
-  static async open(folder: string, troubles: readonly Trouble[] = []): Promise<Desk> {
+  /** Troubles strike the store's operations of these names. */
+  static async open(
+    folder: string,
+    troubles: readonly Trouble[] = [],
+    watched: readonly (keyof Store & string)[] = ["commit", "addRun"],
+  ): Promise<Desk> {
     const store = await openStore({ file: join(folder, "tutti.sqlite") });
     const artifacts = openArtifacts(join(folder, "artifacts"));
     await artifacts.putBytes(BASE);
     await artifacts.putBytes(INITIAL);
-    const desk = new Desk(store, artifacts, new Weather(troubles));
+    const weather = new Weather(troubles);
+    const desk = new Desk(store, artifacts, { weather, watched });
     await desk.coordinator.start();
     return desk;
   }
 
-  private constructor(store: Store, artifacts: ReturnType<typeof openArtifacts>, weather: Weather) {
+  private constructor(
+    store: Store,
+    artifacts: ReturnType<typeof openArtifacts>,
+    { weather, watched }: { weather: Weather; watched: readonly (keyof Store & string)[] },
+  ) {
     this.store = store;
     this.weather = weather;
     const config = { identity: { renewalGraceDays: 30 } };
     const federation = { authority: authority.publicKey, coordinator: COORDINATOR, owners: [], config };
     this.coordinator = new Coordinator({
-      store: weather.over(store, ["commit", "addRun"]),
+      store: weather.over(store, watched),
       artifacts: this.#disk.over(artifacts, ["read", "putBytes"]),
       federation: federation as unknown as Federation,
       clock: this.clock,

@@ -256,6 +256,22 @@ describe("several runs at once", () => {
     expect(state(two)).toBe("finished");
   });
 
+  test("a run that is taken up late has its place among the others", async () => {
+    const runs: string[] = [];
+    for (const name of ["one", "two"]) runs.push(await desk.startRun(plan({ name })));
+    await desk.close();
+    desk = await Desk.open(place.folder, [{ at: 0, when: "before", how: "throw" }], ["participations"]);
+    const order = () => desk.coordinator.drivers().map(({ options }) => options.run);
+    expect(order()).toEqual(runs.slice(1));
+    for (let looks = 0; looks < 3; looks++) {
+      desk.clock.next();
+      await desk.settle();
+    }
+    expect(order()).toEqual(runs);
+    const three = await desk.startRun(plan({ name: "three" }));
+    expect(order()).toEqual([...runs, three]);
+  });
+
   test("the only run there is, and damaged: it is told of, and another can be started", async () => {
     const bytes = new Uint8Array([255]);
     for (const state of ["finished", "running"]) {
