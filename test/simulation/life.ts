@@ -98,7 +98,8 @@ export class Life {
         planned.cancel();
         reject(signal?.reason);
       };
-      const planned = this.later(ms, () => {
+      // As Node's timers. Next to nothing, added to a moment, is that moment again: time would stand still.
+      const planned = this.later(Math.max(1, ms), () => {
         signal?.removeEventListener("abort", give);
         resolve();
       });

@@ -1,6 +1,7 @@
 import { secretOf } from "./cast.ts";
 import { MOST_STOPS, planFaults } from "./faults.ts";
 import { without } from "./real.ts";
+import { restless } from "./rest.ts";
 import { type Scenario, scenarioOf } from "./scenario.ts";
 import { Transcript } from "./transcript.ts";
 import { Books } from "./watch/books.ts";
@@ -94,13 +95,12 @@ async function lived(world: World, stray: () => unknown): Promise<string | null>
       witness.failure ??= error;
     },
   );
-  const mostMs = longest(scenario);
+  const mustRest = restless(timeline, { mostMs: longest(scenario) });
   try {
     await timeline.run(async () => {
       await witness.check(world);
       if (stray() !== null) throw stray();
-      if (timeline.nowMs > mostMs && !world.isOver)
-        throw new Violation(`a run does not end; over are ${world.ended.length}`);
+      mustRest(timeline);
       return timeline.nowMs > doneMs && world.owner.revoking.size === 0;
     });
     return null;
@@ -117,7 +117,7 @@ function longest({ plans, calmMs, resumes }: Scenario): number {
     return (rounds + 1 + resumes + MOST_STOPS) * attempts * attempt;
   });
   // One more may have been started just before the calm.
-  return calmMs + 60_000 + Math.max(...runs) + runs.reduce((sum, ms) => sum + ms, 0);
+  return calmMs + 60_000 + SETTLE_MS + Math.max(...runs) + runs.reduce((sum, ms) => sum + ms, 0);
 }
 
 function verdictOf(
