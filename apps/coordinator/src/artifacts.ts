@@ -37,15 +37,18 @@ export type Artifacts = {
 export const MAX_ARTIFACT_BYTES = 64 * 2 ** 30;
 /** What is not whole yet; never a name that `has` would find. */
 const PART = ".part";
+/** Half a file that nobody wrote to for so long is a crash's; any other may be one that is being written. */
+const ABANDONED_MS = 3_600_000;
 
 /**
- * Opens a folder of artifacts, made at the first use; files that a crash left half-written are removed then.
+ * Opens a folder of artifacts, made at the first use; files that a crash left half-written an hour ago or
+ * more are removed then. `nowMs`: the wall clock.
  */
-export function openArtifacts(folder: string): Artifacts {
+export function openArtifacts(folder: string, nowMs: () => number = Date.now): Artifacts {
   let ready: Promise<void> | undefined;
   const prepared = () => {
     // A passing error, as of a full disk, is not kept: the next put tries again.
-    ready ??= prepare(folder).catch((fault) => {
+    ready ??= prepare(folder, nowMs()).catch((fault) => {
       ready = undefined;
       throw fault;
     });
@@ -109,13 +112,19 @@ async function synced(folder: string): Promise<void> {
   failpoint("artifact.durable");
 }
 
-async function prepare(folder: string): Promise<void> {
+async function prepare(folder: string, nowMs: number): Promise<void> {
   await guarded("preparing the artifacts folder", async () => {
     await makeFolder(folder);
     const left = (await readdir(folder)).filter((name) => name.endsWith(PART));
-    await Promise.all(left.map((name) => rm(join(folder, name), { force: true })));
+    await Promise.all(left.map((name) => removeAbandoned(join(folder, name), nowMs)));
     await syncFolder(folder);
   });
+}
+
+async function removeAbandoned(part: string, nowMs: number): Promise<void> {
+  // Its writer may just have given it its name.
+  const touched = await stat(part).catch(() => undefined);
+  if (touched && nowMs - touched.mtimeMs >= ABANDONED_MS) await rm(part, { force: true });
 }
 
 /** Writes and hashes piece by piece; stops at the first byte too many. */

@@ -128,14 +128,34 @@ test("a bit that flipped on disk is found when the file is read", async () => {
   await expect(artifacts.read(name)).rejects.toMatchObject({ code: "storage" });
 });
 
-test("what a killed process left half-written is never found and is removed", async () => {
+test("what a killed process left half-written is never found and is removed an hour later", async () => {
   const bytes = data(100);
   const name = sha256Hex(bytes);
   await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, `${name}.0011aabbccdd.part`), bytes.subarray(0, 50));
-  expect(await artifacts.has(name)).toBe(false);
-  await artifacts.putBytes(bytes);
-  expect(await readdir(folder)).toEqual([name]);
+  const part = `${name}.0011aabbccdd.part`;
+  await writeFile(join(folder, part), bytes.subarray(0, 50));
+  const HOUR_MS = 3_600_000;
+  for (const [ageMs, left] of [
+    [HOUR_MS - 60_000, [name, part]],
+    [HOUR_MS + 60_000, [name]],
+  ] as const) {
+    const later = openArtifacts(folder, () => Date.now() + ageMs);
+    expect(await later.has(name)).toBe(ageMs > HOUR_MS);
+    await later.putBytes(bytes);
+    expect((await readdir(folder)).sort()).toEqual(left);
+  }
+});
+
+test("of two coordinators that share the folder, one's first file leaves the other's alone", async () => {
+  const [slow, quick] = [data(3000), data(10).fill(1)];
+  const other = openArtifacts(folder);
+  async function* upload() {
+    yield slow.subarray(0, 1000);
+    await other.putBytes(quick);
+    yield slow.subarray(1000);
+  }
+  await artifacts.put(sha256Hex(slow), upload(), slow.length);
+  expect((await readdir(folder)).sort()).toEqual([sha256Hex(slow), sha256Hex(quick)].sort());
 });
 
 async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
