@@ -40,7 +40,8 @@ const MAX_MANIFEST_BYTES = 512 << 20;
  * Makes a coordinator's folder and fills its database from a backup. Every file is checked before anything is
  * written, and nothing that is there is overwritten. The epoch that follows is above any that may have
  * followed the backup's, so a coordinator of before that still runs can write nothing here.
- * @throws the signal's reason, among others.
+ * @throws the signal's reason, among others. Nothing is left behind then, unless nobody knows whether
+ * PostgreSQL is filled: the folder is whole then, and the Fault says how to find out.
  */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { from, nowMs, progress = () => {}, signal } = options;
@@ -50,6 +51,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   await mustBeNew(folder);
   const part = `${folder}.${process.pid}.part`;
   let there = part;
+  let isCommitting = false;
   try {
     await makeFolder(dirname(folder));
     await mkdir(part, { mode: 0o700 });
@@ -72,19 +74,39 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const isElsewhere = database.name === "postgres";
     if (isElsewhere) await syncTree(part);
     const filling = { lines, epoch: manifest.epoch, manifest: sha256, wallMs: nowMs };
-    const last = isElsewhere ? { last: seal } : {};
-    const epoch = await load(database, { ...filling, ...last }).finally(() => database.close());
+    const last = async () => {
+      await seal();
+      isCommitting = true;
+    };
+    const loading = load(database, { ...filling, ...(isElsewhere && { last }) });
+    const epoch = await loading.finally(() => database.close());
     progress(`the database, at epoch ${epoch}`);
     if (isElsewhere) return { manifest, epoch, sha256 };
     await syncTree(part);
     await seal();
     return { manifest, epoch, sha256 };
   } catch (cause) {
+    // A database that may be filled keeps the folder without which its federation is lost.
+    if (isCommitting) throw unknown(options.folder, cause);
     await rm(there, { recursive: true, force: true }).catch(() => {});
     // Whatever it was that the stop came through.
     signal?.throwIfAborted();
     throw storageFault(folder, cause);
   }
+}
+
+/** The COMMIT's answer was lost, or was no yes. */
+function unknown(folder: string, cause: unknown): Fault {
+  const { code, message } = storageFault(folder, cause);
+  return new Fault(code, folder, {
+    expected: "the database's word that it is filled",
+    got: `${JSON.stringify(message)}, so nobody knows, and the folder stays`,
+    todo:
+      `Ask \`tutti doctor ${folder}\`: where its line \`leader\` tells an epoch, all is there, and ` +
+      "`tutti serve` may start; where nobody has led yet the database is empty: remove the folder and " +
+      "restore again",
+    cause,
+  });
 }
 
 /** The manifest, once all that it names was found as it says. */
