@@ -48,6 +48,13 @@ describe("systemd unit", () => {
     expect(Number(of("LimitNOFILE")[0])).toBeGreaterThan(10_256);
   });
 
+  test("is started again however often it ends, as while its database is away", () => {
+    const [unit, service] = text.split("[Service]");
+    // By default five starts within ten seconds are the last; in another section it is ignored.
+    expect(unit?.split("\n")).toContain("StartLimitIntervalSec=0");
+    expect(service?.split("\n")).toContain("Restart=on-failure");
+  });
+
   test("is shut in", () => {
     for (const line of [
       "NoNewPrivileges=true",
