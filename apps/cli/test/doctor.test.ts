@@ -141,6 +141,18 @@ describe("before the first start", () => {
     expect(findings.filter(({ what }) => ["leader", "audit log"].includes(what))).toEqual([]);
   });
 
+  test("a folder of artifacts that is not there yet is one warning, with what to do", async () => {
+    const config = join(folder, "tutti.json");
+    const given = JSON.parse(await readFile(config, "utf8"));
+    const store = { engine: "postgres", url: "postgres://127.0.0.1:1/nowhere" };
+    const artifacts = { folder: join(folder, "not", "made") };
+    const { out } = await changed(config, JSON.stringify({ ...given, store, artifacts }), () =>
+      doctor(folder),
+    );
+    expect(out).toMatch(/^warn {2}artifacts .*not\/made is not there yet\. Make /m);
+    expect(out).not.toMatch(/ENOENT|^fail {2}disk/m);
+  });
+
   test("an address of another machine, and a certificate that is none, are told as that", async () => {
     const config = join(folder, "tutti.json");
     const given = JSON.parse(await readFile(config, "utf8"));

@@ -6,6 +6,7 @@ import type { Engine } from "./engine.ts";
 import { migrate, readMigrations } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
 import { type DriverName, openSqliteDriver, type SqliteDriver } from "./sqlite-driver.ts";
+import { sqliteFault } from "./sqlite-file.ts";
 
 export type OpenOptions = {
   /** The database file; its folder is made if absent. */
@@ -114,10 +115,10 @@ function opening(
     return driver;
   } catch (cause) {
     driver?.close();
-    if (cause instanceof Fault) throw cause;
+    const what = "opening the database";
     const got = messageOf(cause);
-    const todo = /locked|busy/i.test(got) ? { todo: "Another coordinator uses it; stop that one" } : {};
-    throw new Fault("storage", "opening the database", { got, cause, ...todo });
+    if (!/locked|busy/i.test(got)) throw sqliteFault(cause, { file, what });
+    throw new Fault("storage", what, { got, cause, todo: "Another coordinator uses it; stop that one" });
   }
 }
 

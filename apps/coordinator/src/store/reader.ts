@@ -1,4 +1,3 @@
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { Checker, type Head } from "@tutti/audit/chain";
 import type { Entry } from "@tutti/audit/entry";
@@ -12,6 +11,7 @@ import { FOLDERS, readMigrations } from "./migrate.ts";
 import { faultOf, openPool } from "./pool.ts";
 import type { Schema } from "./schema.ts";
 import { openSqliteDriver } from "./sqlite-driver.ts";
+import { mustBeThere, sqliteFault } from "./sqlite-file.ts";
 
 /** A federation's store, opened beside its coordinator or without one; nothing in it is changed. */
 export type Reader = {
@@ -41,15 +41,13 @@ const PAGE = 1_000;
 
 /** @throws Fault("not-found") for a store that was never made; Fault("unavailable") where nobody answers. */
 export async function openReader(folder: string, { store }: Pick<Config, "store">): Promise<Reader> {
-  const db =
-    store.engine === "sqlite" ? await sqlite(join(folder, PATHS.store)) : await postgres(folder, store);
+  const file = join(folder, PATHS.store);
+  const db = store.engine === "sqlite" ? await sqlite(file) : await postgres(folder, store);
   const guarded = async <T>(what: string, body: () => Promise<T>) => {
     try {
       return await body();
     } catch (cause) {
-      if (store.engine === "postgres" || cause instanceof Fault) throw faultOf(cause, what);
-      const got = cause instanceof Error ? cause.message : `${cause}`;
-      throw new Fault("storage", what, { got, cause });
+      throw store.engine === "postgres" ? faultOf(cause, what) : sqliteFault(cause, { file, what });
     }
   };
   return {
@@ -76,10 +74,7 @@ export async function openReader(folder: string, { store }: Pick<Config, "store"
 }
 
 async function sqlite(file: string): Promise<Kysely<Schema>> {
-  await access(file).catch((cause) => {
-    const todo = "`tutti serve` makes it at its first start";
-    throw new Fault("not-found", file, { expected: "a store", got: "none", todo, cause });
-  });
+  await mustBeThere(file);
   try {
     const driver = openSqliteDriver(file);
     driver.prepare("pragma busy_timeout = 2000").all([]);

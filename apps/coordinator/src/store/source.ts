@@ -1,4 +1,3 @@
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@tutti/foundation/fault";
 import { Kysely, SqliteDialect, sql } from "kysely";
@@ -10,6 +9,7 @@ import { FOLDERS, readMigrations } from "./migrate.ts";
 import { readPostgres } from "./postgres.ts";
 import type { Schema } from "./schema.ts";
 import { openSqliteDriver } from "./sqlite-driver.ts";
+import { mustBeThere, sqliteFault } from "./sqlite-file.ts";
 
 /** A database as somebody reads it while a coordinator may be writing to it; nothing is changed. */
 export type Source = Pick<Engine, "name" | "db" | "close" | "faultOf">;
@@ -34,18 +34,14 @@ export async function openSource(folder: string, config: Pick<Config, "store">):
 }
 
 async function readSqlite(file: string): Promise<Source> {
-  // Opening would make one.
-  await access(file).catch((cause: unknown) => {
-    throw new Fault("not-found", file, { todo: "Has `tutti serve` run on this folder?", cause });
-  });
+  await mustBeThere(file);
   const driver = openSqliteDriver(file);
   for (const pragma of [`busy_timeout = ${BUSY_MS}`, "query_only = on"])
     driver.prepare(`pragma ${pragma}`).all([]);
   return {
     name: "sqlite",
     db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: driver }) }),
-    faultOf: (cause, what) =>
-      cause instanceof Fault ? cause : new Fault("storage", what, { got: String(cause), cause }),
+    faultOf: (cause, what) => sqliteFault(cause, { file, what }),
     close: async () => driver.close(),
   };
 }

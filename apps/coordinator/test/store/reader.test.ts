@@ -1,12 +1,14 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Head, lineAfter, startOf } from "@tutti/audit/chain";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PATHS } from "../../src/folder/layout.ts";
 import { AUDIT_OWNER } from "../../src/store/audit.ts";
+import { openSqlite } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/reader.ts";
-import { openSqliteDriver } from "../../src/store/sqlite-driver.ts";
+import { openSource } from "../../src/store/source.ts";
+import { driversHere, openSqliteDriver } from "../../src/store/sqlite-driver.ts";
 import { openStore } from "../../src/store/store.ts";
 
 /** A SQLite federation's audit log under whoever has its file. */
@@ -148,5 +150,32 @@ describe("a log whose old entries were removed", () => {
 });
 
 test("a store that was never made is not made by looking", async () => {
-  await expect(openReader(folder, SQLITE)).rejects.toMatchObject({ code: "not-found" });
+  for (const looks of [openReader, openSource])
+    await expect(looks(folder, SQLITE)).rejects.toMatchObject({
+      code: "not-found",
+      what: file,
+      detail: { expected: "a store", got: "none", todo: expect.stringContaining("tutti serve") },
+    });
+});
+
+test.each(driversHere())("a damaged file is told by its name, and what to do, with %s", async (driver) => {
+  await mkdir(dirname(file));
+  const made = openSqliteDriver(file, driver);
+  made.exec("create table migrations (number integer primary key, sha256 text not null)");
+  made.close();
+  const whole = await readFile(file);
+  const told = {
+    code: "storage",
+    what: file,
+    detail: { got: expect.stringMatching(/not a database|malformed/), todo: expect.stringMatching(/backup/) },
+  };
+  // Its header, and all that follows it.
+  for (const [from, to] of [[0, 100] as const, [100, whole.length] as const]) {
+    await writeFile(file, Buffer.from(whole).fill(0x55, from, to));
+    await expect(openSqlite({ file, driver })).rejects.toMatchObject(told);
+    const reader = await openReader(folder, SQLITE);
+    await expect(reader.migrations()).rejects.toMatchObject(told);
+    await reader.close();
+    await expect(openSource(folder, SQLITE)).rejects.toMatchObject(told);
+  }
 });

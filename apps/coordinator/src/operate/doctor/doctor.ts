@@ -20,7 +20,7 @@ export async function examineFederation(folder: string, hello: Caller): Promise<
   const given = config as Config;
   const findings = await Promise.all([
     examine("tutti.json", () => ({ state: "ok", says: `federation ${given.name}` }) as const),
-    ...machineChecks(lasting(folder, given), given.limits.connections),
+    ...machineChecks(await lasting(folder, given), given.limits.connections),
     ...keyChecks(folder, Date.now()),
     examine("artifacts", () => artifacts(folder, given)),
     examine("port", () => portOf(folder, given)),
@@ -32,10 +32,12 @@ export async function examineFederation(folder: string, hello: Caller): Promise<
   return [...findings, ...(await storeChecks(folder, given))];
 }
 
-/** Where this machine keeps what must last. */
-function lasting(folder: string, config: Config): string | null {
+/** Where this machine keeps what must last. Null for a folder that is not there, which other looks tell. */
+async function lasting(folder: string, config: Config): Promise<string | null> {
   if (config.store.engine === "sqlite") return dirname(join(folder, PATHS.store));
-  return config.artifacts.s3 ? null : artifactsFolder(folder, config);
+  const place = config.artifacts.s3 ? null : artifactsFolder(folder, config);
+  const isThere = place !== null && (await stat(place).catch(() => null))?.isDirectory();
+  return isThere ? place : null;
 }
 
 async function reached(hello: Caller): Promise<Look> {
