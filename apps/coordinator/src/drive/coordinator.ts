@@ -44,17 +44,14 @@ export class Coordinator {
       isInUse: (sha256) =>
         this.drivers().some(({ options, header }) => needs(options.plan, header).includes(sha256)),
     });
-    const { retention, dispatch } = this;
-    const trust = () => this.#trust();
+    const shared = { ...parts, retention: this.retention, trust: () => this.#trust() };
     this.#runs = new Runs({
-      ...parts,
-      retention,
-      dispatch,
-      trust,
+      ...shared,
+      dispatch: this.dispatch,
       dismissFrom: (driver) => this.#revoking.dismissFrom(driver),
       changed: () => this.#tellWatchers(),
     });
-    this.#starting = new Starting({ ...parts, retention, trust, runs: this.#runs });
+    this.#starting = new Starting({ ...shared, runs: this.#runs });
   }
 
   get presence() {

@@ -3,7 +3,6 @@ import { Fault } from "@tutti/foundation/fault";
 import { shortened } from "@tutti/foundation/text";
 import { parsePlan } from "@tutti/plan/plan";
 import { MAX_REASON } from "@tutti/round/state";
-import type { Trust } from "@tutti/round/summing";
 import type { RunHeader } from "@tutti/wire/journal";
 import { decode } from "@tutti/wire/message";
 import { type SignedEnvelope, SignedEnvelopeSchema } from "@tutti/wire/release";
@@ -16,15 +15,12 @@ import { completer } from "./complete.ts";
 import { type Dispatch, ENDED_TOLD } from "./dispatch.ts";
 import { Driver } from "./driver.ts";
 import { shuttingDown } from "./over.ts";
-import type { CoordinatorParts } from "./parts.ts";
-import { needs, type Retention } from "./retention.ts";
+import type { RunParts } from "./parts.ts";
+import { needs } from "./retention.ts";
 import { decodeHeader, runStoreOf } from "./run-store.ts";
 
-export type RunsParts = Omit<CoordinatorParts, "kept"> & {
-  readonly retention: Retention;
+export type RunsParts = RunParts & {
   readonly dispatch: Dispatch;
-  /** Whom the federation trusts, now. */
-  readonly trust: () => Trust;
   /** Devices that were revoked are out of this run's round when this returns. */
   readonly dismissFrom: (driver: Driver) => Promise<void>;
   /** After every committed change of any run. */
@@ -154,7 +150,7 @@ export class Runs {
   /** Returns what went wrong, which the log tells; null for a run that is driven. */
   async #takeUp(
     { run, plan, header }: StoredRun,
-    { before, remembers = true, tells = true }: Taking = {},
+    { before, remembers = true, tells = true }: Taking,
   ): Promise<unknown> {
     const { retention, dismissFrom } = this.#parts;
     try {

@@ -15,17 +15,12 @@ import { isPassing } from "./backoff.ts";
 import type { SignedRelease } from "./complete.ts";
 import type { Driver } from "./driver.ts";
 import { finished, over, shuttingDown } from "./over.ts";
-import type { CoordinatorParts } from "./parts.ts";
-import { mustHave, needs, type Retention } from "./retention.ts";
+import type { RunParts } from "./parts.ts";
+import { mustHave, needs } from "./retention.ts";
 import { decodeHeader } from "./run-store.ts";
 import type { Runs } from "./runs.ts";
 
-export type StartingParts = Omit<CoordinatorParts, "kept"> & {
-  readonly retention: Retention;
-  /** Whom the federation trusts, now. */
-  readonly trust: () => Parameters<typeof openPlan>[1];
-  readonly runs: Runs;
-};
+export type StartingParts = RunParts & { readonly runs: Runs };
 
 /** A run that the store has not as running. */
 type Beginning = { run: string; plan: Plan; envelope: SignedEnvelope; isKnown: boolean; by: string };
