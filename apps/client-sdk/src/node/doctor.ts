@@ -115,8 +115,11 @@ async function greet(link: Link, { address, addresses }: Config): Promise<Look> 
     const who = all.length === 1 ? `${address}, the only address it knows,` : `one of ${all.join(", ")}`;
     return { ...looked, says: `${who} answers with a pinned certificate; ${looked.says}` };
   } catch (cause) {
-    const said = cause instanceof Error ? cause.message : String(cause);
-    return { state: "fail", says: `${address}: ${said.slice(0, 200)}`, todo: todoFor(cause, all) };
+    return {
+      state: "fail",
+      says: `${address}: ${asFault(cause).message.slice(0, 200)}`,
+      todo: todoFor(cause, all),
+    };
   }
 }
 

@@ -135,15 +135,15 @@ class Channel {
     // Connections that are in use go on; this is where a new one begins.
     if (this.pins.isStale) this.ring.renew();
     const { client } = this;
-    const ask = () =>
-      askAround((client) => unary({ client, method, metadata: new Metadata(), signal, deadlineMs }, body), {
-        ring: this.ring,
-        clock: this.#clock,
-        signal,
-        patienceMs,
-        repinned: (address) => this.#repinned(address, signal),
-      });
-    const reply = await ask().catch((error: unknown) => {
+    const ask = (client: Client) =>
+      unary({ client, method, metadata: new Metadata(), signal, deadlineMs }, body);
+    const reply = await askAround(ask, {
+      ring: this.ring,
+      clock: this.#clock,
+      signal,
+      patienceMs,
+      repinned: (address) => this.#repinned(address, signal),
+    }).catch((error: unknown) => {
       // gRPC waits before it dials again, by a clock of its own; whoever greets has waited already.
       if (this.ring.size === 1 && this.client === client && isElsewhere(error)) this.ring.renew();
       throw error;

@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 import { Kysely, SqliteDialect, sql } from "kysely";
 import { makeFolder, syncFolder } from "../folder/files.ts";
 import type { Engine } from "./engine.ts";
@@ -58,7 +58,7 @@ function engineOf(db: Kysely<Schema>, driver: SqliteDriver, lock: SqliteDriver):
     locksRows: false,
     alone: async () => {},
     faultOf: (cause, what) =>
-      cause instanceof Fault ? cause : new Fault("storage", what, { got: messageOf(cause), cause }),
+      cause instanceof Fault ? cause : new Fault("storage", what, { got: asFault(cause).message, cause }),
     // Nobody else has the file open.
     hint: async () => {},
     onHint: () => {},
@@ -74,10 +74,6 @@ function engineOf(db: Kysely<Schema>, driver: SqliteDriver, lock: SqliteDriver):
       lock.close();
     },
   };
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }
 
 /**
@@ -116,7 +112,7 @@ function opening(
   } catch (cause) {
     driver?.close();
     const what = "opening the database";
-    const got = messageOf(cause);
+    const got = asFault(cause).message;
     if (!/locked|busy/i.test(got)) throw sqliteFault(cause, { file, what });
     throw new Fault("storage", what, { got, cause, todo: "Another coordinator uses it; stop that one" });
   }

@@ -1,5 +1,5 @@
 import { access } from "node:fs/promises";
-import { Fault } from "@tutti/foundation/fault";
+import { asFault, Fault } from "@tutti/foundation/fault";
 
 /** Opening would make one. @throws Fault("not-found") */
 export async function mustBeThere(file: string): Promise<void> {
@@ -15,7 +15,7 @@ const DAMAGE = /file is not a database|disk image is malformed/i;
 /** What SQLite, or one of ours, threw while the file was opened or read. */
 export function sqliteFault(cause: unknown, { file, what }: { file: string; what: string }): Fault {
   if (cause instanceof Fault) return cause;
-  const got = cause instanceof Error ? cause.message : String(cause);
+  const got = asFault(cause).message;
   if (!DAMAGE.test(got)) return new Fault("storage", what, { got, cause });
   return new Fault("storage", file, {
     expected: "a SQLite database",
