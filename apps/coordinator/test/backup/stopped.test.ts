@@ -7,21 +7,14 @@ import { backUp } from "../../src/backup/backup.ts";
 import { MANIFEST } from "../../src/backup/manifest.ts";
 import { restore } from "../../src/backup/restore.ts";
 import { initFederation } from "../../src/folder/init.ts";
-import { PATHS } from "../../src/folder/layout.ts";
-import { openStore } from "../../src/store/store.ts";
+import { madeBackup } from "./made.ts";
 
 const init = { name: "f", host: "127.0.0.1", port: 1, random: platformRandom(), nowMs: Date.now() };
 let home: string;
 let from: string;
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "tutti-stopped-"));
-  const folder = join(home, "federation");
-  from = join(home, "backup");
-  await initFederation({ folder, ...init });
-  const store = await openStore({ file: join(folder, PATHS.store) });
-  await store.note({ actor: "a", what: "b", subject: "c" });
-  await store.close();
-  await backUp({ folder, to: from, nowMs: 1 });
+  from = await madeBackup(home);
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
 

@@ -3,16 +3,12 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { platformRandom } from "@tutti/foundation/random";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { NO_POSTGRES, SKIP_POSTGRES } from "../../../../claims/support/postgres/binaries.ts";
 import { sharedCluster } from "../../../../claims/support/postgres/shared.ts";
-import { backUp } from "../../src/backup/backup.ts";
 import { restore } from "../../src/backup/restore.ts";
-import { initFederation } from "../../src/folder/init.ts";
-import { PATHS } from "../../src/folder/layout.ts";
 import { examineFederation } from "../../src/operate/doctor/doctor.ts";
-import { openStore } from "../../src/store/store.ts";
+import { madeBackup } from "./made.ts";
 
 if (SKIP_POSTGRES) console.log(`restores that nobody answers: skipped, ${NO_POSTGRES}`);
 
@@ -20,12 +16,7 @@ let home: string;
 let from: string;
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "tutti-unanswered-"));
-  const folder = join(home, "federation");
-  from = join(home, "backup");
-  const about = { name: "f", host: "127.0.0.1", port: 0, random: platformRandom(), nowMs: Date.now() };
-  await initFederation({ folder, ...about });
-  await (await openStore({ file: join(folder, PATHS.store) })).close();
-  await backUp({ folder, to: from, nowMs: 1 });
+  from = await madeBackup(home);
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
 
